@@ -1,0 +1,42 @@
+// Package need says what a test needs beyond Go. A test that lacks it is
+// skipped with one line; where CHIME_TEST_ALL is set, as in .ci/run, it fails
+// instead, so that a missing program is never taken for a passed test.
+package need
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// All reports whether CHIME_TEST_ALL asks for every test.
+func All() bool { return os.Getenv("CHIME_TEST_ALL") != "" }
+
+// Program returns the path of the first of names that is on the PATH.
+func Program(t testing.TB, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	missing(t, "needs "+names[0]+" on the PATH")
+	return ""
+}
+
+// Path returns path if it is there; remedy says how to get it.
+func Path(t testing.TB, path, remedy string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		missing(t, "needs "+path+": "+remedy)
+	}
+	return path
+}
+
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if All() {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
