@@ -1,0 +1,37 @@
+# .ci/run is what decides; these are its parts, for while one works.
+include .ci/versions
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-all e2e bench lint fmt deps ci
+
+help: ## list the targets
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '%-10s %s\n' "$$name" "$$what"; done
+
+serve: ## run the demo chat at http://127.0.0.1:4000
+	go run ./cmd/chime serve
+
+test: ## what runs with Go alone; the rest is skipped
+	go test ./...
+
+test-all: deps ## everything, with the race detector; a missing program fails
+	CHIME_TEST_ALL=1 go test -race ./...
+
+e2e: deps ## browsers, nginx, phoenix.js and curl against the built server
+	CHIME_TEST_ALL=1 go test -count=1 -v ./internal/e2e
+
+bench: ## every benchmark, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+lint: ## golangci-lint at the pinned version
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run
+
+fmt: ## gofmt
+	gofmt -s -w $$(git ls-files '*.go')
+
+deps: ## npm packages for the tests
+	@for file in $$(git ls-files 'package.json' '*/package.json'); do \
+		if grep -q ependencies $$file; then npm install --prefix $$(dirname $$file) --no-package-lock --no-audit --no-fund --ignore-scripts; fi; \
+	done
+
+ci: ## what CI runs
+	bash .ci/run
