@@ -1,0 +1,79 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// chatter is a page of the demo, used as a person uses it.
+type chatter struct {
+	*page
+	name string
+}
+
+// enter opens a room under a name and waits until the person is in.
+func enter(t testing.TB, b *browser, base, room, name string) *chatter {
+	t.Helper()
+	c := &chatter{b.open(t, base+"/rooms/"+room), name}
+	c.write(t, "#name", name)
+	c.click(t, "#join")
+	c.isIn(t)
+	return c
+}
+
+// enterByStream is enter with the switch thrown before.
+func enterByStream(t testing.TB, b *browser, base, room, name string) *chatter {
+	t.Helper()
+	c := &chatter{b.open(t, base+"/rooms/"+room), name}
+	c.click(t, "#force-stream")
+	c.write(t, "#name", name)
+	c.click(t, "#join")
+	c.isIn(t)
+	return c
+}
+
+// isIn waits until the page says that it is connected and lets one write.
+func (c *chatter) isIn(t testing.TB) {
+	t.Helper()
+	c.until(t, c.name+" to be in the room", "document.querySelector('#send:enabled')")
+}
+
+// uses waits until the page names the transport that carries it.
+func (c *chatter) uses(t testing.TB, transport string) {
+	t.Helper()
+	c.until(t, c.name+" on "+transport, "document.querySelector('#transport').textContent.includes(arguments[0])", transport)
+}
+
+func (c *chatter) say(t testing.TB, message string) {
+	t.Helper()
+	c.write(t, "#message", message)
+	c.click(t, "#send")
+}
+
+// reads waits until the log shows text.
+func (c *chatter) reads(t testing.TB, text string) {
+	t.Helper()
+	c.until(t, c.name+" to read "+text, "document.querySelector('#log').innerText.includes(arguments[0])", text)
+}
+
+// messages returns the text of each message in the log.
+func (c *chatter) messages(t testing.TB) (texts []string) {
+	t.Helper()
+	c.run(t, "return [...document.querySelectorAll('#log li[data-id]')].map((li) => li.innerText)", &texts)
+	return texts
+}
+
+// wantOnce checks that the log holds these messages, in this order, each once.
+func (c *chatter) wantOnce(t testing.TB, want ...string) {
+	t.Helper()
+	got := c.messages(t)
+	if len(got) != len(want) {
+		t.Errorf("%s has %d messages, want %d: %q", c.name, len(got), len(want), got)
+		return
+	}
+	for i, w := range want {
+		if !strings.Contains(got[i], w) {
+			t.Errorf("message %d of %s: got %q, want %q", i+1, c.name, got[i], w)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-chime/chime/internal/need"
+)
+
+// Two people in two windows, over each transport, from the first word to after
+// a restart of the server.
+func TestChromiumTwoPagesChat(t *testing.T) {
+	need.Program(t, "chromium", "chromium-browser", "google-chrome")
+	need.Program(t, "chromedriver")
+	for _, by := range []struct {
+		transport string
+		enter     func(t testing.TB, b *browser, base, room, name string) *chatter
+	}{
+		{"websocket", enter},
+		{"sse", enterByStream},
+	} {
+		t.Run(by.transport, func(t *testing.T) {
+			s := serve(t)
+			b := browse(t)
+			ada := by.enter(t, b, s.url, "lobby", "Ada")
+			bob := by.enter(t, b, s.url, "lobby", "Bob")
+			ada.uses(t, by.transport)
+			bob.uses(t, by.transport)
+			ada.reads(t, "Bob has joined")
+
+			// What is typed is text, whatever it looks like.
+			said := []string{"hello from Ada", "<b>bold</b> & <img src=x onerror=alert(1)>", "and from Bob: 😀"}
+			ada.say(t, said[0])
+			bob.reads(t, said[0])
+			ada.say(t, said[1])
+			bob.reads(t, said[1])
+			bob.say(t, said[2])
+			for _, c := range []*chatter{ada, bob} {
+				c.reads(t, said[2])
+				c.wantOnce(t, said...)
+			}
+
+			// Somebody who comes late reads what was said, and is seen to come and go.
+			cy := by.enter(t, b, s.url, "lobby", "Cy")
+			cy.reads(t, said[2])
+			cy.wantOnce(t, said...)
+			ada.reads(t, "Cy has joined")
+			cy.close(t)
+			ada.reads(t, "Cy has left")
+			bob.reads(t, "Cy has left")
+
+			// Another room is another room.
+			dee := by.enter(t, b, s.url, "elsewhere", "Dee")
+			dee.say(t, "only here")
+			dee.reads(t, "only here")
+			dee.wantOnce(t, "only here")
+
+			ada.picture(t, by.transport)
+
+			s.restart(t)
+			for _, c := range []*chatter{ada, bob, dee} {
+				c.isIn(t)
+				c.uses(t, by.transport)
+			}
+			ada.say(t, "back again")
+			ada.reads(t, "back again")
+			bob.reads(t, "back again")
+			if got := dee.text(t, "#log"); strings.Contains(got, "back again") {
+				t.Errorf("a message of the lobby is shown elsewhere: %q", got)
+			}
+			if errs := b.uncaught(t); len(errs) > 0 {
+				t.Errorf("the page's script failed: %q", errs)
+			}
+		})
+	}
+}
+
+// picture keeps screenshots of the narrow and the wide page in both colour
+// schemes, and checks that nothing sticks out.
+func (c *chatter) picture(t *testing.T, name string) {
+	t.Helper()
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int{390, 1280} {
+			c.look(t, width, 844, scheme)
+			c.screenshot(t, fmt.Sprintf("%s-%d-%s", name, width, scheme))
+			var wide int
+			c.run(t, "return document.documentElement.scrollWidth", &wide)
+			if wide > width {
+				t.Errorf("the page is %d px wide in a window of %d px", wide, width)
+			}
+		}
+	}
+}

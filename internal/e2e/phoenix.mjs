@@ -1,0 +1,296 @@
+// One behaviour of a Phoenix client against chime serve:
+//
+//	node phoenix.mjs PACKAGE BEHAVIOUR URL
+//
+// The client is npm's, unmodified, with the timings it ships with. It exits 0
+// if the behaviour is as a Phoenix server would show it. A line "restart" on
+// its output asks whoever runs it to restart the server.
+import assert from "node:assert/strict"
+import WebSocket from "ws"
+
+const [pkg, behaviour, url] = process.argv.slice(2)
+const { Socket } = await import(pkg)
+
+const room = "chat_room:" + (behaviour ?? "").replace(/\W+/g, "-")
+const sockets = []
+
+function connect(options = {}) {
+  const socket = new Socket(url.replace(/^http/, "ws") + "/socket", { transport: WebSocket, ...options })
+  sockets.push(socket)
+  socket.connect()
+  return socket
+}
+
+// Each wait says what it waits for, so that a failure names it.
+function within(what, start, seconds = 30) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("timed out: " + what)), seconds * 1000)
+    start((value) => { clearTimeout(timer); resolve(value) }, (why) => { clearTimeout(timer); reject(why) })
+  })
+}
+
+// The reply to a push or a join: [status, response].
+const reply = (what, push) => within(what, (resolve) => {
+  for (const status of ["ok", "error", "timeout"]) push.receive(status, (response) => resolve([status, response]))
+})
+
+// Records what a channel is given, in order, and lets one wait for the next.
+class Log {
+  #got = []
+  #waiting = []
+
+  put(entry) {
+    const next = this.#waiting.shift()
+    if (next) next(entry); else this.#got.push(entry)
+  }
+
+  next(what) {
+    if (this.#got.length) return Promise.resolve(this.#got.shift())
+    return within(what, (resolve) => this.#waiting.push(resolve))
+  }
+
+  // All that has come and was not taken.
+  rest() { return this.#got.splice(0) }
+}
+
+function listen(channel, ...events) {
+  const log = new Log()
+  for (const event of events) channel.on(event, (payload, ref) => log.put({ event, payload, ref }))
+  return log
+}
+
+// The frames themselves: to its callbacks phoenix.js fills in a join_ref that is not there.
+function frames(socket, event) {
+  const log = new Log()
+  socket.onMessage((frame) => { if (frame.event === event) log.put(frame) })
+  return log
+}
+
+async function joined(socket, name, topic = room) {
+  const channel = socket.channel(topic, name ? { name } : {})
+  const log = listen(channel, "message_new", "user_joined", "user_left")
+  assert.deepEqual(await reply("join as " + name, channel.join()), ["ok", {}])
+  return [channel, log]
+}
+
+const say = (channel, name, message) => channel.push("message_new", { name, message, id: name + ":" + message })
+
+// Speaks from outside any socket, and is answered once the room keeps it.
+async function post(name, message, topic = room) {
+  const answer = await fetch(url + "/rooms/" + topic.slice("chat_room:".length) + "/messages", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name, message }),
+  })
+  assert.equal(answer.status, 201)
+}
+
+const restart = () => console.log("restart")
+
+const behaviours = {
+  // Accepted, with a reply that is an object, and the reply comes before all else.
+  async joins() {
+    const channel = connect().channel(room, { name: "Ada" })
+    const order = []
+    channel.onMessage = (event, payload) => { order.push(event); return payload }
+    assert.deepEqual(await reply("join", channel.join()), ["ok", {}])
+    assert.equal(channel.state, "joined")
+    assert.equal(order[0], "phx_reply")
+  },
+
+  async "is refused a topic nobody serves"() {
+    const channel = connect().channel("no_such:thing", {})
+    assert.deepEqual(await reply("join", channel.join()), ["error", { reason: "unmatched topic" }])
+    channel.leave() // phoenix.js would ask again for ever
+  },
+
+  async "is refused a join payload the room cannot read"() {
+    const socket = connect()
+    const channel = socket.channel(room, { name: 7 })
+    const [status, response] = await reply("join", channel.join())
+    assert.equal(status, "error")
+    assert.equal(typeof response.reason, "string")
+    channel.leave()
+    await joined(socket, "Ada", room + "-other") // the socket is none the worse
+  },
+
+  async "pushes and is replied to"() {
+    const [channel] = await joined(connect(), "Ada")
+    for (const payload of [
+      {}, { a: [1, { b: null }], c: true, d: 1.5 },
+      { text: "line\nbreak\r\u2028\u2029\u0000 \u{1F600} é <b>&amp;</b> data: x" },
+    ]) assert.deepEqual(await reply("echo", channel.push("echo", payload)), ["ok", payload])
+    const [status, response] = await reply("an event the room does not know", channel.push("no_such_event", {}))
+    assert.equal(status, "error")
+    assert.equal(typeof response.reason, "string")
+    // Replies go to the push that asked, whatever the order of asking.
+    const many = Array.from({ length: 50 }, (_, n) => ({ n }))
+    const answers = await Promise.all(many.map((payload) => reply("echo", channel.push("echo", payload))))
+    assert.deepEqual(answers, many.map((payload) => ["ok", payload]))
+  },
+
+  async "broadcasts to all and is told who comes and goes"() {
+    const [ada, adaSees] = await joined(connect(), "Ada")
+    const second = connect()
+    const wire = frames(second, "message_new")
+    const [bob, bobSees] = await joined(second, "Bob")
+    assert.deepEqual((await adaSees.next("Bob has joined")).payload, { name: "Bob" })
+
+    assert.deepEqual(await reply("message", say(bob, "Bob", "hello")), ["ok", {}])
+    for (const log of [adaSees, bobSees]) {
+      const { event, payload } = await log.next("hello")
+      assert.equal(event, "message_new")
+      assert.equal(typeof payload.at, "number")
+      assert.deepEqual({ ...payload, at: 0 }, { name: "Bob", message: "hello", id: "Bob:hello", at: 0 })
+    }
+    const { ref, join_ref } = await wire.next("hello")
+    assert.deepEqual([ref, join_ref], [null, null]) // some clients reject a broadcast with a ref
+    await post("Cy", "from outside")
+    for (const log of [adaSees, bobSees]) assert.equal((await log.next("from outside")).payload.message, "from outside")
+
+    second.disconnect()
+    const { event, payload } = await adaSees.next("Bob has left")
+    assert.deepEqual([event, payload], ["user_left", { name: "Bob" }])
+    assert.equal(ada.state, "joined")
+  },
+
+  async leaves() {
+    const [, adaSees] = await joined(connect(), "Ada")
+    const socket = connect()
+    const [bob, bobSees] = await joined(socket, "Bob")
+    await adaSees.next("Bob has joined")
+    const closed = within("close", (resolve) => bob.onClose(resolve))
+    assert.deepEqual(await reply("leave", bob.leave()), ["ok", {}])
+    await closed
+    assert.equal(bob.state, "closed")
+    assert.deepEqual((await adaSees.next("Bob has left")).payload, { name: "Bob" })
+
+    await post("Cy", "after Bob left")
+    await adaSees.next("after Bob left")
+    // A reply on the same socket: what was sent to it before has come.
+    const [other] = await joined(socket, "", room + "-other")
+    await reply("echo", other.push("echo", {}))
+    assert.deepEqual(bobSees.rest(), [])
+  },
+
+  // A handler that panics costs the client its topic, and only that: it comes back by itself.
+  async "rejoins after a crash"() {
+    const socket = connect()
+    const [, bystander] = await joined(connect(), "Ada")
+    const [elsewhere] = await joined(socket, "Bob", room + "-elsewhere")
+    const channel = socket.channel(room, { name: "Bob" })
+    const joins = new Log()
+    channel.join().receive("ok", (response) => joins.put(response))
+    await joins.next("first join")
+    await bystander.next("Bob has joined")
+    const crashed = within("phx_error", (resolve) => channel.onError(resolve))
+    channel.push("boom", {})
+    assert.deepEqual(await crashed, { reason: "channel_crash" })
+    assert.deepEqual((await bystander.next("Bob has left")).event, "user_left")
+    assert.deepEqual(await joins.next("second join"), {})
+    assert.deepEqual((await bystander.next("Bob is back")).event, "user_joined")
+    assert.deepEqual(await reply("echo", channel.push("echo", { still: "here" })), ["ok", { still: "here" }])
+    assert.equal(elsewhere.state, "joined")
+    assert.deepEqual(await reply("echo elsewhere", elsewhere.push("echo", {})), ["ok", {}])
+  },
+
+  async "is shown history, then what is live"() {
+    for (const n of [1, 2, 3]) await post("Ada", "message " + n)
+    const [channel, log] = await joined(connect(), "Bob")
+    say(channel, "Bob", "message 4")
+    for (const n of [1, 2, 3, 4]) {
+      const { event, payload, ref } = await log.next("message " + n)
+      assert.deepEqual([event, payload.message, ref ?? null], ["message_new", "message " + n, null])
+    }
+  },
+
+  async "asks for the newest"() {
+    for (const n of [1, 2, 3]) await post("Ada", "message " + n)
+    const socket = connect()
+    const channel = socket.channel(room, { "@last": 2 })
+    const log = frames(socket, "message_new")
+    const [status, response] = await reply("join", channel.join())
+    assert.equal(status, "ok")
+    assert.equal(response["@history"].count, 2)
+    assert.equal(typeof response["@history"].epoch, "string")
+    for (const n of [2, 3]) {
+      const { payload, ref, join_ref } = await log.next("message " + n)
+      assert.equal(payload.message, "message " + n)
+      assert.match(ref, /^@\d+$/)
+      assert.equal(join_ref, channel.joinRef()) // a few clients refuse a ref without it
+    }
+  },
+
+  // The recipe for a client that wants each message once: the join's parameters
+  // are a function, asked again at each rejoin.
+  async "asks for what it missed after a cut"() {
+    await post("Ada", "before")
+    const socket = connect()
+    let since
+    const channel = socket.channel(room, () => (since ? { "@since": since } : { "@last": 50 }))
+    const log = listen(channel, "message_new")
+    const joins = new Log()
+    channel.join().receive("ok", (response) => joins.put(response["@history"]))
+    const first = await joins.next("first join")
+    assert.equal(first.count, 1)
+    const seen = await log.next("before")
+    since = { epoch: first.epoch, offset: Number(seen.ref.slice(1)) }
+
+    const down = within("close", (resolve) => socket.onClose(resolve))
+    socket.conn.terminate() // no close frame
+    await down
+    await post("Ada", "while away")
+    const second = await joins.next("second join")
+    assert.equal(second.recovered, true)
+    assert.equal(second.epoch, first.epoch)
+    assert.equal((await log.next("while away")).payload.message, "while away")
+    await post("Ada", "after")
+    assert.equal((await log.next("after")).payload.message, "after")
+    assert.deepEqual(log.rest(), [])
+  },
+
+  async "comes back after a restart of the server"() {
+    const socket = connect()
+    const channel = socket.channel(room, { name: "Ada" })
+    const joins = new Log()
+    const log = listen(channel, "message_new")
+    channel.join().receive("ok", (response) => joins.put(response))
+    await joins.next("first join")
+    const down = within("close", (resolve) => socket.onClose(resolve))
+    restart()
+    const { code } = await down
+    assert.equal(code, 1012) // never 1000: older clients then stay away
+    assert.deepEqual(await joins.next("second join"), {})
+    assert.deepEqual(await reply("message", say(channel, "Ada", "still here")), ["ok", {}])
+    assert.equal((await log.next("still here")).payload.message, "still here")
+  },
+
+  async "gets its heartbeats answered"() {
+    const socket = connect({ heartbeatIntervalMs: 100 })
+    await joined(socket, "Ada")
+    await within("three heartbeats", (resolve) => {
+      let answered = 0
+      socket.onMessage(({ topic, event, payload }) => {
+        if (topic === "phoenix" && event === "phx_reply" && payload.status === "ok" && ++answered === 3) resolve()
+      })
+    })
+    assert.equal(socket.isConnected(), true)
+  },
+
+  // 1.8 carries a token as a subprotocol, and a browser then insists on an answer to it.
+  async "connects with a token"() {
+    await joined(connect({ authToken: "a secret token" }), "Ada")
+  },
+}
+
+const run = behaviours[behaviour]
+if (!run) {
+  console.log("behaviours: " + JSON.stringify(Object.keys(behaviours)))
+  process.exit(behaviour === "list" ? 0 : 2)
+}
+try {
+  await run()
+} catch (error) {
+  console.log(error.stack ?? error)
+  process.exit(1)
+}
+for (const socket of sockets) socket.disconnect()
+process.exit(0)

@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// server is a chime serve that can be ended and started again at one address.
+type server struct {
+	url, addr string
+	flags     []string
+	*process
+}
+
+// opened is the line that says where to point the browser.
+var opened = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`)
+
+// serve starts chime serve on a port of its own, and at the test's end
+// interrupts it and expects that it ends well.
+func serve(t testing.TB, flags ...string) *server {
+	t.Helper()
+	s := &server{addr: "127.0.0.1:0", flags: flags}
+	s.start(t)
+	t.Cleanup(func() { s.stop(t) })
+	return s
+}
+
+func (s *server) start(t testing.TB) {
+	t.Helper()
+	args := append([]string{"serve", "--addr", s.addr}, s.flags...)
+	s.process = start(t, exec.Command(chime(t), args...))
+	where := s.line(t, opened)
+	s.url, s.addr = where[0], where[1]
+}
+
+func (s *server) stop(t testing.TB) {
+	t.Helper()
+	select {
+	case <-s.done:
+	default:
+		if err := s.interrupt(t); err != nil {
+			t.Errorf("chime serve on SIGINT: %v", err)
+		}
+	}
+}
+
+// restart ends the server as Ctrl-C does, and starts it anew at its address.
+func (s *server) restart(t testing.TB) {
+	t.Helper()
+	s.stop(t)
+	s.start(t)
+}
+
+// post keeps a message in a room, from outside any socket, as an
+// application's HTTP handler would.
+func (s *server) post(t testing.TB, room, name, message string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"name": name, "message": message})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/rooms/"+room+"/messages", strings.NewReader(string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := plain.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		said, _ := io.ReadAll(res.Body)
+		t.Fatalf("POST to room %s: got %s %s, want success", room, res.Status, said)
+	}
+}
