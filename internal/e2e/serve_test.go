@@ -56,11 +56,11 @@ func (s *server) restart(t testing.TB) {
 	s.start(t)
 }
 
-// post keeps a message in a room, from outside any socket, as an
-// application's HTTP handler would.
-func (s *server) post(t testing.TB, room, name, message string) {
+// post has Ada say something in a room, from outside any socket and through an
+// HTTP handler; it returns once the message is kept.
+func (s *server) post(t testing.TB, room, message string) {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"name": name, "message": message})
+	body, err := json.Marshal(map[string]string{"name": "Ada", "message": message})
 	if err != nil {
 		t.Fatal(err)
 	}
