@@ -16,8 +16,8 @@ test: ## what runs with Go alone; the rest is skipped
 test-all: deps ## everything, with the race detector; a missing program fails
 	CHIME_TEST_ALL=1 go test -race ./...
 
-e2e: deps ## browsers, nginx, phoenix.js and curl against the built server
-	CHIME_TEST_ALL=1 go test -count=1 -v ./internal/e2e
+e2e: deps ## browsers, nginx, phoenix.js and curl against the built server; keeps screenshots/
+	CHIME_TEST_ALL=1 CHIME_SCREENSHOTS=$(CURDIR)/screenshots go test -count=1 -v ./internal/e2e
 
 bench: ## every benchmark, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
