@@ -25,7 +25,7 @@ func enter(t testing.TB, b *browser, base, room, name string) *chatter {
 func enterByStream(t testing.TB, b *browser, base, room, name string) *chatter {
 	t.Helper()
 	c := &chatter{b.open(t, base+"/rooms/"+room), name}
-	c.click(t, "#force-stream")
+	c.click(t, "label[for=force-stream]")
 	c.write(t, "#name", name)
 	c.click(t, "#join")
 	c.isIn(t)
@@ -35,13 +35,30 @@ func enterByStream(t testing.TB, b *browser, base, room, name string) *chatter {
 // isIn waits until the page says that it is connected and lets one write.
 func (c *chatter) isIn(t testing.TB) {
 	t.Helper()
-	c.until(t, c.name+" to be in the room", "document.querySelector('#send:enabled')")
+	c.until(t, c.name+" to be in the room", "document.querySelector('#state[data-state=open]') && document.querySelector('#send:enabled')")
 }
 
 // uses waits until the page names the transport that carries it.
 func (c *chatter) uses(t testing.TB, transport string) {
 	t.Helper()
-	c.until(t, c.name+" on "+transport, "document.querySelector('#transport').textContent.includes(arguments[0])", transport)
+	c.until(t, c.name+" on "+transport, "document.querySelector('#transport').dataset.transport === arguments[0]", transport)
+}
+
+// watch has the page remember whether it was ever cut off, for comesBack: it may
+// be back before anybody looks.
+func (c *chatter) watch(t testing.TB) {
+	t.Helper()
+	c.run(t, `
+		const state = document.querySelector("#state")
+		window.wasCut = false
+		new MutationObserver(() => { window.wasCut ||= state.dataset.state !== "open" }).observe(state, { attributes: true })`, nil)
+}
+
+// comesBack waits until the page has lost the server since watch, and found it again.
+func (c *chatter) comesBack(t testing.TB) {
+	t.Helper()
+	c.until(t, c.name+" to notice that the server went", "window.wasCut")
+	c.isIn(t)
 }
 
 func (c *chatter) say(t testing.TB, message string) {

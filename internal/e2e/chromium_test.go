@@ -58,14 +58,21 @@ func TestChromiumTwoPagesChat(t *testing.T) {
 
 			ada.picture(t, by.transport)
 
+			// The new server remembers nothing, and a page shows what the server has.
+			everybody := []*chatter{ada, bob, dee}
+			for _, c := range everybody {
+				c.watch(t)
+			}
 			s.restart(t)
-			for _, c := range []*chatter{ada, bob, dee} {
-				c.isIn(t)
+			for _, c := range everybody {
+				c.comesBack(t)
 				c.uses(t, by.transport)
 			}
 			ada.say(t, "back again")
-			ada.reads(t, "back again")
-			bob.reads(t, "back again")
+			for _, c := range []*chatter{ada, bob} {
+				c.reads(t, "back again")
+				c.wantOnce(t, "back again")
+			}
 			if got := dee.text(t, "#log"); strings.Contains(got, "back again") {
 				t.Errorf("a message of the lobby is shown elsewhere: %q", got)
 			}
@@ -73,6 +80,36 @@ func TestChromiumTwoPagesChat(t *testing.T) {
 				t.Errorf("the page's script failed: %q", errs)
 			}
 		})
+	}
+}
+
+// What is said while the server is away is marked, waits for the person, and
+// arrives once.
+func TestChromiumSendsAFailedMessageAgain(t *testing.T) {
+	need.Program(t, "chromium", "chromium-browser", "google-chrome")
+	need.Program(t, "chromedriver")
+	s := serve(t)
+	b := browse(t)
+	ada := enter(t, b, s.url, "lobby", "Ada")
+	bob := enter(t, b, s.url, "lobby", "Bob")
+	for _, c := range []*chatter{ada, bob} {
+		c.watch(t)
+	}
+	s.stop(t)
+	ada.say(t, "is anybody there?")
+	ada.until(t, "the message to be marked", "document.querySelector('#log li[data-id][data-state=failed]')")
+	ada.look(t, 390, 844, "dark")
+	ada.screenshot(t, "failed-390-dark")
+
+	s.start(t)
+	ada.comesBack(t)
+	bob.comesBack(t)
+	bob.wantOnce(t) // not before it is asked for
+	ada.click(t, "#log li[data-state=failed] button")
+	ada.until(t, "the message to be sent", "document.querySelector('#log li[data-id][data-state=sent]')")
+	bob.reads(t, "is anybody there?")
+	for _, c := range []*chatter{ada, bob} {
+		c.wantOnce(t, "is anybody there?")
 	}
 }
 

@@ -50,8 +50,9 @@ func TestNginxTwoPagesChat(t *testing.T) {
 			bob.close(t)
 			ada.reads(t, "Bob has left")
 			// A server that goes away behind a proxy that stays.
+			ada.watch(t)
 			s.restart(t)
-			ada.isIn(t)
+			ada.comesBack(t)
 			ada.uses(t, as.transport)
 			ada.say(t, "back again")
 			ada.reads(t, "back again")
