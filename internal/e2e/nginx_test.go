@@ -53,7 +53,6 @@ func TestNginxTwoPagesChat(t *testing.T) {
 			ada.watch(t)
 			s.restart(t)
 			ada.comesBack(t)
-			ada.uses(t, as.transport)
 			ada.say(t, "back again")
 			ada.reads(t, "back again")
 			if errs := b.uncaught(t); len(errs) > 0 {
