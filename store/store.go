@@ -1,0 +1,125 @@
+// Package store keeps the messages of topics, so that whoever joins or comes
+// back can be given what was said. It knows nothing of clients.
+//
+//	s := store.NewMemory()
+//	err := s.Append(ctx, "room:1", store.Message{Event: "new", Payload: p}, store.Retention{Keep: 1000}, nil)
+//	page, err := s.Read(ctx, "room:1", store.Range{Newest: true, Limit: 50})
+//
+// It promises one order per topic, and that a reader who goes on from a
+// [Position] is told when something in between is no longer there. It does not
+// promise how long beyond the [Retention] a message takes up room. Package
+// storetest holds every implementation to this.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrClosed is returned by every method but Epoch after the store was closed.
+	ErrClosed = errors.New("store is closed")
+
+	// ErrNotFound is returned by Redact for a message that is not, or no longer, kept.
+	ErrNotFound = errors.New("no such message")
+)
+
+// Store keeps messages by topic. All methods are safe for concurrent use, and
+// begin nothing when their context is already done: they return its error then.
+//
+// A topic is any string; it begins with its first Append, and nothing else
+// creates it. It is remembered, even when all its messages are gone, for at
+// least 30 days after its last one. If it begins anew after that, positions from
+// before are incomplete; so may then be offset 0 of any topic that begins later.
+type Store interface {
+	// Epoch names this history. Offsets of another epoch mean nothing here: it
+	// changes whenever offsets could have been lost or given twice. It does not
+	// block, and is the same as long as the store is open.
+	Epoch() string
+
+	// Append keeps m as the next message of topic, then calls announce, unless
+	// nil, with Offset, Prev and At set, and then returns. What keep does not
+	// cover is trimmed in the same step. On an error nothing was announced.
+	//
+	// Announcements of one topic come one at a time, in the order of their
+	// offsets; a Read that begins after one finds its message. announce must
+	// not block and must not call the store: the topic waits for it.
+	//
+	// The store owns m.Payload from the call on. ctx bounds admission only: a
+	// message that was let in is kept whatever becomes of ctx.
+	Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) error
+
+	// Read returns what r asks for of topic, as it is at one moment. A message
+	// that has aged is never returned, be it trimmed yet or not. A topic that
+	// is not known is empty, not an error.
+	Read(ctx context.Context, topic string, r Range) (Page, error)
+
+	// Forget drops the messages of topic. It never reuses an offset, and a
+	// position before its last one is incomplete from then on. Forgetting what
+	// is not known is no error.
+	Forget(ctx context.Context, topic string) error
+
+	// Redact removes the message at offset from topic, or returns ErrNotFound.
+	// Positions before it stay complete: what was redacted is not missing.
+	Redact(ctx context.Context, topic string, offset uint64) error
+}
+
+// Position is a place in the history of one topic: behind the message at
+// Offset, of the store whose epoch is Epoch. Offset 0 is before the first.
+type Position struct {
+	Epoch  string `json:"epoch"`
+	Offset uint64 `json:"offset"`
+}
+
+// Message is one message of a topic. It does not change once appended. Payload
+// is shared by all who read it: never modify it.
+type Message struct {
+	// Offset is given by Append, from one sequence for the whole store: it
+	// increases within a topic, from 1 at least, but is not dense there.
+	Offset uint64
+
+	// Prev is given by Append: the offset of the message that the topic was
+	// given before this one, whether that is still kept or not; 0 for the first
+	// that is remembered.
+	Prev uint64
+
+	// At is when the message was said. Zero is now; so is a time yet to come,
+	// and one before the At of the message kept before it becomes that: a topic
+	// ages in its order.
+	At time.Time
+
+	Event   string
+	Payload []byte // JSON text, or any bytes when Binary
+	Binary  bool
+}
+
+// Retention says how much of a topic is kept. That of its last Append holds for
+// all of the topic. The zero value keeps everything.
+type Retention struct {
+	Keep int           // the most messages; 0 or less: any number
+	Age  time.Duration // how long after its At a message is kept; 0 or less: for good
+}
+
+// Range says what to read of a topic: what came after an offset, or the newest.
+// The zero value is all of it.
+type Range struct {
+	Newest bool   // the newest Limit messages; else those after After
+	After  uint64 // an offset; 0: from the beginning
+	Limit  int    // the most messages; 0 or less: any number
+	Bytes  int    // the most bytes of payload, though one message is returned whatever its size; 0 or less: any number
+}
+
+// Page is what Read found.
+type Page struct {
+	Messages []Message // oldest first; the slice is the caller's own
+	Top      uint64    // offset of the last message that the topic was given; 0 if it has none that is remembered
+
+	// Complete says that nothing after Range.After and before the first of
+	// Messages, or up to Top where there is none, was trimmed, has aged or was
+	// forgotten, and that Range.After is not beyond Top. It is always true for Newest.
+	Complete bool
+
+	// More says that Limit or Bytes ended the page before Top. It is never set for Newest.
+	More bool
+}
