@@ -1,0 +1,302 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// Clients come back after a holiday. Until then a topic that is empty still
+	// knows whether they missed anything, for some 200 bytes.
+	remembered = 30 * 24 * time.Hour
+
+	// Other topics that an Append looks at. One would keep up with topics that
+	// are begun and left; two also overtakes a past in which there were more.
+	sweepStep = 2
+)
+
+// Memory is a [Store] in memory: what it keeps is gone with the process, and
+// with it the epoch. Its methods never block for longer than announcements take.
+// It runs no goroutine: appending looks after the room that other topics take
+// up, so aged messages are freed only as long as something is appended.
+type Memory struct {
+	epoch  string
+	seq    atomic.Uint64 // the last offset given; moved on with the topic locked, or offsets could pass each other
+	cursor atomic.Uint64 // where in order the sweep is
+
+	mu      sync.RWMutex // guards the rest. Never taken while a topic is locked.
+	closed  bool
+	topics  map[string]*topic
+	order   []*topic // the same topics, for the sweep
+	horizon uint64   // no topic that was dropped had an offset beyond it
+}
+
+var _ Store = (*Memory)(nil)
+
+// topic is what Memory knows of one topic.
+type topic struct {
+	name  string
+	index int // in Memory.order, guarded by Memory.mu
+
+	mu       sync.Mutex // guards the rest
+	dropped  bool       // no longer in Memory.topics: whoever wants to append must look again
+	messages ring
+	top      uint64    // the last offset given in this topic
+	floor    uint64    // the highest that was trimmed, aged or forgotten
+	keep     Retention // of the last Append
+	used     time.Time // when that was
+}
+
+// NewMemory returns an empty store with an epoch of its own. The zero Memory
+// has none, and cannot be used.
+func NewMemory() *Memory {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // ends the program rather than fail
+	return &Memory{epoch: base64.RawURLEncoding.EncodeToString(b[:]), topics: map[string]*topic{}}
+}
+
+// Epoch implements [Store]: 128 random bits.
+func (s *Memory) Epoch() string { return s.epoch }
+
+// Append implements [Store].
+func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) error {
+	now := clock()
+	t, err := s.claim(ctx, topic, now)
+	if err != nil {
+		return fmt.Errorf("append to %q: %w", topic, err)
+	}
+	defer s.sweep(now) // after the unlock: it takes s.mu
+	defer t.mu.Unlock()
+
+	t.trim(now) // by the old retention: what has aged must not come back when the new one is longer
+	if m.At = m.At.Round(0); m.At.IsZero() || m.At.After(now) {
+		m.At = now
+	}
+	if n := t.messages.n; n > 0 && m.At.Before(t.messages.at(n-1).At) {
+		m.At = t.messages.at(n - 1).At // trim stops at the first that is young enough
+	}
+	m.Offset, m.Prev = s.seq.Add(1), t.top
+	t.messages.push(m)
+	t.top, t.keep, t.used = m.Offset, keep, now
+	t.trim(now)
+	if announce != nil {
+		announce(m)
+	}
+	return nil
+}
+
+// Read implements [Store]. It takes a time that grows with what it returns, and
+// with the logarithm of what is kept.
+func (s *Memory) Read(ctx context.Context, topic string, r Range) (Page, error) {
+	t, err := s.find(ctx, topic)
+	if err != nil {
+		return Page{}, fmt.Errorf("read %q: %w", topic, err)
+	}
+	defer t.mu.Unlock()
+	t.trim(clock())
+	return t.page(r), nil
+}
+
+// Forget implements [Store].
+func (s *Memory) Forget(ctx context.Context, topic string) error {
+	t, err := s.find(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("forget %q: %w", topic, err)
+	}
+	defer t.mu.Unlock()
+	t.messages = ring{}
+	t.floor = t.top
+	return nil
+}
+
+// Redact implements [Store].
+func (s *Memory) Redact(ctx context.Context, topic string, offset uint64) error {
+	t, err := s.find(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("redact %d of %q: %w", offset, topic, err)
+	}
+	defer t.mu.Unlock()
+	t.trim(clock())
+	i := t.messages.after(offset) - 1
+	if i < 0 || t.messages.at(i).Offset != offset {
+		return fmt.Errorf("redact %d of %q: %w", offset, topic, ErrNotFound)
+	}
+	t.messages.remove(i)
+	return nil
+}
+
+// Close frees what is kept. Calls that have begun may still complete; those
+// that begin later return [ErrClosed]. It returns nil, and may be called again.
+func (s *Memory) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed, s.topics, s.order = true, nil, nil
+	return nil
+}
+
+// find returns the topic, locked, or an empty one in its place that nobody else
+// sees, so that asking for a topic does not create it.
+func (s *Memory) find(ctx context.Context, name string) (*topic, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	t, closed, horizon := s.topics[name], s.closed, s.horizon
+	s.mu.RUnlock()
+	if closed {
+		return nil, ErrClosed
+	}
+	if t == nil {
+		t = &topic{name: name, floor: horizon}
+	}
+	t.mu.Lock() // dropped by now? Then it is empty, as it was when we looked
+	return t, nil
+}
+
+// claim returns the topic, locked, and creates it if need be.
+func (s *Memory) claim(ctx context.Context, name string, now time.Time) (*topic, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for {
+		s.mu.RLock()
+		t, closed := s.topics[name], s.closed
+		s.mu.RUnlock()
+		if t == nil && !closed {
+			t, closed = s.create(name, now)
+		}
+		if closed {
+			return nil, ErrClosed
+		}
+		t.mu.Lock()
+		if !t.dropped {
+			return t, nil
+		}
+		// Dropped between the look and the lock: a message put here would be seen by nobody.
+		t.mu.Unlock()
+	}
+}
+
+func (s *Memory) create(name string, now time.Time) (t *topic, closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, true
+	}
+	if t = s.topics[name]; t == nil { // else another Append was faster
+		t = &topic{name: name, index: len(s.order), floor: s.horizon, used: now}
+		s.topics[name] = t
+		s.order = append(s.order, t)
+	}
+	return t, false
+}
+
+// sweep frees what has aged in the next few topics, and drops those that were
+// not used for so long that nobody will ask. It waits for none of them: one that
+// is locked is in use, and trims itself.
+func (s *Memory) sweep(now time.Time) {
+	for range sweepStep {
+		s.mu.RLock()
+		var t *topic
+		if n := uint64(len(s.order)); n > 0 {
+			t = s.order[s.cursor.Add(1)%n]
+		}
+		s.mu.RUnlock()
+		if t == nil || !t.mu.TryLock() {
+			continue
+		}
+		t.trim(now)
+		idle := t.idle(now)
+		t.mu.Unlock()
+		if idle {
+			s.drop(t, now)
+		}
+	}
+}
+
+// drop takes t out of the store, unless it was used again meanwhile.
+func (s *Memory) drop(t *topic, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || !t.mu.TryLock() {
+		return
+	}
+	defer t.mu.Unlock()
+	if t.dropped || !t.idle(now) {
+		return
+	}
+	t.dropped = true
+	// A topic of that name would not know what it once had. From here on, none
+	// that begins vouches for a time in which any that was dropped had messages.
+	s.horizon = max(s.horizon, t.top)
+	delete(s.topics, t.name)
+	last := len(s.order) - 1
+	s.order[t.index] = s.order[last]
+	s.order[t.index].index = t.index
+	s.order[last] = nil
+	s.order = s.order[:last]
+}
+
+func (t *topic) idle(now time.Time) bool {
+	return t.messages.n == 0 && now.Sub(t.used) >= remembered
+}
+
+// trim drops what the retention does not cover at the time now.
+func (t *topic) trim(now time.Time) {
+	over := 0
+	if t.keep.Keep > 0 {
+		over = max(0, t.messages.n-t.keep.Keep)
+	}
+	if t.keep.Age > 0 {
+		for aged := now.Add(-t.keep.Age); over < t.messages.n && !t.messages.at(over).At.After(aged); {
+			over++
+		}
+	}
+	if over > 0 {
+		t.floor = t.messages.at(over - 1).Offset
+		t.messages.drop(over)
+	}
+}
+
+func (t *topic) page(r Range) Page {
+	from, n := 0, t.messages.n
+	p := Page{Top: t.top}
+	if r.Newest {
+		p.Complete = true
+		n = r.fit(n, func(i int) int { return len(t.messages.at(t.messages.n - 1 - i).Payload) })
+		from = t.messages.n - n
+	} else {
+		p.Complete = t.floor <= r.After && r.After <= t.top
+		from = t.messages.after(r.After)
+		n = r.fit(n-from, func(i int) int { return len(t.messages.at(from + i).Payload) })
+		p.More = from+n < t.messages.n
+	}
+	p.Messages = make([]Message, n)
+	t.messages.copyTo(p.Messages, from)
+	return p
+}
+
+// fit returns how many of n messages, of which the i-th has size(i) bytes, make a page.
+func (r Range) fit(n int, size func(i int) int) int {
+	if r.Limit > 0 {
+		n = min(n, r.Limit)
+	}
+	if r.Bytes <= 0 {
+		return n
+	}
+	bytes := 0
+	for i := range n {
+		if bytes += size(i); bytes > r.Bytes && i > 0 {
+			return i
+		}
+	}
+	return n
+}
+
+// clock is the wall's: a monotonic reading would stand still while the machine sleeps.
+func clock() time.Time { return time.Now().Round(0) }
