@@ -1,0 +1,20 @@
+package store
+
+// Topics returns how many topics s remembers.
+func Topics(s *Memory) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.topics)
+}
+
+// Room returns for how many messages s holds memory.
+func Room(s *Memory) (messages int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, t := range s.order {
+		t.mu.Lock()
+		messages += len(t.messages.buf)
+		t.mu.Unlock()
+	}
+	return messages
+}
