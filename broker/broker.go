@@ -1,0 +1,62 @@
+// Package broker joins the nodes that share topics: what is published on one
+// is announced on all, in the one order of its topic. [Local] is the broker of
+// a single process.
+package broker
+
+import (
+	"context"
+
+	"github.com/go-chime/chime/store"
+)
+
+// Publication is a message on its way to everybody in a topic.
+type Publication struct {
+	store.Message        // Offset and Prev are 0 unless it was retained
+	Topic         string //
+	From          string // the ID of a client socket that does not get it; "" is nobody
+}
+
+// Sink gets what was published, on every node. Announcements of one topic come
+// in their order, one at a time; Published must not block.
+type Sink interface {
+	Published(p Publication)
+}
+
+// Broker appends and announces in one step, so that what is announced in some
+// order was appended in that order.
+type Broker interface {
+	// Start names the sink. It is called once, before anything else.
+	Start(sink Sink)
+	// Publish announces p, after having kept it if keep is given. It returns
+	// when p has been announced on this node.
+	Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error)
+	// History reads what is kept. It is nil where nothing ever is.
+	History() store.Store
+}
+
+// Local is the broker of one process. A nil store keeps nothing: then
+// Publish must not be asked to.
+func Local(s store.Store) Broker { return &local{store: s} }
+
+type local struct {
+	store store.Store
+	sink  Sink
+}
+
+func (l *local) Start(sink Sink) { l.sink = sink }
+
+func (l *local) History() store.Store { return l.store }
+
+func (l *local) Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error) {
+	if keep == nil {
+		l.sink.Published(p)
+		return store.Position{}, nil
+	}
+	var at store.Position
+	err := l.store.Append(ctx, p.Topic, p.Message, *keep, func(m store.Message) {
+		p.Message = m
+		at = store.Position{Epoch: l.store.Epoch(), Offset: m.Offset}
+		l.sink.Published(p)
+	})
+	return at, err
+}

@@ -1,0 +1,83 @@
+package channel
+
+import (
+	"sync"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// client is the channel side of a client socket: an inbox for each topic.
+type client struct {
+	hub *Hub
+	cs  transport.ClientSocket
+
+	mu      sync.Mutex // guards inboxes and what is in them
+	inboxes map[string]*inbox
+	gone    bool
+}
+
+// Receive implements transport.Receiver: it puts the frame into the inbox of
+// its topic, or answers at once where there is none.
+func (c *client) Receive(f wire.Frame) {
+	c.mu.Lock()
+	in := c.inboxes[f.Topic]
+	if in == nil {
+		var refusal *wire.Message
+		if in, refusal = c.outside(f); in == nil {
+			c.mu.Unlock()
+			if refusal != nil {
+				_ = c.cs.Send(refusal, "")
+			}
+			return
+		}
+	}
+	overloaded := in.put(f)
+	c.mu.Unlock()
+	if overloaded != nil {
+		overloaded.fail(reason("overloaded"))
+	}
+}
+
+// outside decides on a frame for a topic that the client is not in: a join
+// gets an inbox, all else an answer. c.mu is held.
+func (c *client) outside(f wire.Frame) (*inbox, *wire.Message) {
+	answer := func(joinRef wire.Ref, text string) *wire.Message {
+		return wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(text))
+	}
+	switch {
+	case c.gone:
+		return nil, nil
+	case f.Event == wire.EventLeave:
+		return nil, wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}"))
+	case f.Event != wire.EventJoin || !wire.ValidName(f.Topic):
+		return nil, answer(wire.Ref{}, "unmatched topic")
+	case len(c.inboxes) >= c.hub.limits.Topics:
+		return nil, answer(f.JoinRef, "too many channels joined")
+	}
+	if r, _ := c.hub.routes.match(f.Topic); r == nil {
+		c.hub.log.Debug("unmatched topic", "topic", f.Topic, "client", c.cs.ID())
+		return nil, answer(wire.Ref{}, "unmatched topic")
+	}
+	if c.inboxes == nil {
+		c.inboxes = map[string]*inbox{}
+	}
+	in := &inbox{client: c, topic: f.Topic}
+	c.inboxes[f.Topic] = in
+	return in, nil
+}
+
+// Closed implements transport.Receiver: every topic is left.
+func (c *client) Closed(why Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	for _, in := range c.inboxes {
+		in.finish(job{kind: endJob, why: why})
+	}
+}
+
+// leaveWait is how long what a client had sent before it left may take, and
+// then how long HandleLeave may.
+const leaveWait = 5 * time.Second

@@ -1,0 +1,208 @@
+package channel
+
+import (
+	"context"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// inbox takes what concerns one client in one topic and works it off in order,
+// in a goroutine of its own that runs only while there is something to do. It
+// outlives a join that is followed by another, which keeps the two in order.
+// Its fields are guarded by client.mu; socket is set by the running goroutine only.
+type inbox struct {
+	client  *client
+	topic   string
+	jobs    []job
+	bytes   int
+	running bool
+	socket  *Socket     // the present join, if any
+	overdue *time.Timer // cancels the socket whose end has to wait for its handler
+}
+
+type job struct {
+	kind  jobKind
+	frame wire.Frame
+	why   Reason // of an end
+	text  []byte // payload of the phx_error that goes with an end; nil: none
+}
+
+type jobKind int
+
+const (
+	frameJob jobKind = iota
+	endJob
+)
+
+// put appends a frame. When the inbox is full it is emptied and the topic
+// ends for this client: the caller fails the socket returned, if any, without
+// the lock. client.mu is held.
+func (in *inbox) put(f wire.Frame) (overloaded *Socket) {
+	limits := &in.client.hub.limits
+	size := len(f.Payload) + len(f.Binary)
+	if len(in.jobs) >= limits.InboxMessages || in.bytes+size > limits.QueueBytes && len(in.jobs) > 0 {
+		in.finish(job{kind: endJob, why: Slow, text: reason("overloaded")})
+		return in.socket
+	}
+	in.bytes += size
+	in.add(job{kind: frameJob, frame: f})
+	if f.Event == wire.EventLeave || f.Event == wire.EventJoin {
+		in.endSoon()
+	}
+	return nil
+}
+
+// finish appends an end. An end that is a verdict on the client throws away
+// what waits before it. client.mu is held.
+func (in *inbox) finish(j job) {
+	if j.why == Kicked || j.why == Slow {
+		in.jobs, in.bytes = nil, 0
+	}
+	in.add(j)
+	switch {
+	case in.socket == nil:
+	case j.why == Kicked || j.why == Slow:
+		in.socket.cancel()
+	default:
+		in.endSoon()
+	}
+}
+
+func (in *inbox) add(j job) {
+	in.jobs = append(in.jobs, j)
+	if !in.running {
+		in.running = true
+		in.client.hub.tasks.Go(in.run)
+	}
+}
+
+// endSoon gives a handler that is in the way of an end some time before its
+// context is cancelled. client.mu is held.
+func (in *inbox) endSoon() {
+	if in.socket != nil && in.overdue == nil {
+		in.overdue = time.AfterFunc(leaveWait, in.socket.cancel)
+	}
+}
+
+// run works the inbox off, and gives it up when nothing is left to come.
+func (in *inbox) run() {
+	c := in.client
+	for {
+		c.mu.Lock()
+		if len(in.jobs) == 0 {
+			in.running = false
+			in.jobs = nil
+			if in.socket == nil {
+				delete(c.inboxes, in.topic)
+			}
+			c.mu.Unlock()
+			return
+		}
+		j := in.jobs[0]
+		in.jobs[0] = job{}
+		in.jobs = in.jobs[1:]
+		in.bytes -= len(j.frame.Payload) + len(j.frame.Binary)
+		s := in.socket
+		c.mu.Unlock()
+		in.work(s, j)
+	}
+}
+
+func (in *inbox) work(s *Socket, j job) {
+	f := j.frame
+	switch {
+	case j.kind == endJob:
+		if s != nil {
+			if j.text != nil {
+				s.fail(j.text)
+			}
+			in.end(s, j.why, nil)
+		}
+	case f.Event == wire.EventJoin:
+		in.join(s, f)
+	case s == nil && f.Event == wire.EventLeave:
+		in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")))
+	case s == nil:
+		in.send(wire.NewReply(wire.Ref{}, f.Ref, f.Topic, "error", reason("unmatched topic")))
+	case !f.JoinRef.Null() && f.JoinRef != s.joinRef:
+		// Of an earlier join, and silently dropped, as in Phoenix: that join is
+		// over for its client too.
+	case f.Event == wire.EventLeave:
+		in.end(s, Left, func() {
+			in.send(wire.NewReply(s.joinRef, f.Ref, f.Topic, "ok", []byte("{}")))
+			s.say(wire.EventClose, []byte("{}"))
+		})
+	default:
+		in.message(s, f)
+	}
+}
+
+func (in *inbox) send(m *wire.Message) { _ = in.client.cs.Send(m, "") }
+
+// message hands one message to the channel and answers it.
+func (in *inbox) message(s *Socket, f wire.Frame) {
+	m := Message{Topic: f.Topic, Event: f.Event, Payload: f.Payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
+	if !validEvent(f.Event) {
+		_ = s.Reply(m, nil, Refuse("invalid event"))
+		return
+	}
+	var reply any
+	var err error
+	if in.panics("HandleMessage", f.Event, func() { reply, err = s.route.channel.HandleMessage(s.ctx, s, m) }) {
+		s.fail(reason("channel_crash"))
+		in.end(s, Panicked, nil)
+		return
+	}
+	if err == nil && reply == Later {
+		return
+	}
+	_ = s.Reply(m, reply, err)
+}
+
+// end takes s out of its topic, says so, and calls HandleLeave.
+func (in *inbox) end(s *Socket, why Reason, say func()) {
+	c := in.client
+	s.leave()
+	if say != nil {
+		say()
+	}
+	c.mu.Lock()
+	in.socket = nil
+	if in.overdue != nil {
+		in.overdue.Stop()
+		in.overdue = nil
+	}
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), leaveWait)
+	defer cancel()
+	s.cancel()
+	in.panics("HandleLeave", string(why), func() { s.route.channel.HandleLeave(ctx, s, why) })
+	c.hub.exit(s.topic)
+}
+
+// panics calls f and reports whether it panicked.
+func (in *inbox) panics(handler, what string, f func()) (panicked bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			panicked = true
+			in.client.hub.log.Error("handler panicked", "handler", handler, "topic", in.topic, "of", what,
+				"client", in.client.cs.ID(), "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+	return false
+}
+
+// fail tells the client that its join has ended by an error; it rejoins.
+func (s *Socket) fail(text []byte) {
+	s.topic.remove(s)
+	s.mu.Lock()
+	already := s.phase != joined
+	s.phase = left
+	s.mu.Unlock()
+	if !already {
+		s.say(wire.EventError, text)
+	}
+}

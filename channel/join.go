@@ -1,0 +1,148 @@
+package channel
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/store"
+)
+
+// ask is what a join wants to be replayed.
+type ask struct {
+	since *store.Position // everything after it
+	last  int             // the newest; -1 is the channel's default
+}
+
+// positioned reports whether the client wants to know about positions.
+func (a ask) positioned() bool { return a.since != nil || a.last >= 0 }
+
+// join lets a client in, or not. Old is its join so far, which ends whatever
+// becomes of the new one: its client has given it up.
+func (in *inbox) join(old *Socket, f wire.Frame) {
+	c := in.client
+	if old != nil {
+		in.end(old, Replaced, nil)
+		defer old.say(wire.EventClose, []byte("{}"))
+	}
+	refuse := func(text string) { in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(text))) }
+	r, params := c.hub.routes.match(f.Topic)
+	if r == nil { // the topic had a route when the inbox was made
+		refuse("unmatched topic")
+		return
+	}
+	want, payload, err := parseAsk(f.Payload)
+	if err != nil {
+		refuse(err.Error())
+		return
+	}
+	s := &Socket{client: c, route: r, params: params, joinRef: f.JoinRef, topic: c.hub.enter(f.Topic, r)}
+	s.member.index = outside
+	s.ctx, s.cancel = context.WithCancel(c.cs.Context())
+	if want.positioned() {
+		s.member.to = f.JoinRef.String()
+	}
+	if text := in.admit(s, Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}, f.Ref, want); text != "" {
+		s.leave()
+		s.cancel()
+		c.hub.exit(s.topic)
+		refuse(text)
+	}
+}
+
+// admit asks the channel, and has the client enter the topic. It returns why
+// the client is refused, or "".
+func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal string) {
+	c := in.client
+	log := c.hub.log.With("topic", m.Topic, "client", c.cs.ID())
+	// Known before the handler runs, so that the end of the client can cancel it.
+	c.mu.Lock()
+	in.socket = s
+	if len(in.jobs) > 0 {
+		in.endSoonIfEnding()
+	}
+	c.mu.Unlock()
+	var accepted Accepted
+	var err error
+	crashed := in.panics("HandleJoined", m.Event, func() { accepted, err = s.route.channel.HandleJoined(s.ctx, s, m) })
+	response, encodeErr := wire.EncodeObject(accepted.reply)
+	switch {
+	case crashed:
+		refusal = "join crashed"
+	case err != nil:
+		var public bool
+		if refusal, public = readable(err); !public {
+			log.Error("join failed", "error", err)
+		}
+	case !accepted.ok:
+		refusal = "not accepted"
+		log.Warn("join refused: HandleJoined returned neither Accept nor an error")
+	case encodeErr != nil:
+		// The application has accepted, and must see the leave of whom it let in.
+		log.Error("reply to a join can't be sent", "error", encodeErr)
+		in.end(s, Panicked, func() { in.send(wire.NewReply(s.joinRef, ref, m.Topic, "error", reason("internal"))) })
+		return ""
+	}
+	if refusal != "" {
+		c.mu.Lock()
+		in.socket = nil
+		if in.overdue != nil {
+			in.overdue.Stop()
+			in.overdue = nil
+		}
+		c.mu.Unlock()
+		return refusal
+	}
+	s.enter(ref, response, want)
+	return ""
+}
+
+// endSoonIfEnding starts the clock of a join that is given up before its
+// handler has begun. client.mu is held.
+func (in *inbox) endSoonIfEnding() {
+	for _, j := range in.jobs {
+		if j.kind == endJob || j.frame.Event == wire.EventLeave || j.frame.Event == wire.EventJoin {
+			in.endSoon()
+			return
+		}
+	}
+}
+
+func validEvent(event string) bool {
+	return wire.ValidName(event) && !strings.HasPrefix(event, "phx_")
+}
+
+// parseAsk takes @since and @last out of the payload of a join.
+func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
+	a := ask{last: -1}
+	if !bytes.Contains(payload, []byte(`"@since"`)) && !bytes.Contains(payload, []byte(`"@last"`)) {
+		return a, payload, nil
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(payload, &fields) != nil {
+		return a, payload, nil // no object, so it asks for nothing
+	}
+	if text, ok := fields["@since"]; ok {
+		var p struct {
+			Epoch  *string `json:"epoch"`
+			Offset *uint64 `json:"offset"`
+		}
+		if json.Unmarshal(text, &p) != nil || p.Epoch == nil || p.Offset == nil {
+			return a, nil, errors.New(`malformed @since: want {"epoch":"…","offset":n}`)
+		}
+		a.since = &store.Position{Epoch: *p.Epoch, Offset: *p.Offset}
+	}
+	if text, ok := fields["@last"]; ok {
+		if json.Unmarshal(text, &a.last) != nil || a.last < 0 {
+			return a, nil, errors.New("malformed @last: want a number from 0")
+		}
+		a.last = min(a.last, maxReplay)
+	}
+	delete(fields, "@since")
+	delete(fields, "@last")
+	rest, err := json.Marshal(fields)
+	return a, rest, err
+}

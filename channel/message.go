@@ -1,0 +1,96 @@
+package channel
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/store"
+)
+
+// Message is what a client sent. It owns its memory and never changes; handlers
+// may keep it but must not modify it.
+type Message struct {
+	Topic, Event string
+	Payload      json.RawMessage // any JSON, in one line of valid UTF-8; nil if Binary is set
+	Binary       []byte          // the payload of a binary message, else nil
+
+	ref     wire.Ref
+	joinRef wire.Ref
+}
+
+// Decode decodes the payload into v. Its error may be returned from a handler:
+// the client then reads that its payload is malformed.
+func (m Message) Decode(v any) error {
+	if m.Binary != nil {
+		return Refuse("payload is binary, want JSON")
+	}
+	if err := json.Unmarshal(m.Payload, v); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			return Refuse(fmt.Sprintf("malformed payload: %s is a %s", wrong.Field, wrong.Value))
+		}
+		return Refuse("malformed payload")
+	}
+	return nil
+}
+
+// Binary is a payload that is no JSON. It stays as it is where the client's
+// dialect can carry it, and is {"@binary":"<base64>"} elsewhere.
+type Binary []byte
+
+// MarshalJSON gives the form for JSON.
+func (b Binary) MarshalJSON() ([]byte, error) {
+	return []byte(`{"@binary":"` + base64.StdEncoding.EncodeToString(b) + `"}`), nil
+}
+
+// body is an encoded payload.
+type body struct {
+	data   []byte
+	binary bool
+}
+
+// encode checks an event and encodes its payload, which must be an object: a
+// client may choke on anything else.
+func encode(event string, payload any) (body, error) {
+	if !wire.ValidName(event) || strings.HasPrefix(event, "phx_") {
+		return body{}, fmt.Errorf("event %q: want 1 to %d bytes, no control characters, not phx_…", event, wire.MaxName)
+	}
+	if b, ok := payload.(Binary); ok {
+		return body{b, true}, nil
+	}
+	text, err := wire.EncodeObject(payload)
+	if err != nil {
+		return body{}, fmt.Errorf("payload of %q: %w", event, err)
+	}
+	return body{text, false}, nil
+}
+
+func (b body) push(topic, event string, offset uint64) *wire.Message {
+	if b.binary {
+		return wire.NewBinaryPush(topic, event, b.data, offset)
+	}
+	return wire.NewPush(topic, event, b.data, offset)
+}
+
+// pushOf is a kept message as it goes to clients.
+func pushOf(topic string, m store.Message) *wire.Message {
+	return body{m.Payload, m.Binary}.push(topic, m.Event, m.Offset)
+}
+
+func reason(text string) []byte {
+	b := wire.AppendString([]byte(`{"reason":`), text)
+	return append(b, '}')
+}
+
+// readable is what a client may read of an error.
+func readable(err error) (text string, public bool) {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Reason, true
+	}
+	return "internal", false
+}

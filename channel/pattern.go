@@ -1,0 +1,131 @@
+package channel
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// pattern says which topics a channel serves. It is a list of segments between
+// colons: a literal, {name} for one non-empty segment, or at the end a * for
+// any non-empty rest, possibly after a literal beginning.
+type pattern struct {
+	text     string
+	segments []segment
+}
+
+type segment struct {
+	kind kind
+	text string // the literal, the name, or what stands before the *
+}
+
+// kind orders segments: the greater is the more specific.
+type kind int
+
+const (
+	rest kind = iota
+	param
+	literal
+)
+
+func parsePattern(text string) (pattern, error) {
+	p := pattern{text: text}
+	if !wire.ValidName(text) {
+		return p, fmt.Errorf("want 1 to %d bytes without control characters", wire.MaxName)
+	}
+	if !wire.Counted(text) {
+		return p, errors.New("this topic is chime's own")
+	}
+	parts := strings.Split(text, ":")
+	for i, part := range parts {
+		last := i == len(parts)-1
+		inner, braced := strings.CutPrefix(part, "{")
+		switch {
+		case braced:
+			name, closed := strings.CutSuffix(inner, "}")
+			if !closed {
+				return p, errors.New("unclosed {")
+			}
+			if name == "" || strings.ContainsAny(name, "{}*") {
+				return p, errors.New("{} wants a name")
+			}
+			p.segments = append(p.segments, segment{param, name})
+		case strings.HasSuffix(part, "*") && last:
+			p.segments = append(p.segments, segment{rest, strings.TrimSuffix(part, "*")})
+		default:
+			p.segments = append(p.segments, segment{literal, part})
+		}
+		if s := p.segments[i]; s.kind != param && strings.ContainsAny(s.text, "{}*") {
+			return p, errors.New("{name} is a whole segment, and * stands at the end")
+		}
+	}
+	for i, s := range p.segments {
+		if s.kind == param && slices.Contains(p.segments[:i], s) {
+			return p, fmt.Errorf("{%s} stands twice", s.text)
+		}
+	}
+	return p, nil
+}
+
+// match returns the parameters of topic, in the order of the pattern.
+func (p pattern) match(topic string) ([]string, bool) {
+	var params []string
+	for i, s := range p.segments {
+		if s.kind == rest {
+			tail, ok := strings.CutPrefix(topic, s.text)
+			return append(params, tail), ok && tail != ""
+		}
+		part, after, more := strings.Cut(topic, ":")
+		if more != (i < len(p.segments)-1) {
+			return nil, false
+		}
+		switch {
+		case s.kind == param && part != "":
+			params = append(params, part)
+		case s.kind == literal && part == s.text:
+		default:
+			return nil, false
+		}
+		topic = after
+	}
+	return params, true
+}
+
+// names returns what match's parameters are called; the rest is "*".
+func (p pattern) names() []string {
+	var names []string
+	for _, s := range p.segments {
+		switch s.kind {
+		case param:
+			names = append(names, s.text)
+		case rest:
+			names = append(names, "*")
+		}
+	}
+	return names
+}
+
+// compare orders patterns so that of two which match a topic the more specific
+// comes first. It is 0 for patterns that match the same topics.
+func (p pattern) compare(q pattern) int {
+	for i := range min(len(p.segments), len(q.segments)) {
+		a, b := p.segments[i], q.segments[i]
+		if a.kind != b.kind {
+			return cmp.Compare(b.kind, a.kind)
+		}
+		if a.kind == param {
+			continue
+		}
+		if c := cmp.Compare(len(b.text), len(a.text)); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.text, b.text); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(q.segments), len(p.segments))
+}

@@ -1,0 +1,293 @@
+package channel
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/store"
+)
+
+// The hand-over from history to live, without a gap and without a double: a
+// socket becomes a member first, so that nothing after that can pass it by
+// unnoticed; it reads the history up to what was committed then, and goes on
+// reading until it has reached the top; there, under the topic's lock, it
+// turns live. While it is behind, retained messages are not queued for it,
+// since it will read them: a client that reads slowly holds a position, not a queue.
+
+// replay is what a socket that catches up still has to send.
+type replay struct {
+	list []*wire.Message
+	pos  uint64 // everything up to here is sent or in list
+}
+
+const (
+	// A short replay that is in memory goes out under the topic's lock, with the reply.
+	shortReplay = 64
+	// A page is what one look at the tail or the store takes.
+	pageMessages = 100
+	pageBytes    = 256 << 10
+)
+
+// enter makes an accepted socket a member, sends the reply to its join and
+// what HandleJoined pushed, and then the history it asked for.
+func (s *Socket) enter(ref wire.Ref, response []byte, want ask) {
+	t := s.topic
+	if s.route.keep == nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.add(s, true)
+		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response, nil, false))
+		return
+	}
+	reply := func(h *wire.History) {
+		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response, h, want.positioned()))
+	}
+	if err := t.load(s.ctx); err != nil {
+		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", err)
+		s.enterWithout(want, reply)
+		return
+	}
+	if s.enterFast(want, reply) {
+		return
+	}
+	t.mu.Lock()
+	t.add(s, false)
+	t.mu.Unlock()
+	list, h, err := s.read(want)
+	if err != nil {
+		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", err)
+		t.remove(s)
+		s.enterWithout(want, reply)
+		return
+	}
+	s.replay = replay{list, h.Offset}
+	reply(h)
+	s.catchUp()
+}
+
+// greet sends the reply and what was pushed while joining. From here on the
+// client sees the topic.
+func (s *Socket) greet(reply *wire.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase = joined
+	_ = s.client.cs.Send(reply, "")
+	for _, m := range s.early {
+		_ = s.client.cs.Send(m, "")
+	}
+	s.early = nil
+}
+
+// enterWithout lets a client in although the history can't be read: it is told
+// that nothing was recovered.
+func (s *Socket) enterWithout(want ask, reply func(*wire.History)) {
+	t := s.topic
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.add(s, true)
+	reply(s.found(want, t.last, 0, false))
+}
+
+// found describes a replay.
+func (s *Socket) found(want ask, cut uint64, count int, recovered bool) *wire.History {
+	h := &wire.History{Epoch: s.client.hub.history.Epoch(), Offset: cut, Count: count}
+	if want.since != nil {
+		h.Recovered = &recovered
+	}
+	return h
+}
+
+// enterFast does all at once where the tail has all that is wanted, the client
+// has room for it, and it is short.
+func (s *Socket) enterFast(want ask, reply func(*wire.History)) bool {
+	t := s.topic
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []*wire.Message
+	ok, recovered := false, false
+	if want.since != nil {
+		if want.since.Epoch == s.client.hub.history.Epoch() && want.since.Offset <= t.last {
+			list, ok = t.tail.since(want.since.Offset, maxReplay+1, now)
+			recovered = true
+		}
+	} else {
+		list, ok = t.tail.newest(s.wanted(want), now)
+	}
+	if !ok || len(list) > shortReplay || !s.client.cs.Ready(func() {}) {
+		return false
+	}
+	t.add(s, true)
+	reply(s.found(want, t.last, len(list), recovered))
+	for _, m := range list {
+		_ = s.client.cs.Send(m, s.member.to)
+	}
+	return true
+}
+
+// wanted is how many of the newest messages a join gets.
+func (s *Socket) wanted(want ask) int {
+	if want.last >= 0 {
+		return want.last
+	}
+	return s.route.replay
+}
+
+// read gets from the store what a join wants, and all up to the top with it:
+// the join's cut is the top at the time of reading.
+func (s *Socket) read(want ask) ([]*wire.Message, *wire.History, error) {
+	history := s.client.hub.history
+	if want.since != nil && want.since.Epoch == history.Epoch() {
+		page, err := history.Read(s.ctx, s.topic.name, store.Range{After: want.since.Offset, Limit: maxReplay, Bytes: maxReplayBytes})
+		if err != nil {
+			return nil, nil, err
+		}
+		if page.Complete && !page.More {
+			return pushes(s.topic.name, page), s.found(want, page.Top, len(page.Messages), true), nil
+		}
+	}
+	n := s.wanted(want)
+	if n == 0 {
+		page, err := history.Read(s.ctx, s.topic.name, store.Range{Newest: true, Limit: 1})
+		if err != nil {
+			return nil, nil, err
+		}
+		return nil, s.found(want, page.Top, 0, false), nil
+	}
+	page, err := history.Read(s.ctx, s.topic.name, store.Range{Newest: true, Limit: n, Bytes: maxReplayBytes})
+	if err != nil {
+		return nil, nil, err
+	}
+	return pushes(s.topic.name, page), s.found(want, page.Top, len(page.Messages), false), nil
+}
+
+func pushes(topic string, page store.Page) []*wire.Message {
+	list := make([]*wire.Message, len(page.Messages))
+	for i, m := range page.Messages {
+		list[i] = pushOf(topic, m)
+	}
+	return list
+}
+
+// catchUp sends what the replay holds, and reads on, as the client's queue has
+// room for it. No goroutine waits meanwhile: the queue calls again. Only one
+// runs per socket.
+func (s *Socket) catchUp() {
+	cs := s.client.cs
+	for {
+		for len(s.replay.list) > 0 {
+			if !cs.Ready(func() { s.client.hub.tasks.Go(s.catchUp) }) {
+				return // the other one may already run
+			}
+			m := s.replay.list[0]
+			s.replay.list[0] = nil
+			s.replay.list = s.replay.list[1:]
+			if !s.sendReplayed(m) {
+				return
+			}
+		}
+		if !s.readOn() {
+			return
+		}
+	}
+}
+
+// sendReplayed sends m unless the socket has left.
+func (s *Socket) sendReplayed(m *wire.Message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == joined && s.client.cs.Send(m, s.member.to) == nil
+}
+
+// readOn gets the next page, or turns the socket live at the top. It reports
+// whether there is more to send.
+func (s *Socket) readOn() bool {
+	t := s.topic
+	t.mu.Lock()
+	if s.member.index == outside {
+		t.mu.Unlock()
+		return false
+	}
+	if s.replay.pos >= t.last {
+		for _, m := range s.member.pending {
+			_ = s.client.cs.Send(m, "")
+		}
+		s.member.pending, s.member.live = nil, true
+		t.mu.Unlock()
+		return false
+	}
+	list, ok := t.tail.since(s.replay.pos, pageMessages, time.Now())
+	top := t.last
+	t.mu.Unlock()
+	if !ok {
+		page, err := s.client.hub.history.Read(s.ctx, t.name, store.Range{After: s.replay.pos, Limit: pageMessages, Bytes: pageBytes})
+		if err != nil || !page.Complete {
+			s.overrun(err)
+			return false
+		}
+		list = pushes(t.name, page)
+		if !page.More {
+			top = page.Top
+		}
+	}
+	s.replay.list = list
+	if n := len(list); n > 0 {
+		s.replay.pos = list[n-1].Offset
+	} else {
+		s.replay.pos = top // what was there has been redacted
+	}
+	return true
+}
+
+// overrun ends a join whose client read so slowly that retention has overtaken
+// it: what it would get next has a gap. It rejoins and is told so.
+func (s *Socket) overrun(err error) {
+	c := s.client
+	c.hub.log.Debug("history overtook a client that was catching up", "topic", s.topic.name, "client", s.ID(), "error", err)
+	c.mu.Lock()
+	in := c.inboxes[s.topic.name]
+	current := in != nil && in.socket == s
+	if current {
+		in.finish(job{kind: endJob, why: Slow, text: reason("overrun")})
+	}
+	c.mu.Unlock()
+	if current {
+		s.fail(reason("overrun"))
+	}
+}
+
+// load reads the newest messages into the tail, once for all who join at once.
+// What is announced meanwhile is in the tail already.
+func (t *topic) load(ctx context.Context) error {
+	if t.loaded.Load() {
+		return nil
+	}
+	t.loading.Lock()
+	defer t.loading.Unlock()
+	if t.loaded.Load() {
+		return nil
+	}
+	page, err := t.hub.history.Read(ctx, t.name, store.Range{Newest: true, Limit: t.tail.most, Bytes: maxTailBytes})
+	if err != nil {
+		return err
+	}
+	entries := make([]entry, len(page.Messages))
+	bytes, base := 0, max(page.Top, 1) // of an empty topic only the store knows whether it has a past
+	for i, m := range page.Messages {
+		entries[i] = entry{pushOf(t.name, m), m.Prev, m.At}
+		bytes += len(m.Payload)
+	}
+	if len(entries) > 0 {
+		base = baseOf(entries[0])
+	}
+	// Less than asked for is all there is, unless the bytes cut it short; then
+	// one message more, of any size that is allowed, may be missing.
+	whole := len(entries) < t.tail.most && bytes < maxTailBytes/2
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tail.fill(entries, base, whole)
+	t.last = max(t.last, page.Top)
+	t.loaded.Store(true)
+	return nil
+}

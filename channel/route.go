@@ -1,0 +1,158 @@
+package channel
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-chime/chime/store"
+)
+
+// Option is one of the decisions that can be taken for a channel: so far
+// History.
+type Option interface {
+	apply(*route) error
+}
+
+// History says what the topics of a channel remember. Without it they
+// remember nothing.
+type History struct {
+	// Keep is how many messages each topic retains at the most; it must be given.
+	Keep int
+	// Age is how long a message is retained. Zero is 24 h; Forever has no limit
+	// but Keep.
+	Age time.Duration
+	// Replay is how many of the newest messages a joining client gets when it
+	// does not ask for a position; at most 500. Zero is none.
+	Replay int
+}
+
+// Forever is an Age without limit.
+const Forever time.Duration = -1
+
+const (
+	defaultAge = 24 * time.Hour
+	// What a join may be replayed, whatever it asks for. Beyond it a client is
+	// told that it was not recovered, instead of being fed for minutes.
+	maxReplay      = 500
+	maxReplayBytes = 1 << 20
+)
+
+func (h History) apply(r *route) error {
+	switch {
+	case h.Keep <= 0:
+		return fmt.Errorf("History.Keep is %d, want at least 1", h.Keep)
+	case h.Replay < 0 || h.Replay > min(h.Keep, maxReplay):
+		return fmt.Errorf("History.Replay is %d, want 0 to %d", h.Replay, min(h.Keep, maxReplay))
+	}
+	age := h.Age
+	switch {
+	case age == 0:
+		age = defaultAge
+	case age < 0:
+		age = 0 // no limit, in the words of the store
+	}
+	r.keep = &store.Retention{Keep: h.Keep, Age: age}
+	r.replay = h.Replay
+	return nil
+}
+
+// route is a pattern with its channel.
+type route struct {
+	pattern pattern
+	names   []string
+	channel Channel
+	keep    *store.Retention // nil: no history
+	replay  int
+}
+
+// newRoute checks everything that can be wrong at set-up.
+func newRoute(text string, ch Channel, options []Option) (*route, error) {
+	if ch == nil {
+		return nil, fmt.Errorf("the channel is nil")
+	}
+	if name, like := misspelt(reflect.TypeOf(ch)); name != "" {
+		return nil, fmt.Errorf("%T has a method %s with the signature of %s: if it is meant to be that, it is misspelt; if not, unexport it", ch, name, like)
+	}
+	p, err := parsePattern(text)
+	if err != nil {
+		return nil, err
+	}
+	r := &route{pattern: p, names: p.names(), channel: ch}
+	for _, o := range options {
+		if err := o.apply(r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// misspelt finds an exported method that looks like a handler by its signature
+// but is none by its name. A type that embeds AnyoneMayJoin compiles with a
+// HandleJoind that nobody ever calls, and lets everybody in.
+func misspelt(t reflect.Type) (name, like string) {
+	handlers := reflect.TypeFor[Channel]()
+	for i := range t.NumMethod() {
+		m := t.Method(i)
+		if _, ok := handlers.MethodByName(m.Name); ok {
+			continue
+		}
+		for j := range handlers.NumMethod() {
+			if h := handlers.Method(j); sameSignature(m.Type, h.Type) {
+				return m.Name, h.Name
+			}
+		}
+	}
+	return "", ""
+}
+
+// sameSignature compares a method of a type, whose first parameter is its
+// receiver, with one of an interface.
+func sameSignature(method, handler reflect.Type) bool {
+	if method.NumIn() != handler.NumIn()+1 || method.NumOut() != handler.NumOut() {
+		return false
+	}
+	for i := range handler.NumIn() {
+		if method.In(i+1) != handler.In(i) {
+			return false
+		}
+	}
+	for i := range handler.NumOut() {
+		if method.Out(i) != handler.Out(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// routes are ordered from the most specific to the least.
+type routes []*route
+
+func (rs *routes) add(r *route) error {
+	i, found := slices.BinarySearchFunc(*rs, r, func(a, b *route) int { return a.pattern.compare(b.pattern) })
+	if found {
+		return fmt.Errorf("matches the same topics as %q", (*rs)[i].pattern.text)
+	}
+	*rs = slices.Insert(*rs, i, r)
+	return nil
+}
+
+func (rs routes) match(topic string) (*route, []string) {
+	for _, r := range rs {
+		if params, ok := r.pattern.match(topic); ok {
+			return r, params
+		}
+	}
+	return nil, nil
+}
+
+// param returns the value for a name.
+func (r *route) param(values []string, name string) string {
+	name = strings.Trim(name, "{}")
+	if i := slices.Index(r.names, name); i >= 0 {
+		return values[i]
+	}
+	return ""
+}

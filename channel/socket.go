@@ -1,0 +1,199 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// Socket is one client in one topic, from its join until it leaves. Its
+// methods are safe for concurrent use, and may be called from outside the
+// handlers too.
+type Socket struct {
+	client  *client
+	route   *route
+	params  []string
+	topic   *topic
+	joinRef wire.Ref
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	mu       sync.Mutex // guards phase, early and assigned, and the order of what goes to the client
+	phase    phase
+	early    []*wire.Message // pushed by HandleJoined, to follow the reply
+	assigned map[string]any
+
+	member member // guarded by topic.mu
+	replay replay // of the one goroutine that catches up
+}
+
+// phase is how far a socket has come. What a client sees of a topic begins
+// with the join reply and ends with the leave.
+type phase int
+
+const (
+	joining phase = iota
+	joined
+	left
+)
+
+// maxEarly bounds what HandleJoined may push.
+const maxEarly = 256
+
+var errTooEarly = errors.New("too many pushes before the join is accepted")
+
+// Topic is the topic joined: "chat_room:42".
+func (s *Socket) Topic() string { return s.topic.name }
+
+// Param is the part of the topic that stands for {name} in the pattern, or for
+// its * under the name "*"; "" if there is none.
+func (s *Socket) Param(name string) string { return s.route.param(s.params, name) }
+
+// ID is the public name of the client socket, the same in all its topics.
+func (s *Socket) ID() string { return s.client.cs.ID() }
+
+// Identity is who the client is, as WithConnect said.
+func (s *Socket) Identity() transport.Identity { return s.client.cs.Identity() }
+
+// Transport is what carries the client at present: "websocket" or "sse".
+func (s *Socket) Transport() string { return s.client.cs.Transport() }
+
+// Assign keeps a value with this socket, for later handlers of the same client
+// and topic.
+func (s *Socket) Assign(key string, value any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.assigned == nil {
+		s.assigned = map[string]any{}
+	}
+	s.assigned[key] = value
+}
+
+// Assigned returns what was assigned to key, or nil.
+func (s *Socket) Assigned(key string) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.assigned[key]
+}
+
+// Push sends an event to this client only. It never blocks. Payload encodes to
+// a JSON object, or is Binary. In HandleJoined it waits for the reply, and is
+// dropped if the join is refused.
+func (s *Socket) Push(event string, payload any) error {
+	b, err := encode(event, payload)
+	if err != nil {
+		return err
+	}
+	m := b.push(s.Topic(), event, 0).WithRefs(s.joinRef, wire.Ref{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.phase == left:
+		return ErrLeft
+	case s.phase == joined:
+		return s.client.cs.Send(m, "")
+	case len(s.early) >= maxEarly:
+		return errTooEarly
+	}
+	s.early = append(s.early, m)
+	return nil
+}
+
+// Reply answers a message to which HandleMessage returned Later. It may be
+// called from any goroutine; err is treated as HandleMessage's. A client takes
+// the first reply to a message and ignores others.
+func (s *Socket) Reply(m Message, reply any, err error) error {
+	if m.ref.Null() {
+		return nil // nobody waits for it
+	}
+	r := s.replyTo(m, reply, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != joined {
+		return ErrLeft
+	}
+	return s.client.cs.Send(r, "")
+}
+
+// replyTo encodes a reply; an error that the client may not read is logged.
+func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
+	var response []byte
+	if err == nil {
+		response, err = wire.EncodeValue(reply)
+	}
+	if err == nil {
+		return wire.NewReply(s.joinRef, m.ref, s.Topic(), "ok", response)
+	}
+	text, public := readable(err)
+	if !public {
+		s.client.hub.log.Error("message failed", "topic", s.Topic(), "event", m.Event, "client", s.ID(), "error", err)
+	}
+	return wire.NewReply(s.joinRef, m.ref, s.Topic(), "error", reason(text))
+}
+
+// Rebroadcast sends m to everybody in the topic, its sender too, and keeps it
+// if the channel has a History. It returns when m is kept and queued for all.
+func (s *Socket) Rebroadcast(ctx context.Context, m Message) error {
+	if m.Binary != nil {
+		return s.Broadcast(ctx, m.Event, Binary(m.Binary))
+	}
+	if len(m.Payload) > 0 && m.Payload[0] != '{' {
+		return Refuse("payload is not an object")
+	}
+	return s.Broadcast(ctx, m.Event, m.Payload)
+}
+
+// Broadcast sends an event to everybody in the topic, this client too, and
+// keeps it if the channel has a History and it is not Ephemeral. Payload
+// encodes to a JSON object, or is Binary. It returns when the event is kept
+// and queued for all; ctx bounds the wait until then, but once keeping has
+// begun it is not undone.
+func (s *Socket) Broadcast(ctx context.Context, event string, payload any, options ...SendOption) error {
+	return s.client.hub.broadcast(ctx, s.route, s.Topic(), event, payload, options)
+}
+
+// BroadcastFrom sends an event to everybody in the topic but this client. It
+// is never kept: a history is the same for all.
+func (s *Socket) BroadcastFrom(ctx context.Context, event string, payload any) error {
+	return s.client.hub.broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{Ephemeral(), from(s.ID())})
+}
+
+// Disconnect ends the client socket, in all its topics. HandleLeave is called
+// with Kicked. The client may come back; to keep it out, refuse its next join
+// or its connect.
+func (s *Socket) Disconnect(reason string) {
+	s.client.cs.Close(wire.CloseDisconnect, reason, Kicked)
+}
+
+// SendOption changes how an event is broadcast.
+type SendOption func(*sending)
+
+type sending struct {
+	ephemeral bool
+	from      string
+}
+
+// Ephemeral keeps an event out of the history.
+func Ephemeral() SendOption { return func(s *sending) { s.ephemeral = true } }
+
+func from(id string) SendOption { return func(s *sending) { s.from = id } }
+
+// leave makes s left: nothing reaches the client through it any more.
+func (s *Socket) leave() {
+	s.topic.remove(s)
+	s.mu.Lock()
+	s.phase = left
+	s.mu.Unlock()
+}
+
+// say sends one of the last frames of a socket, which has left.
+func (s *Socket) say(event string, payload []byte) {
+	_ = s.client.cs.Send(wire.NewFrame(s.joinRef, s.joinRef, s.Topic(), event, payload), "")
+}
+
+// String names s in logs.
+func (s *Socket) String() string { return fmt.Sprintf("%s in %s", s.ID(), s.Topic()) }

@@ -1,0 +1,119 @@
+package channel
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// topic is a topic somebody is in: its members, and the newest of its history.
+type topic struct {
+	hub   *Hub
+	name  string
+	route *route
+	users int // guarded by the shard: sockets that are in it or on their way
+
+	loading sync.Mutex  // held while the tail is read from the store
+	loaded  atomic.Bool // the tail and last are true
+
+	mu      sync.Mutex // guards what follows; never held over I/O
+	members []*Socket
+	last    uint64 // offset of the last retained message announced or read
+	tail    tail
+}
+
+// member is a socket as its topic sees it.
+type member struct {
+	index   int             // in topic.members, or outside
+	live    bool            // gets what is published; else it is catching up with the history
+	to      string          // the join_ref, if the join asked for positions
+	pending []*wire.Message // ephemeral messages for when it is live
+}
+
+const outside = -1
+
+// maxPending bounds the ephemeral messages that wait for a client to catch up.
+// The oldest are dropped: they were never promised.
+const maxPending = 64
+
+func newTopic(h *Hub, name string, r *route) *topic {
+	return &topic{hub: h, name: name, route: r, tail: newTail(r)}
+}
+
+// publish queues a message for every member. Its lock is held over memory
+// operations only: no client can hold it up.
+func (t *topic) publish(p broker.Publication) {
+	m := pushOf(t.name, p.Message)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p.Offset > 0 {
+		if p.Offset <= t.last {
+			return // read from the store before its announcement came
+		}
+		t.last = p.Offset
+		t.tail.append(entry{m, p.Prev, p.At})
+	}
+	for _, s := range t.members {
+		switch {
+		case p.From != "" && s.ID() == p.From:
+		case s.member.live:
+			_ = s.client.cs.Send(m, s.member.to) // a client that is gone or slow is told elsewhere
+		case p.Offset == 0:
+			s.member.hold(m)
+		}
+	}
+}
+
+// hold keeps an ephemeral message for a member that is catching up.
+func (mb *member) hold(m *wire.Message) {
+	if len(mb.pending) >= maxPending {
+		mb.pending = append(mb.pending[:0], mb.pending[1:]...)
+	}
+	mb.pending = append(mb.pending, m)
+}
+
+// add makes s a member. t.mu is held.
+func (t *topic) add(s *Socket, live bool) {
+	s.member.index, s.member.live = len(t.members), live
+	t.members = append(t.members, s)
+}
+
+// remove ends the membership of s, if it has one.
+func (t *topic) remove(s *Socket) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := s.member.index
+	if i == outside {
+		return
+	}
+	last := len(t.members) - 1
+	t.members[i] = t.members[last]
+	t.members[i].member.index = i
+	t.members[last] = nil
+	t.members = t.members[:last]
+	s.member.index, s.member.live, s.member.pending = outside, false, nil
+}
+
+func (t *topic) list() []Member {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]Member, len(t.members))
+	for i, s := range t.members {
+		list[i] = Member{s.ID(), s.Identity()}
+	}
+	return list
+}
+
+func (t *topic) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tail.clear(t.last)
+}
+
+func (t *topic) redact(offset uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tail.redact(offset)
+}

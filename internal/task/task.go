@@ -1,0 +1,61 @@
+// Package task owns goroutines. Whoever starts one through a [Group] can wait
+// for all of them, with a bound; unlike sync.WaitGroup a Group may be added to
+// while somebody waits.
+package task
+
+import (
+	"context"
+	"sync"
+)
+
+// Group is a number of running goroutines. The zero value is ready.
+type Group struct {
+	mu      sync.Mutex // guards n and waiting
+	n       int
+	waiting chan struct{} // closed when n falls to 0; nil if nobody waits
+}
+
+// Go runs f in a goroutine of the group.
+func (g *Group) Go(f func()) {
+	g.add()
+	go func() {
+		defer g.done()
+		f()
+	}()
+}
+
+func (g *Group) add() {
+	g.mu.Lock()
+	g.n++
+	g.mu.Unlock()
+}
+
+func (g *Group) done() {
+	g.mu.Lock()
+	g.n--
+	if g.n == 0 && g.waiting != nil {
+		close(g.waiting)
+		g.waiting = nil
+	}
+	g.mu.Unlock()
+}
+
+// Wait returns when no goroutine of the group runs, or with the error of ctx.
+func (g *Group) Wait(ctx context.Context) error {
+	g.mu.Lock()
+	if g.n == 0 {
+		g.mu.Unlock()
+		return nil
+	}
+	if g.waiting == nil {
+		g.waiting = make(chan struct{})
+	}
+	waiting := g.waiting
+	g.mu.Unlock()
+	select {
+	case <-waiting:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,72 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Batch is the body of a POST: what a client on a stream sends.
+type Batch struct {
+	First    uint64  // the number of the first counted frame, from 1
+	Received uint64  // how many counted frames the client has received
+	Frames   []Frame // in the order sent
+}
+
+// BatchError says which frame of a batch is wrong.
+type BatchError struct {
+	Frame  int // from 1; 0 is the batch itself
+	Reason string
+}
+
+func (e *BatchError) Error() string {
+	return fmt.Sprintf("frame %d of the batch: %s", e.Frame, e.Reason)
+}
+
+// DecodeBatch reads {"first":1,"received":40,"frames":[[…],…]}. A batch is
+// taken whole or not at all. Each frame may hold frameBytes, and the batch
+// frames of them; the error is a *BatchError.
+func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
+	var raw struct {
+		First    *uint64           `json:"first"`
+		Received uint64            `json:"received"`
+		Frames   []json.RawMessage `json:"frames"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&raw); err != nil {
+		return Batch{}, &BatchError{0, "batch is not of the form {\"first\",\"received\",\"frames\"}: " + jsonReason(err)}
+	}
+	switch {
+	case dec.More():
+		return Batch{}, &BatchError{0, "batch has data after its end"}
+	case raw.First == nil || *raw.First == 0:
+		return Batch{}, &BatchError{0, "batch has no first, which counts from 1"}
+	case len(raw.Frames) > frames:
+		return Batch{}, &BatchError{0, fmt.Sprintf("batch has %d frames, %d are allowed", len(raw.Frames), frames)}
+	}
+	b := Batch{First: *raw.First, Received: raw.Received, Frames: make([]Frame, len(raw.Frames))}
+	for i, text := range raw.Frames {
+		if len(text) > frameBytes {
+			return Batch{}, &BatchError{i + 1, fmt.Sprintf("frame has %d bytes, %d are allowed", len(text), frameBytes)}
+		}
+		f, err := Decode(text)
+		if err != nil {
+			return Batch{}, &BatchError{i + 1, err.Error()}
+		}
+		b.Frames[i] = f
+	}
+	return b, nil
+}
+
+// jsonReason keeps what a client may learn of a decoding error: never a Go type.
+func jsonReason(err error) string {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		if wrong.Field != "" {
+			return fmt.Sprintf("%s is a %s", wrong.Field, wrong.Value)
+		}
+		return "it is a " + wrong.Value
+	}
+	return err.Error()
+}

@@ -1,0 +1,20 @@
+package wire
+
+// CloseCode says why the server ended a connection, and thereby whether the
+// client should come back. Codes below 4000 are those of RFC 6455, section 7.4.
+type CloseCode int
+
+const (
+	CloseNormal       CloseCode = 1000 // only as the echo of a client's own
+	CloseDisconnect   CloseCode = 1001 // Disconnect, or the identity expired: come back with fresh credentials
+	CloseProtocol     CloseCode = 1002 // broken WebSocket framing
+	CloseNoStatus     CloseCode = 1005 // a close frame without a code; never sent
+	CloseUndecodable  CloseCode = 1007 // a frame that can't be decoded
+	CloseTooLarge     CloseCode = 1009 // a message over the limit
+	CloseDrain        CloseCode = 1012 // the server is going down: come back later
+	CloseSlow         CloseCode = 1013 // the client read too slowly for its queue
+	CloseReplaced     CloseCode = 4001 // a resume took the client socket over
+	CloseRefused      CloseCode = 4003 // do not come back (chime dialect only)
+	maxCloseReason              = 123  // RFC 6455, section 5.5: control frames hold 125 bytes, two are the code
+	closePayloadStart           = 2
+)

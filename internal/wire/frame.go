@@ -1,0 +1,164 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Frame is one frame from a client: [join_ref, ref, topic, event, payload].
+// It owns its memory.
+type Frame struct {
+	JoinRef, Ref Ref
+	Topic, Event string
+	Payload      json.RawMessage // any JSON in one line of valid UTF-8; nil for a binary payload
+	Binary       []byte          // the payload of a binary frame, else nil
+}
+
+var (
+	errNotUTF8  = errors.New("frame is not valid UTF-8")
+	errNotJSON  = errors.New("frame is not valid JSON")
+	errNotArray = errors.New("frame is not an array")
+	errShort    = errors.New("frame has fewer than 5 elements")
+)
+
+// Decode reads a frame from a text. More than five elements are allowed, as
+// in Phoenix; the rest is ignored. Data may be reused afterwards.
+func Decode(data []byte) (Frame, error) {
+	if !utf8.Valid(data) {
+		return Frame{}, errNotUTF8
+	}
+	// The standard scanner checks the grammar, and with it the depth (10,000):
+	// what follows may then rely on the text being JSON.
+	if !json.Valid(data) {
+		return Frame{}, errNotJSON
+	}
+	rest := bytes.TrimLeft(data, " \t\r\n")
+	if rest[0] != '[' {
+		return Frame{}, errNotArray
+	}
+	rest = rest[1:]
+	var f Frame
+	var err error
+	for i := range 5 {
+		var element []byte
+		element, rest = next(rest)
+		if element == nil {
+			return Frame{}, errShort
+		}
+		switch i {
+		case 0:
+			f.JoinRef, err = decodeRef("join_ref", element)
+		case 1:
+			f.Ref, err = decodeRef("ref", element)
+		case 2:
+			f.Topic, err = decodeString("topic", element)
+		case 3:
+			f.Event, err = decodeString("event", element)
+		case 4:
+			f.Payload, f.Binary, err = decodePayload(element)
+		}
+		if err != nil {
+			return Frame{}, err
+		}
+	}
+	return f, nil
+}
+
+// next splits the first element off the inside of a valid JSON array. It
+// returns nil at the end of the array.
+func next(b []byte) (element, rest []byte) {
+	b = bytes.TrimLeft(b, " \t\r\n,")
+	if b[0] == ']' {
+		return nil, b
+	}
+	depth, inString := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[' || c == '{':
+			depth++
+		case (c == ']' || c == '}') && depth > 0:
+			depth--
+		case (c == ']' || c == ',') && depth == 0:
+			return bytes.TrimRight(b[:i], " \t\r\n"), b[i:]
+		}
+	}
+	return b, nil // not reached on valid JSON
+}
+
+func decodeRef(name string, b []byte) (Ref, error) {
+	if string(b) == "null" {
+		return Ref{}, nil
+	}
+	s, err := decodeString(name, b)
+	return RefOf(s), err
+}
+
+func decodeString(name string, b []byte) (string, error) {
+	if b[0] != '"' {
+		return "", fmt.Errorf("frame has a %s that is no string", name)
+	}
+	if bytes.IndexByte(b, '\\') < 0 {
+		return string(b[1 : len(b)-1]), nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return "", fmt.Errorf("frame has a malformed %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// binaryKey marks a binary payload in a text form: {"@binary":"<base64>"}.
+const binaryKey = `{"@binary":"`
+
+func decodePayload(b []byte) (json.RawMessage, []byte, error) {
+	b = oneLine(b)
+	if inner, ok := bytes.CutPrefix(b, []byte(binaryKey)); ok {
+		if text, ok := bytes.CutSuffix(inner, []byte(`"}`)); ok && bytes.IndexByte(text, '"') < 0 {
+			data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+			n, err := base64.StdEncoding.Decode(data, text)
+			if err != nil {
+				return nil, nil, fmt.Errorf("frame has a malformed @binary: %w", err)
+			}
+			return nil, data[:n], nil
+		}
+	}
+	return bytes.Clone(b), nil, nil
+}
+
+// DecodeBinary reads a push from a binary frame of Phoenix V2:
+// 0 | len(join_ref) | len(ref) | len(topic) | len(event), a byte each, then
+// the four strings, then the payload. An empty join_ref or ref is null.
+func DecodeBinary(data []byte) (Frame, error) {
+	if len(data) < 5 || data[0] != 0 {
+		return Frame{}, errors.New("binary frame is no push")
+	}
+	var field [4]string
+	rest := data[5:]
+	for i := range field {
+		n := int(data[1+i])
+		if n > len(rest) {
+			return Frame{}, errors.New("binary frame is cut short")
+		}
+		field[i], rest = string(rest[:n]), rest[n:]
+		if !utf8.ValidString(field[i]) {
+			return Frame{}, errNotUTF8
+		}
+	}
+	f := Frame{Topic: field[2], Event: field[3], Binary: append([]byte{}, rest...)}
+	if field[0] != "" {
+		f.JoinRef = RefOf(field[0])
+	}
+	if field[1] != "" {
+		f.Ref = RefOf(field[1])
+	}
+	return f, nil
+}

@@ -1,0 +1,105 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"unicode/utf8"
+)
+
+// ErrNoObject says that a payload for clients is not a JSON object, which
+// several Phoenix clients drop or choke on.
+var ErrNoObject = errors.New("payload is not a JSON object")
+
+var errUTF8 = errors.New("payload is not valid UTF-8")
+
+// AppendString appends s as a JSON string. It escapes what JSON demands and
+// nothing else: no HTML characters, since third-party clients compare topics
+// in their raw text.
+func AppendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return appendEscaped(b, s)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+func appendEscaped(b []byte, s string) []byte {
+	text, err := marshal(s)
+	if err != nil { // a string always encodes
+		return append(b, `""`...)
+	}
+	return append(b, text...)
+}
+
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// EncodeValue encodes v as JSON in one line of valid UTF-8. Nil becomes {}.
+func EncodeValue(v any) ([]byte, error) {
+	if v == nil {
+		return []byte("{}"), nil
+	}
+	if raw, ok := v.(json.RawMessage); ok {
+		return cleanRaw(raw)
+	}
+	text, err := marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	// A json.RawMessage inside v was checked to be JSON, but not to be UTF-8.
+	if !utf8.Valid(text) {
+		return nil, errUTF8
+	}
+	if string(text) == "null" { // a nil map or pointer
+		return []byte("{}"), nil
+	}
+	return text, nil
+}
+
+// EncodeObject is EncodeValue for what must be a JSON object.
+func EncodeObject(v any) ([]byte, error) {
+	text, err := EncodeValue(v)
+	if err == nil && text[0] != '{' {
+		return nil, ErrNoObject
+	}
+	return text, err
+}
+
+// cleanRaw checks JSON of foreign making. The text is compacted if it holds a
+// raw line break: between two tokens it is legal JSON, but it would split an
+// event of an event stream. Text already clean is returned as it is, not copied.
+func cleanRaw(raw []byte) ([]byte, error) {
+	if len(raw) == 0 {
+		return []byte("{}"), nil
+	}
+	if !utf8.Valid(raw) {
+		return nil, errUTF8
+	}
+	if !json.Valid(raw) {
+		return nil, errors.New("payload is not valid JSON")
+	}
+	return oneLine(raw), nil
+}
+
+// oneLine compacts valid JSON if it holds a CR or an LF or begins with space.
+func oneLine(raw []byte) []byte {
+	if bytes.IndexByte(raw, '\n') < 0 && bytes.IndexByte(raw, '\r') < 0 && raw[0] > ' ' {
+		return raw
+	}
+	var buf bytes.Buffer
+	if err := json.Compact(&buf, raw); err != nil { // valid JSON always compacts
+		return []byte("{}")
+	}
+	return buf.Bytes()
+}

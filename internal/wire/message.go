@@ -1,0 +1,258 @@
+package wire
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"strconv"
+	"sync/atomic"
+)
+
+// Message is one frame to clients. A push or a broadcast is made once and
+// given to all who get it; the bytes of each form are made at the first use
+// and shared. A Message is immutable and safe for concurrent use.
+type Message struct {
+	Topic, Event string
+	Offset       uint64   // position of a retained message in its topic, 0 for all others
+	History      *History // set on the reply to a join of a topic with history
+
+	joinRef, ref Ref
+	payload      []byte // a JSON object, or raw bytes if binary
+	binary       bool
+	asked        bool // the join asked for a position
+	forms        [formCount]atomic.Pointer[[]byte]
+}
+
+// History is what the reply to a join says of the replay that follows it.
+type History struct {
+	Epoch     string `json:"epoch"`
+	Offset    uint64 `json:"offset"`              // the cut: what comes after Count messages is live
+	Count     int    `json:"count"`               // how many retained messages follow
+	Recovered *bool  `json:"recovered,omitempty"` // only if a position was asked for
+}
+
+// A form is one way to write a message that is the same for all who read it.
+const (
+	formWebSocket           = iota // for the Phoenix dialect: no position
+	formWebSocketPositioned        // for the chime dialect: "@offset" as ref
+	formStream                     // an event, always positioned
+	formCount
+)
+
+// NewPush returns a push without refs. Payload is a JSON object in one line,
+// as EncodeObject makes it; it is not copied. Offset 0 means not retained.
+func NewPush(topic, event string, payload []byte, offset uint64) *Message {
+	return &Message{Topic: topic, Event: event, payload: payload, Offset: offset}
+}
+
+// NewBinaryPush is NewPush for raw bytes.
+func NewBinaryPush(topic, event string, payload []byte, offset uint64) *Message {
+	return &Message{Topic: topic, Event: event, payload: payload, Offset: offset, binary: true}
+}
+
+// NewFrame returns a frame for one client, with its refs.
+func NewFrame(joinRef, ref Ref, topic, event string, payload []byte) *Message {
+	return &Message{Topic: topic, Event: event, payload: payload, joinRef: joinRef, ref: ref}
+}
+
+// NewReply returns a phx_reply. Response is JSON in one line; status is "ok" or "error".
+func NewReply(joinRef, ref Ref, topic, status string, response []byte) *Message {
+	payload := make([]byte, 0, len(response)+32)
+	payload = append(payload, `{"status":"`...)
+	payload = append(payload, status...)
+	payload = append(payload, `","response":`...)
+	payload = append(payload, response...)
+	payload = append(payload, '}')
+	return NewFrame(joinRef, ref, topic, EventReply, payload)
+}
+
+// NewJoinReply returns the ok reply to a join. Response is a JSON object. The
+// history is told to clients of the chime dialect and to joins that asked.
+func NewJoinReply(joinRef, ref Ref, topic string, response []byte, h *History, asked bool) *Message {
+	m := NewReply(joinRef, ref, topic, "ok", response)
+	m.History, m.asked = h, asked
+	return m
+}
+
+// WithRefs returns m as a frame for one client of a topic, as a push carries
+// the join_ref of its join.
+func (m *Message) WithRefs(joinRef, ref Ref) *Message {
+	return &Message{Topic: m.Topic, Event: m.Event, payload: m.payload, Offset: m.Offset, binary: m.binary, joinRef: joinRef, ref: ref}
+}
+
+// Counted reports whether m is numbered.
+func (m *Message) Counted() bool { return Counted(m.Topic) }
+
+// Size is what m takes in a queue, in bytes, about.
+func (m *Message) Size() int { return len(m.payload) + len(m.Topic) + len(m.Event) + 32 }
+
+// AppendText appends m as the five-array. Positioned is the chime dialect.
+// To is the join_ref of a join that asked for positions in another dialect:
+// its retained messages carry both, since some clients demand a join_ref
+// where there is a ref.
+func (m *Message) AppendText(b []byte, positioned bool, to string) []byte {
+	b = append(b, '[')
+	switch {
+	case m.Offset > 0 && (positioned || to != ""):
+		if to != "" && !positioned {
+			b = AppendString(b, to)
+		} else {
+			b = m.joinRef.append(b)
+		}
+		b = append(b, `,"@`...)
+		b = strconv.AppendUint(b, m.Offset, 10)
+		b = append(b, '"')
+	default:
+		b = m.joinRef.append(b)
+		b = append(b, ',')
+		b = m.ref.append(b)
+	}
+	b = append(b, ',')
+	b = AppendString(b, m.Topic)
+	b = append(b, ',')
+	b = AppendString(b, m.Event)
+	b = append(b, ',')
+	switch {
+	case m.binary:
+		b = append(b, binaryKey...)
+		b = base64.StdEncoding.AppendEncode(b, m.payload)
+		b = append(b, `"}`...)
+	case m.History != nil && (positioned || m.asked):
+		b = m.appendWithHistory(b)
+	default:
+		b = append(b, m.payload...)
+	}
+	return append(b, ']')
+}
+
+// appendWithHistory puts @history into the response object, in front, so that
+// the client has read it before whatever the channel replied.
+func (m *Message) appendWithHistory(b []byte) []byte {
+	const start = len(`{"status":"ok","response":{`)
+	h, err := marshal(m.History)
+	if err != nil { // a string, two numbers and a bool always encode
+		return append(b, m.payload...)
+	}
+	b = append(b, m.payload[:start]...)
+	b = append(b, `"@history":`...)
+	b = append(b, h...)
+	if m.payload[start] != '}' {
+		b = append(b, ',')
+	}
+	return append(b, m.payload[start:]...)
+}
+
+// AppendWebSocket appends m as a WebSocket frame.
+func (m *Message) AppendWebSocket(b []byte, positioned bool, to string) []byte {
+	if to != "" && !positioned && m.Offset > 0 && !m.binary {
+		return m.frame(b, positioned, to)
+	}
+	form := formWebSocket
+	if positioned {
+		form = formWebSocketPositioned
+	}
+	return append(b, m.form(form)...)
+}
+
+// AppendEvent appends m as the data line of an event and the line that ends it.
+func (m *Message) AppendEvent(b []byte) []byte { return append(b, m.form(formStream)...) }
+
+// form returns the bytes of a form. Two goroutines may make them at once, with
+// the same result.
+func (m *Message) form(form int) []byte {
+	if p := m.forms[form].Load(); p != nil {
+		return *p
+	}
+	b := make([]byte, 0, m.Size()+len(m.payload)/3+48)
+	switch form {
+	case formStream:
+		b = append(b, "data: "...)
+		b = m.AppendText(b, true, "")
+		b = append(b, "\n\n"...)
+	default:
+		b = m.frame(b, form == formWebSocketPositioned, "")
+	}
+	m.forms[form].Store(&b)
+	return b
+}
+
+// frame appends a WebSocket frame with its header, whose length is known only
+// after the text.
+func (m *Message) frame(b []byte, positioned bool, to string) []byte {
+	start := len(b)
+	b = append(b, make([]byte, maxHeader)...)
+	opcode := byte(opText)
+	if m.binary && !positioned {
+		opcode = opBinary
+		b = m.appendBinary(b)
+	} else {
+		b = m.AppendText(b, positioned, to)
+	}
+	var header [maxHeader]byte
+	n := putHeader(&header, opcode, len(b)-start-maxHeader)
+	copy(b[start:], header[:n])
+	copy(b[start+n:], b[start+maxHeader:])
+	return b[:len(b)-(maxHeader-n)]
+}
+
+// appendBinary appends the binary frame of Phoenix V2: 0 is a push, 1 a reply
+// (which this package makes only as text), 2 a broadcast.
+func (m *Message) appendBinary(b []byte) []byte {
+	if m.joinRef.Null() {
+		b = append(b, 2, byte(len(m.Topic)), byte(len(m.Event)))
+	} else {
+		b = append(b, 0, byte(len(m.joinRef.text)), byte(len(m.Topic)), byte(len(m.Event)))
+		b = append(b, m.joinRef.text...)
+	}
+	b = append(b, m.Topic...)
+	b = append(b, m.Event...)
+	return append(b, m.payload...)
+}
+
+// WebSocket framing, RFC 6455 section 5.2. The server does not mask.
+const (
+	opText    = 0x1
+	opBinary  = 0x2
+	opClose   = 0x8
+	fin       = 0x80
+	maxHeader = 10
+)
+
+func putHeader(h *[maxHeader]byte, opcode byte, n int) int {
+	h[0] = fin | opcode
+	switch {
+	case n < 126:
+		h[1] = byte(n)
+		return 2
+	case n < 1<<16:
+		h[1] = 126
+		binary.BigEndian.PutUint16(h[2:], uint16(n))
+		return 4
+	default:
+		h[1] = 127
+		binary.BigEndian.PutUint64(h[2:], uint64(n))
+		return 10
+	}
+}
+
+// AppendClose appends a WebSocket close frame. The reason is cut to what a
+// control frame holds.
+func AppendClose(b []byte, code CloseCode, reason string) []byte {
+	if code == CloseNoStatus {
+		return append(b, fin|opClose, 0)
+	}
+	reason = cut(reason, maxCloseReason)
+	b = append(b, fin|opClose, byte(closePayloadStart+len(reason)))
+	b = binary.BigEndian.AppendUint16(b, uint16(code))
+	return append(b, reason...)
+}
+
+// cut shortens s to at most n bytes without splitting a rune.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xc0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,49 @@
+// Package wire turns frames into bytes and bytes into frames. It knows the
+// five-array of Phoenix V2, the additions of the chime dialect, and how both
+// are framed on a WebSocket (RFC 6455) and in an event stream (WHATWG HTML,
+// section 9.2). It knows nothing of connections, channels or history.
+//
+// What goes to many clients is a [Message]: it is encoded once per form and
+// its bytes are shared. What comes from a client is a [Frame], decoded by
+// [Decode], which owns its memory.
+package wire
+
+// Topics and events that chime and Phoenix keep for themselves.
+const (
+	TopicChime   = "chime"   // hello, heartbeat, ack, drain, closed
+	TopicPhoenix = "phoenix" // heartbeat of Phoenix clients
+
+	EventJoin  = "phx_join"
+	EventLeave = "phx_leave"
+	EventReply = "phx_reply"
+	EventClose = "phx_close"
+	EventError = "phx_error"
+
+	EventHello     = "hello"
+	EventHeartbeat = "heartbeat"
+	EventAck       = "ack"
+	EventDrain     = "drain"
+	EventClosed    = "closed"
+)
+
+// MaxName is the longest topic or event, in bytes: the binary frames of
+// Phoenix V2 give one byte to their lengths.
+const MaxName = 255
+
+// Counted reports whether frames of a topic are numbered: all are but those
+// that keep the connection itself.
+func Counted(topic string) bool { return topic != TopicChime && topic != TopicPhoenix }
+
+// ValidName reports whether s can be a topic or an event: 1 to MaxName bytes
+// without control characters, which would let a name break a log line.
+func ValidName(s string) bool {
+	if s == "" || len(s) > MaxName {
+		return false
+	}
+	for _, r := range s {
+		if r < 0x20 || (r >= 0x7f && r < 0xa0) || r == 0x2028 || r == 0x2029 {
+			return false
+		}
+	}
+	return true
+}

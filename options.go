@@ -1,0 +1,83 @@
+package chime
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
+)
+
+// Identity is who a client is, as WithConnect says. Handlers find it at
+// Socket.Identity, and Disconnect takes its ID.
+type Identity = transport.Identity
+
+// Limits bound what one client may make the server hold. Zero means the
+// default in each field.
+type Limits = transport.Limits
+
+// Option is a decision for NewRouter.
+type Option func(*config)
+
+type config struct {
+	connect func(*http.Request) (Identity, error)
+	store   store.Store
+	origins []string
+	limits  Limits
+	log     *slog.Logger
+}
+
+// WithConnect names the function that says who a client is. It is called
+// before any upgrade and again for every POST of the client, whose identity
+// must have the same ID; it runs behind the app's middleware, so it can read
+// what that put into the request's context. It refuses with RefuseConnect; any
+// other error refuses with 403, and only the log sees it.
+func WithConnect(connect func(*http.Request) (Identity, error)) Option {
+	return func(c *config) { c.connect = connect }
+}
+
+// WithAnonymous lets everybody connect, as nobody in particular. Channels can
+// still refuse a join.
+func WithAnonymous() Option {
+	return WithConnect(func(*http.Request) (Identity, error) { return Identity{}, nil })
+}
+
+// WithStore keeps the history of channels that have one. The Router does not
+// close it.
+func WithStore(s store.Store) Option { return func(c *config) { c.store = s } }
+
+// WithOrigins allows pages of other origins to connect: "https://app.example.com",
+// or "app.example.com" for any scheme. Without it only pages of the server's
+// own origin may.
+func WithOrigins(origins ...string) Option {
+	return func(c *config) { c.origins = append(c.origins, origins...) }
+}
+
+// WithLimits replaces the default limits, those that are not zero.
+func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
+
+// WithLogger logs there instead of to slog's default. A client's mistakes are
+// logged at Debug, a refused origin at Warn, a failed handler at Error. No
+// payload, token or secret is logged.
+func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
+
+// RefuseConnect returns an error for WithConnect that refuses a request with an
+// HTTP status (401, 403, 429 …) and a reason that the client may read.
+func RefuseConnect(status int, reason string) error {
+	return &transport.RefusedError{Status: status, Reason: reason}
+}
+
+// Token returns the bearer token of a request, wherever a client could put it:
+// the Authorization header, the X-Phoenix-AuthToken header, or, for a WebSocket
+// of a browser, the subprotocol. It is "" if there is none. A token in the URL
+// is not looked for: URLs are logged.
+func Token(r *http.Request) string {
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
+		return strings.TrimSpace(token)
+	}
+	if token := r.Header.Get("X-Phoenix-AuthToken"); token != "" {
+		return token
+	}
+	return transport.SubprotocolToken(r)
+}

@@ -1,0 +1,288 @@
+package chime
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/channel"
+	js "github.com/go-chime/chime/client/js"
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
+)
+
+// Router mounts channels in a web app. It is an http.Handler and a chi.Routes:
+//
+//	r.With(auth).Mount("/socket", live)                             // chi
+//	http.Handle("/socket/", http.StripPrefix("/socket", live))      // without
+//
+// Below its mount it serves websocket, sse (GET and POST), bye, chime.js and
+// chime.d.ts. Channels are added before it serves; all else is safe for
+// concurrent use.
+type Router struct {
+	hub    *channel.Hub
+	server *transport.Server
+	mux    *chi.Mux
+}
+
+var (
+	_ http.Handler = (*Router)(nil)
+	_ chi.Routes   = (*Router)(nil)
+)
+
+// NewRouter returns a Router without channels. One of WithConnect and
+// WithAnonymous must be given: who may connect is not a thing to forget. A
+// mistake in the options panics.
+func NewRouter(options ...Option) *Router {
+	cfg := config{log: slog.Default()}
+	for _, o := range options {
+		o(&cfg)
+	}
+	if cfg.connect == nil {
+		panic("chime: NewRouter: say who may connect: WithConnect, or WithAnonymous for everybody")
+	}
+	if cfg.log == nil {
+		panic("chime: NewRouter: WithLogger(nil)")
+	}
+	if l := cfg.limits; min(l.MessageBytes, l.BatchBytes, l.BatchMessages, l.QueueBytes, l.QueueMessages, l.Topics, l.InboxMessages) < 0 {
+		panic("chime: NewRouter: a limit is negative")
+	}
+	hub := channel.NewHub(channel.Config{Broker: broker.Local(cfg.store), Limits: cfg.limits, Log: cfg.log})
+	server, err := transport.NewServer(transport.Config{
+		Connect: cfg.connect,
+		Accept:  hub.Accept,
+		Detach:  detach,
+		Origins: cfg.origins,
+		Limits:  cfg.limits,
+		Log:     cfg.log,
+	})
+	if err != nil {
+		panic(fmt.Sprintf("chime: NewRouter: WithOrigins: %v", err))
+	}
+	r := &Router{hub: hub, server: server, mux: chi.NewMux()}
+	r.routes()
+	return r
+}
+
+// Channel serves the topics of a pattern with ch. In a pattern {name} stands
+// for one part between colons and * for any rest: "chat_room:{id}", "doc:*".
+// The most specific pattern wins, whatever the order. A mistake panics: a
+// malformed pattern, two that match the same topics, an exported method of ch
+// that has a handler's signature but not its name.
+func (rt *Router) Channel(pattern string, ch channel.Channel, options ...channel.Option) {
+	rt.hub.Channel(pattern, ch, options...)
+}
+
+// Broadcast sends an event to everybody in a topic, and keeps it if its channel
+// has a History and it is not channel.Ephemeral. It returns when the event is
+// kept and queued for all; call it after the application's own commit. Payload
+// encodes to a JSON object, or is channel.Binary.
+func (rt *Router) Broadcast(ctx context.Context, topic, event string, payload any, options ...channel.SendOption) error {
+	return rt.hub.Broadcast(ctx, topic, event, payload, options...)
+}
+
+// History returns up to n of the newest messages of a topic, the oldest first,
+// and the position behind them. A page rendered from it joins with that
+// position as "@since" and misses nothing.
+func (rt *Router) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
+	return rt.hub.History(ctx, topic, n)
+}
+
+// Forget drops the history of a topic.
+func (rt *Router) Forget(ctx context.Context, topic string) error { return rt.hub.Forget(ctx, topic) }
+
+// Redact removes one message from the history of a topic; store.ErrNotFound if
+// it is not there.
+func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error {
+	return rt.hub.Redact(ctx, topic, offset)
+}
+
+// Members returns who is in a topic, in no particular order.
+func (rt *Router) Members(topic string) []channel.Member { return rt.hub.Members(topic) }
+
+// Disconnect ends all client sockets of an identity. Their channels are left
+// with channel.Kicked.
+func (rt *Router) Disconnect(ctx context.Context, identity string) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if identity == "" {
+		return fmt.Errorf("disconnect: the anonymous have no identity")
+	}
+	rt.server.Disconnect(identity, "disconnected")
+	return nil
+}
+
+// Shutdown refuses new clients, asks the present ones to come back, ends their
+// sockets, and waits until every handler, connection and goroutine is done or
+// ctx ends, whose error it then returns. http.Server.Shutdown does not wait for
+// WebSockets and streams: call this first.
+func (rt *Router) Shutdown(ctx context.Context) error {
+	err := rt.server.Shutdown(ctx)
+	if waitErr := rt.hub.Wait(ctx); err == nil {
+		err = waitErr
+	}
+	if err == nil { // handlers may have sent something
+		err = rt.server.Shutdown(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("shutdown: %w", err)
+	}
+	return nil
+}
+
+// ServeHTTP implements http.Handler. The last part of the path decides, so that
+// the mount may be anywhere, stripped or not.
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	at := r.URL.Path
+	if rctx := chi.RouteContext(r.Context()); rctx != nil && rctx.RoutePath != "" {
+		at = rctx.RoutePath
+	}
+	name := path.Base(at)
+	if strings.HasSuffix(at, "/") {
+		name = ""
+	}
+	e, known := endpoints[name]
+	if !known {
+		http.Error(w, "chime serves websocket, sse, bye and chime.js below its mount, and no "+strconv.Quote(name), http.StatusNotFound)
+		return
+	}
+	methods := e.methods()
+	switch {
+	case r.Method == http.MethodOptions:
+		rt.server.ServePreflight(w, r, methods)
+	case e.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		e.get(rt, w, r)
+	case e.post != nil && r.Method == http.MethodPost:
+		e.post(rt, w, r)
+	default:
+		w.Header().Set("Allow", methods)
+		http.Error(w, fmt.Sprintf("%s is not for %s; %s are", path.Join(".", name), r.Method, methods), http.StatusMethodNotAllowed)
+	}
+}
+
+// endpoint is what a Router serves under one name.
+type endpoint struct {
+	get, post func(*Router, http.ResponseWriter, *http.Request)
+}
+
+func (e endpoint) methods() string {
+	var list []string
+	if e.get != nil {
+		list = append(list, http.MethodGet, http.MethodHead)
+	}
+	if e.post != nil {
+		list = append(list, http.MethodPost)
+	}
+	return strings.Join(append(list, http.MethodOptions), ", ")
+}
+
+var endpoints = map[string]endpoint{
+	"":          {get: (*Router).greet},
+	"websocket": {get: (*Router).webSocket},
+	"sse":       {get: (*Router).stream, post: (*Router).post},
+	"bye":       {post: (*Router).bye},
+	"chime.js":  {get: script(js.Module, "text/javascript; charset=utf-8")},
+	// A .ts file has the media type of an MPEG stream in many tables.
+	"chime.d.ts": {get: script(js.Types, "text/plain; charset=utf-8")},
+}
+
+func (rt *Router) webSocket(w http.ResponseWriter, r *http.Request) { rt.server.ServeWebSocket(w, r) }
+func (rt *Router) post(w http.ResponseWriter, r *http.Request)      { rt.server.ServePost(w, r) }
+func (rt *Router) bye(w http.ResponseWriter, r *http.Request)       { rt.server.ServeBye(w, r) }
+
+func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "text/event-stream")
+		return // GetHead and the like turn a HEAD into a GET that would never end
+	}
+	rt.server.ServeStream(w, r)
+}
+
+// greet answers who looks at the mount with a browser or a health check.
+func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintln(w, "chime: WebSockets are at websocket, below this path")
+		return
+	}
+	_, _ = fmt.Fprintln(w, "chime: connect below this path, at websocket or sse; the client is chime.js")
+}
+
+// script serves an embedded file under a validator of its content, so that a
+// new version reaches browsers at once and an old one is not sent again.
+func script(content []byte, mediaType string) func(*Router, http.ResponseWriter, *http.Request) {
+	sum := sha256.Sum256(content)
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return func(_ *Router, w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", mediaType)
+		h.Set("Cache-Control", "no-cache")
+		h.Set("ETag", etag)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Access-Control-Allow-Origin", "*") // module scripts of other origins need it; it holds no secret
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}
+}
+
+// routes describes the endpoints to chi, which walks and documents them.
+func (rt *Router) routes() {
+	for name, e := range endpoints {
+		if e.get != nil {
+			rt.mux.Get("/"+name, rt.ServeHTTP)
+			rt.mux.Head("/"+name, rt.ServeHTTP)
+		}
+		if e.post != nil {
+			rt.mux.Post("/"+name, rt.ServeHTTP)
+		}
+	}
+}
+
+// Routes implements chi.Routes.
+func (rt *Router) Routes() []chi.Route { return rt.mux.Routes() }
+
+// Middlewares implements chi.Routes: a Router has none of its own.
+func (rt *Router) Middlewares() chi.Middlewares { return nil }
+
+// Match implements chi.Routes.
+func (rt *Router) Match(rctx *chi.Context, method, path string) bool {
+	return rt.mux.Match(rctx, method, path)
+}
+
+// Find implements chi.Routes.
+func (rt *Router) Find(rctx *chi.Context, method, path string) string {
+	return rt.mux.Find(rctx, method, path)
+}
+
+// detach returns the context of a client socket: the values of the request that
+// opened it, without its end. Chi's own part is copied, since chi uses it again
+// for other requests once the handler has returned.
+func detach(ctx context.Context) context.Context {
+	detached := context.WithoutCancel(ctx)
+	rctx := chi.RouteContext(ctx)
+	if rctx == nil {
+		return detached
+	}
+	own := chi.NewRouteContext()
+	own.Routes = rctx.Routes
+	own.RoutePath = rctx.RoutePath
+	own.RouteMethod = rctx.RouteMethod
+	own.RoutePatterns = slices.Clone(rctx.RoutePatterns)
+	own.URLParams.Keys = slices.Clone(rctx.URLParams.Keys)
+	own.URLParams.Values = slices.Clone(rctx.URLParams.Values)
+	return context.WithValue(detached, chi.RouteCtxKey, own)
+}

@@ -1,0 +1,165 @@
+package transport
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// A stream without chime headers is receive-only and keeps no state here: the
+// id of its events holds all positions, and a client that comes back with the
+// last one gets what it missed.
+
+// maxBareJoins is how many topics one such stream may name.
+const maxBareJoins = 16
+
+// bareJoins makes the joins that the URL asks for: join=topic (repeatable),
+// last=n, since=<epoch>:<offset>[,<offset>…] or a Last-Event-ID; all other
+// keys are the payload.
+func bareJoins(r *http.Request) ([]wire.Frame, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, errors.New("malformed query")
+	}
+	topics := query["join"]
+	switch {
+	case len(topics) == 0:
+		return nil, errors.New("nothing to join: ask for ?join=<topic>, or send " + headerReceived + ": 0 to open a client socket")
+	case len(topics) > maxBareJoins:
+		return nil, fmt.Errorf("%d topics to join, %d are allowed", len(topics), maxBareJoins)
+	}
+	payload := map[string]any{}
+	for key, values := range query {
+		if key != "join" && key != "last" && key != "since" && !strings.HasPrefix(key, "@") {
+			payload[key] = values[0]
+		}
+	}
+	if last := query.Get("last"); last != "" {
+		n, err := strconv.Atoi(last)
+		if err != nil || n < 0 {
+			return nil, errors.New("last is no number")
+		}
+		payload["@last"] = n
+	}
+	since := r.Header.Get("Last-Event-ID")
+	if since == "" {
+		since = query.Get("since")
+	}
+	seen := map[string]bool{}
+	frames := make([]wire.Frame, len(topics))
+	for i, topic := range topics {
+		if seen[topic] {
+			return nil, fmt.Errorf("topic %q is named twice", topic)
+		}
+		seen[topic] = true
+		delete(payload, "@since")
+		if epoch, offset, ok := positionOf(since, i); ok {
+			payload["@since"] = map[string]any{"epoch": epoch, "offset": offset}
+		}
+		text, err := json.Marshal(payload)
+		if err != nil {
+			return nil, errors.New("malformed query")
+		}
+		ref := wire.RefOf(strconv.Itoa(i + 1))
+		frames[i] = wire.Frame{JoinRef: ref, Ref: ref, Topic: topic, Event: wire.EventJoin, Payload: text}
+	}
+	return frames, nil
+}
+
+// positionOf reads topic i's position from an id. Whatever is not of our
+// making becomes a position that no history knows: such a client is told
+// recovered:false, never refused, since EventSource would give up.
+func positionOf(id string, i int) (epoch string, offset uint64, ok bool) {
+	if id == "" {
+		return "", 0, false
+	}
+	epoch, list, found := strings.Cut(id, ":")
+	if !found || epoch == "" {
+		return "unknown", 0, true
+	}
+	offsets := strings.Split(list, ",")
+	if i >= len(offsets) || offsets[i] == "" {
+		return "", 0, false // not joined yet when the id was given
+	}
+	offset, err := strconv.ParseUint(offsets[i], 10, 64)
+	if err != nil {
+		return "unknown", 0, true
+	}
+	return epoch, offset, true
+}
+
+// bare keeps the positions that the next id names.
+type bare struct {
+	topics  []string
+	offsets []uint64
+	known   []bool
+	epoch   string
+}
+
+func newBare(joins []wire.Frame) *bare {
+	b := &bare{topics: make([]string, len(joins)), offsets: make([]uint64, len(joins)), known: make([]bool, len(joins))}
+	for i, f := range joins {
+		b.topics[i] = f.Topic
+		var p struct {
+			Since *struct{ Offset uint64 } `json:"@since"`
+		}
+		if json.Unmarshal(f.Payload, &p) == nil && p.Since != nil {
+			b.offsets[i] = p.Since.Offset
+		}
+	}
+	return b
+}
+
+// appendID appends the id line of m if it moves a position. A topic counts
+// from its first retained message; before that the id has no number for it,
+// so that a client cut off in the middle of a replay gets it again.
+func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
+	if m.History == nil && m.Offset == 0 {
+		return dst
+	}
+	i := b.index(m.Topic)
+	if i < 0 {
+		return dst
+	}
+	if h := m.History; h != nil {
+		b.epoch = h.Epoch
+		recovered := h.Recovered != nil && *h.Recovered
+		switch {
+		case h.Count == 0:
+			b.offsets[i], b.known[i] = h.Offset, true
+		case recovered:
+			b.known[i] = true // it goes on from where it was
+		}
+		return dst
+	}
+	b.offsets[i], b.known[i] = m.Offset, true
+	if !isEventID(b.epoch) {
+		return dst
+	}
+	dst = append(dst, "id: "...)
+	dst = append(dst, b.epoch...)
+	separator := byte(':')
+	for j, offset := range b.offsets {
+		dst = append(dst, separator)
+		separator = ','
+		if b.known[j] {
+			dst = strconv.AppendUint(dst, offset, 10)
+		}
+	}
+	return append(dst, '\n')
+}
+
+func (b *bare) index(topic string) int {
+	for i, t := range b.topics {
+		if t == topic {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,373 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+const (
+	maxWrite   = 64 << 10 // joined into one write
+	blockWrite = 16 << 10 // given to a write that may block, which must get through in writeWait
+)
+
+// client is the ClientSocket behind both transports. It owns the queue and the
+// numbers; the connection it writes to is a line.
+type client struct {
+	id, secret string
+	identity   Identity
+	chime      bool // speaks the chime dialect: hello, numbers, positions
+	ctx        context.Context
+	server     *Server
+	flusher    *flusher
+	receiver   Receiver // set before the first frame is read
+
+	mu      sync.Mutex // guards what follows; held for memory operations only, never over I/O
+	line    line
+	queue   queue
+	control []byte   // control frames to go out before the next message
+	sent    uint64   // counted frames written
+	waiting []func() // Ready's callers
+	end     ending
+	dirty   bool // on the flusher's list
+	writing bool // the flusher or a goroutine is writing
+
+	lastWrite atomic.Int64 // Unix ns; the reader's clock looks at it
+
+	upstream sync.Mutex // guards received and gone, and orders the calls of the receiver
+	received uint64     // counted frames taken from the client
+	gone     bool       // the receiver has been told
+}
+
+// ending is how far the end of a client has come.
+type ending struct {
+	begun  bool // nothing more is queued
+	code   wire.CloseCode
+	reason string
+	over   bool // the connection is not written to any more
+	echo   bool // the client closed first: there is nothing to wait for
+}
+
+// line is a connection as its client socket sees it: how messages look on it,
+// and how bytes get out. Only the holder of client.writing calls try and
+// write; the encoding methods are called under client.mu.
+type line interface {
+	transport() string
+	// encode appends one message.
+	encode(b []byte, c *client, it item) []byte
+	// farewell appends what says why the connection ends.
+	farewell(b []byte, code wire.CloseCode, reason string) []byte
+	// open begins a write at the end of b, seal ends it; nothing follows the last.
+	open(b []byte) []byte
+	seal(b []byte, last bool) []byte
+	// try writes what goes without waiting.
+	try(w *nonblocking, b []byte) (int, error)
+	// write writes all of b, or fails after writeWait.
+	write(b []byte) error
+	// hurry makes a write that blocks, and all later ones, fail after hangUpWait.
+	hurry()
+	// hangUp ends the connection. Politely lets the client read what is still
+	// on its way; it does not block.
+	hangUp(politely bool)
+}
+
+func (c *client) ID() string               { return c.id }
+func (c *client) Identity() Identity       { return c.identity }
+func (c *client) Context() context.Context { return c.ctx }
+
+func (c *client) Transport() string { return c.line.transport() }
+
+// Send implements ClientSocket. It is the fan-out path: two short locks, no
+// allocation but the growth of the queue.
+func (c *client) Send(m *wire.Message, to string) error {
+	c.mu.Lock()
+	if c.end.begun {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	limits := &c.server.limits
+	if c.queue.n >= limits.QueueMessages || c.queue.bytes+m.Size() > limits.QueueBytes && c.queue.n > 0 {
+		c.begin(wire.CloseSlow, "too slow")
+		c.queue.clear()
+		wake := c.wake()
+		c.mu.Unlock()
+		if wake {
+			c.flusher.add(c)
+		}
+		// Send may be called under locks of the channel side, Closed may not.
+		c.server.tasks.Go(func() {
+			c.line.hurry()
+			c.closed(Slow)
+		})
+		return ErrSlow
+	}
+	c.queue.push(item{m, to})
+	wake := c.wake()
+	c.mu.Unlock()
+	if wake {
+		c.flusher.add(c)
+	}
+	return nil
+}
+
+// wake reports whether the caller must put c on the flusher's list. c.mu is held.
+func (c *client) wake() bool {
+	if c.dirty || c.writing {
+		return false // whoever writes looks again when it is done
+	}
+	c.dirty = true
+	return true
+}
+
+// Ready implements ClientSocket.
+func (c *client) Ready(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.end.begun || c.hasRoom() {
+		return true // at the end Send says so
+	}
+	c.waiting = append(c.waiting, f)
+	return false
+}
+
+// hasRoom leaves most of the queue to what happens live. c.mu is held.
+func (c *client) hasRoom() bool {
+	limits := &c.server.limits
+	return c.queue.bytes <= limits.QueueBytes/4 && c.queue.n <= limits.QueueMessages/4
+}
+
+// sendControl queues bytes that belong to the connection, in front of the messages.
+func (c *client) sendControl(b []byte) {
+	c.mu.Lock()
+	if c.end.begun || len(c.control)+len(b) > maxControl {
+		c.mu.Unlock()
+		return // a peer that pings without reading gets no pongs
+	}
+	c.control = append(c.control, b...)
+	wake := c.wake()
+	c.mu.Unlock()
+	if wake {
+		c.flusher.add(c)
+	}
+}
+
+const maxControl = 4 << 10
+
+// Close implements ClientSocket.
+func (c *client) Close(code wire.CloseCode, reason string, why Reason) {
+	c.mu.Lock()
+	if c.end.begun {
+		c.mu.Unlock()
+		return
+	}
+	c.begin(code, reason)
+	wake := c.wake()
+	c.mu.Unlock()
+	if wake {
+		c.flusher.add(c)
+	}
+	c.closed(why)
+}
+
+// begin marks the end. c.mu is held.
+func (c *client) begin(code wire.CloseCode, reason string) {
+	c.end.begun, c.end.code, c.end.reason = true, code, reason
+}
+
+// broken ends the client when its connection has: nothing more can be written.
+func (c *client) broken(why Reason) {
+	c.mu.Lock()
+	c.end.begun, c.end.over = true, true
+	c.queue.clear()
+	c.control = nil
+	waiting := c.takeWaiting()
+	c.mu.Unlock()
+	c.line.hangUp(false)
+	call(waiting)
+	c.closed(why)
+}
+
+// closed tells the receiver, once, and forgets the client.
+func (c *client) closed(why Reason) {
+	if c.server.forget(c) {
+		c.upstream.Lock()
+		defer c.upstream.Unlock()
+		c.gone = true
+		c.receiver.Closed(why)
+	}
+}
+
+// expire ends the client because its identity has expired.
+func (c *client) expire() { c.Close(wire.CloseDisconnect, "expired", Expired) }
+
+// receive hands one frame on, or answers it if it concerns the connection. The
+// chime dialect numbers its frames.
+func (c *client) receive(f wire.Frame) {
+	c.upstream.Lock()
+	defer c.upstream.Unlock()
+	c.deliver(f)
+}
+
+// deliver is receive with c.upstream held.
+func (c *client) deliver(f wire.Frame) {
+	switch {
+	case c.gone:
+	case f.Topic == wire.TopicPhoenix:
+		status, response := "error", `{"reason":"unmatched topic"}`
+		if f.Event == wire.EventHeartbeat {
+			status, response = "ok", "{}"
+		}
+		_ = c.Send(wire.NewReply(wire.Ref{}, f.Ref, f.Topic, status, []byte(response)), "")
+	case f.Topic == wire.TopicChime && c.chime:
+		// An ack only needs to arrive: it shows that the client is there.
+	default:
+		if c.chime {
+			c.received++
+		}
+		c.receiver.Receive(f)
+	}
+}
+
+// beat sends a heartbeat unless something else has been written since before
+// now-every, and returns when to look again.
+func (c *client) beat(now time.Time, every time.Duration) time.Time {
+	if next := time.Unix(0, c.lastWrite.Load()).Add(every); now.Before(next) {
+		return next
+	}
+	c.mu.Lock()
+	sent, busy := c.sent, c.queue.n > 0 || c.writing
+	c.mu.Unlock()
+	if !busy {
+		_ = c.Send(wire.NewHeartbeat(sent), "")
+	}
+	return now.Add(every)
+}
+
+// flush writes what c has queued as long as that needs no waiting. Only the
+// goroutine of c's flusher calls it.
+func (c *client) flush(f *flusher, now int64) {
+	c.mu.Lock()
+	c.dirty = false
+	if c.writing || c.end.over {
+		c.mu.Unlock()
+		return
+	}
+	c.writing = true
+	for {
+		f.buf = c.take(f.buf[:0], maxWrite)
+		last := c.end.over
+		waiting := c.takeWaiting()
+		if len(f.buf) == 0 {
+			c.writing = false
+			c.mu.Unlock()
+			call(waiting)
+			return
+		}
+		c.mu.Unlock()
+		call(waiting)
+		c.lastWrite.Store(now)
+		n, err := c.line.try(&f.write, f.buf)
+		switch {
+		case err != nil:
+			c.stopWriting()
+			c.broken(Gone)
+			return
+		case n < len(f.buf):
+			rest := append([]byte(nil), f.buf[n:]...)
+			c.server.tasks.Go(func() { c.drain(rest, last) })
+			return
+		case last:
+			c.hangUp()
+			return
+		}
+		c.mu.Lock()
+	}
+}
+
+// drain writes for a client whose connection is full, or can't be written to
+// without waiting, until all is written. It owns c.writing.
+func (c *client) drain(rest []byte, last bool) {
+	for {
+		for len(rest) > 0 {
+			n := min(len(rest), blockWrite)
+			if err := c.line.write(rest[:n]); err != nil {
+				c.stopWriting()
+				c.broken(Slow)
+				return
+			}
+			c.lastWrite.Store(time.Now().UnixNano())
+			rest = rest[n:]
+		}
+		if last {
+			c.hangUp()
+			return
+		}
+		c.mu.Lock()
+		rest = c.take(rest[:0], maxWrite)
+		last = c.end.over
+		waiting := c.takeWaiting()
+		if len(rest) == 0 {
+			c.writing = false
+			c.mu.Unlock()
+			call(waiting)
+			return
+		}
+		c.mu.Unlock()
+		call(waiting)
+	}
+}
+
+func (c *client) stopWriting() {
+	c.mu.Lock()
+	c.writing = false
+	c.mu.Unlock()
+}
+
+func (c *client) hangUp() {
+	c.mu.Lock()
+	c.writing = false
+	echo := c.end.echo
+	c.mu.Unlock()
+	c.line.hangUp(!echo)
+}
+
+// take encodes what waits, up to about limit bytes, and after the last message
+// of an ended client its farewell. c.mu is held.
+func (c *client) take(b []byte, limit int) []byte {
+	if c.end.over || c.queue.n == 0 && len(c.control) == 0 && !c.end.begun {
+		return b
+	}
+	b = append(c.line.open(b), c.control...)
+	c.control = c.control[:0]
+	for c.queue.n > 0 && len(b) < limit {
+		it := c.queue.pop()
+		if it.m.Counted() {
+			c.sent++
+		}
+		b = c.line.encode(b, c, it)
+	}
+	if c.queue.n == 0 && c.end.begun {
+		b = c.line.farewell(b, c.end.code, c.end.reason)
+		c.end.over = true
+	}
+	return c.line.seal(b, c.end.over)
+}
+
+// takeWaiting returns Ready's callers when there is room again. c.mu is held.
+func (c *client) takeWaiting() []func() {
+	if c.waiting == nil || !c.end.begun && !c.hasRoom() {
+		return nil
+	}
+	waiting := c.waiting
+	c.waiting = nil
+	return waiting
+}
+
+func call(fs []func()) {
+	for _, f := range fs {
+		f()
+	}
+}

@@ -1,0 +1,120 @@
+// Package transport carries frames between one client and the server, over a
+// WebSocket or over an event stream with POSTs, and hides which of them behind
+// a [ClientSocket]. It knows nothing of topics, channels or history.
+//
+// A [Server] answers the HTTP requests of all clients. It checks origin and
+// identity, opens a client socket, and hands each decoded frame to the
+// [Receiver] that its [Acceptor] gave for that client.
+//
+// What is promised: frames of one client arrive in the order it sent them, each
+// once; what was queued goes out in order, several in one write; a client that
+// does not read delays nobody and loses its connection once its queue is full.
+package transport
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// Names of the transports, as ClientSocket.Transport gives them.
+const (
+	WebSocket = "websocket"
+	SSE       = "sse"
+)
+
+// ClientSocket is one client's line to the server. All methods are safe for
+// concurrent use and none blocks.
+type ClientSocket interface {
+	// ID is the public name of this client socket: unguessable, but no secret.
+	ID() string
+	// Identity is who WithConnect said it is, pinned when the socket opened.
+	Identity() Identity
+	// Transport is the transport of the present connection.
+	Transport() string
+	// Context has the values of the request that opened the socket. It is
+	// never cancelled: who needs an end derives one.
+	Context() context.Context
+	// Send queues m. To is the join_ref of a join that asked for positions, or
+	// "". It returns ErrClosed after the end, and ErrSlow when m does not fit
+	// into the queue any more, which ends the connection.
+	Send(m *wire.Message, to string) error
+	// Ready reports whether the queue has room for a page of a replay. If it
+	// has not, f is called once it has, or at the end; f must not block.
+	Ready(f func()) bool
+	// Close ends the socket: what is queued goes out first, then the code and
+	// the reason. The receiver is told why. Only the first call counts.
+	Close(code wire.CloseCode, reason string, why Reason)
+}
+
+// Receiver is the channel side of one client socket.
+type Receiver interface {
+	// Receive takes a frame. Calls come one at a time and must not block.
+	Receive(f wire.Frame)
+	// Closed says that the client socket has ended. It is called once, after
+	// the last Receive, and must not block.
+	Closed(why Reason)
+}
+
+// Acceptor makes the channel side of a new client socket. It may send at once.
+type Acceptor func(ClientSocket) Receiver
+
+// Errors of ClientSocket.Send.
+var (
+	ErrClosed = errors.New("client socket is closed")
+	ErrSlow   = errors.New("client reads too slowly")
+)
+
+// Identity is who a client is. It is pinned when the client socket opens.
+type Identity struct {
+	ID      string    // names the user: Disconnect takes it; "" is anonymous
+	Value   any       // whatever the application wants to find in its channels
+	Expires time.Time // when the client must connect anew; zero is never
+}
+
+// Reason says why a client left.
+type Reason string
+
+// The reasons that HandleLeave gets.
+const (
+	Left     Reason = "left"     // the client left the topic
+	Closed   Reason = "closed"   // the client closed its connection, or said goodbye
+	Gone     Reason = "gone"     // the connection broke or fell silent
+	Slow     Reason = "slow"     // its queue or its inbox was full
+	Kicked   Reason = "kicked"   // Disconnect
+	Expired  Reason = "expired"  // Identity.Expires has come
+	Replaced Reason = "replaced" // it joined the topic again
+	Panicked Reason = "panicked" // a handler of this client and topic panicked
+	Drained  Reason = "drain"    // Shutdown
+)
+
+// Limits bound what one client may make the server hold. Zero means the
+// default in each field.
+type Limits struct {
+	MessageBytes  int // of one frame from a client; 64 KiB
+	BatchBytes    int // of the body of one POST; 256 KiB
+	BatchMessages int // frames in one POST; 100
+	QueueBytes    int // waiting to be written to one client; 1 MiB
+	QueueMessages int // the same, in messages; 4096
+	Topics        int // joined by one client at once; 100
+	InboxMessages int // from one client in one topic, waiting for its handler; 512
+}
+
+// WithDefaults returns l with its zero fields filled in.
+func (l Limits) WithDefaults() Limits {
+	set := func(field *int, def int) {
+		if *field == 0 {
+			*field = def
+		}
+	}
+	set(&l.MessageBytes, 64<<10)
+	set(&l.BatchBytes, 256<<10)
+	set(&l.BatchMessages, 100)
+	set(&l.QueueBytes, 1<<20)
+	set(&l.QueueMessages, 4096)
+	set(&l.Topics, 100)
+	set(&l.InboxMessages, 512)
+	return l
+}

@@ -1,0 +1,120 @@
+package transport
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// defaultHeartbeat is under the 30 s of CloudFront and the 60 s of nginx,
+	// ALB and HAProxy. Two may be lost before a client counts as gone.
+	defaultHeartbeat = 15 * time.Second
+	silenceSlack     = 5 * time.Second
+	// phoenixSilence is the time Phoenix gives its clients, whose own heartbeat
+	// comes every 30 s.
+	phoenixSilence = 60 * time.Second
+	// hangUpWait is how long a client may take to answer a close before the
+	// connection is cut.
+	hangUpWait = time.Second
+	// writeWait is how long one write of up to blockWrite bytes may block.
+	writeWait = 10 * time.Second
+)
+
+var errSilent = errors.New("client has been silent for too long")
+
+// clock is the reading half of a connection. The one goroutine that reads is
+// also the one that keeps the time: the deadline of its read is the next
+// moment at which something is due, so no client needs a timer.
+type clock struct {
+	net.Conn
+	c         *client
+	heartbeat time.Duration // how long nothing may be written; 0: for ever
+	silence   time.Duration // how long nothing may be read; 0: for ever
+	lastRead  time.Time
+	hungUp    atomic.Bool
+}
+
+// Read implements net.Conn. Between two bytes of the client it does what is
+// due; it fails with errSilent when the client counts as gone.
+func (k *clock) Read(p []byte) (int, error) {
+	for {
+		n, err := k.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			k.lastRead = time.Now()
+			return n, err
+		}
+		if k.hungUp.Load() || !k.wind() {
+			return 0, errSilent
+		}
+	}
+}
+
+// wind does what is due and sets the deadline for what is next. It reports
+// false when the client counts as gone.
+func (k *clock) wind() bool {
+	now := time.Now()
+	var next time.Time
+	if k.silence > 0 {
+		gone := k.lastRead.Add(k.silence)
+		if !now.Before(gone) {
+			return false
+		}
+		next = gone
+	}
+	if k.heartbeat > 0 {
+		next = earlier(next, k.c.beat(now, k.heartbeat))
+	}
+	if at := k.c.identity.Expires; !at.IsZero() {
+		if !now.Before(at) {
+			k.c.expire()
+		} else {
+			next = earlier(next, at)
+		}
+	}
+	_ = k.SetReadDeadline(next)
+	if k.hungUp.Load() { // hangUp may have set its deadline before ours
+		_ = k.SetReadDeadline(now.Add(hangUpWait))
+	}
+	return true
+}
+
+// hangUp gives the client a moment to read what is on its way and to close.
+func (k *clock) hangUp(politely bool) {
+	k.hungUp.Store(true)
+	wait := hangUpWait
+	if !politely {
+		wait = 0
+	}
+	_ = k.SetReadDeadline(time.Now().Add(wait))
+}
+
+// earlier returns the earlier of two deadlines, of which a may be none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// writeBounded writes all of b or fails after writeWait, or after hangUpWait
+// once hurried is set. It leaves no deadline behind, since a write that does
+// not block would find it expired later.
+func writeBounded(nc net.Conn, b []byte, hurried *atomic.Bool) error {
+	_ = nc.SetWriteDeadline(time.Now().Add(writeWait))
+	if hurried.Load() {
+		_ = nc.SetWriteDeadline(time.Now().Add(hangUpWait))
+	}
+	_, err := nc.Write(b)
+	if !hurried.Load() {
+		_ = nc.SetWriteDeadline(time.Time{})
+	}
+	return err
+}
+
+func hurry(nc net.Conn, hurried *atomic.Bool) {
+	hurried.Store(true)
+	_ = nc.SetWriteDeadline(time.Now().Add(hangUpWait))
+}

@@ -1,0 +1,135 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+const (
+	bodyWait      = 10 * time.Second // a body that takes longer is a slow-loris
+	maxSecretBody = 256
+)
+
+// ServePost answers POST {mount}/sse: frames of a client whose other half is a
+// stream. A batch is applied whole or not at all, once, in its place.
+func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
+	secret := r.Header.Get(headerSecret)
+	if secret == "" {
+		refuseBatch(w, http.StatusBadRequest, &wire.BatchError{Reason: "no " + headerSecret + " header"})
+		return
+	}
+	id, ok := s.admit(w, r)
+	if !ok {
+		return
+	}
+	c := s.find(secret)
+	if c == nil || c.line.transport() != SSE || !c.chime {
+		refuseGone(w)
+		return
+	}
+	if c.identity.ID != id.ID {
+		refuse(w, http.StatusForbidden, "this client socket belongs to another identity")
+		return
+	}
+	// Read before the lock: a slow body must not hold up other POSTs.
+	body, err := readBody(w, r, s.limits.BatchBytes)
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			refuse(w, http.StatusRequestEntityTooLarge, "batch is over "+strconv.Itoa(s.limits.BatchBytes)+" bytes")
+			return
+		}
+		refuseBatch(w, http.StatusBadRequest, &wire.BatchError{Reason: "body could not be read"})
+		return
+	}
+	batch, err := wire.DecodeBatch(body, s.limits.BatchMessages, s.limits.MessageBytes)
+	if err != nil {
+		var wrong *wire.BatchError
+		if !errors.As(err, &wrong) {
+			wrong = &wire.BatchError{Reason: "malformed"}
+		}
+		refuseBatch(w, http.StatusBadRequest, wrong)
+		return
+	}
+	s.apply(w, c, batch)
+}
+
+// apply hands on the frames that are new. Of two POSTs at once the second
+// finds the first one's frames applied and skips them.
+func (s *Server) apply(w http.ResponseWriter, c *client, batch wire.Batch) {
+	c.upstream.Lock()
+	if c.gone {
+		c.upstream.Unlock()
+		refuseGone(w)
+		return
+	}
+	if want := c.received + 1; batch.First > want {
+		c.upstream.Unlock()
+		answer(w, http.StatusConflict, struct {
+			Want uint64 `json:"want"`
+		}{want})
+		return
+	}
+	number := batch.First
+	for _, f := range batch.Frames {
+		if wire.Counted(f.Topic) {
+			number++
+			if number-1 <= c.received {
+				continue
+			}
+		}
+		c.deliver(f)
+	}
+	applied := c.received
+	c.upstream.Unlock()
+	c.mu.Lock()
+	sent := c.sent
+	c.mu.Unlock()
+	answer(w, http.StatusOK, struct {
+		Applied uint64 `json:"applied"`
+		Sent    uint64 `json:"sent"`
+	}{applied, sent})
+}
+
+// refuseGone is one answer for a secret that is wrong, unknown or expired: who
+// guesses learns nothing.
+func refuseGone(w http.ResponseWriter) {
+	refuse(w, http.StatusGone, "no such client socket")
+}
+
+func refuseBatch(w http.ResponseWriter, status int, e *wire.BatchError) {
+	answer(w, status, struct {
+		Frame  int    `json:"frame"`
+		Reason string `json:"reason"`
+	}{e.Frame, e.Reason})
+}
+
+// ServeBye answers POST {mount}/bye, which a page sends as a beacon when it
+// goes. A beacon can set no header, so the secret is the body; in return this
+// can do nothing but leave, and tells nothing.
+func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
+	if !s.fromHere(w, r) {
+		return
+	}
+	body, err := readBody(w, r, maxSecretBody)
+	if err == nil {
+		if c := s.find(strings.TrimSpace(string(body))); c != nil {
+			c.Close(wire.CloseNormal, "bye", Closed)
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // not all writers can
+	var buf bytes.Buffer
+	_, err := io.Copy(&buf, http.MaxBytesReader(w, r.Body, int64(limit)))
+	return buf.Bytes(), err
+}

@@ -1,0 +1,326 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// Headers of the chime dialect on the stream and its POSTs.
+const (
+	headerSecret   = "Chime-Secret"
+	headerReceived = "Chime-Received"
+)
+
+// ServeStream answers GET {mount}/sse with an event stream. A request with
+// chime headers opens a client socket whose other half are POSTs; one without
+// opens a receive-only stream of the topics it names.
+func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
+	chime := r.Header.Get(headerReceived) != "" || r.Header.Get(headerSecret) != ""
+	switch r.Header.Get("Sec-Fetch-Mode") {
+	case "navigate", "no-cors":
+		refuse(w, http.StatusForbidden, "this is an event stream: read it with fetch or EventSource")
+		return
+	}
+	var joins []wire.Frame
+	if !chime {
+		var err error
+		if joins, err = bareJoins(r); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+	}
+	if s.isDraining() {
+		s.later(w, chime)
+		return
+	}
+	id, ok := s.admit(w, r)
+	if !ok {
+		return
+	}
+	if blocker := cannotFlush(w); blocker != "" {
+		s.log.Warn("event stream impossible: a middleware's ResponseWriter has neither Flush nor Unwrap", "type", blocker)
+		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
+		return
+	}
+	c := s.newClient(r, id, chime)
+	l, err := s.openStream(w, r, c)
+	if err != nil {
+		s.log.Debug("event stream not opened", "error", err)
+		return
+	}
+	if !chime {
+		l.bare = newBare(joins)
+	}
+	c.line = l
+	if err := s.register(c); err != nil {
+		_ = l.write(l.seal(l.farewell(l.open(nil), wire.CloseDrain, "drain"), true))
+		l.release()
+		return
+	}
+	for _, f := range joins {
+		c.receive(f)
+	}
+	if l.hijacked() {
+		s.tasks.Go(l.watch)
+		return
+	}
+	l.stay(r.Context())
+}
+
+// later asks a client to come back. A native EventSource gives up for ever on
+// anything but 200, so that is what a stream without chime headers gets.
+func (s *Server) later(w http.ResponseWriter, chime bool) {
+	if chime {
+		busy(w, http.StatusServiceUnavailable, "shutting down")
+		return
+	}
+	streamHeaders(w.Header(), 1)
+	w.WriteHeader(http.StatusOK)
+	_, _ = fmt.Fprintf(w, "retry: %d\n\n", drainRetry.Milliseconds())
+}
+
+func streamHeaders(h http.Header, protoMajor int) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no")      // nginx
+	h.Set("Content-Encoding", "identity") // chi's Compress and its like
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Add("Vary", "Origin")
+	if protoMajor == 1 {
+		// What comes after the stream is not answered: once hijacked, this
+		// connection can serve no second request.
+		h.Set("Connection", "close")
+	}
+}
+
+// cannotFlush names the type that keeps w from flushing, or returns "".
+func cannotFlush(w http.ResponseWriter) string {
+	for {
+		switch t := w.(type) {
+		case interface{ FlushError() error }:
+			return ""
+		case http.Flusher:
+			return ""
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return fmt.Sprintf("%T", w)
+		}
+	}
+}
+
+// streamLine is an event stream. On HTTP/1 it is taken from net/http after the
+// headers and the first bytes are out, which middleware has then seen, and
+// written without a goroutine; elsewhere the handler stays, and writes go
+// through its ResponseWriter.
+type streamLine struct {
+	clock   clock
+	raw     syscall.RawConn
+	chunked bool
+	bare    *bare // nil in the chime dialect
+	hurried atomic.Bool
+
+	w    http.ResponseWriter // nil once hijacked
+	rc   *http.ResponseController
+	stop chan struct{} // closed to let the handler return
+	busy chan struct{} // holds a token while w is written to
+}
+
+// firstBytes go out with the headers: proxies and Firefox wait for some.
+const firstBytes = ": chime\n\n"
+
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, c *client) (*streamLine, error) {
+	l := &streamLine{}
+	l.clock.c = c
+	l.clock.heartbeat = defaultHeartbeat
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeWait)) // in place of http.Server's, if it can be
+	streamHeaders(w.Header(), r.ProtoMajor)
+	w.WriteHeader(http.StatusOK)
+	// Bytes before the first Flush: a compressing writer decides what to do
+	// with a body when it sees the first of it.
+	if _, err := w.Write([]byte(firstBytes)); err != nil {
+		return nil, err
+	}
+	if err := rc.Flush(); err != nil {
+		return nil, err
+	}
+	plain := w.Header().Get("Content-Encoding") == "identity"
+	if r.ProtoMajor == 1 && plain {
+		nc, _, err := rc.Hijack()
+		if err == nil {
+			_ = nc.SetDeadline(time.Time{})
+			l.clock.Conn, l.raw, l.chunked = nc, rawConn(nc), r.ProtoAtLeast(1, 1)
+			l.clock.lastRead = time.Now()
+			return l, nil
+		}
+		if !errors.Is(err, http.ErrNotSupported) {
+			return nil, err
+		}
+	}
+	l.w, l.rc = w, rc
+	l.stop, l.busy = make(chan struct{}), make(chan struct{}, 1)
+	return l, nil
+}
+
+func (l *streamLine) hijacked() bool { return l.w == nil }
+
+// watch reads what should never come, to see when the client goes, and closes
+// the connection.
+func (l *streamLine) watch() {
+	defer l.release()
+	c := l.clock.c
+	if !l.clock.wind() {
+		c.broken(Gone)
+		return
+	}
+	p := make([]byte, 64)
+	for {
+		if _, err := l.clock.Read(p); err != nil {
+			c.broken(Gone)
+			return
+		}
+	}
+}
+
+func (l *streamLine) release() {
+	if l.hijacked() {
+		_ = l.clock.Conn.Close()
+	}
+}
+
+// stay keeps the handler of a stream that could not be hijacked.
+func (l *streamLine) stay(ctx context.Context) {
+	c := l.clock.c
+	timer := time.NewTimer(l.clock.heartbeat)
+	defer timer.Stop()
+	gone := ctx.Done()
+	for {
+		select {
+		case <-l.stop:
+			l.busy <- struct{}{} // no write may be under way when the handler returns, nor begin later
+			return
+		case <-gone:
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				gone = nil // a Timeout middleware; the client is still there
+				continue
+			}
+			c.broken(Gone)
+		case now := <-timer.C:
+			if at := c.identity.Expires; !at.IsZero() && !now.Before(at) {
+				c.expire()
+			}
+			timer.Reset(time.Until(c.beat(now, l.clock.heartbeat)))
+		}
+	}
+}
+
+func (l *streamLine) transport() string { return SSE }
+
+func (l *streamLine) encode(b []byte, c *client, it item) []byte {
+	switch {
+	case l.bare != nil:
+		b = l.bare.appendID(b, it.m)
+	case it.m.Counted():
+		b = append(b, "id: "...)
+		b = strconv.AppendUint(b, c.sent, 10)
+		b = append(b, '\n')
+	}
+	return it.m.AppendEvent(b)
+}
+
+func (l *streamLine) farewell(b []byte, code wire.CloseCode, reason string) []byte {
+	if l.bare != nil && code == wire.CloseDrain {
+		b = append(b, "retry: "...)
+		b = strconv.AppendInt(b, drainRetry.Milliseconds(), 10)
+		b = append(b, '\n')
+	}
+	return wire.NewClosed(code, reason).AppendEvent(b)
+}
+
+// A chunk's size is written after what it holds is known, so it gets a fixed
+// width; leading zeros are allowed (RFC 9112, section 7.1).
+const chunkHead = "00000000\r\n"
+
+func (l *streamLine) open(b []byte) []byte {
+	if l.chunked {
+		return append(b, chunkHead...)
+	}
+	return b
+}
+
+// seal takes b as begun by open: a write holds one chunk.
+func (l *streamLine) seal(b []byte, last bool) []byte {
+	if !l.chunked {
+		return b
+	}
+	const hex = "0123456789abcdef"
+	for i, n := 7, len(b)-len(chunkHead); n > 0; i, n = i-1, n>>4 {
+		b[i] = hex[n&0xf]
+	}
+	b = append(b, "\r\n"...)
+	if last {
+		b = append(b, "0\r\n\r\n"...)
+	}
+	return b
+}
+
+func (l *streamLine) try(w *nonblocking, b []byte) (int, error) {
+	if !l.hijacked() {
+		return 0, nil
+	}
+	return w.try(l.raw, b)
+}
+
+func (l *streamLine) write(b []byte) error {
+	if l.hijacked() {
+		return writeBounded(l.clock.Conn, b, &l.hurried)
+	}
+	select {
+	case l.busy <- struct{}{}:
+	case <-l.stop:
+		return net.ErrClosed
+	}
+	defer func() { <-l.busy }()
+	wait := writeWait
+	if l.hurried.Load() {
+		wait = hangUpWait
+	}
+	_ = l.rc.SetWriteDeadline(time.Now().Add(wait)) // not all writers can
+	if _, err := l.w.Write(b); err != nil {
+		return err
+	}
+	return l.rc.Flush()
+}
+
+func (l *streamLine) hurry() {
+	if l.hijacked() {
+		hurry(l.clock.Conn, &l.hurried)
+		return
+	}
+	l.hurried.Store(true)
+	_ = l.rc.SetWriteDeadline(time.Now().Add(hangUpWait))
+}
+
+func (l *streamLine) hangUp(politely bool) {
+	if l.hijacked() {
+		l.clock.hangUp(politely)
+		return
+	}
+	if l.clock.hungUp.CompareAndSwap(false, true) {
+		close(l.stop)
+	}
+}
+
+// isEventID reports whether s can stand in an id line.
+func isEventID(s string) bool { return !strings.ContainsAny(s, "\r\n\x00") }
