@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"time"
+
+	"github.com/go-chime/chime/channel"
+)
+
+// What a room remembers.
+const (
+	roomKeep   = 1000           // messages
+	roomAge    = 24 * time.Hour // after which a message is gone
+	roomReplay = 50             // messages a newcomer is shown
+)
+
+// ChatRoom is the channel behind the topics chat_room:{id}.
+//
+// A join with a name is announced to the others, as is its end; a join without
+// one is a silent reader. The name of a message is the one it carries, so a
+// silent reader may write as well, as long as each message says who speaks: this
+// is a demo where anybody may be anybody, and it does not pretend otherwise.
+type ChatRoom struct {
+	log *slog.Logger
+}
+
+// said is one message, as clients send it and, with At, as a room keeps it.
+// The ID is the writer's, so that a message sent again is known as the same.
+type said struct {
+	Name    string `json:"name"`
+	Message string `json:"message"`
+	ID      string `json:"id"`
+	At      int64  `json:"at"` // Unix milliseconds
+}
+
+// who is the payload of a join, of user_joined and of user_left.
+type who struct {
+	Name string `json:"name"`
+}
+
+// HandleJoined lets everybody in.
+func (c *ChatRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
+	var p who
+	if err := m.Decode(&p); err != nil {
+		return channel.Accepted{}, err
+	}
+	s.Assign("name", p.Name)
+	c.log.Info("joined", "topic", s.Topic(), "name", p.Name, "transport", s.Transport())
+	if p.Name != "" {
+		c.announce(ctx, s, "user_joined", p.Name)
+	}
+	return channel.Accept(nil), nil
+}
+
+// HandleMessage answers message_new, echo and boom.
+func (c *ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
+	switch m.Event {
+	case "message_new":
+		msg, err := parseSaid(m)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.Broadcast(ctx, m.Event, msg)
+	case "echo":
+		if m.Binary != nil {
+			return channel.Binary(m.Binary), nil
+		}
+		return m.Payload, nil
+	case "boom":
+		panic("boom, as the client asked")
+	}
+	return nil, channel.Refuse("unknown event: this room knows message_new, echo and boom")
+}
+
+// HandleLeave tells the others that somebody who had a name is gone.
+func (c *ChatRoom) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {
+	name, _ := s.Assigned("name").(string)
+	c.log.Info("left", "topic", s.Topic(), "name", name, "reason", string(why))
+	if name != "" {
+		c.announce(ctx, s, "user_left", name)
+	}
+}
+
+// announce is not retained: who came an hour ago is no part of the talk.
+func (c *ChatRoom) announce(ctx context.Context, s *channel.Socket, event, name string) {
+	if err := s.BroadcastFrom(ctx, event, who{name}); err != nil {
+		c.log.Warn("not announced", "topic", s.Topic(), "event", event, "error", err)
+	}
+}
+
+// parseSaid reads a message and stamps it. Any strings will do, empty ones
+// too; what is not a string is refused. A message without an id gets one.
+func parseSaid(m channel.Message) (said, error) {
+	var p struct {
+		Name    *string `json:"name"`
+		Message *string `json:"message"`
+		ID      *string `json:"id"`
+	}
+	if err := m.Decode(&p); err != nil {
+		return said{}, err
+	}
+	if p.Name == nil || p.Message == nil {
+		return said{}, channel.Refuse("a message wants name and message, two strings")
+	}
+	if p.ID == nil {
+		p.ID = new(rand.Text())
+	}
+	return said{Name: *p.Name, Message: *p.Message, ID: *p.ID, At: time.Now().UnixMilli()}, nil
+}

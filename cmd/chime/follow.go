@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/r3labs/sse/v2"
+)
+
+const (
+	openTime  = 10 * time.Second // for the head of an answer
+	quietTime = 45 * time.Second // without a byte; a server sends a heartbeat every 15 s
+	longWait  = 30 * time.Second // the longest pause between two attempts, and what a server may ask for
+	provenFor = 5 * time.Second  // a connection this old did work: the next pause is short again
+	maxEvent  = 16 << 20         // bytes; the reader's own 64 KiB is less than a large message with its frame
+)
+
+// follower reads one topic over as many connections as it takes. Its fields
+// belong to the goroutine that runs follow.
+type follower struct {
+	url, topic string
+	transport  http.RoundTripper
+	firstWait  time.Duration // the longest first pause; it doubles up to longWait
+	print      func(frame) error
+	note       func(what string)
+
+	position string        // the last event's id, sent on coming back
+	asked    time.Duration // the pause the server asked for
+	joined   time.Time     // when this connection's join was answered; zero before
+}
+
+// fatal is an error that trying again would not cure.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
+
+// follow returns nil when ctx is done, and otherwise only what is fatal.
+func (f *follower) follow(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		f.asked, f.joined = 0, time.Time{}
+		err := f.connect(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if end := (fatal{}); errors.As(err, &end) {
+			return end.error
+		}
+		if !f.joined.IsZero() && time.Since(f.joined) > provenFor {
+			failures = 0
+		}
+		// Full jitter: after a restart of the server its readers shall not
+		// come back all at once. What the server asks for is the least.
+		wait := min(f.firstWait<<min(failures, 10), longWait)
+		wait = f.asked + rand.N(wait)
+		f.note(fmt.Sprintf("%v; again in %v", err, wait.Round(100*time.Millisecond)))
+		again := time.NewTimer(wait)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return nil
+		}
+	}
+}
+
+// connect reads one connection to its end, and says why it ended.
+//
+// The library would reconnect by itself, but takes the clean end of a stream,
+// which is how a server restarts, for the end of the work; so it gets one
+// attempt a client. It calls all of the below on this goroutine.
+func (f *follower) connect(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	client := sse.NewClient(f.url, sse.ClientMaxBufferSize(maxEvent))
+	client.Connection = &http.Client{Transport: f.transport}
+	client.ReconnectStrategy = once{}
+	client.ResponseValidator = func(_ *sse.Client, resp *http.Response) error {
+		if err := f.checkAnswer(resp); err != nil {
+			resp.Body.Close() // the library leaves this open
+			return err
+		}
+		resp.Body = watch(resp.Body, cancel)
+		return nil
+	}
+	if f.position != "" {
+		// Not the library's own: it would count an event that was cut short.
+		client.LastEventID.Store([]byte(f.position))
+	}
+	err := client.SubscribeRawWithContext(ctx, func(e *sse.Event) {
+		if ctx.Err() != nil {
+			return // what is still in the reader's buffer, after the end
+		}
+		if err := f.take(e); err != nil {
+			cancel(err)
+		}
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if inner := (*url.Error)(nil); errors.As(err, &inner) {
+		err = inner.Err // the address is known
+	}
+	if err == nil {
+		err = errors.New("the stream ended")
+	}
+	return err
+}

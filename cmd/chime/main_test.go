@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/go-chime/chime/internal/leak"
+)
+
+// asProgram makes this test binary the command itself, to be sent real signals.
+const asProgram = "CHIME_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	leak.Main(m)
+}
+
+func TestSignalsEndServeAndTailWell(t *testing.T) {
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) {
+			serve := program(t, "serve", "--addr", "127.0.0.1:0")
+			mount := serve.url(t) + "/socket"
+			tail := program(t, "tail", "chat_room:lobby", "--url", mount)
+			tail.until(t, tail.stderr, "joined chat_room:lobby")
+			for _, p := range []*running{tail, serve} {
+				if err := p.cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+				if err := p.wait(); err != nil {
+					t.Errorf("%s: got %v, want exit code 0", p.cmd.Args[1], err)
+				}
+			}
+		})
+	}
+}
+
+func TestAMistakeIsOneLineAndExitCode1(t *testing.T) {
+	for _, args := range [][]string{
+		{"serve", "--addr", "nowhere"},
+		{"serve", "--addr", "127.0.0.1:99999"},
+		{"serve", "--origin", "chat.example.com"},
+		{"serve", "--origin", "https://chat.example.com/"},
+		{"serve", "--origin", "https://*.example.com"},
+		{"serve", "--origin", "null"},
+		{"serve", "extra"},
+		{"serve", "--prot", "1"},
+		{"tail"},
+		{"tail", ""},
+		{"tail", "t:1", "--url", "localhost:4000"},
+		{"sreve"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, &out, &errs); code != 1 {
+			t.Errorf("%q: got exit code %d, want 1", args, code)
+		}
+		if got := errs.String(); !strings.HasPrefix(got, "chime: ") || strings.Count(got, "\n") != 1 {
+			t.Errorf("%q: got %q, want one line that begins with chime:", args, got)
+		}
+		if out.Len() > 0 {
+			t.Errorf("%q: got %q on stdout, want nothing", args, out.String())
+		}
+	}
+}
+
+// running is this command in a process of its own.
+type running struct {
+	cmd            *exec.Cmd
+	stdout, stderr *bufio.Reader
+}
+
+func program(t *testing.T, args ...string) *running {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	p := &running{cmd: cmd}
+	for _, pipe := range []struct {
+		open func() (io.ReadCloser, error)
+		to   **bufio.Reader
+	}{{cmd.StdoutPipe, &p.stdout}, {cmd.StderrPipe, &p.stderr}} {
+		r, err := pipe.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*pipe.to = bufio.NewReader(r)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// wait reads what is left, as Wait wants it, and returns how the process ended.
+func (p *running) wait() error {
+	_, _ = io.Copy(io.Discard, p.stdout)
+	_, _ = io.Copy(io.Discard, p.stderr)
+	return p.cmd.Wait()
+}
+
+// until reads lines up to the first that has part, and returns it.
+func (p *running) until(t *testing.T, from *bufio.Reader, part string) string {
+	t.Helper()
+	for {
+		line, err := from.ReadString('\n')
+		if strings.Contains(line, part) {
+			return strings.TrimSpace(line)
+		}
+		if err != nil {
+			t.Fatalf("no line with %q before %v", part, err)
+		}
+	}
+}
+
+// url is where serve says it can be opened.
+func (p *running) url(t *testing.T) string {
+	t.Helper()
+	_, url, _ := strings.Cut(p.until(t, p.stdout, "http://"), "http://")
+	return "http://" + url
+}

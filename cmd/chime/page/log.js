@@ -1,0 +1,209 @@
+// The list of what was said. It knows nothing of sockets: page.js tells it what came and what became of what was sent.
+// All text goes in as text, never as markup.
+
+const GROUP_MS = 5 * 60_000; // what one person says within it stands under one name
+const MOST = 500; // lines on the page; a room that runs for days must not fill the memory of a tab
+const NEAR = 80; // px from the end within which one counts as reading along
+const FATES = { pending: "Sending…", sent: "Sent" };
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+
+export class Log {
+  #list;
+  #scroll;
+  #newer;
+  #again;
+  #entries = new Map(); // key → entry, of each message on the page that has an id
+  #bottom = true; // the reader is at the end, so the end is kept in view
+  #latestOwn = null;
+
+  // again is called with the message that the reader wants sent once more.
+  constructor({ list, scroll, newer, again }) {
+    this.#list = list;
+    this.#scroll = scroll;
+    this.#newer = newer;
+    this.#again = again;
+    scroll.addEventListener("scroll", () => {
+      this.#bottom = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR;
+      if (this.#bottom) newer.hidden = true;
+    }, { passive: true });
+    newer.addEventListener("click", () => this.toEnd());
+    new ResizeObserver(() => this.#bottom && this.toEnd()).observe(scroll);
+  }
+
+  // draft shows a message that is under way.
+  draft(message) {
+    const entry = this.#entry(message, true);
+    this.#mark(entry, "pending");
+    this.#list.append(entry.li);
+    this.#arrange(entry.li);
+    this.toEnd();
+  }
+
+  // said shows a message that the room has, once: own drafts and messages that were sent twice are known by their id.
+  said(message, own) {
+    const known = this.#entries.get(key(message));
+    if (known && (!known.own || known.li.dataset.state === "sent")) return;
+    const after = known?.li.nextElementSibling;
+    const entry = known ?? this.#entry(message, own);
+    if (known) entry.setTime(message.at);
+    this.#mark(entry, "sent");
+    this.#place(entry.li);
+    if (after && after !== entry.li) this.#arrange(after);
+    this.#trim();
+  }
+
+  // fate tells what becomes of a draft, "pending" or "failed" and why; said is how it is sent.
+  fate(message, state, reason) {
+    const entry = this.#entries.get(key(message));
+    if (!entry || entry.li.dataset.state === "sent") return; // the room has it, whatever the answer was
+    this.#mark(entry, state, reason);
+  }
+
+  // note is a line about the room, such as who came.
+  note(text) {
+    const li = element("li", "note", text);
+    li.dir = "auto";
+    this.#place(li);
+    this.#trim();
+  }
+
+  // reset forgets all but the drafts: what follows replaces it.
+  reset() {
+    for (const li of [...this.#list.children]) if (settled(li)) this.#remove(li);
+    for (const li of this.#list.children) this.#arrange(li);
+  }
+
+  clear() {
+    for (const li of [...this.#list.children]) this.#remove(li);
+  }
+
+  toEnd() {
+    this.#scroll.scrollTop = this.#scroll.scrollHeight;
+    this.#bottom = true;
+    this.#newer.hidden = true;
+  }
+
+  // place puts a line behind all that is settled: drafts stay at the end, since the room has not given them a place.
+  #place(li) {
+    const draft = [...this.#list.children].findLast((other) => other !== li && settled(other));
+    if (draft) draft.after(li);
+    else this.#list.prepend(li);
+    this.#arrange(li);
+    if (this.#bottom) this.toEnd();
+    else if (li.entry) this.#newer.hidden = false;
+  }
+
+  // arrange decides what a line shows from the line before it, and so for the line after it.
+  #arrange(li) {
+    for (const line of [li, li.nextElementSibling]) {
+      const entry = line?.entry;
+      if (!entry) continue;
+      const before = line.previousElementSibling?.entry;
+      const newDay = !dayBefore(line) || dayBefore(line) !== entry.at.toDateString();
+      entry.day.hidden = !newDay;
+      line.classList.toggle("first", newDay || before?.name !== entry.name || entry.at - before.at > GROUP_MS);
+    }
+  }
+
+  #mark(entry, state, reason = "") {
+    const { li, fate, own } = entry;
+    li.dataset.state = state;
+    if (!own) return;
+    fate.textContent = FATES[state] ?? reason;
+    if (state === "failed") {
+      const button = element("button", "again", "Send again");
+      button.type = "button";
+      button.addEventListener("click", () => this.#again(entry.message));
+      fate.append(" ", button);
+    }
+    if (state === "sent") {
+      this.#latestOwn?.classList.remove("latest");
+      this.#latestOwn = li;
+      li.classList.add("latest");
+    }
+  }
+
+  #entry(message, own) {
+    const { name, id, at } = message;
+    const li = element("li", own ? "msg own" : "msg");
+    const day = element("p", "day");
+    const face = element("span", "face", [...name.trim()][0]?.toUpperCase() ?? "?");
+    face.setAttribute("aria-hidden", "true");
+    const head = element("p", "head");
+    const time = element("time");
+    head.append(element("bdi", "by", name || "(no name)"), time);
+    const body = element("div", "body");
+    const text = element("p", message.message ? "text" : "text void", message.message || "(empty)");
+    text.dir = "auto";
+    const fate = element("p", "fate");
+    body.append(text, fate);
+    li.append(day, face, head, body);
+    li.dataset.id = id;
+    li.style.setProperty("--hue", hue(name));
+
+    const entry = { message, name, li, day, fate, own, at: null };
+    entry.setTime = (ms) => {
+      entry.at = new Date(ms);
+      if (Number.isNaN(entry.at.getTime())) entry.at = new Date();
+      time.dateTime = entry.at.toISOString();
+      time.textContent = clock.format(entry.at);
+      text.title = time.title = full.format(entry.at);
+      day.textContent = dayName(entry.at);
+    };
+    entry.setTime(at);
+    li.entry = entry;
+    if (id) this.#entries.set(key(message), entry);
+    return entry;
+  }
+
+  #trim() {
+    while (this.#list.childElementCount > MOST && settled(this.#list.firstElementChild)) this.#remove(this.#list.firstElementChild);
+    if (this.#list.firstElementChild) this.#arrange(this.#list.firstElementChild);
+  }
+
+  #remove(li) {
+    if (li.entry) this.#entries.delete(key(li.entry.message));
+    li.remove();
+  }
+}
+
+// A name is part of the key, so that nobody's message is taken for another's.
+function key({ name, id }) {
+  return JSON.stringify([name, id]);
+}
+
+function settled(li) {
+  return !li.entry || li.dataset.state === "sent";
+}
+
+// dayBefore is the day of the nearest message above, notes skipped.
+function dayBefore(li) {
+  for (let line = li.previousElementSibling; line; line = line.previousElementSibling) {
+    if (line.entry) return line.entry.at.toDateString();
+  }
+  return null;
+}
+
+function dayName(at) {
+  const now = new Date();
+  const daysAgo = Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(at).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (daysAgo === 0) return "Today";
+  if (daysAgo === 1) return "Yesterday";
+  return at.toLocaleDateString(undefined, { weekday: "long", day: "numeric", month: "long" });
+}
+
+// hue gives a name its colour, the same on every page.
+function hue(name) {
+  let h = 7;
+  for (const c of name) h = (h * 31 + c.codePointAt(0)) % 360_007;
+  return h % 360;
+}
+
+function element(tag, className = "", text = "") {
+  const e = document.createElement(tag);
+  if (className) e.className = className;
+  if (text) e.textContent = text;
+  return e;
+}

@@ -1,0 +1,177 @@
+// The room: who one is, the connection, and what is sent. What is shown of it is log.js's.
+
+import { Socket } from "/socket/chime.js";
+import { Log } from "/log.js";
+
+const QUIET_MS = 400; // after the last line of history, screen readers are told of new ones
+const REASONS = {
+  timeout: "Not sent: no answer came.",
+  unknown_fate: "The connection broke before an answer came.",
+  too_large: "Not sent: it is too long.",
+};
+
+const $ = (id) => document.getElementById(id);
+const room = decodeURIComponent(location.pathname.split("/")[2] ?? "lobby");
+const socket = new Socket("/socket");
+const log = new Log({ list: $("log"), scroll: $("scroll"), newer: $("newer"), again: send });
+
+let channel = null;
+let me = "";
+let wasOpen = false;
+let quiet = 0;
+
+document.title = `${room} · chime`;
+$("room").textContent = $("door-room").textContent = room;
+$("name").value = remembered();
+$("name").focus();
+
+socket.on("state", showState);
+socket.on("transport", showTransport);
+socket.on("error", (error) => console.info(`chime: ${error.message}`)); // the state says it to people
+
+$("force-stream").addEventListener("change", force);
+force(); // browsers restore a switch on reload
+
+$("door-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = $("name").value.trim();
+  if (name) enter(name);
+});
+
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("message").value;
+  if (!text.trim() || $("send").disabled) return;
+  const message = { name: me, message: text, id: newID(), at: Date.now() };
+  log.draft(message);
+  send(message);
+  $("message").value = "";
+  grow();
+  $("message").focus();
+});
+
+$("message").addEventListener("input", grow);
+$("message").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("composer").requestSubmit();
+});
+
+$("leave").addEventListener("click", () => {
+  channel.leave();
+  socket.disconnect();
+  toDoor("");
+});
+
+// A page that is kept for the back button must not hold a connection, and gets a new one when it is shown again.
+addEventListener("pagehide", () => socket.disconnect());
+addEventListener("pageshow", (event) => event.persisted && channel && socket.connect());
+
+async function enter(name) {
+  me = name;
+  remember(name);
+  $("me").textContent = name;
+  $("door").hidden = true;
+  $("hall").hidden = false;
+  listenQuietly();
+
+  const entered = (channel = socket.channel(`chat_room:${room}`, { name }));
+  entered.on("message_new", (message, { replayed }) => {
+    if (replayed) listenQuietly();
+    // Live, one knows one's own by the draft; in history the name is all there is to tell.
+    log.said(plain(message), replayed && message.name === me);
+  });
+  entered.on("user_joined", (who) => log.note(`${who.name} has joined`));
+  entered.on("user_left", (who) => log.note(`${who.name} has left`));
+  entered.onReset(() => { listenQuietly(); log.reset(); });
+  entered.onState(showState);
+  socket.connect();
+  try {
+    await entered.join();
+    $("send").disabled = false;
+    $("message").focus();
+  } catch (error) {
+    if (entered !== channel) return; // one left before one was in
+    socket.disconnect();
+    toDoor(`Could not join: ${error.response?.reason ?? error.message}.`);
+  }
+}
+
+function toDoor(problem) {
+  channel = null;
+  wasOpen = false;
+  $("send").disabled = true;
+  $("hall").hidden = true;
+  $("door").hidden = false;
+  $("door-error").textContent = problem;
+  $("door-error").hidden = !problem;
+  log.clear();
+  showState();
+  $("name").focus();
+}
+
+// send is also how a message is sent again: with the same id, so that nobody sees it twice if it did arrive.
+async function send(message) {
+  log.fate(message, "pending");
+  try {
+    const { name, id, message: text } = message;
+    await channel.push("message_new", { name, message: text, id });
+    log.said(message, true);
+  } catch (error) {
+    log.fate(message, "failed", REASONS[error.code] ?? `Not sent: ${error.response?.reason ?? "the connection is gone"}.`);
+  }
+}
+
+function showState() {
+  const joined = channel?.state === "joined";
+  const [state, text] =
+    socket.state === "refused" ? ["refused", "Refused by the server"]
+    : socket.state === "closed" ? ["closed", "Not connected"]
+    : socket.state === "connecting" ? ["connecting", wasOpen ? "Reconnecting…" : "Connecting…"]
+    : !joined ? ["joining", "Joining…"]
+    : ["open", "Connected"];
+  wasOpen ||= joined;
+  $("state").dataset.state = state;
+  $("state").textContent = text;
+}
+
+function showTransport(name) {
+  $("transport").dataset.transport = name ?? "";
+  $("transport").textContent = { websocket: "websocket", sse: "sse + post" }[name] ?? "";
+}
+
+function force() {
+  socket.force($("force-stream").checked ? "sse" : "auto");
+}
+
+// listenQuietly keeps a screen reader from reading the whole history aloud.
+function listenQuietly() {
+  $("log").setAttribute("aria-busy", "true");
+  clearTimeout(quiet);
+  quiet = setTimeout(() => $("log").setAttribute("aria-busy", "false"), QUIET_MS);
+}
+
+function grow() {
+  const area = $("message");
+  area.style.height = "auto";
+  area.style.height = `${area.scrollHeight + 2}px`; // its borders
+}
+
+// plain takes nothing for granted of what somebody else wrote.
+function plain({ name, message, id, at }) {
+  return { name: String(name), message: String(message), id: String(id), at: Number(at) };
+}
+
+// newID does without crypto.randomUUID, which pages served by plain http to another machine do not have.
+function newID() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// A browser may forbid storage; then a name is asked for each time.
+function remembered() {
+  try { return localStorage.getItem("chime.name") ?? ""; } catch { return ""; }
+}
+
+function remember(name) {
+  try { localStorage.setItem("chime.name", name); } catch { /* see above */ }
+}

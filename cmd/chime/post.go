@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/go-chime/chime/channel"
+)
+
+const (
+	maxPost     = 64 << 10         // bytes of a posted message, as much as a client may push
+	postTime    = 10 * time.Second // for a body to arrive
+	maxRoomName = 100              // bytes
+)
+
+const badRoom = "no such room: a room's name is 1 to 100 bytes of text without a colon"
+
+// broadcast is what an HTTP handler needs of a Router.
+type broadcast func(ctx context.Context, topic, event string, payload any, o ...channel.SendOption) error
+
+// postMessage lets a program without a client socket speak in a room, and shows
+// how any handler does. It answers 201 once the room keeps the message.
+func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		room, ok := roomOf(r)
+		if !ok {
+			refuse(w, http.StatusNotFound, badRoom)
+			return
+		}
+		// A form of another site can send text/plain without asking first,
+		// never application/json.
+		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+			refuse(w, http.StatusUnsupportedMediaType, "send Content-Type: application/json")
+			return
+		}
+		body, status, reason := readBody(w, r)
+		if status != 0 {
+			refuse(w, status, reason)
+			return
+		}
+		msg, err := parseSaid(channel.Message{Payload: body})
+		if err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		if err := send(r.Context(), "chat_room:"+room, "message_new", msg); err != nil {
+			log.Error("posted message not kept", "room", room, "error", err)
+			w.Header().Set("Retry-After", "1")
+			refuse(w, http.StatusServiceUnavailable, "the message was not kept; try again")
+			return
+		}
+		answer(w, http.StatusCreated, map[string]any{"id": msg.ID, "at": msg.At})
+	}
+}
+
+// readBody returns the body, or the status and reason of a refusal.
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, reason string) {
+	// The server has no ReadTimeout, which would end event streams, so a body
+	// that trickles in is bounded here. Writers in tests know no deadline.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(postTime))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPost))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, http.StatusRequestEntityTooLarge, "a message is at most 64 KiB"
+	case err != nil:
+		return nil, http.StatusBadRequest, "the body did not arrive whole"
+	case !utf8.Valid(body):
+		// encoding/json would replace the bad bytes and say nothing.
+		return nil, http.StatusBadRequest, "the body is not UTF-8"
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil, http.StatusBadRequest, "the body is empty"
+	}
+	return body, 0, ""
+}
+
+// roomOf returns the {id} of the route, if a topic can be made of it.
+func roomOf(r *http.Request) (string, bool) {
+	room := chi.URLParam(r, "id")
+	var err error
+	if r.URL.RawPath != "" { // only then has chi matched, and cut, the escaped form
+		room, err = url.PathUnescape(room)
+	}
+	bad := err != nil || room == "" || len(room) > maxRoomName || !utf8.ValidString(room) ||
+		strings.ContainsFunc(room, func(c rune) bool { return c == ':' || unicode.IsControl(c) })
+	return room, !bad
+}
+
+func refuse(w http.ResponseWriter, status int, reason string) {
+	answer(w, status, map[string]any{"reason": reason})
+}
+
+func answer(w http.ResponseWriter, status int, v map[string]any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a client that left needs no answer
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/go-chime/chime/store"
+)
+
+const (
+	headerTime = 5 * time.Second   // for a request line and its headers to arrive
+	idleTime   = 120 * time.Second // of a kept connection between two requests
+	stopTime   = 5 * time.Second   // for clients to be sent away, and again for requests to end
+)
+
+func serveCommand() *cobra.Command {
+	var addr string
+	var origins []string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve a chat that shows what chime does",
+		Long: `Serve a chat. Each room is a page, /rooms/{id}, and a topic, chat_room:{id}.
+
+Behind a proxy that changes the Host header, name the address that people
+see: --origin https://chat.example.com`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return serve(c.Context(), addr, origins, c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	c.Flags().StringVar(&addr, "addr", "127.0.0.1:4000", "host:port to listen on")
+	c.Flags().StringArrayVar(&origins, "origin", nil, "another origin whose pages may connect, as in https://chat.example.com; repeatable")
+	return c
+}
+
+// serve runs the chat until ctx is done, and then until its clients are told.
+// What a person wants to know first goes to out, what happens goes to logs.
+func serve(ctx context.Context, addr string, origins []string, out, logs io.Writer) error {
+	for _, o := range origins {
+		if err := checkOrigin(o); err != nil {
+			return err
+		}
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("--addr: %w", err)
+	}
+	log := slog.New(slog.NewTextHandler(logs, nil))
+	kept := store.NewMemory()
+	handler, live, err := site(kept, origins, log)
+	if err != nil {
+		return errors.Join(err, listener.Close(), kept.Close())
+	}
+	srv := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime, // no Read- or WriteTimeout: both would end event streams
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	greet(out, listener.Addr().(*net.TCPAddr))
+	log.Info("listening", "addr", listener.Addr().String(), "origins", origins)
+
+	served := make(chan error, 1)
+	go func() { // ends with the Shutdown below, or by itself
+		served <- srv.Serve(listener)
+		close(served)
+	}()
+	select {
+	case err = <-served:
+		log.Error("stopping", "error", err)
+	case <-ctx.Done():
+		log.Info("stopping")
+	}
+	// Clients first: each is told to come back later, and a stream that nobody
+	// ends would hold its request, and so the server, for the whole stopTime.
+	err = errors.Join(err, bounded(live.Shutdown), bounded(srv.Shutdown), srv.Close(), kept.Close())
+	<-served
+	log.Info("stopped")
+	return err
+}
+
+// bounded gives one step of the end its own time, so that a step that takes too
+// long does not leave the next without any.
+func bounded(stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	return stop(ctx)
+}
+
+func greet(out io.Writer, at *net.TCPAddr) {
+	host := at.IP.String()
+	if at.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	open := url.URL{Scheme: "http", Host: net.JoinHostPort(host, fmt.Sprint(at.Port))}
+	fmt.Fprintf(out, "A chat is open at %s\n", open.String())
+	fmt.Fprintf(out, "Each room keeps its newest %s messages for %d hours, in memory only: they are gone when this process ends.\n",
+		thousands(roomKeep), int(roomAge.Hours()))
+	if !at.IP.IsLoopback() {
+		fmt.Fprintln(out, "Whoever reaches this address may read and write: there are no accounts here.")
+	}
+	fmt.Fprintln(out, "Ctrl-C ends it.")
+}
+
+// thousands writes n, under a million, the way people read it.
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+}
+
+// checkOrigin refuses what no browser would send as an Origin.
+func checkOrigin(o string) error {
+	u, err := url.Parse(o)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil ||
+		strings.Contains(u.Host, "*") || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return fmt.Errorf("--origin %q: want http or https, a host and perhaps a port, as in https://chat.example.com", o)
+	}
+	return nil
+}

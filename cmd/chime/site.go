@@ -1,0 +1,70 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store"
+)
+
+// site is the whole application: the page, the socket, and one plain endpoint.
+// The caller shuts live down.
+func site(kept store.Store, origins []string, log *slog.Logger) (handler http.Handler, live *chime.Router, err error) {
+	guard := http.NewCrossOriginProtection()
+	for _, o := range origins {
+		if err := guard.AddTrustedOrigin(strings.ToLower(o)); err != nil {
+			return nil, nil, err
+		}
+	}
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		log.Info("posted from elsewhere, refused", "origin", r.Header.Get("Origin"), "host", r.Host, "remedy", "--origin")
+		refuse(w, http.StatusForbidden, "this comes from a page of another origin")
+	}))
+
+	live = chime.NewRouter(
+		chime.WithAnonymous(), // a demo: anybody who reaches it may read and write
+		chime.WithStore(kept),
+		chime.WithOrigins(origins...),
+		chime.WithLogger(log))
+	live.Channel("chat_room:{id}", &ChatRoom{log: log},
+		channel.History{Keep: roomKeep, Age: roomAge, Replay: roomReplay})
+
+	r := chi.NewRouter()
+	r.Mount("/socket", live)
+	r.Get("/healthz", healthy)
+	r.With(guard.Handler).Post("/rooms/{id}/messages", postMessage(live.Broadcast, log))
+	r.Group(func(r chi.Router) {
+		r.Use(securityHeaders)
+		r.Get("/", http.RedirectHandler("/rooms/lobby", http.StatusFound).ServeHTTP)
+		r.With(onlyRooms).Get("/rooms/{id}", pageFile("index.html"))
+		for _, name := range []string{"page.css", "page.js", "log.js", "icon.svg"} {
+			r.Get("/"+name, pageFile(name))
+		}
+	})
+	return r, live, nil
+}
+
+// onlyRooms spares people a page that could never join.
+func onlyRooms(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := roomOf(r); !ok {
+			http.Error(w, badRoom, http.StatusNotFound)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// healthy says that the process answers, which is all there is to say of a
+// program without anything behind it.
+func healthy(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, "ok\n") // a prober that left needs no answer
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/go-chime/chime/channel"
+)
+
+func TestServesThePage(t *testing.T) {
+	url := openSite(t)
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	get := func(path string) (*http.Response, string) {
+		t.Helper()
+		resp, err := client.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp, string(body)
+	}
+
+	if resp, _ := get("/"); resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "/rooms/lobby" {
+		t.Errorf("/: got %s to %q, want 302 to /rooms/lobby", resp.Status, resp.Header.Get("Location"))
+	}
+	for path, kind := range map[string]string{
+		"/rooms/lobby":            "text/html; charset=utf-8",
+		"/rooms/caf%C3%A9%20%2F?": "text/html; charset=utf-8",
+		"/page.css":               "text/css; charset=utf-8",
+		"/page.js":                "text/javascript; charset=utf-8",
+		"/log.js":                 "text/javascript; charset=utf-8",
+		"/icon.svg":               "image/svg+xml",
+	} {
+		resp, _ := get(path)
+		if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != kind {
+			t.Errorf("%s: got %s %q, want 200 %q", path, resp.Status, resp.Header.Get("Content-Type"), kind)
+		}
+		policy := resp.Header.Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: got policy %q", path, policy)
+		}
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"} {
+			if got := resp.Header.Get(name); got != want {
+				t.Errorf("%s: got %s %q, want %q", path, name, got, want)
+			}
+		}
+		req, err := http.NewRequest(http.MethodGet, url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("If-None-Match", resp.Header.Get("ETag"))
+		again, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Body.Close()
+		if again.StatusCode != http.StatusNotModified {
+			t.Errorf("%s, asked again: got %s, want 304", path, again.Status)
+		}
+	}
+	for _, path := range []string{"/rooms/a%3Ab", "/rooms/a%00b", "/rooms/" + strings.Repeat("x", 101), "/rooms/", "/page/index.html", "/serve.go"} {
+		if resp, _ := get(path); resp.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: got %s, want 404", path, resp.Status)
+		}
+	}
+	client.CloseIdleConnections()
+}
+
+// What the page asks for by itself must be there, and must be ours.
+func TestThePageAsksForNothingElsewhere(t *testing.T) {
+	url := openSite(t)
+	for _, name := range []string{"index.html", "page.js", "log.js", "page.css"} {
+		text, err := pageFiles.ReadFile("page/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := regexp.MustCompile(`(https?:)?//[a-z0-9-]+\.[a-z]`).FindString(string(text)); got != "" {
+			t.Errorf("%s: got %q in it, want nothing from elsewhere", name, got)
+		}
+		if got := regexp.MustCompile(`innerHTML|insertAdjacentHTML|document\.write|<style|style="|onclick`).FindString(string(text)); got != "" {
+			t.Errorf("%s: got %q in it, which the page's own policy or its promise forbids", name, got)
+		}
+		for _, m := range regexp.MustCompile(`(?:src|href)="([^"]+)"|from "([^"]+)"`).FindAllStringSubmatch(string(text), -1) {
+			resp, err := http.Get(url + m[1] + m[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("%s asks for %s: got %s, want 200", name, m[1]+m[2], resp.Status)
+			}
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestPostReachesTheRoomAndItsHistory(t *testing.T) {
+	url := openSite(t)
+	ann := connect(t, url)
+	ann.join("café", `{}`)
+	resp, err := http.Post(url+"/rooms/caf%C3%A9/messages", "application/json; charset=utf-8", strings.NewReader(`{"name":"Bot","message":"<hi>"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		ID string
+		At float64
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("got %s, %v; want 201", resp.Status, err)
+	}
+	got := ann.wantEvent("message_new")
+	if got["name"] != "Bot" || got["message"] != "<hi>" || got["id"] != answer.ID || got["at"] != answer.At {
+		t.Errorf("got %v, want the message with id %s at %v", got, answer.ID, answer.At)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestPostRefuses(t *testing.T) {
+	url := openSite(t, "https://chat.example.com")
+	const ok = `{"name":"Ann","message":"hi"}`
+	tests := []struct {
+		name, room, body string
+		header           []string
+		want             int
+	}{
+		{"from the page", "lobby", ok, []string{"Sec-Fetch-Site", "same-origin"}, 201},
+		{"from a named origin", "lobby", ok, []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://chat.example.com"}, 201},
+		{"from another page", "lobby", ok, []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, 403},
+		{"from another page of an old browser", "lobby", ok, []string{"Origin", "https://evil.example"}, 403},
+		{"from a sandbox", "lobby", ok, []string{"Origin", "null"}, 403},
+		{"a form", "lobby", ok, []string{"Content-Type", "text/plain"}, 415},
+		{"no type", "lobby", ok, []string{"Content-Type", ""}, 415},
+		{"no room", "a%3Ab", ok, nil, 404},
+		{"a percent sign", "%25", ok, nil, 201},
+		{"nothing", "lobby", " \n", nil, 400},
+		{"no JSON", "lobby", "hello", nil, 400},
+		{"more than one", "lobby", ok + ok, nil, 400},
+		{"an array", "lobby", "[]", nil, 400},
+		{"no name", "lobby", `{"message":"hi"}`, nil, 400},
+		{"no message", "lobby", `{"name":"Ann"}`, nil, 400},
+		{"a number", "lobby", `{"name":"Ann","message":7}`, nil, 400},
+		{"bad UTF-8", "lobby", "{\"name\":\"Ann\",\"message\":\"\xff\"}", nil, 400},
+		{"deep", "lobby", `{"name":` + strings.Repeat("[", 20_000), nil, 400},
+		{"large", "lobby", `{"name":"Ann","message":"` + strings.Repeat("x", maxPost) + `"}`, nil, 413},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			req, err := http.NewRequest(http.MethodPost, url+"/rooms/"+tt.room+"/messages", strings.NewReader(tt.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			for i := 0; i < len(tt.header); i += 2 {
+				req.Header.Set(tt.header[i], tt.header[i+1])
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			var answer struct{ Reason string }
+			if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+				t.Errorf("the answer is no JSON: %v", err)
+			}
+			if resp.StatusCode != tt.want || (tt.want >= 400) != (answer.Reason != "") {
+				t.Errorf("got %s %q, want %d, and a reason if it is refused", resp.Status, answer.Reason, tt.want)
+			}
+		})
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestPostSaysWhenAMessageIsNotKept(t *testing.T) {
+	fails := func(context.Context, string, string, any, ...channel.SendOption) error {
+		return errors.New("disk on fire")
+	}
+	r := chi.NewRouter()
+	r.Post("/rooms/{id}/messages", postMessage(fails, slog.New(slog.DiscardHandler)))
+	w := httptest.NewRecorder()
+	req := httptest.NewRequest(http.MethodPost, "/rooms/lobby/messages", strings.NewReader(`{"name":"Ann","message":"hi"}`))
+	req.Header.Set("Content-Type", "application/json")
+	r.ServeHTTP(w, req)
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "fire") {
+		t.Errorf("got %d %s, want 503, when to try again, and not why", w.Code, w.Body)
+	}
+}
