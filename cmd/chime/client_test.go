@@ -26,14 +26,14 @@ type client struct {
 // at the test's end.
 func connect(t *testing.T, server string) *client {
 	t.Helper()
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := &http.Transport{}
 	c := &client{t: t, mount: server + "/socket", http: &http.Client{Transport: transport}, frames: make(chan []json.RawMessage, 1000)}
 	req, err := http.NewRequest(http.MethodGet, c.mount+"/sse", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Chime-Received", "0")
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:bodyclose // by the cleanup below, at the test's end
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func (f *follower) follow(ctx context.Context) error {
 		f.asked, f.joined = 0, time.Time{}
 		err := f.connect(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // whatever broke, it was asked to end
 		}
 		if end := (fatal{}); errors.As(err, &end) {
 			return end.error

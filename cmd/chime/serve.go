@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -67,7 +68,7 @@ func serve(ctx context.Context, addr string, origins []string, out, logs io.Writ
 		IdleTimeout:       idleTime, // no Read- or WriteTimeout: both would end event streams
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	greet(out, listener.Addr().(*net.TCPAddr))
+	greet(out, listener.Addr())
 	log.Info("listening", "addr", listener.Addr().String(), "origins", origins)
 
 	served := make(chan error, 1)
@@ -84,7 +85,8 @@ func serve(ctx context.Context, addr string, origins []string, out, logs io.Writ
 	// Clients first: each is told to come back later, and a stream that nobody
 	// ends would hold its request, and so the server, for the whole stopTime.
 	err = errors.Join(err, bounded(live.Shutdown), bounded(srv.Shutdown), srv.Close(), kept.Close())
-	<-served
+	for range served { // until its goroutine is gone
+	}
 	log.Info("stopped")
 	return err
 }
@@ -97,16 +99,16 @@ func bounded(stop func(context.Context) error) error {
 	return stop(ctx)
 }
 
-func greet(out io.Writer, at *net.TCPAddr) {
-	host := at.IP.String()
-	if at.IP.IsUnspecified() {
-		host = "localhost"
+func greet(out io.Writer, at net.Addr) {
+	bound, _ := netip.ParseAddrPort(at.String()) // a TCP listener's own address is one
+	open := url.URL{Scheme: "http", Host: bound.String()}
+	if bound.Addr().IsUnspecified() {
+		open.Host = fmt.Sprintf("localhost:%d", bound.Port())
 	}
-	open := url.URL{Scheme: "http", Host: net.JoinHostPort(host, fmt.Sprint(at.Port))}
-	fmt.Fprintf(out, "A chat is open at %s\n", open.String())
+	fmt.Fprintf(out, "A chat is open at %s\n", &open)
 	fmt.Fprintf(out, "Each room keeps its newest %s messages for %d hours, in memory only: they are gone when this process ends.\n",
 		thousands(roomKeep), int(roomAge.Hours()))
-	if !at.IP.IsLoopback() {
+	if !bound.Addr().IsLoopback() {
 		fmt.Fprintln(out, "Whoever reaches this address may read and write: there are no accounts here.")
 	}
 	fmt.Fprintln(out, "Ctrl-C ends it.")

@@ -106,6 +106,7 @@ func TestGreetSaysWhoMayReachIt(t *testing.T) {
 	}{
 		{net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}, "http://127.0.0.1:80\n", false},
 		{net.TCPAddr{IP: net.IPv6loopback, Port: 80}, "http://[::1]:80\n", false},
+		{net.TCPAddr{IP: net.IPv4zero, Port: 80}, "http://localhost:80\n", true},
 		{net.TCPAddr{IP: net.IPv6unspecified, Port: 80}, "http://localhost:80\n", true},
 		{net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}, "http://10.0.0.1:80\n", true},
 	} {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,22 +19,23 @@ import (
 func TestServesThePage(t *testing.T) {
 	url := openSite(t)
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	get := func(path string) (*http.Response, string) {
+	get := func(path, etag string) (status int, header http.Header) {
 		t.Helper()
-		resp, err := client.Get(url + path)
+		req, err := http.NewRequest(http.MethodGet, url+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
+		req.Header.Set("If-None-Match", etag)
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return resp, string(body)
+		resp.Body.Close()
+		return resp.StatusCode, resp.Header
 	}
 
-	if resp, _ := get("/"); resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "/rooms/lobby" {
-		t.Errorf("/: got %s to %q, want 302 to /rooms/lobby", resp.Status, resp.Header.Get("Location"))
+	if status, header := get("/", ""); status != http.StatusFound || header.Get("Location") != "/rooms/lobby" {
+		t.Errorf("/: got %d to %q, want 302 to /rooms/lobby", status, header.Get("Location"))
 	}
 	for path, kind := range map[string]string{
 		"/rooms/lobby":            "text/html; charset=utf-8",
@@ -45,36 +45,26 @@ func TestServesThePage(t *testing.T) {
 		"/log.js":                 "text/javascript; charset=utf-8",
 		"/icon.svg":               "image/svg+xml",
 	} {
-		resp, _ := get(path)
-		if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != kind {
-			t.Errorf("%s: got %s %q, want 200 %q", path, resp.Status, resp.Header.Get("Content-Type"), kind)
+		status, header := get(path, "")
+		if status != http.StatusOK || header.Get("Content-Type") != kind {
+			t.Errorf("%s: got %d %q, want 200 %q", path, status, header.Get("Content-Type"), kind)
 		}
-		policy := resp.Header.Get("Content-Security-Policy")
+		policy := header.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: got policy %q", path, policy)
 		}
 		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"} {
-			if got := resp.Header.Get(name); got != want {
+			if got := header.Get(name); got != want {
 				t.Errorf("%s: got %s %q, want %q", path, name, got, want)
 			}
 		}
-		req, err := http.NewRequest(http.MethodGet, url+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("If-None-Match", resp.Header.Get("ETag"))
-		again, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again.Body.Close()
-		if again.StatusCode != http.StatusNotModified {
-			t.Errorf("%s, asked again: got %s, want 304", path, again.Status)
+		if status, _ := get(path, header.Get("ETag")); status != http.StatusNotModified {
+			t.Errorf("%s, asked again: got %d, want 304", path, status)
 		}
 	}
 	for _, path := range []string{"/rooms/a%3Ab", "/rooms/a%00b", "/rooms/" + strings.Repeat("x", 101), "/rooms/", "/page/index.html", "/serve.go"} {
-		if resp, _ := get(path); resp.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: got %s, want 404", path, resp.Status)
+		if status, _ := get(path, ""); status != http.StatusNotFound {
+			t.Errorf("%s: got %d, want 404", path, status)
 		}
 	}
 	client.CloseIdleConnections()

@@ -42,9 +42,13 @@ func tail(ctx context.Context, mount, topic string, asJSON bool, out, notes io.W
 	if err != nil {
 		return err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DisableCompression = true // a gzip reader would hold events back
-	transport.ResponseHeaderTimeout = openTime
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DisableCompression:    true, // a gzip reader would hold events back
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   openTime,
+		ResponseHeaderTimeout: openTime,
+	}
 	defer transport.CloseIdleConnections()
 
 	line := textLine

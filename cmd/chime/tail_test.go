@@ -39,7 +39,7 @@ func startTailOf(t *testing.T, mount, topic string) *tailing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := &http.Transport{}
 	ctx, stop := context.WithCancel(t.Context())
 	tl := &tailing{lines: make(chan string, 100), notes: make(chan string, 100), stop: stop, ended: make(chan error, 1)}
 	f := &follower{
