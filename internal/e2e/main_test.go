@@ -7,7 +7,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-chime/chime/internal/leak"
 )
 
 // patience bounds every wait here. It is no expectation: what is waited for
@@ -27,47 +28,37 @@ const patience = 45 * time.Second
 // plain asks without keeping connections for later.
 var plain = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := os.RemoveAll(built.dir); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leak.Main(m) }
 
-// built is the chime binary of this run: built by the first test that needs it,
-// so that a run that skips them all does not build.
-var built struct {
-	once      sync.Once
-	dir, path string
-	err       error
-}
-
-// chime returns the path of the binary, with the race detector in it if it is
-// in the tests: then a race between two browsers fails the test as well.
+// chime returns the path of the binary, built by the first test that asks, with
+// the race detector in it if it is in the tests: then a race between two
+// browsers fails the test as well.
 func chime(t testing.TB) string {
 	t.Helper()
-	built.once.Do(func() {
-		//nolint:usetesting // other tests use it after the one that builds it
-		if built.dir, built.err = os.MkdirTemp("", "chime-e2e-"); built.err != nil {
-			return
-		}
-		built.path = filepath.Join(built.dir, "chime")
-		args := []string{"build", "-o", built.path}
-		if underRace() {
-			args = append(args, "-race")
-		}
-		build := exec.Command("go", append(args, "github.com/go-chime/chime/cmd/chime")...)
-		if out, err := build.CombinedOutput(); err != nil {
-			built.err = errors.New("go build: " + err.Error() + "\n" + string(out))
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return built.path
+	return path
 }
+
+var built = sync.OnceValues(func() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	// Beside the test binary: no test outlives it, and go test removes both.
+	path := filepath.Join(filepath.Dir(self), "chime.test")
+	args := []string{"build", "-o", path}
+	if underRace() {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "github.com/go-chime/chime/cmd/chime")...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
 
 func underRace() bool {
 	info, ok := debug.ReadBuildInfo()

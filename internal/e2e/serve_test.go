@@ -20,20 +20,21 @@ type server struct {
 // opened is the line that says where to point the browser.
 var opened = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`)
 
-// serve starts chime serve on a port of its own, and at the test's end
-// interrupts it and expects that it ends well.
+// serve starts chime serve on a port of its own.
 func serve(t testing.TB, flags ...string) *server {
 	t.Helper()
 	s := &server{addr: "127.0.0.1:0", flags: flags}
 	s.start(t)
-	t.Cleanup(func() { s.stop(t) })
 	return s
 }
 
+// start is also called after stop, and then takes the same address. The test's
+// end interrupts the server and expects that it ends well.
 func (s *server) start(t testing.TB) {
 	t.Helper()
 	args := append([]string{"serve", "--addr", s.addr}, s.flags...)
 	s.process = start(t, exec.Command(chime(t), args...))
+	t.Cleanup(func() { s.stop(t) })
 	where := s.line(t, opened)
 	s.url, s.addr = where[0], where[1]
 }
