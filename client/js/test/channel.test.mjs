@@ -1,0 +1,463 @@
+// What a channel does, which is the same over every transport.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ChimeError } from "../chime.js";
+import { Peer, settle } from "./fakes.mjs";
+import { begin, joined, open, outcome, transports } from "./setup.mjs";
+
+function each(name, fn) {
+  for (const transport of transports) test(`${name} (${transport})`, (t) => fn(t, transport));
+}
+
+const history = (more) => ({ "@history": { epoch: "e1", offset: 40, count: 0, ...more } });
+
+each("a channel may be joined before the socket is connected", async (t, transport) => {
+  const { socket, net } = begin(t, { transport });
+  const room = socket.channel("room:1", { name: "Ann" });
+  const joining = room.join();
+  assert.equal(room.state, "joining");
+  socket.connect();
+  const peer = await Peer.meet(net, transport); // the fakes throw at anything sent before hello
+  await peer.accept("room:1", { ok: true });
+  assert.deepEqual(await joining, { ok: true });
+});
+
+each("join resolves with the reply, without what is the module's own", async (t, transport) => {
+  const { room, joinReply, peer } = await joined(t, transport, { params: { name: "Ann" }, response: { topic: "tea", ...history() } });
+  assert.deepEqual(joinReply, { topic: "tea" });
+  assert.equal(room.state, "joined");
+  const [joinRef, ref, topic, event, payload] = (await peer.frames())[0];
+  assert.equal(joinRef, ref);
+  assert.deepEqual([topic, event, payload], ["room:1", "phx_join", { name: "Ann" }]);
+});
+
+each("params may be a function, called at each join", async (t, transport) => {
+  let calls = 0;
+  const { peer, clock, again } = await joined(t, transport, { params: () => ({ call: ++calls }) });
+  assert.deepEqual((await peer.frames())[0][4], { call: 1 });
+  await peer.drop();
+  await clock.pass(500);
+  assert.deepEqual((await (await again()).frames())[0][4], { call: 2 });
+});
+
+each("a refused join rejects with the server's answer and is not tried again", async (t, transport) => {
+  const { socket, peer, clock } = await open(t, transport);
+  const room = socket.channel("room:1");
+  const states = [];
+  room.onState((state, error) => states.push([state, error?.code]));
+  const joining = room.join();
+  const frame = await peer.last();
+  await peer.reply([null, ...frame.slice(1)], { reason: "full" }, "error"); // as unmatched topics are answered: without join_ref
+  await assert.rejects(joining, (error) => {
+    assert.ok(error instanceof ChimeError && error instanceof Error);
+    assert.deepEqual([error.code, error.response], ["refused", { reason: "full" }]);
+    return true;
+  });
+  assert.deepEqual(states, [["joining", undefined], ["closed", "refused"]]);
+  await clock.pass(15_000);
+  assert.equal((await peer.frames()).length, 1);
+});
+
+each("a join that crashed rejects the first time, and is tried again later", async (t, transport) => {
+  const first = await open(t, transport);
+  const room = first.socket.channel("room:1");
+  const joining = room.join();
+  await first.peer.reply(await first.peer.last(), { reason: "join crashed" }, "error");
+  assert.equal(await outcome(joining), "error, sent");
+  assert.equal(room.state, "closed");
+
+  const again = room.join();
+  const joinRef = await first.peer.accept("room:1");
+  await again;
+  await first.peer.say([joinRef, joinRef, "room:1", "phx_error", { reason: "channel_crash" }]);
+  await first.clock.pass(250);
+  await first.peer.reply(await first.peer.last(), { reason: "join crashed" }, "error");
+  assert.equal(room.state, "joining");
+  await first.clock.pass(500);
+  await first.peer.accept("room:1");
+  assert.equal(room.state, "joined");
+});
+
+each("join while joining or joined gives the same promise", async (t, transport) => {
+  const { room, joinReply, peer } = await joined(t, transport, { response: { ok: 1 } });
+  assert.equal(room.join(), room.join());
+  assert.deepEqual(await room.join(), joinReply);
+  assert.equal((await peer.frames()).length, 1);
+});
+
+each("a topic is joined by one channel at a time", async (t, transport) => {
+  const { socket, room } = await joined(t, transport);
+  const other = socket.channel("room:1");
+  assert.equal(await outcome(other.join()), "duplicate");
+  assert.equal(other.state, "closed");
+  assert.equal(room.state, "joined");
+});
+
+each("push resolves with its own reply, in whatever order they come", async (t, transport) => {
+  const { room, peer, joinRef } = await joined(t, transport);
+  const [one, two, three] = [room.push("a", { n: 1 }), room.push("b"), room.push("c", null)];
+  two.catch(() => {});
+  const frames = (await peer.frames()).slice(1);
+  assert.deepEqual(frames.map(([jr, , topic, event, payload]) => [jr, topic, event, payload]),
+    [[joinRef, "room:1", "a", { n: 1 }], [joinRef, "room:1", "b", {}], [joinRef, "room:1", "c", null]]);
+  await peer.reply(frames[2], { c: true });
+  await peer.reply(frames[0], { a: true });
+  await peer.reply(frames[1], { reason: "no" }, "error");
+  await peer.reply(frames[0], { late: true });
+  assert.deepEqual(await one, { a: true });
+  assert.deepEqual(await three, { c: true });
+  await assert.rejects(two, { name: "ChimeError", code: "error", response: { reason: "no" }, sent: true, message: "room:1 b: no" });
+});
+
+each("a payload is what it was when it was pushed", async (t, transport) => {
+  const { socket, peer } = await open(t, transport);
+  const room = socket.channel("room:1");
+  room.join();
+  const payload = { list: [1] };
+  room.push("a", payload).catch(() => {});
+  payload.list.push(2);
+  await peer.accept("room:1");
+  assert.deepEqual((await peer.last())[4], { list: [1] });
+});
+
+each("pushes made before the join wait for it and keep their order", async (t, transport) => {
+  const { socket, peer } = await open(t, transport);
+  const room = socket.channel("room:1");
+  room.join();
+  for (let n = 0; n < 250; n++) room.push("n", { n }).catch(() => {});
+  assert.equal((await peer.frames()).length, 1);
+  await peer.accept("room:1");
+  const frames = (await peer.frames()).slice(1);
+  assert.deepEqual(frames.map((frame) => frame[4].n), Array.from({ length: 250 }, (_, n) => n));
+});
+
+each("a push is refused at once when there is nothing it could wait for", async (t, transport) => {
+  const { socket, room } = await joined(t, transport);
+  assert.equal(await outcome(socket.channel("room:2").push("a")), "closed");
+  await assert.rejects(room.push("a", () => {}), TypeError);
+  const loop = {};
+  loop.loop = loop;
+  await assert.rejects(room.push("a", loop), TypeError);
+  assert.equal(await outcome(room.push("a", "x".repeat(70_000))), "too_large");
+  const waiting = Array.from({ length: 1_000 }, () => outcome(room.push("a")));
+  assert.equal(await outcome(room.push("a")), "full");
+  socket.disconnect();
+  for (const how of await Promise.all(waiting)) assert.match(how, /^(closed|unknown_fate, sent)$/);
+});
+
+each("a push without an answer times out, sent or not", async (t, transport) => {
+  const { room, peer, clock, again } = await joined(t, transport);
+  const quick = outcome(room.push("a", {}, { timeout: 1_000 }));
+  const slow = outcome(room.push("a"));
+  const never = room.push("a", {}, { timeout: 0 });
+  const frames = (await peer.frames()).slice(1);
+  await clock.pass(1_000);
+  assert.equal(await quick, "timeout, sent");
+  await peer.reply(frames[0], {}); // too late, and harmless
+  await clock.pass(9_000);
+  assert.equal(await slow, "timeout, sent");
+  await clock.pass(10_000);
+  await peer.reply(frames[2], { at: "last" });
+  assert.deepEqual(await never, { at: "last" });
+
+  await peer.drop();
+  assert.equal(await Promise.race([outcome(room.push("lost", {}, { timeout: 100 })), clock.pass(100).then(settle)]), "timeout");
+  await clock.pass(500);
+  const next = await again();
+  await next.accept("room:1");
+  assert.equal((await next.frames()).length, 1, "a push that timed out is not sent later");
+});
+
+each("a lost connection tells what was sent from what was not", async (t, transport) => {
+  const { room, peer, clock, again } = await joined(t, transport);
+  const sent = outcome(room.push("a", { n: 1 }));
+  await peer.frames();
+  await peer.drop();
+  assert.equal(await sent, "unknown_fate, sent");
+  assert.equal(room.state, "joining");
+  const waited = room.push("a", { n: 2 });
+  await clock.pass(500);
+  const next = await again();
+  await next.accept("room:1");
+  const frame = await next.last();
+  assert.deepEqual(frame[4], { n: 2 });
+  await next.reply(frame, { kept: true });
+  assert.deepEqual(await waited, { kept: true });
+});
+
+each("messages reach their listeners in order, with what is known of them", async (t, transport) => {
+  const { room, peer, joinRef, heard } = await joined(t, transport);
+  const own = [];
+  const undo = room.on("new", (payload, meta) => own.push([payload, meta]));
+  await peer.say(
+    [joinRef, null, "room:1", "pushed", { n: 1 }],
+    [null, null, "room:1", "new", { n: 2 }],
+    [null, null, "room:2", "new", { not: "ours" }],
+    [null, "@7", "room:1", "new", { n: 3 }],
+  );
+  undo();
+  await peer.say([null, null, "room:1", "new", { n: 4 }]);
+  assert.deepEqual(heard, [["pushed", { n: 1 }, null, false], ["new", { n: 2 }, null, false], ["new", { n: 3 }, 7, false], ["new", { n: 4 }, null, false]]);
+  assert.deepEqual(own, [[{ n: 2 }, { event: "new", offset: null, replayed: false }], [{ n: 3 }, { event: "new", offset: 7, replayed: false }]]);
+});
+
+each("the code behind an await runs before the next message is handed out", async (t, transport) => {
+  const { socket, peer } = await open(t, transport);
+  const room = socket.channel("room:1");
+  const order = [];
+  const app = (async () => {
+    await room.join();
+    room.on("m", () => order.push("message"));
+    await room.push("a");
+    order.push("reply");
+  })();
+  const [joinRef, ref] = await peer.last();
+  await peer.say([joinRef, ref, "room:1", "phx_reply", { status: "ok", response: {} }], [null, null, "room:1", "m", {}]);
+  const frame = await peer.last();
+  await peer.say([frame[0], frame[1], "room:1", "phx_reply", { status: "ok", response: {} }], [null, null, "room:1", "m", {}]);
+  await app;
+  assert.deepEqual(order, ["message", "reply", "message"]);
+});
+
+each("a listener that throws harms nothing and is reported", async (t, transport) => {
+  const { room, peer, heard, seen } = await joined(t, transport, { response: history() });
+  const after = [];
+  room.on("m", () => { throw new Error("oops"); });
+  room.on("m", (payload) => after.push(payload.n));
+  await peer.say([null, "@41", "room:1", "m", { n: 1 }], [null, "@42", "room:1", "m", { n: 2 }]);
+  assert.deepEqual(after, [1, 2]);
+  assert.equal(heard.length, 2);
+  assert.deepEqual(room.position, { epoch: "e1", offset: 42 });
+  assert.deepEqual(seen.errors.map(({ code, cause }) => [code, cause.message]), [["handler", "oops"], ["handler", "oops"]]);
+});
+
+each("frames of an earlier join, and broadcasts before the reply, are dropped", async (t, transport) => {
+  const { room, peer, joinRef, heard, clock } = await joined(t, transport);
+  await peer.say([joinRef, joinRef, "room:1", "phx_error", { reason: "overrun" }]);
+  await clock.pass(250);
+  await peer.say([null, null, "room:1", "m", { early: true }]);
+  const next = await peer.accept("room:1");
+  assert.notEqual(next, joinRef);
+  await peer.say([joinRef, null, "room:1", "m", { stale: true }], [joinRef, joinRef, "room:1", "phx_close", {}], [next, null, "room:1", "m", { ours: true }]);
+  assert.deepEqual(heard.map(([, payload]) => payload), [{ ours: true }]);
+  assert.equal(room.state, "joined");
+});
+
+each("after phx_error the channel rejoins, later and later, and pushes wait", async (t, transport) => {
+  const { room, peer, joinRef, clock } = await joined(t, transport);
+  const broken = outcome(room.push("boom"));
+  await peer.frames();
+  await peer.say([joinRef, joinRef, "room:1", "phx_error", { reason: "channel_crash" }]);
+  assert.equal(await broken, "unknown_fate, sent");
+  assert.equal(room.state, "joining");
+  const waiting = room.push("a", {}, { timeout: 0 });
+  for (const wait of [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]) {
+    const before = (await peer.frames()).length;
+    await clock.pass(wait - 1);
+    assert.equal((await peer.frames()).length, before);
+    await clock.pass(1);
+    const frame = await peer.last();
+    assert.equal(frame[3], "phx_join");
+    await peer.say([null, null, "chime", "heartbeat", { sent: 0 }]);
+    await peer.say([frame[0], frame[0], "room:1", "phx_error", {}]);
+  }
+  await clock.pass(10_000);
+  await peer.accept("room:1");
+  await peer.reply(await peer.last(), { late: true });
+  assert.deepEqual(await waiting, { late: true });
+});
+
+each("phx_close ends the channel for good", async (t, transport) => {
+  const { room, peer, joinRef, clock } = await joined(t, transport);
+  const states = [];
+  room.onState((state, error) => states.push([state, error?.code]));
+  const sent = outcome(room.push("a"));
+  await peer.frames();
+  await peer.say([joinRef, joinRef, "room:1", "phx_close", {}]);
+  assert.deepEqual(states, [["closed", "closed"]]);
+  assert.equal(await sent, "unknown_fate, sent");
+  await clock.pass(5_000);
+  assert.equal((await peer.frames()).length, 2);
+});
+
+each("leave tells the server and resolves with its answer", async (t, transport) => {
+  const { room, peer, joinRef, heard, socket } = await joined(t, transport);
+  const pushed = room.push("a");
+  const left = room.leave();
+  assert.equal(room.state, "closed");
+  const [a, leave] = (await peer.frames()).slice(1);
+  assert.deepEqual([leave[0], leave[2], leave[3]], [joinRef, "room:1", "phx_leave"]);
+  await peer.reply(a, { done: true });
+  await peer.say([null, null, "room:1", "m", {}]);
+  await peer.reply(leave);
+  await left;
+  assert.deepEqual(await pushed, { done: true });
+  assert.deepEqual(heard, []);
+  await room.leave();
+
+  const again = socket.channel("room:1");
+  const joining = again.join();
+  await peer.accept("room:1", { again: true });
+  assert.deepEqual(await joining, { again: true });
+});
+
+each("leave before the answer rejects the join, and a late answer is nothing", async (t, transport) => {
+  const { socket, peer } = await open(t, transport);
+  const room = socket.channel("room:1");
+  const joining = outcome(room.join());
+  const waiting = outcome(room.push("a"));
+  const join = await peer.last();
+  room.leave();
+  assert.equal(await joining, "closed");
+  assert.equal(await waiting, "closed");
+  assert.equal((await peer.last())[3], "phx_leave");
+  await peer.reply(join);
+  assert.equal(room.state, "closed");
+});
+
+each("leave resolves when the connection is lost", async (t, transport) => {
+  const { room, peer } = await joined(t, transport);
+  const left = room.leave();
+  await peer.frames();
+  await peer.drop();
+  await left;
+});
+
+each("a rejoin asks for what came after the last position, and drops what it already had", async (t, transport) => {
+  const { room, peer, heard, clock, again } = await joined(t, transport, { params: { "@last": 2, name: "Ann" }, response: history({ offset: 12, count: 2 }) });
+  assert.deepEqual((await peer.frames())[0][4], { name: "Ann", "@last": 2 });
+  assert.equal(room.recovered, null);
+  assert.equal(room.position, null, "replay is still to come");
+  await peer.say([null, "@10", "room:1", "m", 1], [null, "@12", "room:1", "m", 2], [null, "@15", "room:1", "m", 3]);
+  assert.deepEqual(heard, [["m", 1, 10, true], ["m", 2, 12, true], ["m", 3, 15, false]]);
+  assert.deepEqual(room.position, { epoch: "e1", offset: 15 });
+
+  await peer.drop();
+  await clock.pass(500);
+  const next = await again();
+  assert.deepEqual((await next.frames())[0][4], { name: "Ann", "@since": { epoch: "e1", offset: 15 } });
+  let resets = 0;
+  room.onReset(() => resets++);
+  await next.accept("room:1", history({ offset: 20, count: 2, recovered: true }));
+  assert.equal(room.recovered, true);
+  assert.deepEqual(room.position, { epoch: "e1", offset: 15 });
+  await next.say([null, "@12", "room:1", "m", 2], [null, "@15", "room:1", "m", 3], [null, "@17", "room:1", "m", 4], [null, "@20", "room:1", "m", 5], [null, "@20", "room:1", "m", 5], [null, "@21", "room:1", "m", 6]);
+  assert.deepEqual(heard.slice(3), [["m", 4, 17, true], ["m", 5, 20, true], ["m", 6, 21, false]]);
+  assert.equal(resets, 0);
+});
+
+each("a break in mid-replay goes on from there", async (t, transport) => {
+  const { peer, heard, clock, again } = await joined(t, transport, { response: history({ offset: 12, count: 2 }) });
+  await peer.say([null, "@10", "room:1", "m", 1]);
+  await peer.drop();
+  await clock.pass(500);
+  const next = await again();
+  assert.deepEqual((await next.frames())[0][4], { "@since": { epoch: "e1", offset: 10 } });
+  await next.accept("room:1", history({ offset: 12, count: 1, recovered: true }));
+  await next.say([null, "@12", "room:1", "m", 2]);
+  assert.deepEqual(heard.map(([, payload]) => payload), [1, 2]);
+});
+
+each("an empty replay leaves the position at the cut", async (t, transport) => {
+  const { room } = await joined(t, transport, { response: history({ offset: 40, count: 0 }) });
+  assert.deepEqual(room.position, { epoch: "e1", offset: 40 });
+});
+
+each("when history cannot cover the position the application is told first", async (t, transport) => {
+  const { room, peer, heard, clock, again } = await joined(t, transport, { response: history({ offset: 40 }) });
+  const order = [];
+  room.onReset(() => order.push(`reset in ${room.state}`));
+  room.on("m", (payload) => order.push(payload));
+  await peer.say([null, "@41", "room:1", "m", 1]);
+  await peer.drop();
+  await clock.pass(500);
+  const next = await again();
+  // Another epoch: the server lost its history, and its offsets began anew, below ours.
+  await next.accept("room:1", history({ epoch: "e2", offset: 3, count: 2, recovered: false }));
+  await next.say([null, "@2", "room:1", "m", 2], [null, "@3", "room:1", "m", 3]);
+  assert.deepEqual(order, [1, "reset in joining", 2, 3]);
+  assert.equal(room.recovered, false);
+  assert.deepEqual(room.position, { epoch: "e2", offset: 3 });
+  assert.deepEqual(heard.slice(1), [["m", 2, 2, true], ["m", 3, 3, true]]);
+});
+
+each("a server that says nothing of the position asked for has not covered it", async (t, transport) => {
+  const { room, peer, clock, again } = await joined(t, transport, { response: history() });
+  let resets = 0;
+  room.onReset(() => resets++);
+  await peer.drop();
+  await clock.pass(500);
+  await (await again()).accept("room:1", {});
+  assert.deepEqual([resets, room.recovered, room.position], [1, false, null]);
+});
+
+each("a page that was rendered with a position goes on from it", async (t, transport) => {
+  const since = { epoch: "e1", offset: 30 };
+  const { room, peer, heard } = await joined(t, transport, { params: { "@since": since }, response: history({ offset: 31, count: 1, recovered: true }) });
+  assert.deepEqual((await peer.frames())[0][4], { "@since": since });
+  assert.deepEqual(room.position, since);
+  await peer.say([null, "@30", "room:1", "m", "had"], [null, "@31", "room:1", "m", "new"]);
+  assert.deepEqual(heard.map(([, payload]) => payload), ["new"]);
+});
+
+each("all channels come back, each from its own position", async (t, transport) => {
+  const { socket, peer, clock, again, room } = await joined(t, transport, { response: history({ offset: 5 }) });
+  const other = socket.channel("room:2");
+  other.join();
+  await peer.accept("room:2", history({ epoch: "e1", offset: 9 }));
+  await peer.drop();
+  await clock.pass(500);
+  const next = await again();
+  assert.deepEqual((await next.frames()).map((frame) => [frame[2], frame[4]["@since"].offset]), [["room:1", 5], ["room:2", 9]]);
+  await next.accept("room:1", history({ offset: 5, recovered: true }));
+  await next.accept("room:2", history({ offset: 9, recovered: true }));
+  assert.deepEqual([room.state, other.state], ["joined", "joined"]);
+});
+
+each("a rejoin that is refused closes the channel and says why", async (t, transport) => {
+  const { room, peer, clock, again } = await joined(t, transport);
+  const states = [];
+  room.onState((state, error) => states.push(error ? `${state}: ${error.response.reason}` : state));
+  await peer.drop();
+  const waiting = outcome(room.push("a"));
+  await clock.pass(500);
+  const next = await again();
+  await next.reply(await next.last(), { reason: "banned" }, "error");
+  assert.deepEqual(states, ["joining", "closed: banned"]);
+  assert.equal(await waiting, "closed");
+});
+
+each("64 frames, or 10 seconds, are acknowledged", async (t, transport) => {
+  const { peer, joinRef, net, ws, clock } = await joined(t, transport);
+  const acks = () => (transport === "websocket" ? ws().acks : net.posts.slice(1).map((post) => post.body.received));
+  const m = (n) => Array.from({ length: n }, () => [joinRef, null, "room:1", "m", {}]);
+  await peer.say(...m(62)); // and the join reply: 63
+  assert.deepEqual(acks(), []);
+  await peer.say(...m(1));
+  assert.deepEqual(acks(), [64]);
+  await peer.frames();
+  await peer.say(...m(1));
+  await clock.pass(9_999);
+  assert.deepEqual(acks(), [64]);
+  await clock.pass(1);
+  await peer.frames();
+  assert.deepEqual(acks(), [64, 65]);
+  await peer.say([null, null, "chime", "heartbeat", { sent: 65 }]);
+  await clock.pass(10_000);
+  assert.deepEqual(acks(), transport === "websocket" ? [64, 65, 65] : [64, 65], "a heartbeat is answered, but not on an idle stream");
+  if (transport === "sse") assert.deepEqual([net.post.frames, net.post.body.first], [[], 2]);
+});
+
+each("an undecodable frame costs the connection, nothing else", async (t, transport) => {
+  for (const bad of ["{", "{}", "[1,2]", "null"]) {
+    const { peer, socket, clock, room, again } = await joined(t, transport);
+    await peer.say(bad);
+    assert.equal(socket.state, "connecting");
+    await clock.pass(500);
+    await (await again()).accept("room:1");
+    assert.equal(room.state, "joined");
+    socket.disconnect();
+    t.mock.timers.reset();
+    t.mock.restoreAll();
+  }
+});

@@ -1,0 +1,480 @@
+// How a socket finds its way to the server, and back to it.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Socket } from "../chime.js";
+import { FakeWebSocket, Peer, secret, settle } from "./fakes.mjs";
+import { begin, joined, open, outcome, transports } from "./setup.mjs";
+
+test("a WebSocket carries params in its URL and the token in a subprotocol", async (t) => {
+  const { socket, ws } = begin(t, { params: { v: 1, a: { b: [1, "x y"], c: null }, no: undefined }, token: "tök?en>" });
+  socket.connect();
+  await settle();
+  assert.equal(decodeURIComponent(ws().url), "wss://chat.test/socket/websocket?v=1&a[b][]=1&a[b][]=x+y&a[c]=");
+  assert.deepEqual(ws().protocols, ["chime.v1", "base64url.bearer.phx.dMO2az9lbj4"]);
+  assert.equal(Buffer.from("dMO2az9lbj4", "base64url").toString(), "tök?en>");
+});
+
+test("without a token only the dialect is named", async (t) => {
+  const { socket, ws } = begin(t, { token: () => null });
+  socket.connect();
+  await settle();
+  assert.deepEqual(ws().protocols, ["chime.v1"]);
+  assert.equal(ws().url, "wss://chat.test/socket/websocket");
+});
+
+test("the stream carries the token in a header, and no secret in a URL", async (t) => {
+  const { socket, net } = begin(t, { transport: "sse", params: { v: 1 }, token: "tok" });
+  socket.connect();
+  await settle();
+  assert.equal(net.stream.url, "https://chat.test/socket/sse?v=1");
+  assert.deepEqual(net.stream.headers, { Accept: "text/event-stream", "Chime-Received": "0", Authorization: "Bearer tok" });
+  await net.stream.hello();
+  socket.channel("room:1").join();
+  await settle();
+  assert.equal(net.post.url, "https://chat.test/socket/sse?v=1");
+  assert.deepEqual(net.post.headers, { "Content-Type": "application/json", "Chime-Secret": secret, Authorization: "Bearer tok" });
+  assert.deepEqual(net.post.body, { first: 1, received: 0, frames: [["1", "1", "room:1", "phx_join", {}]] });
+});
+
+test("the URL may be relative to the page, of any scheme, and have a query of its own", async (t) => {
+  for (const [url, want] of [["/socket/?k=1", "ws://page.test/socket/websocket?k=1"], ["wss://x.test/a", "wss://x.test/a/websocket"], ["http://x.test:8080", "ws://x.test:8080/websocket"]]) {
+    const { ws } = begin(t);
+    globalThis.location = { href: "http://page.test/rooms/1" };
+    t.after(() => delete globalThis.location);
+    const socket = new Socket(url, { transport: "websocket", WebSocket: FakeWebSocket });
+    socket.connect();
+    await settle();
+    assert.equal(ws().url, want);
+    socket.disconnect();
+    t.mock.timers.reset();
+  }
+});
+
+test("a mistake at set-up is a TypeError", () => {
+  assert.throws(() => new Socket("/socket"), TypeError, "a relative URL outside a page");
+  assert.throws(() => new Socket("https://x.test", { transport: "pigeon" }), TypeError);
+  assert.throws(() => new Socket("https://x.test").force("pigeon"), TypeError);
+  assert.throws(() => new Socket("https://x.test").on("message", () => {}), TypeError);
+  if (!globalThis.WebSocket) assert.throws(() => new Socket("https://x.test", { transport: "websocket" }), TypeError);
+});
+
+test("params and token are evaluated at each connect, and may be async", async (t) => {
+  let calls = 0;
+  const { socket, sockets, clock } = begin(t, { token: async () => `t${++calls}`, params: async () => ({ call: calls }), transport: "websocket" });
+  socket.connect();
+  await settle();
+  await sockets[0].hello();
+  await sockets[0].drop();
+  await clock.pass(250);
+  assert.equal(calls, 2);
+  assert.notDeepEqual(sockets[0].protocols, sockets[1].protocols);
+});
+
+test("a token that cannot be had is reported, and asked for again", async (t) => {
+  let calls = 0;
+  const { socket, seen, clock, sockets } = begin(t, { token: async () => { if (++calls < 3) throw new Error("no session"); return "t"; } });
+  socket.connect();
+  await clock.pass(750);
+  assert.equal(calls, 3);
+  assert.deepEqual(seen.errors.map((e) => [e.code, e.cause.message]), [["credentials", "no session"], ["credentials", "no session"]]);
+  assert.equal(sockets.length, 1);
+});
+
+test("disconnecting while the token is on its way starts nothing", async (t) => {
+  let give;
+  const { socket, sockets, net } = begin(t, { token: () => new Promise((resolve) => (give = resolve)) });
+  socket.connect();
+  await settle();
+  socket.disconnect();
+  give("t");
+  await settle();
+  assert.deepEqual([sockets.length, net.requests.length, socket.state], [0, 0, "closed"]);
+});
+
+test("where the WebSocket works nothing else is tried", async (t) => {
+  const { socket, ws, net, seen, clock } = begin(t);
+  assert.deepEqual([socket.state, socket.transport], ["closed", null]);
+  socket.connect();
+  socket.connect();
+  await clock.pass(1_999);
+  await ws().hello();
+  await clock.pass(5_000);
+  assert.deepEqual([socket.state, socket.transport, net.requests.length], ["open", "websocket", 0]);
+  assert.deepEqual([seen.states, seen.transports], [["connecting", "open"], ["websocket"]]);
+});
+
+test("a WebSocket that is refused gives way to the stream at once", async (t) => {
+  const { socket, ws, net, seen } = begin(t);
+  socket.connect();
+  await settle();
+  await ws().drop();
+  await net.stream.hello();
+  assert.deepEqual([socket.state, socket.transport], ["open", "sse"]);
+  assert.deepEqual([seen.states, seen.transports], [["connecting", "open"], ["sse"]]);
+});
+
+test("a WebSocket that cannot even be made gives way too", async (t) => {
+  const { socket, net } = begin(t, { WebSocket: class { constructor() { throw new Error("blocked"); } } });
+  socket.connect();
+  await settle();
+  await net.stream.hello();
+  assert.equal(socket.transport, "sse");
+});
+
+test("a WebSocket that opens and says nothing gives way after two seconds", async (t) => {
+  const { socket, ws, net, clock } = begin(t);
+  socket.connect();
+  await settle();
+  ws().readyState = 1;
+  await clock.pass(1_999);
+  assert.equal(net.requests.length, 0);
+  await clock.pass(1);
+  await net.stream.hello();
+  assert.equal(socket.transport, "sse");
+  assert.equal(ws().closed, 1000);
+  await ws().say([null, null, "chime", "hello", {}]);
+  assert.equal(socket.transport, "sse", "a hello that comes too late changes nothing");
+});
+
+test("a WebSocket that is only slow still wins over a stream that is slower", async (t) => {
+  const { socket, ws, net, clock } = begin(t);
+  socket.connect();
+  await clock.pass(3_000);
+  assert.equal(net.gets.length, 1);
+  await ws().hello();
+  assert.equal(socket.transport, "websocket");
+  assert.ok(net.stream.aborted);
+  assert.equal(net.byes.length, 0, "there is nothing to say goodbye to");
+});
+
+test("without a WebSocket class the stream is used", async (t) => {
+  if (globalThis.WebSocket) return t.skip("this Node has a WebSocket");
+  const { socket, net } = begin(t, { WebSocket: undefined });
+  socket.connect();
+  await settle();
+  await net.stream.hello();
+  assert.equal(socket.transport, "sse");
+});
+
+test("a first frame that is no hello is not taken for the server", async (t) => {
+  const { socket, ws, net } = begin(t);
+  socket.connect();
+  await settle();
+  ws().readyState = 1;
+  await ws().say([null, null, "phoenix", "hello", {}]);
+  assert.equal(ws().closed, 1000);
+  assert.equal(net.gets.length, 1);
+  assert.equal(socket.state, "connecting");
+});
+
+test("when nothing works the application is told why, and the tries grow apart up to 20 s", async (t) => {
+  const { socket, ws, net, seen, clock, sockets } = begin(t);
+  socket.connect();
+  for (const wait of [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]) {
+    await settle();
+    const before = sockets.length;
+    await ws().drop(1006);
+    await net.stream.answer(502, "<html>");
+    await clock.pass(wait - 1);
+    assert.equal(sockets.length, before);
+    await clock.pass(1);
+    assert.equal(sockets.length, before + 1, `after ${wait} ms`);
+  }
+  assert.deepEqual([seen.errors[0].code, seen.errors[0].message, seen.errors[0].status], ["unreachable", "websocket: 1006; sse: answered 502 and no stream", 502]);
+  assert.deepEqual(seen.states, ["connecting"]);
+});
+
+test("what answers 200 but is no event stream is not the server", async (t) => {
+  const { socket, net, seen, clock } = begin(t, { transport: "sse" });
+  socket.connect();
+  await settle();
+  await net.stream.answer(200, "<html>Please log in</html>", { "Content-Type": "text/html" });
+  assert.equal(seen.errors[0].code, "unreachable");
+  await clock.pass(250);
+  assert.equal(net.gets.length, 2);
+});
+
+test("a stream that is held back is given up after ten seconds", async (t) => {
+  const { socket, net, clock } = begin(t, { transport: "sse" });
+  socket.connect();
+  await settle();
+  await net.stream.open();
+  await clock.pass(10_000);
+  assert.ok(net.stream.aborted);
+  await clock.pass(250);
+  assert.equal(net.gets.length, 2);
+});
+
+test("Retry-After is honoured when the stream is refused for now", async (t) => {
+  const { socket, net, clock } = begin(t, { transport: "sse" });
+  socket.connect();
+  await settle();
+  await net.stream.answer(503, "", { "Retry-After": "7" });
+  await clock.pass(6_999);
+  assert.equal(net.gets.length, 1);
+  await clock.pass(1);
+  assert.equal(net.gets.length, 2);
+  await net.stream.answer(429, "", { "Retry-After": new Date(Date.now() + 3_000).toUTCString() });
+  await clock.pass(3_000);
+  assert.equal(net.gets.length, 3);
+});
+
+for (const status of [401, 403]) {
+  test(`a connection refused with ${status} stays away until connect`, async (t) => {
+    const { socket, net, ws, seen, clock, sockets } = begin(t);
+    const room = socket.channel("room:1");
+    const joining = outcome(room.join());
+    socket.connect();
+    await settle();
+    await ws().drop();
+    await net.stream.answer(status, { reason: "who are you" });
+    assert.equal(await joining, "refused");
+    assert.deepEqual(seen.states, ["connecting", "refused: refused"]);
+    assert.deepEqual([seen.errors[0].status, seen.errors[0].response], [status, { reason: "who are you" }]);
+    await clock.pass(60_000);
+    assert.equal(sockets.length, 1);
+    socket.connect();
+    await settle();
+    assert.equal(sockets.length, 2);
+  });
+}
+
+for (const transport of transports) {
+  const close = (peer, code, reason, payload = { code, reason }) =>
+    peer.down.name === "websocket" ? peer.down.drop(code, reason) : peer.say([null, null, "chime", "closed", payload]);
+
+  test(`a drop reconnects quickly, and more slowly while drops go on (${transport})`, async (t) => {
+    const { socket, peer, seen, clock, again } = await open(t, transport);
+    await peer.drop();
+    assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost"]);
+    assert.deepEqual(seen.transports, [transport, null]);
+    await clock.pass(250);
+    const second = await again();
+    assert.equal(socket.state, "open");
+    await second.drop(); // young: a server that greets and drops must not be hammered
+    await clock.pass(499);
+    assert.equal(socket.state, "connecting");
+    await clock.pass(1);
+    const third = await again();
+    await clock.pass(10_000);
+    await third.drop();
+    await clock.pass(250);
+    await again();
+    assert.equal(socket.state, "open");
+  });
+
+  test(`going online retries at once (${transport})`, async (t) => {
+    const page = new EventTarget();
+    for (const name of ["addEventListener", "removeEventListener"]) {
+      globalThis[name] = page[name].bind(page);
+      t.after(() => delete globalThis[name]);
+    }
+    const { socket, peer, again, sockets, net } = await open(t, transport);
+    page.dispatchEvent(new Event("online"));
+    assert.equal(socket.state, "open");
+    await peer.drop();
+    page.dispatchEvent(new Event("online"));
+    await again();
+    assert.equal(socket.state, "open");
+    socket.disconnect();
+    const before = sockets.length + net.gets.length;
+    page.dispatchEvent(new Event("online"));
+    await settle();
+    assert.equal(sockets.length + net.gets.length, before);
+  });
+
+  test(`silence is a broken connection (${transport})`, async (t) => {
+    const { socket, peer, clock } = await open(t, transport);
+    await clock.pass(34_000);
+    await peer.say([null, null, "chime", "heartbeat", { sent: 0 }]);
+    await clock.pass(34_999);
+    assert.equal(socket.state, "open");
+    await clock.pass(1);
+    assert.equal(socket.state, "connecting");
+  });
+
+  test(`close code 4003 stays away, and joined channels come back when asked (${transport})`, async (t) => {
+    const { socket, room, peer, seen, clock, again } = await joined(t, transport);
+    await close(peer, 4003, "banned");
+    assert.equal(socket.state, "refused");
+    assert.deepEqual(seen.errors.map((e) => [e.code, e.status, e.message]), [["refused", 4003, "banned"]]);
+    assert.equal(room.state, "joining");
+    const waiting = outcome(room.push("a"));
+    await clock.pass(9_999);
+    assert.equal(socket.state, "refused");
+    socket.connect();
+    const next = await again();
+    await next.accept("room:1");
+    await next.reply(await next.last(), { ok: 1 });
+    assert.deepEqual(await waiting, { ok: 1 });
+  });
+
+  test(`one that was replaced does not fight (${transport})`, async (t) => {
+    const { socket, peer, seen, clock } = await joined(t, transport);
+    await close(peer, 4001, "");
+    assert.deepEqual([socket.state, seen.errors[0].code], ["closed", "replaced"]);
+    await clock.pass(60_000);
+    assert.equal(socket.state, "closed");
+  });
+
+  for (const code of [1001, 1007, 1009, 1011, 1013]) {
+    test(`close code ${code} comes back (${transport})`, async (t) => {
+      const { socket, peer, clock, again } = await joined(t, transport);
+      await close(peer, code, "why");
+      await clock.pass(250);
+      await again();
+      assert.equal(socket.state, "open");
+    });
+  }
+
+  test(`a drain is followed after the time it names (${transport})`, async (t) => {
+    const { socket, peer, clock, sockets, net } = await joined(t, transport);
+    const tries = () => sockets.length + net.gets.length;
+    await peer.say([null, null, "chime", "drain", { retry_ms: 1_234 }]);
+    await clock.pass(100);
+    assert.equal(socket.state, "open", "it is the server that closes");
+    await close(peer, 1012, "");
+    const before = tries();
+    await clock.pass(1_233);
+    assert.equal(tries(), before);
+    await clock.pass(1);
+    assert.equal(tries(), before + 1);
+  });
+
+  test(`disconnect closes cleanly, and connect brings the channels back (${transport})`, async (t) => {
+    const { socket, room, peer, net, ws, again, seen } = await joined(t, transport, { token: "tok" });
+    const states = [];
+    room.onState((state, error) => states.push([state, error]));
+    const sent = outcome(room.push("a"));
+    await peer.frames();
+    const other = socket.channel("room:2");
+    const joining = outcome(other.join());
+    await peer.frames();
+    socket.disconnect();
+    assert.deepEqual([socket.state, socket.transport, room.state, other.state], ["closed", null, "joining", "closed"]);
+    assert.deepEqual(seen.states, ["connecting", "open", "closed"]);
+    assert.deepEqual([await sent, await joining], ["unknown_fate, sent", "closed"]);
+    await settle();
+    if (transport === "websocket") assert.equal(ws().closed, 1000);
+    else {
+      const [bye] = net.byes;
+      assert.deepEqual([bye.method, bye.text, bye.headers["Content-Type"], bye.keepalive, new URL(bye.url).pathname], ["POST", secret, "text/plain", true, "/socket/bye"]);
+      assert.ok(peer.down.aborted);
+    }
+    assert.deepEqual(seen.errors, []);
+    socket.disconnect();
+    socket.connect();
+    const next = await again();
+    await next.accept("room:1");
+    assert.equal(room.state, "joined");
+    assert.deepEqual(states.map(([state]) => state), ["joining", "joined"]);
+  });
+
+  test(`listeners may turn the socket off and on again (${transport})`, async (t) => {
+    const { socket, peer, clock, again } = await joined(t, transport);
+    let once = true;
+    socket.on("state", (state) => {
+      if (state !== "connecting" || !once) return;
+      once = false;
+      socket.disconnect();
+      socket.connect();
+    });
+    await peer.drop();
+    await again();
+    assert.equal(socket.state, "open");
+    await clock.pass(1_000);
+    assert.equal(socket.state, "open", "the retry that was overtaken does not happen");
+  });
+}
+
+test("a socket on which a WebSocket once worked tries it first again", async (t) => {
+  const { socket, ws, net, clock, sockets } = begin(t);
+  socket.connect();
+  await settle();
+  await ws().hello();
+  await ws().drop();
+  await clock.pass(250);
+  await ws().drop();
+  await net.stream.hello();
+  assert.equal(socket.transport, "sse");
+  await net.stream.drop();
+  const before = sockets.length;
+  await clock.pass(500);
+  assert.equal(sockets.length, before + 1);
+});
+
+test("a network that lets no WebSocket through is remembered for 30 minutes", async (t) => {
+  const { socket, ws, net, clock, sockets } = begin(t);
+  socket.connect();
+  await settle();
+  await ws().drop();
+  await net.stream.hello();
+  for (let beat = 0; beat < 58; beat++) {
+    await clock.pass(30_000);
+    await net.stream.say([null, null, "chime", "heartbeat", { sent: 0 }]);
+  }
+  await net.stream.drop();
+  await clock.pass(250);
+  assert.deepEqual([sockets.length, net.gets.length], [1, 2], "29 minutes later: the stream at once");
+  await net.stream.hello();
+  await clock.pass(30_000);
+  await net.stream.say([null, null, "chime", "heartbeat", { sent: 0 }]);
+  await clock.pass(30_000);
+  await net.stream.drop();
+  await clock.pass(250);
+  assert.deepEqual([sockets.length, net.gets.length], [2, 2], "30 minutes later: the WebSocket first");
+});
+
+test("a remembered stream that fails lets the WebSocket try", async (t) => {
+  const { socket, ws, net, clock, sockets } = begin(t);
+  socket.connect();
+  await settle();
+  await ws().drop();
+  await net.stream.hello();
+  await net.stream.drop();
+  await clock.pass(250);
+  await net.stream.answer(502);
+  assert.equal(sockets.length, 2);
+  await ws().hello();
+  assert.equal(socket.transport, "websocket");
+});
+
+test("force switches, and the channels go on from where they were", async (t) => {
+  const { socket, net, ws, seen } = begin(t);
+  const room = socket.channel("room:1");
+  room.join();
+  socket.connect();
+  const first = await Peer.meet(net, "websocket");
+  await first.accept("room:1", { "@history": { epoch: "e", offset: 4, count: 0 } });
+
+  socket.force("websocket");
+  assert.equal(socket.state, "open", "what is asked for is there already");
+  socket.force("sse");
+  assert.equal(ws().closed, 1000);
+  const second = await Peer.meet(net, "sse");
+  assert.deepEqual((await second.last())[4], { "@since": { epoch: "e", offset: 4 } });
+  await second.accept("room:1", { "@history": { epoch: "e", offset: 4, count: 0, recovered: true } });
+
+  socket.force("auto");
+  await settle();
+  assert.equal(net.byes.length, 1);
+  await Peer.meet(net, "websocket");
+  assert.deepEqual(seen.transports, ["websocket", null, "sse", null, "websocket"]);
+  assert.deepEqual(seen.states, ["connecting", "open", "connecting", "open", "connecting", "open"]);
+  assert.deepEqual(seen.errors, []);
+});
+
+test("force while connecting starts anew, and while closed only takes note", async (t) => {
+  const { socket, net, ws, sockets } = begin(t);
+  socket.force("sse");
+  assert.equal(socket.state, "closed");
+  socket.connect();
+  await settle();
+  assert.deepEqual([sockets.length, net.gets.length], [0, 1]);
+  socket.force("websocket");
+  await settle();
+  assert.ok(net.stream.aborted);
+  assert.equal(sockets.length, 1);
+  await ws().hello();
+  assert.equal(socket.transport, "websocket");
+});

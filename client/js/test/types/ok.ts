@@ -1,0 +1,77 @@
+// Uses every name of chime.d.ts as it is meant; it must compile.
+import {
+  Channel,
+  ChimeError,
+  Socket,
+  type ChannelState,
+  type ErrorCode,
+  type Meta,
+  type Params,
+  type Position,
+  type PushOptions,
+  type SocketOptions,
+  type SocketState,
+  type Transport,
+  type TransportChoice,
+  type Undo,
+  type WebSocketClass,
+} from "../../chime.js";
+
+interface Post {
+  name: string;
+  message: string;
+}
+
+const params: Params = { name: "Ann", tags: ["a", "b"], nested: { n: 1 } };
+const ws: WebSocketClass = WebSocket;
+const choice: TransportChoice = "auto";
+const options: SocketOptions = { params, token: async () => "t", transport: choice, WebSocket: ws, fetch };
+const socket: Socket = new Socket("/socket", options);
+new Socket(new URL("https://x.test"), { params: () => params, token: "t" });
+new Socket("wss://x.test", { params: async () => params, token: () => null, fetch: (url, init) => fetch(url, { ...init, credentials: "include" }) });
+new Socket("/socket");
+
+const state: SocketState = socket.state;
+const transport: Transport | null = socket.transport;
+const undos: Undo[] = [
+  socket.on("state", (state: SocketState, error?: ChimeError) => void [state === "refused", error?.code]),
+  socket.on("transport", (transport) => void (transport === "sse")),
+  socket.on("error", ({ code, message, status, response, cause }) => void [code, message, status, response.reason, cause]),
+];
+socket.connect();
+socket.force("sse");
+
+const room: Channel = socket.channel("room:1", () => ({ "@last": 20 }));
+socket.channel("room:2");
+undos.push(
+  room.on<Post>("message_new", (post, meta: Meta) => void [post.name, meta.offset, meta.replayed, meta.event]),
+  room.on("message_new", (post: Post) => void post.message),
+  room.on("*", (payload: unknown, { event }) => void [payload, event]),
+  room.onState((state: ChannelState, error) => void [state === "joined", error?.response]),
+  room.onReset(() => {}),
+);
+
+async function use(): Promise<void> {
+  const { topic } = await room.join<{ topic: string }>();
+  const wait: PushOptions = { timeout: 1_000 };
+  const { at } = await room.push<{ at: number }>("message_new", { message: topic }, wait);
+  await room.push("typing");
+  const position: Position | null = room.position;
+  const recovered: boolean | null = room.recovered;
+  socket.channel(room.topic, { "@since": position });
+  const now: ChannelState = room.state;
+  try {
+    await room.push("message_new", at);
+  } catch (error) {
+    if (!(error instanceof ChimeError)) throw error;
+    const code: ErrorCode = error.code;
+    const again: boolean = code === "unknown_fate" || !error.sent;
+    void again;
+  }
+  await room.leave();
+  socket.disconnect();
+  for (const undo of undos) undo();
+  void [state, transport, recovered, now];
+}
+void use;
+export const mine = new ChimeError("closed", "by the application", { sent: false });
