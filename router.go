@@ -277,12 +277,31 @@ func detach(ctx context.Context) context.Context {
 	if rctx == nil {
 		return detached
 	}
-	own := chi.NewRouteContext()
-	own.Routes = rctx.Routes
-	own.RoutePath = rctx.RoutePath
-	own.RouteMethod = rctx.RouteMethod
-	own.RoutePatterns = slices.Clone(rctx.RoutePatterns)
-	own.URLParams.Keys = slices.Clone(rctx.URLParams.Keys)
-	own.URLParams.Values = slices.Clone(rctx.URLParams.Values)
-	return context.WithValue(detached, chi.RouteCtxKey, own)
+	return &routed{
+		Context:  detached,
+		routes:   rctx.Routes,
+		keys:     slices.Clone(rctx.URLParams.Keys),
+		values:   slices.Clone(rctx.URLParams.Values),
+		patterns: slices.Clone(rctx.RoutePatterns),
+	}
+}
+
+// routed is a context with what chi knew of a request. A chi.Context is made
+// only for who asks: few handlers do, and every client would have to hold one.
+type routed struct {
+	context.Context
+	routes                 chi.Routes
+	keys, values, patterns []string
+}
+
+// Value implements context.Context.
+func (c *routed) Value(key any) any {
+	if key != chi.RouteCtxKey {
+		return c.Context.Value(key)
+	}
+	rctx := chi.NewRouteContext()
+	rctx.Routes = c.routes
+	rctx.URLParams = chi.RouteParams{Keys: slices.Clone(c.keys), Values: slices.Clone(c.values)}
+	rctx.RoutePatterns = slices.Clone(c.patterns)
+	return rctx
 }

@@ -14,15 +14,66 @@ type client struct {
 	cs  transport.ClientSocket
 
 	mu      sync.Mutex // guards inboxes and what is in them
-	inboxes map[string]*inbox
+	inboxes inboxes
 	gone    bool
+}
+
+// inboxes finds an inbox by its topic. Most clients are in a few topics, and
+// a map would cost each of them more than all else here.
+type inboxes struct {
+	list  []*inbox
+	index map[string]int // in list; nil while that is short
+}
+
+const shortList = 16
+
+func (ins *inboxes) find(topic string) *inbox {
+	if ins.index != nil {
+		if i, ok := ins.index[topic]; ok {
+			return ins.list[i]
+		}
+		return nil
+	}
+	for _, in := range ins.list {
+		if in.topic == topic {
+			return in
+		}
+	}
+	return nil
+}
+
+func (ins *inboxes) add(in *inbox) {
+	in.index = len(ins.list)
+	ins.list = append(ins.list, in)
+	switch {
+	case ins.index != nil:
+		ins.index[in.topic] = in.index
+	case len(ins.list) > shortList:
+		ins.index = map[string]int{}
+		for i, in := range ins.list {
+			ins.index[in.topic] = i
+		}
+	}
+}
+
+func (ins *inboxes) remove(in *inbox) {
+	last := len(ins.list) - 1
+	moved := ins.list[last]
+	moved.index = in.index
+	ins.list[in.index] = moved
+	ins.list[last] = nil
+	ins.list = ins.list[:last]
+	if ins.index != nil {
+		ins.index[moved.topic] = moved.index
+		delete(ins.index, in.topic)
+	}
 }
 
 // Receive implements transport.Receiver: it puts the frame into the inbox of
 // its topic, or answers at once where there is none.
 func (c *client) Receive(f wire.Frame) {
 	c.mu.Lock()
-	in := c.inboxes[f.Topic]
+	in := c.inboxes.find(f.Topic)
 	if in == nil {
 		var refusal *wire.Message
 		if in, refusal = c.outside(f); in == nil {
@@ -53,18 +104,15 @@ func (c *client) outside(f wire.Frame) (*inbox, *wire.Message) {
 		return nil, wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}"))
 	case f.Event != wire.EventJoin || !wire.ValidName(f.Topic):
 		return nil, answer(wire.Ref{}, "unmatched topic")
-	case len(c.inboxes) >= c.hub.limits.Topics:
+	case len(c.inboxes.list) >= c.hub.limits.Topics:
 		return nil, answer(f.JoinRef, "too many channels joined")
 	}
 	if r, _ := c.hub.routes.match(f.Topic); r == nil {
 		c.hub.log.Debug("unmatched topic", "topic", f.Topic, "client", c.cs.ID())
 		return nil, answer(wire.Ref{}, "unmatched topic")
 	}
-	if c.inboxes == nil {
-		c.inboxes = map[string]*inbox{}
-	}
 	in := &inbox{client: c, topic: f.Topic}
-	c.inboxes[f.Topic] = in
+	c.inboxes.add(in)
 	return in, nil
 }
 
@@ -73,7 +121,7 @@ func (c *client) Closed(why Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = true
-	for _, in := range c.inboxes {
+	for _, in := range c.inboxes.list {
 		in.finish(job{kind: endJob, why: why})
 	}
 }

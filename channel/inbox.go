@@ -15,6 +15,7 @@ import (
 type inbox struct {
 	client  *client
 	topic   string
+	index   int // in client.inboxes
 	jobs    []job
 	bytes   int
 	running bool
@@ -95,7 +96,7 @@ func (in *inbox) run() {
 			in.running = false
 			in.jobs = nil
 			if in.socket == nil {
-				delete(c.inboxes, in.topic)
+				c.inboxes.remove(in)
 			}
 			c.mu.Unlock()
 			return

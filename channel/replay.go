@@ -246,7 +246,7 @@ func (s *Socket) overrun(err error) {
 	c := s.client
 	c.hub.log.Debug("history overtook a client that was catching up", "topic", s.topic.name, "client", s.ID(), "error", err)
 	c.mu.Lock()
-	in := c.inboxes[s.topic.name]
+	in := c.inboxes.find(s.topic.name)
 	current := in != nil && in.socket == s
 	if current {
 		in.finish(job{kind: endJob, why: Slow, text: reason("overrun")})

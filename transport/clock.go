@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -30,6 +31,7 @@ var errSilent = errors.New("client has been silent for too long")
 // moment at which something is due, so no client needs a timer.
 type clock struct {
 	net.Conn
+	ahead     readAhead
 	c         *client
 	heartbeat time.Duration // how long nothing may be written; 0: for ever
 	silence   time.Duration // how long nothing may be read; 0: for ever
@@ -41,7 +43,7 @@ type clock struct {
 // due; it fails with errSilent when the client counts as gone.
 func (k *clock) Read(p []byte) (int, error) {
 	for {
-		n, err := k.Conn.Read(p)
+		n, err := k.readOnce(p)
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			k.lastRead = time.Now()
 			return n, err
@@ -50,6 +52,37 @@ func (k *clock) Read(p []byte) (int, error) {
 			return 0, errSilent
 		}
 	}
+}
+
+func (k *clock) readOnce(p []byte) (int, error) {
+	if k.ahead.possible() {
+		return k.ahead.read(p)
+	}
+	return k.Conn.Read(p)
+}
+
+// attach gives the clock its connection.
+func (k *clock) attach(nc net.Conn, raw syscall.RawConn) {
+	k.Conn = nc
+	k.ahead.init(raw)
+	k.lastRead = time.Now()
+}
+
+// drain reads and drops what comes until the connection ends.
+func (k *clock) drain() {
+	var one [1]byte
+	for {
+		if _, err := k.Read(one[:]); err != nil {
+			return
+		}
+		k.ahead.giveBack()
+	}
+}
+
+// close closes the connection. Only the goroutine that reads may call it.
+func (k *clock) close() {
+	k.ahead.giveBack()
+	_ = k.Conn.Close()
 }
 
 // wind does what is due and sets the deadline for what is next. It reports

@@ -19,7 +19,7 @@ type queue struct {
 }
 
 const (
-	minRing  = 8
+	minRing  = 4
 	keepRing = 64 // a larger ring is given back when it runs empty
 )
 

@@ -160,8 +160,8 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, c *client) (
 		nc, _, err := rc.Hijack()
 		if err == nil {
 			_ = nc.SetDeadline(time.Time{})
-			l.clock.Conn, l.raw, l.chunked = nc, rawConn(nc), r.ProtoAtLeast(1, 1)
-			l.clock.lastRead = time.Now()
+			l.raw, l.chunked = rawConn(nc), r.ProtoAtLeast(1, 1)
+			l.clock.attach(nc, l.raw)
 			return l, nil
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
@@ -180,22 +180,15 @@ func (l *streamLine) hijacked() bool { return l.w == nil }
 func (l *streamLine) watch() {
 	defer l.release()
 	c := l.clock.c
-	if !l.clock.wind() {
-		c.broken(Gone)
-		return
+	if l.clock.wind() {
+		l.clock.drain()
 	}
-	p := make([]byte, 64)
-	for {
-		if _, err := l.clock.Read(p); err != nil {
-			c.broken(Gone)
-			return
-		}
-	}
+	c.broken(Gone)
 }
 
 func (l *streamLine) release() {
 	if l.hijacked() {
-		_ = l.clock.Conn.Close()
+		l.clock.close()
 	}
 }
 

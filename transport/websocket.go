@@ -70,7 +70,7 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	ws.SetReadLimit(int64(s.limits.MessageBytes))
 	if err := s.register(c); err != nil {
 		_ = l.write(wire.AppendClose(nil, wire.CloseDrain, "drain"))
-		_ = l.clock.Conn.Close()
+		l.clock.close()
 		return
 	}
 	// The handler returns: its goroutine, with net/http's stack and the request,
@@ -140,8 +140,9 @@ type hijacking struct {
 }
 
 const (
-	readBuffer  = 512
-	writeBuffer = 136 // one control frame, so that it arrives in a single Write
+	readBuffer   = 512
+	noReadBuffer = 16  // the least bufio has; what is ahead of it is borrowed
+	writeBuffer  = 136 // one control frame, so that it arrives in a single Write
 )
 
 func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -154,11 +155,14 @@ func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		h.l.early = bytes.Clone(early)
 	}
 	_ = nc.SetDeadline(time.Time{}) // of http.Server
-	h.l.clock.Conn = nc
-	h.l.clock.lastRead = time.Now()
 	h.l.raw = rawConn(nc)
+	h.l.clock.attach(nc, h.l.raw)
 	conn := controlConn{&h.l.clock, h.l}
-	return conn, bufio.NewReadWriter(bufio.NewReaderSize(conn, readBuffer), bufio.NewWriterSize(conn, writeBuffer)), nil
+	size := readBuffer
+	if h.l.clock.ahead.possible() {
+		size = noReadBuffer
+	}
+	return conn, bufio.NewReadWriter(bufio.NewReaderSize(conn, size), bufio.NewWriterSize(conn, writeBuffer)), nil
 }
 
 // controlConn is the connection as coder/websocket sees it. What it writes are
@@ -200,7 +204,7 @@ var messageBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // read takes frames until the connection ends, and closes it.
 func (l *webSocketLine) read(ws *websocket.Conn) {
 	c := l.clock.c
-	defer func() { _ = l.clock.Conn.Close() }()
+	defer l.clock.close()
 	if !l.clock.wind() {
 		c.broken(Gone)
 		return
@@ -268,13 +272,8 @@ func (l *webSocketLine) failed(err error) {
 	// Read on until the farewell is out and the client has closed, or it takes
 	// too long: closing with unread data would reset the connection, and the
 	// client would never see why.
-	p := make([]byte, readBuffer)
-	for {
-		if _, err := l.clock.Read(p); err != nil {
-			c.broken(Gone) // does nothing if all went well
-			return
-		}
-	}
+	l.clock.drain()
+	c.broken(Gone) // does nothing if all went well
 }
 
 func (l *webSocketLine) transport() string { return WebSocket }
