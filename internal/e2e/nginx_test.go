@@ -15,7 +15,8 @@ import (
 
 // Two people chat through nginx as people set it up: without a word about
 // WebSockets, and with the lines its manual gives for them. In both nginx
-// rewrites Host, so that the server must be told the origin.
+// rewrites Host, and a browser says with a WebSocket only its Origin: without the
+// flag the second ends on the stream.
 func TestNginxTwoPagesChat(t *testing.T) {
 	need.Program(t, "nginx")
 	need.Program(t, "chromium", "chromium-browser", "google-chrome")
