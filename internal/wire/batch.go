@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,13 +32,10 @@ func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 		Received uint64            `json:"received"`
 		Frames   []json.RawMessage `json:"frames"`
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(&raw); err != nil {
+	if err := json.Unmarshal(data, &raw); err != nil {
 		return Batch{}, &BatchError{0, "batch is not of the form {\"first\",\"received\",\"frames\"}: " + jsonReason(err)}
 	}
 	switch {
-	case dec.More():
-		return Batch{}, &BatchError{0, "batch has data after its end"}
 	case raw.First == nil || *raw.First == 0:
 		return Batch{}, &BatchError{0, "batch has no first, which counts from 1"}
 	case len(raw.Frames) > frames:

@@ -116,22 +116,39 @@ func decodeString(name string, b []byte) (string, error) {
 	return s, nil
 }
 
-// binaryKey marks a binary payload in a text form: {"@binary":"<base64>"}.
-const binaryKey = `{"@binary":"`
+// binaryKey is the only key of a binary payload in a text form:
+// {"@binary":"<base64>"}.
+const binaryKey = "@binary"
 
 func decodePayload(b []byte) (json.RawMessage, []byte, error) {
 	b = oneLine(b)
-	if inner, ok := bytes.CutPrefix(b, []byte(binaryKey)); ok {
-		if text, ok := bytes.CutSuffix(inner, []byte(`"}`)); ok && bytes.IndexByte(text, '"') < 0 {
-			data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-			n, err := base64.StdEncoding.Decode(data, text)
-			if err != nil {
-				return nil, nil, fmt.Errorf("frame has a malformed @binary: %w", err)
-			}
-			return nil, data[:n], nil
-		}
+	text, ok := binaryText(b)
+	if !ok {
+		return bytes.Clone(b), nil, nil
 	}
-	return bytes.Clone(b), nil, nil
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("frame has a malformed %s: %w", binaryKey, err)
+	}
+	return nil, data, nil
+}
+
+// binaryText returns the base64 of a binary payload, however its JSON is
+// written: encoders differ in spaces, and some escape the slash.
+func binaryText(b []byte) (text string, ok bool) {
+	if b[0] != '{' || !bytes.Contains(b, []byte(`"`+binaryKey+`"`)) {
+		return "", false
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(b, &fields) != nil || len(fields) != 1 {
+		return "", false
+	}
+	value := fields[binaryKey]
+	if len(value) == 0 || value[0] != '"' {
+		return "", false
+	}
+	ok = json.Unmarshal(value, &text) == nil
+	return text, ok
 }
 
 // DecodeBinary reads a push from a binary frame of Phoenix V2:

@@ -1,9 +1,12 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"math"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -113,7 +116,7 @@ func (m *Message) AppendText(b []byte, positioned bool, to string) []byte {
 	b = append(b, ',')
 	switch {
 	case m.binary:
-		b = append(b, binaryKey...)
+		b = append(b, `{"`+binaryKey+`":"`...)
 		b = base64.StdEncoding.AppendEncode(b, m.payload)
 		b = append(b, `"}`...)
 	case m.History != nil && (positioned || m.asked):
@@ -135,7 +138,7 @@ func (m *Message) appendWithHistory(b []byte) []byte {
 	b = append(b, m.payload[:start]...)
 	b = append(b, `"@history":`...)
 	b = append(b, h...)
-	if m.payload[start] != '}' {
+	if bytes.TrimLeft(m.payload[start:], " \t")[0] != '}' { // a json.RawMessage of "{ }" is empty too
 		b = append(b, ',')
 	}
 	return append(b, m.payload[start:]...)
@@ -195,9 +198,10 @@ func (m *Message) frame(b []byte, positioned bool, to string) []byte {
 }
 
 // appendBinary appends the binary frame of Phoenix V2: 0 is a push, 1 a reply
-// (which this package makes only as text), 2 a broadcast.
+// (which this package makes only as text), 2 a broadcast. A push to a join_ref
+// that is too long for its length byte goes out as a broadcast.
 func (m *Message) appendBinary(b []byte) []byte {
-	if m.joinRef.Null() {
+	if m.joinRef.Null() || len(m.joinRef.text) > math.MaxUint8 {
 		b = append(b, 2, byte(len(m.Topic)), byte(len(m.Event)))
 	} else {
 		b = append(b, 0, byte(len(m.joinRef.text)), byte(len(m.Topic)), byte(len(m.Event)))
@@ -235,12 +239,12 @@ func putHeader(h *[maxHeader]byte, opcode byte, n int) int {
 }
 
 // AppendClose appends a WebSocket close frame. The reason is cut to what a
-// control frame holds.
+// control frame holds, and made UTF-8, without which browsers drop the code too.
 func AppendClose(b []byte, code CloseCode, reason string) []byte {
 	if code == CloseNoStatus {
 		return append(b, fin|opClose, 0)
 	}
-	reason = cut(reason, maxCloseReason)
+	reason = cut(strings.ToValidUTF8(reason, "\ufffd"), maxCloseReason)
 	b = append(b, fin|opClose, byte(closePayloadStart+len(reason)))
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
 	return append(b, reason...)

@@ -8,6 +8,8 @@
 // [Decode], which owns its memory.
 package wire
 
+import "unicode/utf8"
+
 // Topics and events that chime and Phoenix keep for themselves.
 const (
 	TopicChime   = "chime"   // hello, heartbeat, ack, drain, closed
@@ -34,10 +36,10 @@ const MaxName = 255
 // that keep the connection itself.
 func Counted(topic string) bool { return topic != TopicChime && topic != TopicPhoenix }
 
-// ValidName reports whether s can be a topic or an event: 1 to MaxName bytes
-// without control characters, which would let a name break a log line.
+// ValidName reports whether s can be a topic or an event: 1 to MaxName bytes of
+// UTF-8 without control characters, which would let a name break a log line.
 func ValidName(s string) bool {
-	if s == "" || len(s) > MaxName {
+	if s == "" || len(s) > MaxName || !utf8.ValidString(s) {
 		return false
 	}
 	for _, r := range s {
