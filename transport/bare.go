@@ -96,21 +96,25 @@ func positionOf(id string, i int) (epoch string, offset uint64, ok bool) {
 
 // bare keeps the positions that the next id names.
 type bare struct {
-	topics  []string
-	offsets []uint64
-	known   []bool
-	epoch   string
+	topics []barePosition
+	epoch  string
+}
+
+type barePosition struct {
+	topic  string
+	offset uint64
+	known  bool
 }
 
 func newBare(joins []wire.Frame) *bare {
-	b := &bare{topics: make([]string, len(joins)), offsets: make([]uint64, len(joins)), known: make([]bool, len(joins))}
+	b := &bare{topics: make([]barePosition, len(joins))}
 	for i, f := range joins {
-		b.topics[i] = f.Topic
+		b.topics[i].topic = f.Topic
 		var p struct {
 			Since *struct{ Offset uint64 } `json:"@since"`
 		}
 		if json.Unmarshal(f.Payload, &p) == nil && p.Since != nil {
-			b.offsets[i] = p.Since.Offset
+			b.topics[i].offset = p.Since.Offset
 		}
 	}
 	return b
@@ -123,43 +127,39 @@ func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
 	if m.History == nil && m.Offset == 0 {
 		return dst
 	}
-	i := b.index(m.Topic)
-	if i < 0 {
+	p := b.position(m.Topic)
+	if p == nil {
 		return dst
 	}
 	if h := m.History; h != nil {
 		b.epoch = h.Epoch
-		recovered := h.Recovered != nil && *h.Recovered
 		switch {
 		case h.Count == 0:
-			b.offsets[i], b.known[i] = h.Offset, true
-		case recovered:
-			b.known[i] = true // it goes on from where it was
+			p.offset, p.known = h.Offset, true
+		case h.Recovered != nil && *h.Recovered:
+			p.known = true // it goes on from where it was
 		}
 		return dst
 	}
-	b.offsets[i], b.known[i] = m.Offset, true
-	if !isEventID(b.epoch) {
-		return dst
-	}
+	p.offset, p.known = m.Offset, true
 	dst = append(dst, "id: "...)
 	dst = append(dst, b.epoch...)
 	separator := byte(':')
-	for j, offset := range b.offsets {
+	for _, p := range b.topics {
 		dst = append(dst, separator)
 		separator = ','
-		if b.known[j] {
-			dst = strconv.AppendUint(dst, offset, 10)
+		if p.known {
+			dst = strconv.AppendUint(dst, p.offset, 10)
 		}
 	}
 	return append(dst, '\n')
 }
 
-func (b *bare) index(topic string) int {
-	for i, t := range b.topics {
-		if t == topic {
-			return i
+func (b *bare) position(topic string) *barePosition {
+	for i := range b.topics {
+		if b.topics[i].topic == topic {
+			return &b.topics[i]
 		}
 	}
-	return -1
+	return nil
 }

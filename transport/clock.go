@@ -35,7 +35,7 @@ type clock struct {
 	c         *client
 	heartbeat time.Duration // how long nothing may be written; 0: for ever
 	silence   time.Duration // how long nothing may be read; 0: for ever
-	lastRead  time.Time
+	lastRead  int64         // Unix ns
 	hungUp    atomic.Bool
 }
 
@@ -44,8 +44,8 @@ type clock struct {
 func (k *clock) Read(p []byte) (int, error) {
 	for {
 		n, err := k.readOnce(p)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			k.lastRead = time.Now()
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			k.lastRead = time.Now().UnixNano()
 			return n, err
 		}
 		if k.hungUp.Load() || !k.wind() {
@@ -65,7 +65,13 @@ func (k *clock) readOnce(p []byte) (int, error) {
 func (k *clock) attach(nc net.Conn, raw syscall.RawConn) {
 	k.Conn = nc
 	k.ahead.init(raw)
-	k.lastRead = time.Now()
+	k.lastRead = time.Now().UnixNano()
+}
+
+// await waits until there is something to read, or an error.
+func (k *clock) await() error {
+	_, err := k.Read(nil)
+	return err
 }
 
 // drain reads and drops what comes until the connection ends.
@@ -91,7 +97,7 @@ func (k *clock) wind() bool {
 	now := time.Now()
 	var next time.Time
 	if k.silence > 0 {
-		gone := k.lastRead.Add(k.silence)
+		gone := time.Unix(0, k.lastRead).Add(k.silence)
 		if !now.Before(gone) {
 			return false
 		}

@@ -25,5 +25,6 @@ const readAheadBytes = 0
 
 func (*readAhead) init(syscall.RawConn)     {}
 func (*readAhead) possible() bool           { return false }
+func (*readAhead) held() bool               { return false }
 func (*readAhead) read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 func (*readAhead) giveBack()                {}

@@ -66,7 +66,7 @@ func rawConn(nc net.Conn) syscall.RawConn {
 type readAhead struct {
 	raw  syscall.RawConn
 	buf  *[readAheadBytes]byte
-	r, n int
+	r, n int32
 	err  error
 	do   func(fd uintptr) bool // made once, as above
 }
@@ -93,7 +93,7 @@ func (a *readAhead) once(fd uintptr) bool {
 		case err == syscall.EINTR:
 			continue
 		case n > 0:
-			a.buf, a.r, a.n = buf, 0, n
+			a.buf, a.r, a.n = buf, 0, int32(n)
 			return true
 		}
 		readAheads.Put(buf)
@@ -108,7 +108,10 @@ func (a *readAhead) once(fd uintptr) bool {
 	}
 }
 
-// read is io.Reader's Read.
+// held reports whether something has been read that read has not given out.
+func (a *readAhead) held() bool { return a.buf != nil }
+
+// read is io.Reader's Read; with an empty p it waits until something is held.
 func (a *readAhead) read(p []byte) (int, error) {
 	if a.buf == nil {
 		if err := a.raw.Read(a.do); err != nil {
@@ -119,7 +122,7 @@ func (a *readAhead) read(p []byte) (int, error) {
 		}
 	}
 	n := copy(p, a.buf[a.r:a.n])
-	a.r += n
+	a.r += int32(n)
 	if a.r == a.n {
 		a.giveBack()
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -130,7 +129,12 @@ type streamLine struct {
 	bare    *bare // nil in the chime dialect
 	hurried atomic.Bool
 
-	w    http.ResponseWriter // nil once hijacked
+	handler *handlerWriter // nil once hijacked
+}
+
+// handlerWriter is the ResponseWriter of a handler that stays.
+type handlerWriter struct {
+	w    http.ResponseWriter
 	rc   *http.ResponseController
 	stop chan struct{} // closed to let the handler return
 	busy chan struct{} // holds a token while w is written to
@@ -168,12 +172,11 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, c *client) (
 			return nil, err
 		}
 	}
-	l.w, l.rc = w, rc
-	l.stop, l.busy = make(chan struct{}), make(chan struct{}, 1)
+	l.handler = &handlerWriter{w, rc, make(chan struct{}), make(chan struct{}, 1)}
 	return l, nil
 }
 
-func (l *streamLine) hijacked() bool { return l.w == nil }
+func (l *streamLine) hijacked() bool { return l.handler == nil }
 
 // watch reads what should never come, to see when the client goes, and closes
 // the connection.
@@ -200,8 +203,8 @@ func (l *streamLine) stay(ctx context.Context) {
 	gone := ctx.Done()
 	for {
 		select {
-		case <-l.stop:
-			l.busy <- struct{}{} // no write may be under way when the handler returns, nor begin later
+		case <-l.handler.stop:
+			l.handler.busy <- struct{}{} // no write may be under way when the handler returns, nor begin later
 			return
 		case <-gone:
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
@@ -280,20 +283,20 @@ func (l *streamLine) write(b []byte) error {
 		return writeBounded(l.clock.Conn, b, &l.hurried)
 	}
 	select {
-	case l.busy <- struct{}{}:
-	case <-l.stop:
+	case l.handler.busy <- struct{}{}:
+	case <-l.handler.stop:
 		return net.ErrClosed
 	}
-	defer func() { <-l.busy }()
+	defer func() { <-l.handler.busy }()
 	wait := writeWait
 	if l.hurried.Load() {
 		wait = hangUpWait
 	}
-	_ = l.rc.SetWriteDeadline(time.Now().Add(wait)) // not all writers can
-	if _, err := l.w.Write(b); err != nil {
+	_ = l.handler.rc.SetWriteDeadline(time.Now().Add(wait)) // not all writers can
+	if _, err := l.handler.w.Write(b); err != nil {
 		return err
 	}
-	return l.rc.Flush()
+	return l.handler.rc.Flush()
 }
 
 func (l *streamLine) hurry() {
@@ -302,7 +305,7 @@ func (l *streamLine) hurry() {
 		return
 	}
 	l.hurried.Store(true)
-	_ = l.rc.SetWriteDeadline(time.Now().Add(hangUpWait))
+	_ = l.handler.rc.SetWriteDeadline(time.Now().Add(hangUpWait))
 }
 
 func (l *streamLine) hangUp(politely bool) {
@@ -311,9 +314,6 @@ func (l *streamLine) hangUp(politely bool) {
 		return
 	}
 	if l.clock.hungUp.CompareAndSwap(false, true) {
-		close(l.stop)
+		close(l.handler.stop)
 	}
 }
-
-// isEventID reports whether s can stand in an id line.
-func isEventID(s string) bool { return !strings.ContainsAny(s, "\r\n\x00") }

@@ -75,7 +75,8 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	// The handler returns: its goroutine, with net/http's stack and the request,
 	// costs more than twice what a client needs.
-	s.tasks.Go(func() { l.read(ws) })
+	l.ws = ws
+	s.tasks.Go(l.read)
 }
 
 func isUpgrade(r *http.Request) bool {
@@ -126,6 +127,8 @@ func dialect(r *http.Request) (chime bool, echo []string, reason string) {
 // all who get them and written to the connection by us.
 type webSocketLine struct {
 	clock   clock
+	ws      *websocket.Conn
+	in      *bufio.Reader // of ws
 	raw     syscall.RawConn
 	early   []byte         // what net/http had read beyond the handshake
 	peer    wire.CloseCode // what coder/websocket wanted to close with
@@ -162,7 +165,8 @@ func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.l.clock.ahead.possible() {
 		size = noReadBuffer
 	}
-	return conn, bufio.NewReadWriter(bufio.NewReaderSize(conn, size), bufio.NewWriterSize(conn, writeBuffer)), nil
+	h.l.in = bufio.NewReaderSize(conn, size)
+	return conn, bufio.NewReadWriter(h.l.in, bufio.NewWriterSize(conn, writeBuffer)), nil
 }
 
 // controlConn is the connection as coder/websocket sees it. What it writes are
@@ -201,24 +205,40 @@ func (cc controlConn) Close() error { return nil }
 
 var messageBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// read takes frames until the connection ends, and closes it.
-func (l *webSocketLine) read(ws *websocket.Conn) {
-	c := l.clock.c
-	defer l.clock.close()
+// read takes frames until the connection ends, and closes it. Where it can, it
+// leaves the waiting to a goroutine of its own: decoding and handling a frame
+// takes more stack than waiting does, and a stack that has grown stays so.
+func (l *webSocketLine) read() {
 	if !l.clock.wind() {
-		c.broken(Gone)
+		l.clock.c.broken(Gone)
+		l.clock.close()
 		return
 	}
 	for {
-		kind, r, err := ws.Reader(context.Background())
+		kind, r, err := l.ws.Reader(context.Background())
 		if err == nil {
 			err = l.take(kind, r)
 		}
 		if err != nil {
 			l.failed(err)
+			l.clock.close()
+			return
+		}
+		if l.clock.ahead.possible() && !l.clock.ahead.held() && l.in.Buffered() == 0 && len(l.early) == 0 {
+			l.clock.c.server.tasks.Go(l.await)
 			return
 		}
 	}
+}
+
+// await waits for the next frame, on a small stack.
+func (l *webSocketLine) await() {
+	if err := l.clock.await(); err != nil {
+		l.failed(err)
+		l.clock.close()
+		return
+	}
+	l.clock.c.server.tasks.Go(l.read)
 }
 
 // take reads one message into a borrowed buffer and hands the frame on. An
