@@ -1,0 +1,189 @@
+package chime_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store"
+)
+
+// rawSite is a server that is going to be mistreated. Its clients write bytes
+// by hand, since a library would keep them from sending what must be refused.
+type rawSite struct {
+	live *chime.Router
+	hall *hall
+	logs *logBook
+	host string
+	wait time.Duration // how long a client waits for what must come
+	dial func() (net.Conn, error)
+}
+
+// aSecret stands for what an application must never tell a client.
+const aSecret = "hunter2"
+
+// newRawRouter returns a router whose channel misbehaves on request: hall:{id}
+// remembers nothing, book:{id} does.
+func newRawRouter(t *testing.T, options ...chime.Option) (*rawSite, *chime.Router) {
+	t.Helper()
+	history := store.NewMemory()
+	t.Cleanup(func() { _ = history.Close() })
+	s := &rawSite{
+		hall: &hall{left: make(chan departure, 1000), began: make(chan string, 100), release: make(chan struct{})},
+		logs: &logBook{},
+		wait: 20 * time.Second,
+	}
+	s.live = chime.NewRouter(append([]chime.Option{
+		chime.WithConnect(byToken),
+		chime.WithStore(history),
+		chime.WithLogger(slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+	}, options...)...)
+	s.live.Channel("hall:{id}", s.hall)
+	s.live.Channel("book:{id}", s.hall, channel.History{Keep: 100, Replay: 50})
+	return s, s.live
+}
+
+// byToken takes a token for the name of its owner.
+func byToken(r *http.Request) (chime.Identity, error) {
+	switch token := chime.Token(r); token {
+	case "banned":
+		return chime.Identity{}, chime.RefuseConnect(http.StatusUnauthorized, "banned")
+	case "database down":
+		return chime.Identity{}, errors.New("dial: password " + aSecret)
+	default:
+		return chime.Identity{ID: token}, nil
+	}
+}
+
+// newSite mounts a router at /socket and serves it over TCP.
+func newSite(t *testing.T, options ...chime.Option) *rawSite {
+	t.Helper()
+	s, live := newRawRouter(t, options...)
+	app := chi.NewRouter()
+	app.Mount("/socket", live)
+	s.serve(t, app)
+	return s
+}
+
+// serve serves app, in which s.live is mounted at /socket.
+func (s *rawSite) serve(t *testing.T, app http.Handler) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(app)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(s.logs, nil), slog.LevelError)
+	server.Start()
+	s.host = server.Listener.Addr().String()
+	s.dial = func() (net.Conn, error) { return net.Dial("tcp", s.host) }
+	t.Cleanup(func() {
+		s.shutdown(t)
+		server.Close()
+	})
+}
+
+func (s *rawSite) shutdown(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), s.wait)
+	defer cancel()
+	if err := s.live.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown: %v", err)
+	}
+}
+
+// connect opens a connection that fails the test if what is read from it never
+// comes.
+func (s *rawSite) connect(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := s.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(s.wait))
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// request sends a request over a connection of its own and returns the head of
+// the answer. Header is a list of "Name: value".
+func (s *rawSite) request(t *testing.T, method, target, body string, header ...string) *http.Response {
+	t.Helper()
+	return s.requestOn(t, s.connect(t), method, target, body, header...)
+}
+
+func (s *rawSite) requestOn(t *testing.T, conn net.Conn, method, target, body string, header ...string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://"+s.host+target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body == "" {
+		req.Body, req.ContentLength = nil, 0
+	}
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		if name == "Host" {
+			req.Host = value
+			continue
+		}
+		req.Header.Add(name, value)
+	}
+	if err := req.Write(conn); err != nil {
+		t.Fatalf("%s %s: %v", method, target, err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, target, err)
+	}
+	return res
+}
+
+// wantAnswer reads a whole answer and compares it.
+func wantAnswer(t *testing.T, res *http.Response, status int, body string) {
+	t.Helper()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Errorf("reading the answer: %v", err)
+	}
+	if got := strings.TrimSuffix(string(text), "\n"); res.StatusCode != status || got != body {
+		t.Errorf("got %d %s, want %d %s", res.StatusCode, clip(got), status, clip(body))
+	}
+}
+
+// clip shortens what would fill the screen of whoever reads a failure.
+func clip(s string) string {
+	const most = 300
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// logBook keeps everything that was logged.
+type logBook struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (b *logBook) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *logBook) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
+}
