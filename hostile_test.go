@@ -138,7 +138,8 @@ func TestTooLargeMessageCloses1009(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ws := s.phoenix(t).join("hall:1", "attacker")
 			send(ws)
-			ws.wantClose(1009, "message too large")
+			ws.wantCloseFrame(1009, "message too large")
+			_ = ws.conn.Close()
 			s.hall.wantLeft(t, departure{"hall:1", "attacker", "closed"})
 			w.isWell()
 		})

@@ -202,6 +202,14 @@ func (ws *rawSocket) want(frames ...string) {
 // wantClose expects a close frame, answers it, and expects the end.
 func (ws *rawSocket) wantClose(code uint16, reason string) {
 	ws.t.Helper()
+	ws.wantCloseFrame(code, reason)
+	ws.write(maskedFrame(fin|opClose, ""))
+	ws.wantEnd()
+}
+
+// wantCloseFrame expects a close frame.
+func (ws *rawSocket) wantCloseFrame(code uint16, reason string) {
+	ws.t.Helper()
 	opcode, payload, err := ws.read()
 	if err != nil || opcode != opClose {
 		ws.t.Fatalf("got frame %#x %q and error %v, want a close frame", opcode, clip(payload), err)
@@ -213,8 +221,6 @@ func (ws *rawSocket) wantClose(code uint16, reason string) {
 	if got != code || text != reason {
 		ws.t.Errorf("closed with %d %q, want %d %q", got, text, code, reason)
 	}
-	ws.write(maskedFrame(fin|opClose, payload[:2]))
-	ws.wantEnd()
 }
 
 // wantEnd expects that the server hangs up and says no more.
