@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -277,21 +278,38 @@ func detach(ctx context.Context) context.Context {
 	if rctx == nil {
 		return detached
 	}
-	return &routed{
-		Context:  detached,
-		routes:   rctx.Routes,
-		keys:     slices.Clone(rctx.URLParams.Keys),
-		values:   slices.Clone(rctx.URLParams.Values),
-		patterns: slices.Clone(rctx.RoutePatterns),
+	c := &routed{Context: detached, values: slices.Clone(rctx.URLParams.Values)}
+	shape := &routeShape{rctx.Routes, rctx.URLParams.Keys, rctx.RoutePatterns}
+	if last := lastShape.Load(); last != nil && last.equal(shape) {
+		c.shape = last
+	} else {
+		c.shape = &routeShape{shape.routes, slices.Clone(shape.keys), slices.Clone(shape.patterns)}
+		lastShape.Store(c.shape)
 	}
+	return c
 }
 
 // routed is a context with what chi knew of a request. A chi.Context is made
 // only for who asks: few handlers do, and every client would have to hold one.
 type routed struct {
 	context.Context
-	routes                 chi.Routes
-	keys, values, patterns []string
+	shape  *routeShape
+	values []string
+}
+
+// routeShape is what all clients of one mount have in common.
+type routeShape struct {
+	routes         chi.Routes
+	keys, patterns []string
+}
+
+// lastShape is shared by the clients that come by the same route, which is
+// nearly always all of them.
+var lastShape atomic.Pointer[routeShape]
+
+func (a *routeShape) equal(b *routeShape) bool {
+	am, ok := a.routes.(*chi.Mux) // other types might not be comparable
+	return ok && b.routes == chi.Routes(am) && slices.Equal(a.keys, b.keys) && slices.Equal(a.patterns, b.patterns)
 }
 
 // Value implements context.Context.
@@ -300,8 +318,8 @@ func (c *routed) Value(key any) any {
 		return c.Context.Value(key)
 	}
 	rctx := chi.NewRouteContext()
-	rctx.Routes = c.routes
-	rctx.URLParams = chi.RouteParams{Keys: slices.Clone(c.keys), Values: slices.Clone(c.values)}
-	rctx.RoutePatterns = slices.Clone(c.patterns)
+	rctx.Routes = c.shape.routes
+	rctx.URLParams = chi.RouteParams{Keys: slices.Clone(c.shape.keys), Values: slices.Clone(c.values)}
+	rctx.RoutePatterns = slices.Clone(c.shape.patterns)
 	return rctx
 }

@@ -54,6 +54,7 @@ func bareJoins(r *http.Request) ([]wire.Frame, error) {
 	seen := map[string]bool{}
 	frames := make([]wire.Frame, len(topics))
 	for i, topic := range topics {
+		topic = strings.Clone(topic) // it would hold the whole request line
 		if seen[topic] {
 			return nil, fmt.Errorf("topic %q is named twice", topic)
 		}

@@ -28,9 +28,8 @@ type client struct {
 	mu      sync.Mutex // guards what follows; held for memory operations only, never over I/O
 	line    line
 	queue   queue
-	control []byte   // control frames to go out before the next message
-	sent    uint64   // counted frames written
-	waiting []func() // Ready's callers
+	sent    uint64 // counted frames written
+	rare    *rare
 	end     ending
 	dirty   bool // on the flusher's list
 	writing bool // the flusher or a goroutine is writing
@@ -40,6 +39,20 @@ type client struct {
 	upstream sync.Mutex // guards received and gone, and orders the calls of the receiver
 	received uint64     // counted frames taken from the client
 	gone     bool       // the receiver has been told
+}
+
+// rare is what few clients ever have.
+type rare struct {
+	control []byte   // control frames to go out before the next message
+	waiting []func() // Ready's callers
+}
+
+// uncommon returns c.rare, made if need be. c.mu is held.
+func (c *client) uncommon() *rare {
+	if c.rare == nil {
+		c.rare = &rare{}
+	}
+	return c.rare
 }
 
 // ending is how far the end of a client has come.
@@ -129,7 +142,8 @@ func (c *client) Ready(f func()) bool {
 	if c.end.begun || c.hasRoom() {
 		return true // at the end Send says so
 	}
-	c.waiting = append(c.waiting, f)
+	r := c.uncommon()
+	r.waiting = append(r.waiting, f)
 	return false
 }
 
@@ -142,11 +156,12 @@ func (c *client) hasRoom() bool {
 // sendControl queues bytes that belong to the connection, in front of the messages.
 func (c *client) sendControl(b []byte) {
 	c.mu.Lock()
-	if c.end.begun || len(c.control)+len(b) > maxControl {
+	r := c.uncommon()
+	if c.end.begun || len(r.control)+len(b) > maxControl {
 		c.mu.Unlock()
 		return // a peer that pings without reading gets no pongs
 	}
-	c.control = append(c.control, b...)
+	r.control = append(r.control, b...)
 	wake := c.wake()
 	c.mu.Unlock()
 	if wake {
@@ -182,7 +197,6 @@ func (c *client) broken(why Reason) {
 	c.mu.Lock()
 	c.end.begun, c.end.over = true, true
 	c.queue.clear()
-	c.control = nil
 	waiting := c.takeWaiting()
 	c.mu.Unlock()
 	c.line.hangUp(false)
@@ -337,11 +351,11 @@ func (c *client) hangUp() {
 // take encodes what waits, up to about limit bytes, and after the last message
 // of an ended client its farewell. c.mu is held.
 func (c *client) take(b []byte, limit int) []byte {
-	if c.end.over || c.queue.n == 0 && len(c.control) == 0 && !c.end.begun {
+	control := c.takeControl()
+	if c.end.over || c.queue.n == 0 && len(control) == 0 && !c.end.begun {
 		return b
 	}
-	b = append(c.line.open(b), c.control...)
-	c.control = c.control[:0]
+	b = append(c.line.open(b), control...)
 	for c.queue.n > 0 && len(b) < limit {
 		it := c.queue.pop()
 		if it.m.Counted() {
@@ -356,13 +370,22 @@ func (c *client) take(b []byte, limit int) []byte {
 	return c.line.seal(b, c.end.over)
 }
 
-// takeWaiting returns Ready's callers when there is room again. c.mu is held.
-func (c *client) takeWaiting() []func() {
-	if c.waiting == nil || !c.end.begun && !c.hasRoom() {
+func (c *client) takeControl() []byte {
+	if c.rare == nil {
 		return nil
 	}
-	waiting := c.waiting
-	c.waiting = nil
+	control := c.rare.control
+	c.rare.control = nil
+	return control
+}
+
+// takeWaiting returns Ready's callers when there is room again. c.mu is held.
+func (c *client) takeWaiting() []func() {
+	if c.rare == nil || c.rare.waiting == nil || !c.end.begun && !c.hasRoom() {
+		return nil
+	}
+	waiting := c.rare.waiting
+	c.rare.waiting = nil
 	return waiting
 }
 

@@ -9,41 +9,54 @@ type item struct {
 	to string // the join_ref of a join that asked for positions
 }
 
-// queue is a ring of what waits to be written to one client. It holds nothing
-// while it is empty for long: an idle client costs no ring.
+// queue is a ring of what waits to be written to one client. Few messages fit
+// into the queue itself; more than that get a ring of their own.
 type queue struct {
-	ring  []item
+	first [minRing]item
+	ring  []item // nil while first is the ring
 	head  int
 	n     int
 	bytes int
 }
 
+// Sizes of rings are powers of two.
 const (
 	minRing  = 4
-	keepRing = 64 // a larger ring is given back when it runs empty
+	keepRing = 16 // a larger ring is given back when it runs empty
 )
 
-func (q *queue) push(it item) {
-	if q.n == len(q.ring) {
-		ring := make([]item, max(minRing, 2*len(q.ring)))
-		for i := range q.n {
-			ring[i] = q.ring[(q.head+i)&(len(q.ring)-1)]
-		}
-		q.ring, q.head = ring, 0
+func (q *queue) slots() []item {
+	if q.ring == nil {
+		return q.first[:]
 	}
-	q.ring[(q.head+q.n)&(len(q.ring)-1)] = it
+	return q.ring
+}
+
+func (q *queue) push(it item) {
+	slots := q.slots()
+	if q.n == len(slots) {
+		ring := make([]item, 2*len(slots))
+		for i := range q.n {
+			ring[i] = slots[(q.head+i)&(len(slots)-1)]
+		}
+		clear(slots)
+		q.ring, q.head = ring, 0
+		slots = ring
+	}
+	slots[(q.head+q.n)&(len(slots)-1)] = it
 	q.n++
 	q.bytes += it.m.Size()
 }
 
 func (q *queue) pop() item {
-	it := q.ring[q.head]
-	q.ring[q.head] = item{} // the message must not outlive its last reader
-	q.head = (q.head + 1) & (len(q.ring) - 1)
+	slots := q.slots()
+	it := slots[q.head]
+	slots[q.head] = item{} // the message must not outlive its last reader
+	q.head = (q.head + 1) & (len(slots) - 1)
 	q.n--
 	q.bytes -= it.m.Size()
-	if q.n == 0 && len(q.ring) > keepRing {
-		*q = queue{}
+	if q.n == 0 && len(slots) > keepRing {
+		q.ring, q.head = nil, 0
 	}
 	return it
 }

@@ -138,20 +138,20 @@ func (s *Server) Len() int {
 	return len(s.clients)
 }
 
-// newClient makes a client socket that is not yet known to anybody.
-func (s *Server) newClient(r *http.Request, id Identity, chime bool) *client {
+// initClient makes c a client socket that is not yet known to anybody. C is
+// part of its line: one object for both is half the cost of two to the
+// collector.
+func (s *Server) initClient(c *client, r *http.Request, id Identity, chime bool, l line) {
 	shard := s.opened.Add(1) % uint64(len(s.flushers.shards))
-	c := &client{
-		id:       randomText(16),
-		secret:   randomText(24),
-		identity: id,
-		chime:    chime,
-		ctx:      s.detach(r.Context()),
-		server:   s,
-		flusher:  &s.flushers.shards[shard],
-	}
+	c.id = randomText(16)
+	c.secret = randomText(24)
+	c.identity = id
+	c.chime = chime
+	c.ctx = s.detach(r.Context())
+	c.server = s
+	c.flusher = &s.flushers.shards[shard]
+	c.line = l
 	c.lastWrite.Store(time.Now().UnixNano())
-	return c
 }
 
 // register makes c known and greets it. From now on it can be closed.

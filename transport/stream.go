@@ -51,16 +51,16 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
 		return
 	}
-	c := s.newClient(r, id, chime)
-	l, err := s.openStream(w, r, c)
-	if err != nil {
+	l := &streamLine{}
+	c := &l.client
+	s.initClient(c, r, id, chime, l)
+	if err := l.begin(w, r); err != nil {
 		s.log.Debug("event stream not opened", "error", err)
 		return
 	}
 	if !chime {
 		l.bare = newBare(joins)
 	}
-	c.line = l
 	if err := s.register(c); err != nil {
 		_ = l.write(l.seal(l.farewell(l.open(nil), wire.CloseDrain, "drain"), true))
 		l.release()
@@ -123,6 +123,7 @@ func cannotFlush(w http.ResponseWriter) string {
 // written without a goroutine; elsewhere the handler stays, and writes go
 // through its ResponseWriter.
 type streamLine struct {
+	client  client
 	clock   clock
 	raw     syscall.RawConn
 	chunked bool
@@ -143,9 +144,9 @@ type handlerWriter struct {
 // firstBytes go out with the headers: proxies and Firefox wait for some.
 const firstBytes = ": chime\n\n"
 
-func (s *Server) openStream(w http.ResponseWriter, r *http.Request, c *client) (*streamLine, error) {
-	l := &streamLine{}
-	l.clock.c = c
+// begin sends the headers and the first bytes, and takes the connection if it can.
+func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
+	l.clock.c = &l.client
 	l.clock.heartbeat = defaultHeartbeat
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeWait)) // in place of http.Server's, if it can be
@@ -154,10 +155,10 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, c *client) (
 	// Bytes before the first Flush: a compressing writer decides what to do
 	// with a body when it sees the first of it.
 	if _, err := w.Write([]byte(firstBytes)); err != nil {
-		return nil, err
+		return err
 	}
 	if err := rc.Flush(); err != nil {
-		return nil, err
+		return err
 	}
 	plain := w.Header().Get("Content-Encoding") == "identity"
 	if r.ProtoMajor == 1 && plain {
@@ -166,14 +167,14 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, c *client) (
 			_ = nc.SetDeadline(time.Time{})
 			l.raw, l.chunked = rawConn(nc), r.ProtoAtLeast(1, 1)
 			l.clock.attach(nc, l.raw)
-			return l, nil
+			return nil
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
-			return nil, err
+			return err
 		}
 	}
 	l.handler = &handlerWriter{w, rc, make(chan struct{}), make(chan struct{}, 1)}
-	return l, nil
+	return nil
 }
 
 func (l *streamLine) hijacked() bool { return l.handler == nil }

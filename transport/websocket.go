@@ -49,15 +49,15 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c := s.newClient(r, id, chime)
 	l := &webSocketLine{}
+	c := &l.client
+	s.initClient(c, r, id, chime, l)
 	l.clock.c = c
 	if chime {
 		l.clock.heartbeat, l.clock.silence = defaultHeartbeat, 2*defaultHeartbeat+silenceSlack
 	} else {
 		l.clock.silence = phoenixSilence
 	}
-	c.line = l
 	ws, err := websocket.Accept(&hijacking{w, l}, r, &websocket.AcceptOptions{
 		Subprotocols:       echo,
 		InsecureSkipVerify: true, // the origin is checked above, by our own rule
@@ -126,6 +126,7 @@ func dialect(r *http.Request) (chime bool, echo []string, reason string) {
 // reading and the answers to control frames; data frames are encoded once for
 // all who get them and written to the connection by us.
 type webSocketLine struct {
+	client  client
 	clock   clock
 	ws      *websocket.Conn
 	in      *bufio.Reader // of ws
