@@ -1,0 +1,97 @@
+// Package channeltest is the client with which one tests a channel: in memory,
+// without a network, on the hub that serves real clients too.
+//
+//	hub := channeltest.New(t, "chat_room:{id}", &ChatRoom{}, channel.History{Keep: 100, Replay: 50})
+//	ann := hub.Join("chat_room:1", hello{"ann"})
+//	bob := hub.Join("chat_room:1", hello{"bob"})
+//	ann.WantBroadcast("user_joined", hello{"bob"})
+//	bob.Push("message_new", post{"hi"}).WantReply(nil)
+//	ann.WantBroadcast("message_new", post{"hi"})
+//
+// A Want waits until what it wants has come, for up to five seconds, and else
+// ends the test with what has come instead; so it is called from the test's own
+// goroutine. It works in and outside of testing/synctest bubbles. When the test
+// ends its clients go, and it fails if a handler does not return then.
+package channeltest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
+)
+
+const (
+	patience  = 5 * time.Second  // of a Want
+	endsAfter = 15 * time.Second // over the 5 s for what was still to be handled and the 5 s of HandleLeave
+)
+
+// Hub is a channel.Hub for one test, which uses it to add a second Channel, to
+// Broadcast from outside, to look at History and Members.
+type Hub struct {
+	*channel.Hub
+	t       testing.TB
+	clients []*Client
+}
+
+// New returns a hub with one channel. It keeps messages in memory, if there is
+// a channel.History among the options, and logs to the test.
+func New(t testing.TB, pattern string, ch channel.Channel, options ...channel.Option) *Hub {
+	h := Open(t, channel.Config{})
+	h.Channel(pattern, ch, options...)
+	return h
+}
+
+// Open returns a hub without channels, for a test that wants a broker, limits
+// or a log of its own. What cfg leaves out is as in New.
+func Open(t testing.TB, cfg channel.Config) *Hub {
+	if cfg.Broker == nil {
+		kept := store.NewMemory()
+		t.Cleanup(func() { _ = kept.Close() })
+		cfg.Broker = broker.Local(kept)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	h := &Hub{Hub: channel.NewHub(cfg), t: t}
+	t.Cleanup(func() {
+		for _, c := range h.clients {
+			c.Close(channel.Closed)
+		}
+		if !h.rests(endsAfter) {
+			t.Errorf("a handler still runs %v after the last client has gone", endsAfter)
+		}
+	})
+	return h
+}
+
+// Connect opens a client.
+func (h *Hub) Connect(identity transport.Identity) *Client {
+	s := &socket{
+		t: h.t, id: fmt.Sprintf("client-%d", len(h.clients)+1), identity: identity,
+		ctx: context.WithoutCancel(h.t.Context()), came: make(chan struct{}),
+	}
+	s.receiver = h.Accept(s)
+	c := &Client{hub: h, t: h.t, socket: s}
+	h.clients = append(h.clients, c)
+	return c
+}
+
+// Join opens an anonymous client that joins a topic.
+func (h *Hub) Join(topic string, payload any) *Member {
+	h.t.Helper()
+	return h.Connect(transport.Identity{}).Join(topic, payload)
+}
+
+// rests waits until no handler runs.
+func (h *Hub) rests(within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.t.Context()), within)
+	defer cancel()
+	return h.Wait(ctx) == nil
+}

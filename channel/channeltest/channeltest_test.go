@@ -1,0 +1,225 @@
+package channeltest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/channel/channeltest"
+	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/transport"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// ChatRoom is a channel as an application has it.
+type ChatRoom struct{}
+
+type hello struct {
+	Name string `json:"name"`
+}
+
+type post struct {
+	Text string `json:"text"`
+}
+
+func (ChatRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
+	var who hello
+	if err := m.Decode(&who); err != nil || who.Name == "" {
+		return channel.Accepted{}, channel.Refuse("a name is needed")
+	}
+	s.Assign("name", who.Name)
+	if err := s.Push("welcome", who); err != nil {
+		return channel.Accepted{}, err
+	}
+	return channel.Accept(map[string]string{"room": s.Param("id")}), s.Broadcast(ctx, "user_joined", who, channel.Ephemeral())
+}
+
+func (ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
+	switch m.Event {
+	case "message_new":
+		return nil, s.Rebroadcast(ctx, m)
+	case "typing":
+		return nil, s.BroadcastFrom(ctx, "typing", m.Payload)
+	case "echo":
+		if m.Binary != nil {
+			return channel.Binary(m.Binary), nil
+		}
+		return m.Payload, nil
+	case "who":
+		return s.Identity().Value, nil
+	case "later":
+		go func() { _ = s.Reply(m, post{"later"}, nil) }()
+		return channel.Later, nil
+	case "boom":
+		panic("boom")
+	case "kick":
+		s.Disconnect("kicked")
+		return nil, nil
+	case "wait":
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return nil, errors.New("no such event: a secret")
+}
+
+func (ChatRoom) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {
+	_ = s.Broadcast(ctx, "user_left", map[string]any{"name": s.Assigned("name"), "why": why}, channel.Ephemeral())
+}
+
+// The test that an application would write.
+func TestChatRoom(t *testing.T) {
+	hub := channeltest.New(t, "chat_room:{id}", ChatRoom{}, channel.History{Keep: 100, Replay: 50})
+
+	ann := hub.Join("chat_room:1", hello{"ann"})
+	ann.WantReply(map[string]string{"room": "1"})
+	ann.WantPush("welcome", hello{"ann"})
+	ann.Push("message_new", post{"hi"}).WantReply(nil)
+	ann.WantBroadcast("message_new", post{"hi"})
+
+	bob := hub.Connect(transport.Identity{ID: "bob", Value: post{"the builder"}}).Join("chat_room:1", hello{"bob"})
+	bob.WantBroadcast("message_new", post{"hi"}) // replayed
+	ann.WantBroadcast("user_joined", hello{"bob"})
+	bob.Push("who", nil).WantReply(post{"the builder"})
+	bob.Push("typing", hello{"bob"}).WantReply(nil)
+	ann.WantBroadcast("typing", hello{"bob"})
+	ann.Push("nonsense", nil).WantError("internal") // what else the error says is for the log
+	hub.Connect(transport.Identity{}).WantRefused("chat_room:1", nil, "a name is needed")
+	hub.Connect(transport.Identity{}).WantRefused("elsewhere", nil, "unmatched topic")
+
+	bob.Leave()
+	ann.WantBroadcast("user_left", map[string]string{"name": "bob", "why": "left"})
+	if err := hub.Broadcast(t.Context(), "chat_room:1", "message_new", post{"from outside"}); err != nil {
+		t.Fatal(err)
+	}
+	ann.WantBroadcast("message_new", post{"from outside"})
+	ann.WantNothing()
+	bob.WantPush("welcome", hello{"bob"})
+	bob.WantNothing()
+}
+
+func TestWhatAClientSees(t *testing.T) {
+	room := func(t *testing.T) (ann, bob *channeltest.Member, bobs *channeltest.Client) {
+		hub := channeltest.New(t, "chat_room:{id}", ChatRoom{})
+		ann = hub.Join("chat_room:1", hello{"ann"})
+		bobs = hub.Connect(transport.Identity{})
+		return ann, bobs.Join("chat_room:1", hello{"bob"}), bobs
+	}
+	left := func(why channel.Reason) any { return map[string]any{"name": "bob", "why": why} }
+
+	t.Run("a panic ends the join", func(t *testing.T) {
+		ann, bob, bobs := room(t)
+		bob.Push("boom", nil)
+		bob.WantError("channel_crash")
+		ann.WantBroadcast("user_left", left(channel.Panicked))
+		bobs.Join("chat_room:1", hello{"bob"}).Push("echo", post{"back"}).WantReply(post{"back"})
+	})
+	t.Run("a second join replaces the first", func(t *testing.T) {
+		ann, bob, bobs := room(t)
+		again := bobs.Join("chat_room:1", hello{"bob"})
+		ann.WantBroadcast("user_left", left(channel.Replaced))
+		bob.WantPush("phx_close", nil)
+		again.Push("echo", nil).WantReply(nil)
+	})
+	t.Run("Disconnect closes the client socket", func(t *testing.T) {
+		ann, bob, bobs := room(t)
+		bob.Push("kick", nil)
+		bobs.WantClosed("kicked")
+		ann.WantBroadcast("user_left", left(channel.Kicked))
+	})
+	t.Run("the client goes", func(t *testing.T) {
+		ann, _, bobs := room(t)
+		bobs.Close(channel.Gone)
+		ann.WantBroadcast("user_left", left(channel.Gone))
+	})
+	t.Run("a reply comes later", func(t *testing.T) {
+		ann, _, _ := room(t)
+		late := ann.Push("later", nil)
+		ann.Push("echo", post{"now"}).WantReply(post{"now"})
+		late.WantReply(post{"later"})
+	})
+	t.Run("binary payloads", func(t *testing.T) {
+		ann, bob, _ := room(t)
+		ann.Push("message_new", channel.Binary("\x00\xff")).WantReply(nil)
+		bob.WantBroadcast("message_new", channel.Binary("\x00\xff"))
+		bob.Push("echo", channel.Binary("\x01")).WantReply(channel.Binary("\x01"))
+	})
+}
+
+func TestInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := channeltest.New(t, "chat_room:{id}", ChatRoom{}, channel.History{Keep: 10, Replay: 10, Age: time.Hour})
+		ann := hub.Join("chat_room:1", hello{"ann"})
+		ann.Push("message_new", post{"hi"}).WantReply(nil)
+		hub.Join("chat_room:1", hello{"bob"}).WantBroadcast("message_new", post{"hi"})
+		time.Sleep(time.Hour)
+		cid := hub.Join("chat_room:1", hello{"cid"})
+		cid.WantPush("welcome", hello{"cid"})
+		cid.WantNothing()
+		ann.Push("wait", nil) // its context ends 5 s after the client has gone, with the test
+	})
+}
+
+func TestFailuresSayWhatCameInstead(t *testing.T) {
+	for _, test := range []struct {
+		name, want string
+		do         func(ann *channeltest.Member, hub *channeltest.Hub)
+	}{
+		{"another payload", `got {"text":"hi"}, want {"text":"ho"}`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.Push("echo", post{"hi"}).WantReply(post{"ho"})
+		}},
+		{"an error for a reply", `got {"status":"error","response":{"reason":"internal"}}, want status "ok"`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.Push("nonsense", nil).WantReply(nil)
+		}},
+		{"nothing", `client-1: got nothing in 5s, want broadcast message_new`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.WantPush("welcome", hello{"ann"})
+			ann.WantBroadcast("message_new", nil)
+		}},
+		{"another event", `got chat_room:1 welcome {"name":"ann"} in 5s, want push news`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.WantPush("news", nil)
+		}},
+		{"something", `client-1: got chat_room:1 welcome {"name":"ann"}, want nothing`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.WantNothing()
+		}},
+		{"a refused join", `got {"status":"error","response":{"reason":"a name is needed"}}, want status "ok"`, func(_ *channeltest.Member, hub *channeltest.Hub) {
+			hub.Join("chat_room:1", nil)
+		}},
+		{"a handler that stays", `a handler still runs after 5s`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.Push("wait", nil)
+			ann.WantNothing()
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				failed := &failing{TB: t}
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					hub := channeltest.New(failed, "chat_room:{id}", ChatRoom{})
+					test.do(hub.Join("chat_room:1", hello{"ann"}), hub)
+				}()
+				<-done
+				if !strings.Contains(failed.said, test.want) {
+					t.Errorf("got the failure %q, want %q in it", failed.said, test.want)
+				}
+			})
+		})
+	}
+}
+
+// failing keeps what a test fails with from failing its own.
+type failing struct {
+	testing.TB
+	said string
+}
+
+func (f *failing) Fatalf(format string, args ...any) {
+	f.said = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}

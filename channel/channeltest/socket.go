@@ -1,0 +1,127 @@
+package channeltest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// socket is a transport.ClientSocket whose client reads at once whatever it is
+// sent, in the form of the chime dialect, and keeps it until a Want takes it.
+type socket struct {
+	t        testing.TB
+	id       string
+	identity transport.Identity
+	ctx      context.Context
+	receiver transport.Receiver
+
+	upstream sync.Mutex // orders the calls of the receiver, and guards gone
+	gone     bool       // the receiver has been told
+
+	mu     sync.Mutex // guards what follows
+	frames []wire.Frame
+	came   chan struct{} // closed and replaced when a frame has come
+	closed bool
+}
+
+func (s *socket) ID() string                   { return s.id }
+func (s *socket) Identity() transport.Identity { return s.identity }
+func (s *socket) Transport() string            { return "channeltest" }
+func (s *socket) Context() context.Context     { return s.ctx }
+func (s *socket) Ready(func()) bool            { return true }
+
+func (s *socket) Send(m *wire.Message, to string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return transport.ErrClosed
+	}
+	s.add(m, to)
+	return nil
+}
+
+func (s *socket) Close(code wire.CloseCode, reason string, why transport.Reason) {
+	s.mu.Lock()
+	first := !s.closed
+	if first {
+		s.add(wire.NewClosed(code, reason), "")
+		s.closed = true
+	}
+	s.mu.Unlock()
+	if first {
+		s.upstream.Lock()
+		defer s.upstream.Unlock()
+		s.gone = true
+		s.receiver.Closed(why)
+	}
+}
+
+// add reads a message and wakes who waits for it. s.mu is held.
+func (s *socket) add(m *wire.Message, to string) {
+	f, err := wire.Decode(m.AppendText(nil, true, to))
+	if err != nil {
+		s.t.Errorf("%s was sent what nobody can read: %v", s.id, err)
+	}
+	if f.Binary != nil {
+		f.Payload, _ = channel.Binary(f.Binary).MarshalJSON()
+	}
+	s.frames = append(s.frames, f)
+	close(s.came)
+	s.came = make(chan struct{})
+}
+
+func (s *socket) receive(f wire.Frame) {
+	s.upstream.Lock()
+	defer s.upstream.Unlock()
+	if !s.gone {
+		s.receiver.Receive(f)
+	}
+}
+
+// take waits for the first frame that want selects, and takes it out.
+func (s *socket) take(what string, want func(wire.Frame) bool) wire.Frame {
+	s.t.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		s.mu.Lock()
+		came := s.came
+		i := slices.IndexFunc(s.frames, want)
+		if i >= 0 {
+			defer s.mu.Unlock()
+			f := s.frames[i]
+			s.frames = slices.Delete(s.frames, i, i+1)
+			return f
+		}
+		s.mu.Unlock()
+		select {
+		case <-came:
+		case <-late.C:
+			s.t.Fatalf("%s: got %s in %v, want %s", s.id, s.unseen(func(wire.Frame) bool { return true }), patience, what)
+		}
+	}
+}
+
+// unseen shows the frames that no Want has taken.
+func (s *socket) unseen(which func(wire.Frame) bool) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []string
+	for _, f := range s.frames {
+		if which(f) {
+			list = append(list, fmt.Sprintf("%s %s %s", f.Topic, f.Event, f.Payload))
+		}
+	}
+	if list == nil {
+		return "nothing"
+	}
+	return strings.Join(list, ", ")
+}
