@@ -42,7 +42,7 @@ const (
 // the lock. client.mu is held.
 func (in *inbox) put(f wire.Frame) (overloaded *Socket) {
 	limits := &in.client.hub.limits
-	size := len(f.Payload) + len(f.Binary)
+	size := sizeOf(f)
 	if len(in.jobs) >= limits.InboxMessages || in.bytes+size > limits.QueueBytes && len(in.jobs) > 0 {
 		in.finish(job{kind: endJob, why: Slow, text: reason("overloaded")})
 		return in.socket
@@ -53,6 +53,11 @@ func (in *inbox) put(f wire.Frame) (overloaded *Socket) {
 		in.endSoon()
 	}
 	return nil
+}
+
+// sizeOf is what a frame takes in an inbox: all that its client can make large.
+func sizeOf(f wire.Frame) int {
+	return len(f.JoinRef.String()) + len(f.Ref.String()) + len(f.Topic) + len(f.Event) + len(f.Payload) + len(f.Binary)
 }
 
 // finish appends an end. An end that is a verdict on the client throws away
@@ -104,7 +109,7 @@ func (in *inbox) run() {
 		j := in.jobs[0]
 		in.jobs[0] = job{}
 		in.jobs = in.jobs[1:]
-		in.bytes -= len(j.frame.Payload) + len(j.frame.Binary)
+		in.bytes -= sizeOf(j.frame)
 		s := in.socket
 		c.mu.Unlock()
 		in.work(s, j)
@@ -149,17 +154,18 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 		_ = s.Reply(m, nil, Refuse("invalid event"))
 		return
 	}
-	var reply any
-	var err error
-	if in.panics("HandleMessage", f.Event, func() { reply, err = s.route.channel.HandleMessage(s.ctx, s, m) }) {
+	// Replying belongs to it: the reply's MarshalJSON and the error's methods
+	// are the application's code, and may panic too.
+	crashed := in.panics("HandleMessage", f.Event, func() {
+		reply, err := s.route.channel.HandleMessage(s.ctx, s, m)
+		if err != nil || reply != Later {
+			_ = s.Reply(m, reply, err)
+		}
+	})
+	if crashed {
 		s.fail(reason("channel_crash"))
 		in.end(s, Panicked, nil)
-		return
 	}
-	if err == nil && reply == Later {
-		return
-	}
-	_ = s.Reply(m, reply, err)
 }
 
 // end takes s out of its topic, says so, and calls HandleLeave.

@@ -68,7 +68,12 @@ func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal st
 	var accepted Accepted
 	var err error
 	crashed := in.panics("HandleJoined", m.Event, func() { accepted, err = s.route.channel.HandleJoined(s.ctx, s, m) })
-	response, encodeErr := wire.EncodeObject(accepted.reply)
+	// The reply's MarshalJSON is the application's code, and may panic too.
+	var response []byte
+	encodeErr := errEncodePanicked
+	if accepted.ok {
+		in.panics("MarshalJSON", m.Event, func() { response, encodeErr = wire.EncodeObject(accepted.reply) })
+	}
 	switch {
 	case crashed:
 		refusal = "join crashed"
@@ -99,6 +104,8 @@ func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal st
 	s.enter(ref, response, want)
 	return ""
 }
+
+var errEncodePanicked = errors.New("encoding it panicked")
 
 // endSoonIfEnding starts the clock of a join that is given up before its
 // handler has begun. client.mu is held.

@@ -89,7 +89,7 @@ func reason(text string) []byte {
 // readable is what a client may read of an error.
 func readable(err error) (text string, public bool) {
 	var e *Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && e != nil { // a nil *Error in an error is a mistake, and says nothing
 		return e.Reason, true
 	}
 	return "internal", false
