@@ -120,6 +120,26 @@ func (h *hall) wantLeft(t *testing.T, want departure) {
 	}
 }
 
+// wantAllLeft waits for departures in any order: each topic is left by itself.
+func (h *hall) wantAllLeft(t *testing.T, want ...departure) {
+	t.Helper()
+	missing := map[departure]bool{}
+	for _, d := range want {
+		missing[d] = true
+	}
+	for range want {
+		select {
+		case got := <-h.left:
+			if !missing[got] {
+				t.Errorf("HandleLeave: got %+v, want one of %+v", got, missing)
+			}
+			delete(missing, got)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("HandleLeave: got no call, want %+v", missing)
+		}
+	}
+}
+
 // wantNobodyLeft says that no call of HandleLeave is left over.
 func (h *hall) wantNobodyLeft(t *testing.T) {
 	t.Helper()

@@ -1,0 +1,171 @@
+package chime_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
+)
+
+// Joins that are refused, crash, or take for ever, and frames out of season.
+
+func TestFramesOutOfSeasonAreAnsweredAndDoNothing(t *testing.T) {
+	const unmatched = `"phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`
+	const ok = `"phx_reply",{"status":"ok","response":{}}]`
+	s := newSite(t)
+	w := s.witness(t)
+	for _, dialect := range []string{"phoenix", "chime"} {
+		t.Run(dialect, func(t *testing.T) {
+			ws := s.speaking(t, dialect)
+			ws.text(`[null,"1","hall:1","say",{"a":"before the join"}]`)
+			ws.want(`[null,"1","hall:1",` + unmatched)
+			ws.text(`["9","2","hall:1","say",{"a":"of a join that never was"}]`)
+			ws.want(`[null,"2","hall:1",` + unmatched)
+			ws.text(`["9","3","hall:1","phx_leave",{}]`)
+			ws.want(`["9","3","hall:1",` + ok)
+			ws.text(`["4","4","nowhere:1","phx_join",{}]`)
+			ws.want(`[null,"4","nowhere:1",` + unmatched)
+
+			ws.join("hall:1", "attacker")
+			ws.text(`["0","5","hall:1","say",{"a":"stale"}]`)
+			ws.text(`["0","6","hall:1","phx_leave",{"a":"stale"}]`)
+			ws.text(`["1","7","hall:1","say",{"a":"good"}]`)
+			ws.want(`[null,null,"hall:1","say",{"a":"good"}]`, `["1","7","hall:1",`+ok)
+			w.hears(`[null,null,"hall:1","say",{"a":"good"}]`)
+
+			ws.text(`["1","8","hall:1","phx_leave",{}]`)
+			ws.want(`["1","8","hall:1",`+ok, `["1","1","hall:1","phx_close",{}]`)
+			s.hall.wantLeft(t, departure{"hall:1", "attacker", "left"})
+			ws.text(`["1","9","hall:1","say",{"a":"after the leave"}]`)
+			ws.want(`[null,"9","hall:1",` + unmatched)
+			w.isWell()
+		})
+	}
+	s.hall.wantNobodyLeft(t)
+}
+
+func TestSecondJoinReplacesTheFirst(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	ws := s.phoenix(t).join("hall:1", "first")
+	ws.text(`["2","2","hall:1","phx_join",{"as":"second"}]`)
+	ws.want(`["2","2","hall:1","phx_reply",{"status":"ok","response":{}}]`, `["1","1","hall:1","phx_close",{}]`)
+	s.hall.wantLeft(t, departure{"hall:1", "first", "replaced"})
+	ws.text(`["2","3","hall:1","say",{"n":1}]`)
+	ws.want(`[null,null,"hall:1","say",{"n":1}]`, `["2","3","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+	w.hears(`[null,null,"hall:1","say",{"n":1}]`)
+
+	// Refused, it is out all the same: its client has given the old join up.
+	ws.text(`["4","4","hall:1","phx_join",{"mode":"refuse"}]`)
+	ws.want(`["4","4","hall:1","phx_reply",{"status":"error","response":{"reason":"full house"}}]`, `["2","2","hall:1","phx_close",{}]`)
+	s.hall.wantLeft(t, departure{"hall:1", "second", "replaced"})
+	w.isWell()
+}
+
+func TestJoinThatFailsTellsOnlyWhatTheApplicationSaid(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	for mode, reason := range map[string]string{
+		"refuse":    "full house",
+		"forget":    "not accepted",
+		"fail":      "internal",
+		"panic":     "join crashed",
+		"number":    "internal",
+		"mine":      "internal",
+		"typed nil": "internal",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			want := `"phx_reply",{"status":"error","response":{"reason":"` + reason + `"}}]`
+			ws := s.phoenix(t)
+			ws.text(`["1","1","hall:1","phx_join",{"as":"attacker","mode":"` + mode + `"}]`)
+			ws.want(`["1","1","hall:1",` + want)
+			accepted := mode == "number" || mode == "mine" // but the reply can't be sent
+			if accepted {
+				s.hall.wantLeft(t, departure{"hall:1", "attacker", "panicked"})
+			}
+			ws.text(`["1","2","hall:1","say",{}]`)
+			ws.want(`[null,"2","hall:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+
+			es := s.bare(t, "join=hall:1&mode="+strings.ReplaceAll(mode, " ", "+"))
+			es.want(`["1","1","hall:1",` + want)
+			if accepted {
+				s.hall.wantLeft(t, departure{"hall:1", "", "panicked"})
+			}
+			w.isWell()
+		})
+	}
+	s.hall.wantNobodyLeft(t)
+}
+
+func TestSlowJoinHoldsUpItsTopicOnly(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	ws := s.phoenix(t)
+	ws.text(`["1","1","hall:1","phx_join",{"as":"sloth","mode":"slow"}]`)
+	s.hall.wantBegun(t, "sloth")
+	ws.text(`["2","2","hall:2","phx_join",{"as":"swift"}]`)
+	ws.want(`["2","2","hall:2","phx_reply",{"status":"ok","response":{}}]`)
+	ws.text(`["2","3","hall:2","echo",{"n":1}]`)
+	ws.want(`["2","3","hall:2","phx_reply",{"status":"ok","response":{"n":1}}]`)
+	w.isWell() // the joiner is no member yet
+
+	ws.text(`["1","4","hall:1","echo",{"n":2}]`) // waits for its join
+	close(s.hall.release)
+	ws.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `["1","4","hall:1","phx_reply",{"status":"ok","response":{"n":2}}]`)
+	w.isWell()
+	ws.want(tick(w.n))
+}
+
+func TestClientThatGoesDuringASlowJoinIsLeftOnce(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	for name, leave := range map[string]struct {
+		how func(*rawSocket)
+		why channel.Reason
+	}{
+		"by a leave": {func(ws *rawSocket) { ws.text(`["1","2","hall:1","phx_leave",{}]`) }, "left"},
+		"by a close": {func(ws *rawSocket) { ws.write(maskedFrame(fin|opClose, "\x03\xe8")) }, "closed"},
+		"by a cut":   {func(ws *rawSocket) { _ = ws.conn.Close() }, "gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.hall.release = make(chan struct{})
+			ws := s.phoenix(t)
+			ws.text(`["1","1","hall:1","phx_join",{"as":"sloth","mode":"slow"}]`)
+			s.hall.wantBegun(t, "sloth")
+			ws.text(`["2","2","hall:2","phx_join",{"as":"swift"}]`)
+			ws.want(`["2","2","hall:2","phx_reply",{"status":"ok","response":{}}]`)
+			leave.how(ws)
+			if leave.why == "left" {
+				close(s.hall.release)
+				ws.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `["1","2","hall:1","phx_reply",{"status":"ok","response":{}}]`, `["1","1","hall:1","phx_close",{}]`)
+				s.hall.wantLeft(t, departure{"hall:1", "sloth", "left"})
+				_ = ws.conn.Close()
+				s.hall.wantLeft(t, departure{"hall:2", "swift", "gone"})
+			} else {
+				// The topic that nothing holds up is left first.
+				s.hall.wantLeft(t, departure{"hall:2", "swift", leave.why})
+				w.isWell()
+				close(s.hall.release)
+				s.hall.wantLeft(t, departure{"hall:1", "sloth", leave.why})
+			}
+			w.isWell()
+		})
+	}
+	s.hall.wantNobodyLeft(t)
+}
+
+func TestTooManyTopicsAreRefused(t *testing.T) {
+	s := newSite(t, chime.WithLimits(chime.Limits{Topics: 3}))
+	w := s.witness(t)
+	ws := s.phoenix(t)
+	for _, id := range []string{"2", "3", "4"} {
+		ws.join("hall:"+id, "hoarder")
+	}
+	ws.text(`["5","5","hall:1","phx_join",{}]`)
+	ws.want(`["5","5","hall:1","phx_reply",{"status":"error","response":{"reason":"too many channels joined"}}]`)
+	ws.text(`["1","6","hall:2","phx_leave",{}]`)
+	ws.want(`["1","6","hall:2","phx_reply",{"status":"ok","response":{}}]`, `["1","1","hall:2","phx_close",{}]`)
+	s.hall.wantLeft(t, departure{"hall:2", "hoarder", "left"})
+	w.isWell()
+}
