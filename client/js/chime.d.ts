@@ -84,7 +84,7 @@ export type Undo = () => void;
  * - `unknown_fate`: a push was sent, and the connection or the channel broke before its answer. It may have arrived; to send it
  *   again is safe if the application's payloads carry an id of their own.
  * - `closed`: it was never sent: the channel was not joined, was left, or the socket was disconnected.
- * - `full`: it was never sent: 1,000 pushes of this channel are unanswered.
+ * - `full`: it was never sent: 500 pushes of this channel are unanswered.
  * - `too_large`: it was never applied: it exceeds the server's limit.
  * - `invalid`: it was never applied: the server could not take the frame for one.
  * - `duplicate`: another channel of this socket has joined this topic.

@@ -22,8 +22,9 @@ const RETRY_CAP_MS = 60_000; // no server may send a client away for longer
 const ACK_FRAMES = 64; // the server keeps what is not acknowledged, so tell it after so many frames
 const ACK_MS = 10_000; // or so long
 const POST_MS = 10_000;
+const BYE_MS = 1_000;
 const PUSH_MS = 10_000;
-const UNANSWERED = 1_000; // pushes of one channel that may wait for the connection or for their answer
+const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
 
 /** Every failure this module speaks of, told apart by its code. */
 export class ChimeError extends Error {
@@ -73,7 +74,7 @@ export class Socket {
   get transport() { return this.#link?.name ?? null; }
 
   on(name, fn) {
-    if (!Object.hasOwn(this.#listeners, name)) throw new TypeError(`chime: a socket has no listener "${name}"`);
+    if (!Object.hasOwn(this.#listeners, name)) throw new TypeError(`chime: a socket tells nothing of "${name}"`);
     return this.#listeners[name].add(fn);
   }
 
@@ -173,7 +174,7 @@ export class Socket {
     if (link.name === "websocket") {
       this.#webSocketWorked = true;
       this.#streamUntil = 0;
-    } else if (this.#transport === "auto" && tried && !this.#webSocketWorked && Date.now() >= this.#streamUntil) {
+    } else if (this.#transport === "auto" && tried && !this.#webSocketWorked) {
       this.#streamUntil = Date.now() + MEMO_MS;
     }
     this.#setState("open");
@@ -182,7 +183,7 @@ export class Socket {
 
   #failed(link, why, address) {
     this.#trying.delete(link);
-    if (isRefusal(why)) return this.#stop("refused", refusal(why));
+    if (isRefusal(why)) return this.#refused(why);
     this.#reasons.push(`${link.name}: ${why.reason || why.code || why.status}`);
     if (this.#untried.length) return this.#next(address);
     if (this.#trying.size) return;
@@ -196,11 +197,15 @@ export class Socket {
       this.#forget(entry);
       entry.fail(why.error);
     }
-    if (isRefusal(why)) return this.#stop("refused", refusal(why));
+    if (isRefusal(why)) return this.#refused(why);
     // Another connection took this client socket over. To come back would throw that one out, and so on for ever.
     if (why.code === 4001) return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));
     const error = new ChimeError("lost", why.reason || `the connection was lost (${why.code})`, { status: why.code });
     if (this.#away("connecting", error)) this.#retry(why);
+  }
+
+  #refused({ code, status = code, reason }) {
+    this.#stop("refused", new ChimeError("refused", reason || "the server refused the connection", { status, response: { reason } }));
   }
 
   #retry({ retryMs = jitter(this.#attempts) }) {
@@ -636,7 +641,6 @@ class WebSocketLink extends Link {
   }
 
   shut() {
-    if (this.#ws) this.#ws.onmessage = this.#ws.onclose = null;
     this.#ws?.close(1000);
   }
 }
@@ -673,12 +677,17 @@ class StreamLink extends Link {
   beat() {} // silent when idle: a POST for every heartbeat would keep radios awake
 
   shut(wanted) {
-    this.#stream.abort();
     this.#post?.abort();
     this.#wake();
-    if (!wanted || !this.since) return;
+    if (!wanted || !this.since) return this.#stream.abort();
+    // The stream ends after the goodbye: before it, the server would take us for a client that vanished.
     const headers = this.#address.headers({ "Content-Type": "text/plain" });
-    this.#address.fetch(this.#address.of("/bye"), { method: "POST", headers, body: this.secret, keepalive: true }).catch(() => {});
+    const bye = this.#address.fetch(this.#address.of("/bye"), { method: "POST", headers, body: this.secret, keepalive: true });
+    const timer = setTimeout(() => this.#stream.abort(), BYE_MS);
+    bye.catch(() => {}).then(() => {
+      clearTimeout(timer);
+      this.#stream.abort();
+    });
   }
 
   async #read() {
@@ -880,10 +889,6 @@ function jitter(tries, first = 500, cap = 20_000) {
 
 function isRefusal({ code, status }) {
   return code === 4003 || status === 401 || status === 403;
-}
-
-function refusal({ code, status, reason }) {
-  return new ChimeError("refused", reason || "the server refused the connection", { status: status ?? code, response: { reason } });
 }
 
 function retryAfter(response) {

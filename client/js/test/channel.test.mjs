@@ -139,7 +139,7 @@ each("a push is refused at once when there is nothing it could wait for", async 
   loop.loop = loop;
   await assert.rejects(room.push("a", loop), TypeError);
   assert.equal(await outcome(room.push("a", "x".repeat(70_000))), "too_large");
-  const waiting = Array.from({ length: 1_000 }, () => outcome(room.push("a")));
+  const waiting = Array.from({ length: 500 }, () => outcome(room.push("a")));
   assert.equal(await outcome(room.push("a")), "full");
   socket.disconnect();
   for (const how of await Promise.all(waiting)) assert.match(how, /^(closed|unknown_fate, sent)$/);
@@ -199,6 +199,20 @@ each("messages reach their listeners in order, with what is known of them", asyn
   await peer.say([null, null, "room:1", "new", { n: 4 }]);
   assert.deepEqual(heard, [["pushed", { n: 1 }, null, false], ["new", { n: 2 }, null, false], ["new", { n: 3 }, 7, false], ["new", { n: 4 }, null, false]]);
   assert.deepEqual(own, [[{ n: 2 }, { event: "new", offset: null, replayed: false }], [{ n: 3 }, { event: "new", offset: 7, replayed: false }]]);
+});
+
+each("a listener that is added while a message is handed out gets the next one", async (t, transport) => {
+  const { room, peer } = await joined(t, transport);
+  const got = [];
+  const add = (depth) => room.on("m", ({ n }) => {
+    got.push([depth, n]);
+    if (depth < 3) add(depth + 1);
+  });
+  const undo = add(0);
+  await peer.say([null, null, "room:1", "m", { n: 1 }]);
+  undo();
+  await peer.say([null, null, "room:1", "m", { n: 2 }]);
+  assert.deepEqual(got, [[0, 1], [1, 2]]);
 });
 
 each("the code behind an await runs before the next message is handed out", async (t, transport) => {
@@ -389,6 +403,23 @@ each("a server that says nothing of the position asked for has not covered it", 
   await clock.pass(500);
   await (await again()).accept("room:1", {});
   assert.deepEqual([resets, room.recovered, room.position], [1, false, null]);
+});
+
+each("a channel that is left and joined anew while it is told to reset belongs to the new join", async (t, transport) => {
+  const { room, peer, clock, again } = await joined(t, transport, { response: history() });
+  let rejoined;
+  room.onReset(() => {
+    room.leave();
+    rejoined = room.join();
+  });
+  await peer.drop();
+  await clock.pass(500);
+  const next = await again();
+  await next.accept("room:1", history({ epoch: "e2", recovered: false }));
+  assert.equal(room.state, "joining");
+  assert.deepEqual((await next.frames()).map((frame) => frame[3]), ["phx_join", "phx_leave", "phx_join"]);
+  await next.accept("room:1", { second: true, ...history({ epoch: "e2", recovered: true }) });
+  assert.deepEqual(await rejoined, { second: true });
 });
 
 each("a page that was rendered with a position goes on from it", async (t, transport) => {

@@ -54,7 +54,7 @@ test("a mistake at set-up is a TypeError", () => {
   assert.throws(() => new Socket("/socket"), TypeError, "a relative URL outside a page");
   assert.throws(() => new Socket("https://x.test", { transport: "pigeon" }), TypeError);
   assert.throws(() => new Socket("https://x.test").force("pigeon"), TypeError);
-  assert.throws(() => new Socket("https://x.test").on("message", () => {}), TypeError);
+  for (const name of ["message", "toString"]) assert.throws(() => new Socket("https://x.test").on(name, () => {}), /tells nothing/);
   if (!globalThis.WebSocket) assert.throws(() => new Socket("https://x.test", { transport: "websocket" }), TypeError);
 });
 
@@ -244,7 +244,8 @@ for (const transport of transports) {
     peer.down.name === "websocket" ? peer.down.drop(code, reason) : peer.say([null, null, "chime", "closed", payload]);
 
   test(`a drop reconnects quickly, and more slowly while drops go on (${transport})`, async (t) => {
-    const { socket, peer, seen, clock, again } = await open(t, transport);
+    const { socket, peer, seen, clock, again, sockets, net } = await open(t, transport);
+    const tries = () => sockets.length + net.gets.length;
     await peer.drop();
     assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost"]);
     assert.deepEqual(seen.transports, [transport, null]);
@@ -253,8 +254,9 @@ for (const transport of transports) {
     assert.equal(socket.state, "open");
     await second.drop(); // young: a server that greets and drops must not be hammered
     await clock.pass(499);
-    assert.equal(socket.state, "connecting");
+    assert.equal(tries(), 2);
     await clock.pass(1);
+    assert.equal(tries(), 3);
     const third = await again();
     await clock.pass(10_000);
     await third.drop();
@@ -265,10 +267,10 @@ for (const transport of transports) {
 
   test(`going online retries at once (${transport})`, async (t) => {
     const page = new EventTarget();
-    for (const name of ["addEventListener", "removeEventListener"]) {
-      globalThis[name] = page[name].bind(page);
-      t.after(() => delete globalThis[name]);
-    }
+    let listening = 0;
+    globalThis.addEventListener = (...listener) => { listening++; page.addEventListener(...listener); };
+    globalThis.removeEventListener = (...listener) => { listening--; page.removeEventListener(...listener); };
+    t.after(() => { delete globalThis.addEventListener; delete globalThis.removeEventListener; });
     const { socket, peer, again, sockets, net } = await open(t, transport);
     page.dispatchEvent(new Event("online"));
     assert.equal(socket.state, "open");
@@ -277,6 +279,7 @@ for (const transport of transports) {
     await again();
     assert.equal(socket.state, "open");
     socket.disconnect();
+    assert.equal(listening, 0);
     const before = sockets.length + net.gets.length;
     page.dispatchEvent(new Event("online"));
     await settle();
@@ -359,6 +362,8 @@ for (const transport of transports) {
     else {
       const [bye] = net.byes;
       assert.deepEqual([bye.method, bye.text, bye.headers["Content-Type"], bye.keepalive, new URL(bye.url).pathname], ["POST", secret, "text/plain", true, "/socket/bye"]);
+      assert.ok(!peer.down.aborted, "the server would take it for a client that vanished");
+      await bye.answer(204);
       assert.ok(peer.down.aborted);
     }
     assert.deepEqual(seen.errors, []);
@@ -371,7 +376,7 @@ for (const transport of transports) {
   });
 
   test(`listeners may turn the socket off and on again (${transport})`, async (t) => {
-    const { socket, peer, clock, again } = await joined(t, transport);
+    const { socket, peer, clock, again, sockets, net } = await joined(t, transport);
     let once = true;
     socket.on("state", (state) => {
       if (state !== "connecting" || !once) return;
@@ -383,9 +388,58 @@ for (const transport of transports) {
     await again();
     assert.equal(socket.state, "open");
     await clock.pass(1_000);
-    assert.equal(socket.state, "open", "the retry that was overtaken does not happen");
+    assert.equal(socket.state, "open");
+    assert.equal(sockets.length + net.gets.length, 2, "the retry that was overtaken does not happen");
+  });
+
+  test(`a listener that disconnects on open is obeyed, and the channel is not forgotten (${transport})`, async (t) => {
+    const { socket, room, peer, clock, again } = await joined(t, transport);
+    const never = outcome(socket.channel("room:2").join());
+    const undo = socket.on("state", (state) => state === "open" && socket.disconnect());
+    await peer.drop();
+    await clock.pass(500);
+    assert.deepEqual(await (await again()).frames(), []);
+    assert.deepEqual([socket.state, room.state, await never], ["closed", "joining", "closed"]);
+    undo();
+    socket.connect();
+    await (await again()).accept("room:1");
+    assert.equal(room.state, "joined");
+  });
+
+  test(`a channel that is joined by a listener of open joins once (${transport})`, async (t) => {
+    const { socket, net } = begin(t, { transport });
+    const room = socket.channel("room:1");
+    socket.on("state", (state) => state === "open" && room.join());
+    socket.connect();
+    const peer = await Peer.meet(net, transport);
+    assert.equal((await peer.frames()).length, 1);
+  });
+
+  test(`a push made while the loss is being told waits (${transport})`, async (t) => {
+    const { socket, room, peer, clock, again } = await joined(t, transport);
+    const other = socket.channel("room:2");
+    other.join();
+    await peer.accept("room:2");
+    const pushed = [];
+    room.onState((state) => state === "joining" && pushed.push(outcome(other.push("a", { n: 1 }))));
+    other.onState((state) => state === "joining" && pushed.push(outcome(room.push("a", { n: 2 }))));
+    await peer.drop();
+    await clock.pass(500);
+    const next = await again();
+    for (const topic of ["room:1", "room:2"]) await next.accept(topic);
+    for (const frame of (await next.frames()).slice(2)) await next.reply(frame, frame[4]);
+    assert.deepEqual(await Promise.all(pushed), [{ n: 1 }, { n: 2 }]);
   });
 }
+
+test("a goodbye that does not get through does not hold the stream open", async (t) => {
+  const { socket, peer, net, clock } = await joined(t, "sse");
+  socket.disconnect();
+  await clock.pass(999);
+  assert.deepEqual([net.byes.length, peer.down.aborted], [1, false]);
+  await clock.pass(1);
+  assert.ok(peer.down.aborted);
+});
 
 test("a socket on which a WebSocket once worked tries it first again", async (t) => {
   const { socket, ws, net, clock, sockets } = begin(t);
@@ -437,6 +491,9 @@ test("a remembered stream that fails lets the WebSocket try", async (t) => {
   assert.equal(sockets.length, 2);
   await ws().hello();
   assert.equal(socket.transport, "websocket");
+  await ws().drop();
+  await clock.pass(500);
+  assert.deepEqual([sockets.length, net.gets.length], [3, 2], "which is then no longer remembered");
 });
 
 test("force switches, and the channels go on from where they were", async (t) => {

@@ -118,7 +118,8 @@ class Request {
 
   async answer(status, body = "", headers = {}) {
     this.answered = true;
-    this.#resolve(new Response(typeof body === "string" ? body : JSON.stringify(body), { status, headers }));
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    this.#resolve(new Response(text || null, { status, headers }));
     await settle();
   }
 

@@ -77,7 +77,10 @@ test("a batch keeps to the server's limits", async (t) => {
   assert.deepEqual(sent(net.post), [5, [3, 4, "é".repeat(200)]]);
   assert.ok(Buffer.byteLength(net.post.text) <= 1_000);
   await net.post.apply();
+  push("x".repeat(900));
   assert.deepEqual(sent(net.post), [8, ["x".repeat(400)]]);
+  await net.post.apply();
+  assert.deepEqual(sent(net.post), [9, ["x".repeat(900)]], "a frame that is larger than a batch goes alone");
 });
 
 for (const [name, fail, wait] of [
@@ -282,6 +285,17 @@ test("frames that come by the hundred cost one acknowledgement at a time", async
   assert.equal(net.post.body.received, 301);
   await net.post.apply();
   assert.equal(net.posts.length, 3);
+});
+
+test("what a POST in flight acknowledges is not acknowledged again", async (t) => {
+  const { net, push, clock } = await post(t);
+  await net.stream.say([null, null, "room:1", "m", {}]);
+  await clock.pass(9_500);
+  push(1);
+  await clock.pass(500);
+  assert.equal(net.post.body.received, 2);
+  await net.post.apply();
+  assert.equal(net.posts.length, 2);
 });
 
 test("an acknowledgement that fails is sent again", async (t) => {

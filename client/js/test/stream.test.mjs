@@ -89,6 +89,11 @@ test("a byte order mark is skipped, at the start only", async (t) => {
   assert.deepEqual(await heard(t, [bom.slice(0, 1), bom.slice(1), rest]), ["\ufeffkept"]);
 });
 
+test("an empty chunk between CR and LF is nothing", async (t) => {
+  const chunks = [hello, reply, "data: [null,null,\r", "", "\n", 'data: "room:1","m",1]\n\n'];
+  assert.deepEqual(await heard(t, chunks), [1]);
+});
+
 test("many events in one chunk are all handled, in order", async (t) => {
   const many = Array.from({ length: 1_000 }, (_, n) => n);
   assert.deepEqual(await heard(t, [hello, reply + many.map((n) => `id: ${n + 2}\ndata: ${message(n)}\n\n`).join("")]), many);
