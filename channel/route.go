@@ -94,6 +94,9 @@ func newRoute(text string, ch Channel, options []Option) (*route, error) {
 // HandleJoind that nobody ever calls, and lets everybody in.
 func misspelt(t reflect.Type) (name, like string) {
 	handlers := reflect.TypeFor[Channel]()
+	if t.Kind() != reflect.Pointer {
+		t = reflect.PointerTo(t) // a value of t has not all methods that were written for it
+	}
 	for i := range t.NumMethod() {
 		m := t.Method(i)
 		if _, ok := handlers.MethodByName(m.Name); ok {

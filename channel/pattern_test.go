@@ -1,0 +1,140 @@
+package channel
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestPatternMatches(t *testing.T) {
+	for _, test := range []struct {
+		pattern, topic string
+		want           []string // nil: no match
+	}{
+		{"lobby", "lobby", []string{}},
+		{"lobby", "lobby:1", nil},
+		{"lobby", "lobb", nil},
+		{"room:1", "room:1", []string{}},
+		{"room:1", "room:10", nil},
+		{"room:{id}", "room:42", []string{"42"}},
+		{"room:{id}", "room:é☃", []string{"é☃"}},
+		{"room:{id}", "room:", nil},
+		{"room:{id}", "room", nil},
+		{"room:{id}", "room:42:x", nil},
+		{"room:{id}", "hall:42", nil},
+		{"room:{id}:{part}", "room:1:2", []string{"1", "2"}},
+		{"room:{id}:{part}", "room::2", nil},
+		{"{a}", "x", []string{"x"}},
+		{"{a}:b", "x:b", []string{"x"}},
+		{"{a}:b", "x:c", nil},
+		{"room:*", "room:1", []string{"1"}},
+		{"room:*", "room:1:2:3", []string{"1:2:3"}},
+		{"room:*", "room:", nil},
+		{"room:*", "room", nil},
+		{"room:a*", "room:abc:d", []string{"bc:d"}},
+		{"room:a*", "room:a", nil},
+		{"room:a*", "room:b", nil},
+		{"room:{id}:*", "room:1:x:y", []string{"1", "x:y"}},
+		{"room:{id}:*", "room:1", nil},
+		{"*", "anything:at:all", []string{"anything:at:all"}},
+	} {
+		p, err := parsePattern(test.pattern)
+		if err != nil {
+			t.Errorf("%q: %v", test.pattern, err)
+			continue
+		}
+		got, ok := p.match(test.topic)
+		if ok != (test.want != nil) || ok && !slices.Equal(got, test.want) {
+			t.Errorf("%q for %q: got %q, %t, want %q", test.pattern, test.topic, got, ok, test.want)
+		}
+		if ok && len(got) != len(p.names()) {
+			t.Errorf("%q: got %d values for the names %q", test.pattern, len(got), p.names())
+		}
+	}
+}
+
+func TestPatternMistakes(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"":                       "want 1 to 255 bytes",
+		strings.Repeat("a", 256): "want 1 to 255 bytes",
+		"room:\n":                "without control characters",
+		"chime":                  "chime's own",
+		"phoenix":                "chime's own",
+		"room:{id":               "unclosed {",
+		"room:{}":                "{} wants a name",
+		"room:{a{b}":             "{} wants a name",
+		"room:{*}":               "{} wants a name",
+		"room:{id}x":             "unclosed {",
+		"room:x{id}":             "whole segment",
+		"room:id}":               "whole segment",
+		"room:*x":                "* stands at the end",
+		"*:room":                 "* stands at the end",
+		"room:**":                "* stands at the end",
+		"room:{id}:{id}":         "{id} stands twice",
+	} {
+		if _, err := parsePattern(pattern); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", pattern, err, want)
+		}
+	}
+}
+
+// The most specific pattern serves a topic, in whatever order they were added.
+func TestTheMostSpecificWins(t *testing.T) {
+	serves := map[string]string{
+		"room:1":       "room:1",
+		"room:2":       "room:{id}",
+		"room:abc":     "room:{id}",
+		"room:abc:x":   "room:{id}:x", // one segment for {id} says more than a * for several
+		"room:z:y":     "room:{id}:{part}",
+		"room:1:x":     "room:1:{part}",
+		"room:z:y:z":   "room:{id}:*",
+		"room:ab:":     "room:ab*",
+		"room:ac:":     "room:a*",
+		"room:::":      "room:*",
+		"hall:1":       "{kind}:1",
+		"hall:2":       "{kind}:{id}",
+		"hall:2:a":     "ha*",
+		"stairs:2:a:b": "*",
+		"lobby":        "lobby",
+		"attic":        "{kind}",
+	}
+	patterns := []string{"room:1", "room:{id}", "room:*", "room:ab*", "room:a*", "room:{id}:x", "room:{id}:{part}", "room:1:{part}",
+		"room:{id}:*", "{kind}:1", "{kind}:{id}", "ha*", "*", "lobby", "{kind}"}
+	for range 200 {
+		rand.Shuffle(len(patterns), func(i, j int) { patterns[i], patterns[j] = patterns[j], patterns[i] })
+		var rs routes
+		for _, text := range patterns {
+			p, err := parsePattern(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := rs.add(&route{pattern: p}); err != nil {
+				t.Fatalf("%q, in the order %q: %v", text, patterns, err)
+			}
+		}
+		for topic, want := range serves {
+			r, _ := rs.match(topic)
+			if r == nil || r.pattern.text != want {
+				t.Fatalf("%q, added in the order %q: got %v, want %q", topic, patterns, r, want)
+			}
+		}
+	}
+}
+
+func TestEqualPatternsAreAMistake(t *testing.T) {
+	for _, pair := range [][2]string{
+		{"room:1", "room:1"}, {"room:{id}", "room:{name}"}, {"*", "*"}, {"{a}:x*", "{b}:x*"}, {"{a}:{b}", "{b}:{a}"},
+	} {
+		var rs routes
+		for i, text := range pair {
+			p, err := parsePattern(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err = rs.add(&route{pattern: p}); (err != nil) != (i == 1) {
+				t.Errorf("%q, then %q: got %v for the %q", pair[0], pair[1], err, text)
+			}
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package channel
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/store"
+)
+
+var tailStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// tailOf is the tail of a topic that keeps that much. It has not been filled.
+func tailOf(keep int, age time.Duration) *tail {
+	t := newTail(&route{keep: &store.Retention{Keep: keep, Age: age}, replay: min(keep, 10)})
+	return &t
+}
+
+// said is a message a minute after the one before.
+func said(offset, prev uint64, size int) entry {
+	at := tailStart.Add(time.Duration(offset) * time.Minute)
+	return entry{wire.NewPush("a", "e", make([]byte, size), offset), prev, at}
+}
+
+func run(from, to uint64) (list []entry) {
+	for o := from; o <= to; o++ {
+		list = append(list, said(o, o-1, 1))
+	}
+	return list
+}
+
+func offsets(list []*wire.Message) (os []uint64) {
+	for _, m := range list {
+		os = append(os, m.Offset)
+	}
+	return os
+}
+
+func wantTail(t *testing.T, what string, list []*wire.Message, ok bool, want []uint64, wantOK bool) {
+	t.Helper()
+	if ok != wantOK || !slices.Equal(offsets(list), want) {
+		t.Errorf("%s: got %v, %t, want %v, %t", what, offsets(list), ok, want, wantOK)
+	}
+}
+
+func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
+	now := tailStart
+	t.Run("what came before the first it saw", func(t *testing.T) {
+		tl := tailOf(100, 0)
+		tl.append(said(7, 4, 1))
+		tl.append(said(9, 7, 1))
+		for after, want := range map[uint64][]uint64{4: {7, 9}, 5: {7, 9}, 7: {9}, 8: {9}, 9: nil, 12: nil} {
+			list, ok := tl.since(after, 10, now)
+			wantTail(t, fmt.Sprint("since ", after), list, ok, want, true)
+		}
+		list, ok := tl.since(3, 10, now)
+		wantTail(t, "since before it", list, ok, nil, false)
+		list, ok = tl.since(4, 1, now)
+		wantTail(t, "one since", list, ok, []uint64{7}, true)
+		list, ok = tl.newest(2, now)
+		wantTail(t, "newest 2", list, ok, []uint64{7, 9}, true)
+		list, ok = tl.newest(0, now)
+		wantTail(t, "newest 0", list, ok, nil, true)
+		list, ok = tl.newest(3, now)
+		wantTail(t, "newest 3, of which the store may have one", list, ok, nil, false)
+	})
+	t.Run("a first message, whose past only the store knows", func(t *testing.T) {
+		tl := tailOf(100, 0)
+		tl.append(said(7, 0, 1))
+		list, ok := tl.since(0, 10, now)
+		wantTail(t, "since 0", list, ok, nil, false)
+		list, ok = tl.since(7, 10, now)
+		wantTail(t, "since 7", list, ok, nil, true)
+	})
+	t.Run("what it has let go, and the store has not", func(t *testing.T) {
+		tl := tailOf(1000, 0)
+		tl.fill(nil, 1, true)
+		for _, e := range run(1, minTail+5) {
+			tl.append(e)
+		}
+		list, ok := tl.since(5, 1, now)
+		wantTail(t, "since the last it let go", list, ok, []uint64{6}, true)
+		list, ok = tl.since(4, 1, now)
+		wantTail(t, "since before", list, ok, nil, false)
+		_, ok = tl.newest(minTail+1, now)
+		wantTail(t, "one more than it holds", nil, ok, nil, false)
+	})
+	t.Run("what the store has let go too", func(t *testing.T) {
+		tl := tailOf(3, 0)
+		tl.fill(nil, 1, true)
+		for _, e := range run(1, 5) {
+			tl.append(e)
+		}
+		list, ok := tl.newest(100, now)
+		wantTail(t, "newest", list, ok, []uint64{3, 4, 5}, true)
+		_, ok = tl.since(1, 10, now)
+		wantTail(t, "since one that was trimmed", nil, ok, nil, false)
+	})
+	t.Run("bytes", func(t *testing.T) {
+		tl := tailOf(1000, 0)
+		tl.fill(nil, 1, true)
+		for i := range uint64(4) {
+			tl.append(said(i+1, i, maxTailBytes/3))
+		}
+		list, ok := tl.newest(2, now)
+		wantTail(t, "newest 2", list, ok, []uint64{3, 4}, true)
+		_, ok = tl.newest(3, now)
+		wantTail(t, "newest 3", nil, ok, nil, false)
+		tl.append(said(5, 4, 2*maxTailBytes))
+		list, ok = tl.since(4, 10, now)
+		wantTail(t, "one that is over the bound by itself", list, ok, []uint64{5}, true)
+	})
+}
+
+func TestTailAges(t *testing.T) {
+	tl := tailOf(100, 10*time.Minute)
+	tl.fill(run(1, 5), 0, true)
+	at := func(m int) time.Time { return tailStart.Add(time.Duration(m) * time.Minute) }
+	list, ok := tl.newest(100, at(12))
+	wantTail(t, "newest at the 12th minute", list, ok, []uint64{3, 4, 5}, true)
+	_, ok = tl.since(1, 10, at(12))
+	wantTail(t, "since one whose successor has aged", nil, ok, nil, false)
+	list, ok = tl.since(2, 10, at(12))
+	wantTail(t, "since the last that has aged", list, ok, []uint64{3, 4, 5}, true)
+	list, ok = tl.newest(100, at(15))
+	wantTail(t, "newest when all have aged", list, ok, nil, true)
+	list, ok = tl.since(5, 10, at(15))
+	wantTail(t, "since the last", list, ok, nil, true)
+}
+
+func TestTailIsFilled(t *testing.T) {
+	now := tailStart
+	t.Run("before what was announced meanwhile", func(t *testing.T) {
+		tl := tailOf(100, 0)
+		for _, e := range run(14, 16) {
+			tl.append(e)
+		}
+		tl.fill(run(11, 15), 10, true) // the store was read after 15
+		list, ok := tl.newest(100, now)
+		wantTail(t, "newest", list, ok, []uint64{11, 12, 13, 14, 15, 16}, true)
+		list, ok = tl.since(10, 100, now)
+		wantTail(t, "since 10", list, ok, []uint64{11, 12, 13, 14, 15, 16}, true)
+	})
+	t.Run("of nothing", func(t *testing.T) {
+		tl := tailOf(100, 0)
+		tl.fill(nil, 9, true)
+		list, ok := tl.newest(10, now)
+		wantTail(t, "newest", list, ok, nil, true)
+		list, ok = tl.since(9, 10, now)
+		wantTail(t, "since its top", list, ok, nil, true)
+		_, ok = tl.since(8, 10, now)
+		wantTail(t, "since before its top", nil, ok, nil, false)
+	})
+}
+
+func TestTailForgetsAndRedacts(t *testing.T) {
+	now := tailStart
+	tl := tailOf(100, 0)
+	tl.fill(run(11, 15), 10, true)
+	before, _ := tl.since(10, 10, now)
+	for _, o := range []uint64{11, 13, 15, 15, 19} {
+		tl.redact(o)
+	}
+	list, ok := tl.since(10, 10, now)
+	wantTail(t, "after redacting", list, ok, []uint64{12, 14}, true)
+	wantTail(t, "what was read before", before, true, []uint64{11, 12, 13, 14, 15}, true)
+	bytes := 0
+	for _, m := range list {
+		bytes += m.Size()
+	}
+	if tl.bytes != bytes {
+		t.Errorf("bytes after redacting: got %d, want %d", tl.bytes, bytes)
+	}
+}
