@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -309,7 +311,11 @@ func (c *client) drain(rest []byte, last bool) {
 			n := min(len(rest), blockWrite)
 			if err := c.line.write(rest[:n]); err != nil {
 				c.stopWriting()
-				c.broken(Slow)
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					c.broken(Slow)
+				} else {
+					c.broken(Gone)
+				}
 				return
 			}
 			c.lastWrite.Store(time.Now().UnixNano())
