@@ -28,7 +28,8 @@ type Broker interface {
 	// Start names the sink. It is called once, before anything else.
 	Start(sink Sink)
 	// Publish announces p, after having kept it if keep is given. It returns
-	// when p has been announced on this node.
+	// when p has been announced on this node. It begins nothing when ctx is
+	// already done, and ends what it has begun whatever becomes of ctx.
 	Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error)
 	// History reads what is kept. It is nil where nothing ever is.
 	History() store.Store
@@ -48,6 +49,9 @@ func (l *local) Start(sink Sink) { l.sink = sink }
 func (l *local) History() store.Store { return l.store }
 
 func (l *local) Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error) {
+	if err := context.Cause(ctx); err != nil {
+		return store.Position{}, err
+	}
 	if keep == nil {
 		l.sink.Published(p)
 		return store.Position{}, nil

@@ -117,9 +117,6 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	if how.ephemeral {
 		keep = nil
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("broadcast to %q: %w", topic, context.Cause(ctx))
-	}
 	p := broker.Publication{Topic: topic, From: how.from, Message: store.Message{
 		Event: event, Payload: b.data, Binary: b.binary, At: time.Now(),
 	}}
