@@ -15,6 +15,7 @@ type client struct {
 
 	mu      sync.Mutex // guards inboxes and what is in them
 	inboxes inboxes
+	seats   int // inboxes that are joined or about to be; Limits.Topics bounds them
 	gone    bool
 }
 
@@ -84,6 +85,14 @@ func (c *client) Receive(f wire.Frame) {
 			return
 		}
 	}
+	if f.Event == wire.EventJoin && !in.seated {
+		if c.full() {
+			c.mu.Unlock()
+			_ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(tooMany)), "")
+			return
+		}
+		in.sit()
+	}
 	overloaded := in.put(f)
 	c.mu.Unlock()
 	if overloaded != nil {
@@ -104,8 +113,8 @@ func (c *client) outside(f wire.Frame) (*inbox, *wire.Message) {
 		return nil, wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}"))
 	case f.Event != wire.EventJoin || !wire.ValidName(f.Topic):
 		return nil, answer(wire.Ref{}, "unmatched topic")
-	case len(c.inboxes.list) >= c.hub.limits.Topics:
-		return nil, answer(f.JoinRef, "too many channels joined")
+	case c.full():
+		return nil, answer(f.JoinRef, tooMany)
 	}
 	if r, _ := c.hub.routes.match(f.Topic); r == nil {
 		c.hub.log.Debug("unmatched topic", "topic", f.Topic, "client", c.cs.ID())
@@ -113,7 +122,18 @@ func (c *client) outside(f wire.Frame) (*inbox, *wire.Message) {
 	}
 	in := &inbox{client: c, topic: f.Topic}
 	c.inboxes.add(in)
+	in.sit()
 	return in, nil
+}
+
+const tooMany = "too many channels joined"
+
+// full reports whether the client may join no other topic. Topics that it has
+// left do not count, though their HandleLeave may still run; but a client that
+// joins and leaves faster than that must not pile them up. c.mu is held.
+func (c *client) full() bool {
+	most := c.hub.limits.Topics
+	return c.seats >= most || len(c.inboxes.list) >= 2*most
 }
 
 // Closed implements transport.Receiver: every topic is left.

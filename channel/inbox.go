@@ -19,6 +19,7 @@ type inbox struct {
 	jobs    []job
 	bytes   int
 	running bool
+	seated  bool        // counts in client.seats
 	socket  *Socket     // the present join, if any
 	overdue *time.Timer // cancels the socket whose end has to wait for its handler
 }
@@ -36,6 +37,33 @@ const (
 	frameJob jobKind = iota
 	endJob
 )
+
+// sit and rise count the inbox among the client's topics. client.mu is held.
+func (in *inbox) sit() {
+	if !in.seated {
+		in.seated = true
+		in.client.seats++
+	}
+}
+
+func (in *inbox) rise() {
+	if in.seated {
+		in.seated = false
+		in.client.seats--
+	}
+}
+
+// unseat ends the present join, as far as it is known here.
+func (in *inbox) unseat() {
+	in.client.mu.Lock()
+	defer in.client.mu.Unlock()
+	in.socket = nil
+	in.rise()
+	if in.overdue != nil {
+		in.overdue.Stop()
+		in.overdue = nil
+	}
+}
 
 // put appends a frame. When the inbox is full it is emptied and the topic
 // ends for this client: the caller fails the socket returned, if any, without
@@ -170,23 +198,16 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 
 // end takes s out of its topic, says so, and calls HandleLeave.
 func (in *inbox) end(s *Socket, why Reason, say func()) {
-	c := in.client
 	s.leave()
+	in.unseat()
 	if say != nil {
 		say()
 	}
-	c.mu.Lock()
-	in.socket = nil
-	if in.overdue != nil {
-		in.overdue.Stop()
-		in.overdue = nil
-	}
-	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), leaveWait)
 	defer cancel()
 	s.cancel()
 	in.panics("HandleLeave", string(why), func() { s.route.channel.HandleLeave(ctx, s, why) })
-	c.hub.exit(s.topic)
+	in.client.hub.exit(s.topic)
 }
 
 // panics calls f and reports whether it panicked.

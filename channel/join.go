@@ -28,7 +28,13 @@ func (in *inbox) join(old *Socket, f wire.Frame) {
 		in.end(old, Replaced, nil)
 		defer old.say(wire.EventClose, []byte("{}"))
 	}
-	refuse := func(text string) { in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(text))) }
+	c.mu.Lock()
+	in.sit() // again, if the old join has just ended
+	c.mu.Unlock()
+	refuse := func(text string) {
+		in.unseat()
+		in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(text)))
+	}
 	r, params := c.hub.routes.match(f.Topic)
 	if r == nil { // the topic had a route when the inbox was made
 		refuse("unmatched topic")
@@ -92,13 +98,6 @@ func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal st
 		return ""
 	}
 	if refusal != "" {
-		c.mu.Lock()
-		in.socket = nil
-		if in.overdue != nil {
-			in.overdue.Stop()
-			in.overdue = nil
-		}
-		c.mu.Unlock()
 		return refusal
 	}
 	s.enter(ref, response, want)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
 
@@ -142,7 +143,12 @@ func (rs *routes) add(r *route) error {
 	return nil
 }
 
+// match finds the route of a topic. Chime's own topics have none, even if a
+// pattern is "*": frames on them tell a client what to do with its connection.
 func (rs routes) match(topic string) (*route, []string) {
+	if !wire.Counted(topic) {
+		return nil, nil
+	}
 	for _, r := range rs {
 		if params, ok := r.pattern.match(topic); ok {
 			return r, params
