@@ -60,6 +60,7 @@ func (c *client) uncommon() *rare {
 // ending is how far the end of a client has come.
 type ending struct {
 	begun  bool // nothing more is queued
+	why    Reason
 	code   wire.CloseCode
 	reason string
 	over   bool // the connection is not written to any more
@@ -105,7 +106,7 @@ func (c *client) Send(m *wire.Message, to string) error {
 	}
 	limits := &c.server.limits
 	if c.queue.n >= limits.QueueMessages || c.queue.bytes+m.Size() > limits.QueueBytes && c.queue.n > 0 {
-		c.begin(wire.CloseSlow, "too slow")
+		c.begin(wire.CloseSlow, "too slow", Slow)
 		c.queue.clear()
 		wake := c.wake()
 		c.mu.Unlock()
@@ -115,7 +116,7 @@ func (c *client) Send(m *wire.Message, to string) error {
 		// Send may be called under locks of the channel side, Closed may not.
 		c.server.tasks.Go(func() {
 			c.line.hurry()
-			c.closed(Slow)
+			c.closed()
 		})
 		return ErrSlow
 	}
@@ -180,35 +181,42 @@ func (c *client) Close(code wire.CloseCode, reason string, why Reason) {
 		c.mu.Unlock()
 		return
 	}
-	c.begin(code, reason)
+	c.begin(code, reason, why)
 	wake := c.wake()
 	c.mu.Unlock()
 	if wake {
 		c.flusher.add(c)
 	}
-	c.closed(why)
+	c.closed()
 }
 
-// begin marks the end. c.mu is held.
-func (c *client) begin(code wire.CloseCode, reason string) {
-	c.end.begun, c.end.code, c.end.reason = true, code, reason
+// begin marks the end. The first reason counts: the client may answer with an
+// end of its own before the receiver is told. c.mu is held.
+func (c *client) begin(code wire.CloseCode, reason string, why Reason) {
+	c.end.begun, c.end.code, c.end.reason, c.end.why = true, code, reason, why
 }
 
 // broken ends the client when its connection has: nothing more can be written.
 func (c *client) broken(why Reason) {
 	c.mu.Lock()
-	c.end.begun, c.end.over = true, true
+	if !c.end.begun {
+		c.end.begun, c.end.why = true, why
+	}
+	c.end.over = true
 	c.queue.clear()
 	waiting := c.takeWaiting()
 	c.mu.Unlock()
 	c.line.hangUp(false)
 	call(waiting)
-	c.closed(why)
+	c.closed()
 }
 
 // closed tells the receiver, once, and forgets the client.
-func (c *client) closed(why Reason) {
+func (c *client) closed() {
 	if c.server.forget(c) {
+		c.mu.Lock()
+		why := c.end.why
+		c.mu.Unlock()
 		c.upstream.Lock()
 		defer c.upstream.Unlock()
 		c.gone = true
