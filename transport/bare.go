@@ -112,10 +112,16 @@ func newBare(joins []wire.Frame) *bare {
 	for i, f := range joins {
 		b.topics[i].topic = f.Topic
 		var p struct {
-			Since *struct{ Offset uint64 } `json:"@since"`
+			Since *struct {
+				Epoch  string
+				Offset uint64
+			} `json:"@since"`
 		}
 		if json.Unmarshal(f.Payload, &p) == nil && p.Since != nil {
-			b.topics[i].offset = p.Since.Offset
+			// Known before the join is answered: another topic's message may come
+			// earlier, and its id must not lose this position.
+			b.topics[i].offset, b.topics[i].known = p.Since.Offset, true
+			b.epoch = p.Since.Epoch
 		}
 	}
 	return b
@@ -133,12 +139,17 @@ func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
 		return dst
 	}
 	if h := m.History; h != nil {
-		b.epoch = h.Epoch
+		if b.epoch != h.Epoch { // what the client had is of another history
+			b.epoch = h.Epoch
+			for i := range b.topics {
+				b.topics[i].known = false
+			}
+		}
 		switch {
 		case h.Count == 0:
 			p.offset, p.known = h.Offset, true
-		case h.Recovered != nil && *h.Recovered:
-			p.known = true // it goes on from where it was
+		case h.Recovered == nil || !*h.Recovered:
+			p.known = false // it begins anew, with its first message
 		}
 		return dst
 	}
