@@ -1,0 +1,356 @@
+package chime_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// visit is what a client needs to know to connect.
+type visit struct {
+	mount string
+	http  *http.Client
+	head  http.Header
+	box   *mailbox
+}
+
+// refusedError is a connect that the server refused.
+type refusedError struct {
+	status int
+	head   http.Header
+	body   string
+}
+
+func (e *refusedError) Error() string { return fmt.Sprintf("refused: %d %s", e.status, e.body) }
+
+func refused(resp *http.Response) error {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	return &refusedError{resp.StatusCode, resp.Header, string(body)}
+}
+
+// socketLine is a WebSocket, in the dialect of Phoenix V2 or ours.
+type socketLine struct {
+	ws     *websocket.Conn
+	box    *mailbox
+	chime  bool
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func dialPhoenix(v visit) (line, error) { return dialSocket(v, "?vsn=2.0.0") }
+
+func dialChime(v visit) (line, error) { return dialSocket(v, "", "chime.v1") }
+
+func dialSocket(v visit, query string, protocols ...string) (line, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ws, resp, err := websocket.Dial(ctx, v.mount+"/websocket"+query, &websocket.DialOptions{
+		HTTPClient: v.http, HTTPHeader: v.head, Subprotocols: protocols,
+	})
+	if err != nil {
+		cancel()
+		if resp != nil {
+			return nil, refused(resp)
+		}
+		return nil, err
+	}
+	ws.SetReadLimit(-1)
+	l := &socketLine{ws: ws, box: v.box, chime: len(protocols) > 0, cancel: cancel, done: make(chan struct{})}
+	if want := strings.Join(protocols, ""); ws.Subprotocol() != want {
+		v.box.blame("subprotocol %q, want %q", ws.Subprotocol(), want)
+	}
+	go l.read(ctx)
+	return l, nil
+}
+
+func (l *socketLine) read(ctx context.Context) {
+	defer close(l.done)
+	defer l.box.end()
+	for n := 0; ; n++ {
+		kind, data, err := l.ws.Read(ctx)
+		if err != nil {
+			l.box.say(max(0, int(websocket.CloseStatus(err))))
+			return
+		}
+		l.box.keep(data)
+		parse := parseFrame
+		if kind == websocket.MessageBinary {
+			parse = parseBinary
+		}
+		f, err := parse(data)
+		switch {
+		case err != nil:
+			l.box.blame("%v", err)
+		case l.chime && kind == websocket.MessageBinary, !l.chime && f.topic == "chime":
+			l.box.blame("got %v, which is not of this dialect", f)
+		case !l.chime && kind == websocket.MessageText && f.binary != nil:
+			l.box.blame("got %v, want a binary frame", f)
+		case l.chime && n == 0 && (f.topic != "chime" || f.event != "hello"):
+			l.box.blame("the first frame is %v, want hello", f)
+		}
+		l.box.put(f)
+	}
+}
+
+// parseBinary reads a binary frame of Phoenix V2: a push to one client (0) or a
+// broadcast (2).
+func parseBinary(data []byte) (frame, error) {
+	var f frame
+	var fields []*string
+	switch {
+	case len(data) == 0:
+	case data[0] == 0:
+		fields = []*string{&f.joinRef, &f.topic, &f.event}
+	case data[0] == 2:
+		fields = []*string{&f.topic, &f.event}
+	}
+	if fields == nil || len(data) < 1+len(fields) {
+		return f, fmt.Errorf("binary frame %q: want a push or a broadcast", data)
+	}
+	rest := data[1+len(fields):]
+	for i, field := range fields {
+		n := int(data[1+i])
+		if n > len(rest) {
+			return f, fmt.Errorf("binary frame %q is cut short", data)
+		}
+		*field, rest = string(rest[:n]), rest[n:]
+	}
+	f.binary = rest
+	return f, nil
+}
+
+func (l *socketLine) send(f frame) error {
+	if f.binary == nil || l.chime {
+		return l.ws.Write(context.Background(), websocket.MessageText, f.text())
+	}
+	fields := []string{f.joinRef, f.ref, f.topic, f.event}
+	data := []byte{0}
+	for _, s := range fields {
+		data = append(data, byte(len(s)))
+	}
+	for _, s := range fields {
+		data = append(data, s...)
+	}
+	return l.ws.Write(context.Background(), websocket.MessageBinary, append(data, f.binary...))
+}
+
+func (l *socketLine) close() { _ = l.ws.Close(websocket.StatusNormalClosure, "") }
+
+func (l *socketLine) cut() {
+	_ = l.ws.CloseNow()
+	l.cancel()
+	<-l.done
+}
+
+// streamLine is an event stream. In the chime dialect POSTs are its other half;
+// a bare one has none, and opens when it is asked to join.
+type streamLine struct {
+	visit
+	bare   bool
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the stream has ended; nil before it began
+	hello  chan string   // the secret
+
+	mu     sync.Mutex // guards what follows, and keeps POSTs in order
+	secret string
+	posted uint64 // counted frames
+}
+
+func dialStream(v visit) (line, error) {
+	l := &streamLine{visit: v, hello: make(chan string, 1)}
+	if err := l.open("", http.Header{"Chime-Received": {"0"}}); err != nil {
+		return nil, err
+	}
+	select {
+	case l.secret = <-l.hello:
+		return l, nil
+	case <-l.done:
+		return nil, errors.New("the stream ended before hello")
+	case <-time.After(patience):
+		return nil, errors.New("no hello came")
+	}
+}
+
+func dialBare(v visit) (line, error) { return &streamLine{visit: v, bare: true}, nil }
+
+func (l *streamLine) open(query string, extra http.Header) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.mount+"/sse"+query, nil)
+	if err != nil {
+		cancel()
+		return err
+	}
+	for key, values := range l.head {
+		req.Header[key] = values
+	}
+	for key, values := range extra {
+		req.Header[key] = values
+	}
+	resp, err := l.http.Do(req)
+	if err != nil {
+		cancel()
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		cancel()
+		return refused(resp)
+	}
+	if got := resp.Header.Get("Content-Type"); got != "text/event-stream" {
+		l.box.blame("the stream's Content-Type is %q", got)
+	}
+	l.cancel, l.done = cancel, make(chan struct{})
+	go l.read(resp.Body)
+	return nil
+}
+
+// read is a reader of event streams (WHATWG HTML, section 9.2), of what our
+// server sends of it: any other field is a fault.
+func (l *streamLine) read(body io.ReadCloser) {
+	defer close(l.done)
+	defer l.box.end()
+	defer body.Close()
+	lines := bufio.NewReader(body)
+	var id, data string
+	var counted uint64
+	for {
+		text, err := lines.ReadString('\n')
+		if err != nil {
+			return // an event that is not complete does not count
+		}
+		l.box.keep([]byte(strings.TrimSuffix(text, "\n")))
+		field, value, _ := strings.Cut(strings.TrimSuffix(text, "\n"), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case text == "\n" && data != "":
+			l.event(id, data, &counted)
+			id, data = "", ""
+		case text == "\n" && id == "", field == "": // the end of nothing, a comment
+		case field == "id" && id == "":
+			id = value
+		case field == "data" && data == "":
+			data = value
+		case field == "retry":
+			l.box.change(func() { l.box.retry = value })
+		default:
+			l.box.blame("the stream has the line %q", text)
+		}
+	}
+}
+
+func (l *streamLine) event(id, data string, counted *uint64) {
+	f, err := parseFrame([]byte(data))
+	if err != nil {
+		l.box.blame("%v", err)
+		return
+	}
+	f.id = id
+	payload, _ := f.payload.(obj)
+	switch {
+	case f.topic == "chime" && f.event == "closed":
+		code, _ := payload["code"].(float64)
+		l.box.say(int(code))
+	case f.topic == "chime" && f.event == "hello" && !l.bare:
+		secret, _ := payload["secret"].(string)
+		l.hello <- secret
+	}
+	if !l.bare {
+		want := ""
+		if f.topic != "chime" && f.topic != "phoenix" {
+			*counted++
+			want = fmt.Sprint(*counted)
+		}
+		if id != want {
+			l.box.blame("the event %v has the id %q, want %q", f, id, want)
+		}
+	}
+	l.box.put(f)
+}
+
+func (l *streamLine) send(f frame) error {
+	if l.bare {
+		return l.join(f)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	body, err := json.Marshal(obj{"first": l.posted + 1, "received": 0, "frames": []json.RawMessage{f.text()}})
+	if err != nil {
+		return err
+	}
+	if f.topic != "chime" && f.topic != "phoenix" {
+		l.posted++
+	}
+	answer, err := l.post("/sse", body, http.Header{"Content-Type": {"application/json"}, "Chime-Secret": {l.secret}})
+	if err != nil {
+		return err
+	}
+	var got struct{ Applied uint64 }
+	if err := json.Unmarshal(answer, &got); err != nil || got.Applied != l.posted {
+		return fmt.Errorf("the POST's answer is %s, want %d frames applied", answer, l.posted)
+	}
+	return nil
+}
+
+// post sends a POST. It carries another X-Visit than the stream: the channel
+// must only ever see that of the stream.
+func (l *streamLine) post(path string, body []byte, head http.Header) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodPost, l.mount+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = head
+	req.Header.Set("Authorization", l.head.Get("Authorization"))
+	req.Header.Set("X-Visit", "a POST")
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		return nil, refused(resp)
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
+// join opens a bare stream: the topic and the payload of the join are in the URL.
+func (l *streamLine) join(f frame) error {
+	if f.event != "phx_join" || l.done != nil {
+		return errors.New("a bare stream joins, once, and sends nothing else")
+	}
+	query := url.Values{"join": {f.topic}}
+	payload, _ := f.payload.(obj)
+	for key, value := range payload {
+		switch v := value.(type) {
+		case position:
+			query.Set("since", fmt.Sprintf("%s:%d", v.Epoch, v.Offset))
+		default:
+			query.Set(strings.TrimPrefix(key, "@"), fmt.Sprint(v))
+		}
+	}
+	return l.open("?"+query.Encode(), nil)
+}
+
+func (l *streamLine) close() {
+	if l.bare {
+		l.cut()
+		return
+	}
+	_, _ = l.post("/bye", []byte(l.secret), http.Header{"Content-Type": {"text/plain"}})
+}
+
+func (l *streamLine) cut() {
+	if l.done != nil {
+		l.cancel()
+		<-l.done
+	}
+}

@@ -1,0 +1,94 @@
+package chime_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/store"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// TestContract is what a channel and its clients are promised, each behaviour
+// as one script that is run on every transport, in every dialect and over every
+// store that has it: TestContract/<behaviour>/<transport>/<dialect>/<store>.
+func TestContract(t *testing.T) {
+	for _, b := range slices.Concat(joining, answering, sending, suffering, leaving, remembering, resuming) {
+		t.Run(b.name, func(t *testing.T) {
+			for _, w := range wires {
+				for _, k := range kept {
+					if !b.isFor(w, k.open != nil) {
+						continue
+					}
+					t.Run(w.transport+"/"+w.dialect+"/"+k.name, func(t *testing.T) {
+						var history store.Store
+						if k.open != nil {
+							history = k.open(t)
+						}
+						b.script(newStage(t, &b, w, history))
+					})
+				}
+			}
+		})
+	}
+}
+
+// behaviour is one thing that is promised.
+type behaviour struct {
+	name    string
+	needs   need
+	limits  chime.Limits
+	history channel.History // of the room; zero keeps 1000 messages and replays none
+	script  func(*stage)
+}
+
+// need is what a script can not do without.
+type need int
+
+const (
+	toSend     need = 1 << iota // a client that sends: not a bare stream
+	toRemember                  // a store
+	toForget                    // none
+	bareOnly                    // a bare stream
+)
+
+func (b behaviour) isFor(w *wire, remembers bool) bool {
+	return (b.needs&toSend == 0 || w.sends) &&
+		(b.needs&toRemember == 0 || remembers) &&
+		(b.needs&toForget == 0 || !remembers) &&
+		(b.needs&bareOnly == 0 || w.dialect == "bare")
+}
+
+// wire is a transport and what is spoken on it.
+type wire struct {
+	transport, dialect string
+	sends              bool
+	dial               func(visit) (line, error)
+}
+
+var wires = []*wire{
+	{"websocket", "phoenix", true, dialPhoenix},
+	{"websocket", "chime", true, dialChime},
+	{"sse", "chime", true, dialStream},
+	{"sse", "bare", false, dialBare},
+}
+
+// kept are the stores; nil has no store at all.
+var kept = []struct {
+	name string
+	open func(*testing.T) store.Store
+}{
+	{"memory", func(t *testing.T) store.Store {
+		s := store.NewMemory()
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+		return s
+	}},
+	{"none", nil},
+}
