@@ -75,7 +75,9 @@ func (h *hall) HandleMessage(ctx context.Context, s *channel.Socket, m channel.M
 	case "later":
 		return channel.Later, nil
 	case "kick me":
-		s.Disconnect("kicked")
+		p := struct{ Because string }{"kicked"}
+		_ = m.Decode(&p)
+		s.Disconnect(p.Because)
 	}
 	return nil, nil
 }
