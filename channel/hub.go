@@ -136,7 +136,7 @@ func (h *Hub) Published(p broker.Publication) {
 // History returns up to n of the newest messages of a topic, the oldest first,
 // and the position behind them: a client that joins since there misses nothing.
 func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
-	if _, err := h.keeps(topic); err != nil {
+	if err := h.keeps(topic); err != nil {
 		return nil, store.Position{}, err
 	}
 	if n <= 0 {
@@ -152,7 +152,7 @@ func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message
 // Forget drops the history of a topic. Who is in it stays, and whoever comes
 // back to a position before this is told that it was not recovered.
 func (h *Hub) Forget(ctx context.Context, topic string) error {
-	if _, err := h.keeps(topic); err != nil {
+	if err := h.keeps(topic); err != nil {
 		return err
 	}
 	if err := h.history.Forget(ctx, topic); err != nil {
@@ -167,7 +167,7 @@ func (h *Hub) Forget(ctx context.Context, topic string) error {
 // Redact removes one message from the history of a topic. Who has it keeps it:
 // an event that tells clients to delete it is the application's.
 func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
-	if _, err := h.keeps(topic); err != nil {
+	if err := h.keeps(topic); err != nil {
 		return err
 	}
 	if err := h.history.Redact(ctx, topic, offset); err != nil {
@@ -179,12 +179,13 @@ func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
 	return nil
 }
 
-func (h *Hub) keeps(topic string) (*route, error) {
+// keeps returns nil for a topic that has a history.
+func (h *Hub) keeps(topic string) error {
 	r, err := h.route(topic)
 	if err == nil && r.keep == nil {
 		err = fmt.Errorf("topic %q: %w", topic, ErrNoHistory)
 	}
-	return r, err
+	return err
 }
 
 // Member is a client in a topic.

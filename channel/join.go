@@ -128,8 +128,8 @@ func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
 		return a, payload, nil
 	}
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(payload, &fields) != nil {
-		return a, payload, nil // no object, so it asks for nothing
+	if payload[0] != '{' || json.Unmarshal(payload, &fields) != nil {
+		return a, payload, nil //nolint:nilerr // no object asks for nothing
 	}
 	if text, ok := fields["@since"]; ok {
 		var p struct {

@@ -29,8 +29,7 @@ func (m Message) Decode(v any) error {
 		return Refuse("payload is binary, want JSON")
 	}
 	if err := json.Unmarshal(m.Payload, v); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) && wrong.Field != "" {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 			return Refuse(fmt.Sprintf("malformed payload: %s is a %s", wrong.Field, wrong.Value))
 		}
 		return Refuse("malformed payload")

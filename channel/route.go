@@ -98,13 +98,12 @@ func misspelt(t reflect.Type) (name, like string) {
 	if t.Kind() != reflect.Pointer {
 		t = reflect.PointerTo(t) // a value of t has not all methods that were written for it
 	}
-	for i := range t.NumMethod() {
-		m := t.Method(i)
+	for m := range t.Methods() {
 		if _, ok := handlers.MethodByName(m.Name); ok {
 			continue
 		}
-		for j := range handlers.NumMethod() {
-			if h := handlers.Method(j); sameSignature(m.Type, h.Type) {
+		for h := range handlers.Methods() {
+			if sameSignature(m.Type, h.Type) {
 				return m.Name, h.Name
 			}
 		}
@@ -145,11 +144,11 @@ func (rs *routes) add(r *route) error {
 
 // match finds the route of a topic. Chime's own topics have none, even if a
 // pattern is "*": frames on them tell a client what to do with its connection.
-func (rs routes) match(topic string) (*route, []string) {
+func (rs *routes) match(topic string) (*route, []string) {
 	if !wire.Counted(topic) {
 		return nil, nil
 	}
-	for _, r := range rs {
+	for _, r := range *rs {
 		if params, ok := r.pattern.match(topic); ok {
 			return r, params
 		}

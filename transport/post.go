@@ -41,8 +41,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	// Read before the lock: a slow body must not hold up other POSTs.
 	body, err := readBody(w, r, s.limits.BatchBytes)
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			refuse(w, http.StatusRequestEntityTooLarge, "batch is over "+strconv.Itoa(s.limits.BatchBytes)+" bytes")
 			return
 		}
@@ -51,8 +50,8 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	}
 	batch, err := wire.DecodeBatch(body, s.limits.BatchMessages, s.limits.MessageBytes)
 	if err != nil {
-		var wrong *wire.BatchError
-		if !errors.As(err, &wrong) {
+		wrong, ok := errors.AsType[*wire.BatchError](err)
+		if !ok {
 			wrong = &wire.BatchError{Reason: "malformed"}
 		}
 		refuseBatch(w, http.StatusBadRequest, wrong)

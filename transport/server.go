@@ -213,8 +213,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) 
 	if err == nil {
 		return id, true
 	}
-	var refused *RefusedError
-	if !errors.As(err, &refused) {
+	refused, ok := errors.AsType[*RefusedError](err)
+	if !ok {
 		s.log.Info("connect refused", "error", err)
 		refused = &RefusedError{http.StatusForbidden, "forbidden"}
 	}

@@ -23,7 +23,7 @@ func (w *nonblocking) init() { w.do = w.once }
 func (w *nonblocking) once(fd uintptr) bool {
 	for {
 		w.n, w.err = syscall.Write(int(fd), w.b)
-		if w.err != syscall.EINTR {
+		if w.err != syscall.EINTR { //nolint:errorlint // a bare errno, on the fan-out path
 			return true // also on EAGAIN: the caller must not wait here
 		}
 	}
@@ -41,7 +41,7 @@ func (w *nonblocking) try(raw syscall.RawConn, b []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if w.err == syscall.EAGAIN {
+	if w.err == syscall.EAGAIN { //nolint:errorlint // as above
 		return 0, nil
 	}
 	return max(w.n, 0), w.err

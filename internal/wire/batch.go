@@ -57,8 +57,7 @@ func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 
 // jsonReason keeps what a client may learn of a decoding error: never a Go type.
 func jsonReason(err error) string {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if wrong.Field != "" {
 			return fmt.Sprintf("%s is a %s", wrong.Field, wrong.Value)
 		}
