@@ -97,6 +97,7 @@ func (in *inbox) finish(j job) {
 	in.add(j)
 	switch {
 	case in.socket == nil:
+	case j.text != nil: // fail cancels it, once the client has been told
 	case j.why == Kicked || j.why == Slow:
 		in.socket.cancel()
 	default:
@@ -223,7 +224,8 @@ func (in *inbox) panics(handler, what string, f func()) (panicked bool) {
 	return false
 }
 
-// fail tells the client that its join has ended by an error; it rejoins.
+// fail tells the client that its join has ended by an error; it rejoins. The
+// handler is cancelled after that: its reply must not come before the error.
 func (s *Socket) fail(text []byte) {
 	s.topic.remove(s)
 	s.mu.Lock()
@@ -233,4 +235,5 @@ func (s *Socket) fail(text []byte) {
 	if !already {
 		s.say(wire.EventError, text)
 	}
+	s.cancel()
 }
