@@ -31,67 +31,34 @@ func Decode(data []byte) (Frame, error) {
 	if !utf8.Valid(data) {
 		return Frame{}, errNotUTF8
 	}
-	// The standard scanner checks the grammar, and with it the depth (10,000):
-	// what follows may then rely on the text being JSON.
-	if !json.Valid(data) {
+	var elements [5][]byte
+	n, ok := scan(data, &elements)
+	switch {
+	case !ok:
 		return Frame{}, errNotJSON
-	}
-	rest := bytes.TrimLeft(data, " \t\r\n")
-	if rest[0] != '[' {
+	case data[space(data, 0)] != '[':
 		return Frame{}, errNotArray
+	case n < len(elements):
+		return Frame{}, errShort
 	}
-	rest = rest[1:]
 	var f Frame
 	var err error
-	for i := range 5 {
-		var element []byte
-		element, rest = next(rest)
-		if element == nil {
-			return Frame{}, errShort
-		}
-		switch i {
-		case 0:
-			f.JoinRef, err = decodeRef("join_ref", element)
-		case 1:
-			f.Ref, err = decodeRef("ref", element)
-		case 2:
-			f.Topic, err = decodeString("topic", element)
-		case 3:
-			f.Event, err = decodeString("event", element)
-		case 4:
-			f.Payload, f.Binary, err = decodePayload(element)
-		}
-		if err != nil {
-			return Frame{}, err
-		}
+	if f.JoinRef, err = decodeRef("join_ref", elements[0]); err != nil {
+		return Frame{}, err
+	}
+	if f.Ref, err = decodeRef("ref", elements[1]); err != nil {
+		return Frame{}, err
+	}
+	if f.Topic, err = decodeString("topic", elements[2]); err != nil {
+		return Frame{}, err
+	}
+	if f.Event, err = decodeString("event", elements[3]); err != nil {
+		return Frame{}, err
+	}
+	if f.Payload, f.Binary, err = decodePayload(elements[4]); err != nil {
+		return Frame{}, err
 	}
 	return f, nil
-}
-
-// next splits the first element off the inside of a valid JSON array. It
-// returns nil at the end of the array.
-func next(b []byte) (element, rest []byte) {
-	b = bytes.TrimLeft(b, " \t\r\n,")
-	if b[0] == ']' {
-		return nil, b
-	}
-	depth, inString := 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '[' || c == '{':
-			depth++
-		case (c == ']' || c == '}') && depth > 0:
-			depth--
-		case (c == ']' || c == ',') && depth == 0:
-			return bytes.TrimRight(b[:i], " \t\r\n"), b[i:]
-		}
-	}
-	return b, nil // not reached on valid JSON
 }
 
 func decodeRef(name string, b []byte) (Ref, error) {
@@ -120,6 +87,8 @@ func decodeString(name string, b []byte) (string, error) {
 // {"@binary":"<base64>"}.
 const binaryKey = "@binary"
 
+var quotedBinaryKey = []byte(`"` + binaryKey + `"`)
+
 func decodePayload(b []byte) (json.RawMessage, []byte, error) {
 	b = oneLine(b)
 	text, ok := binaryText(b)
@@ -135,8 +104,8 @@ func decodePayload(b []byte) (json.RawMessage, []byte, error) {
 
 // binaryText returns the base64 of a binary payload, however its JSON is
 // written: encoders differ in spaces, and some escape the slash.
-func binaryText(b []byte) (text string, ok bool) {
-	if b[0] != '{' || !bytes.Contains(b, []byte(`"`+binaryKey+`"`)) {
+func binaryText(b []byte) (string, bool) {
+	if b[0] != '{' || !bytes.Contains(b, quotedBinaryKey) {
 		return "", false
 	}
 	var fields map[string]json.RawMessage
@@ -147,8 +116,8 @@ func binaryText(b []byte) (text string, ok bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return "", false
 	}
-	ok = json.Unmarshal(value, &text) == nil
-	return text, ok
+	text, err := decodeString(binaryKey, value)
+	return text, err == nil
 }
 
 // DecodeBinary reads a push from a binary frame of Phoenix V2:

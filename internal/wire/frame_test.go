@@ -191,6 +191,41 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+func TestDecodeTakesForJSONWhatEncodingJSONDoes(t *testing.T) {
+	const alphabet = "[]{},:\"\\/ \t\n\r\x00\x1f\x7fabefnrtulsxABEF019-+."
+	check := func(data []byte) {
+		_, err := wire.Decode(data)
+		checkJSON(t, data, err)
+	}
+	for _, seed := range seeds {
+		for i := range len(seed) {
+			check([]byte(seed[:i]))
+			check([]byte(seed[:i] + seed[i+1:]))
+			for _, c := range alphabet {
+				check([]byte(seed[:i] + string(c) + seed[i:]))
+				check([]byte(seed[:i] + string(c) + seed[i+1:]))
+			}
+		}
+	}
+	// All short texts of what makes up JSON.
+	const parts, longest = "[]{},:\"\\u -0.e1", 4
+	text := make([]byte, 0, longest)
+	var longer func()
+	longer = func() {
+		check(text)
+		if len(text) == longest {
+			return
+		}
+		text = append(text, 0)
+		for _, c := range []byte(parts) {
+			text[len(text)-1] = c
+			longer()
+		}
+		text = text[:len(text)-1]
+	}
+	longer()
+}
+
 func TestDecodeOwnsItsMemory(t *testing.T) {
 	texts := []string{
 		`["join","ref","topic","event",{"a":1}]`,

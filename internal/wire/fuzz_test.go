@@ -72,7 +72,7 @@ func FuzzDecode(f *testing.F) {
 		if !bytes.Equal(data, before) {
 			t.Fatal("Decode has changed its input")
 		}
-		// What is JSON is not ours to define.
+		checkJSON(t, data, err)
 		var elements []json.RawMessage
 		if isArray := json.Unmarshal(data, &elements) == nil && elements != nil && utf8.Valid(data); !isArray || len(elements) < 5 {
 			if err == nil {
@@ -87,6 +87,19 @@ func FuzzDecode(f *testing.F) {
 		checkDecoded(t, frame)
 		checkElements(t, elements, frame)
 	})
+}
+
+// checkJSON fails unless Decode takes for JSON what encoding/json does: that is
+// not ours to define.
+func checkJSON(t *testing.T, data []byte, err error) {
+	t.Helper()
+	if !utf8.Valid(data) {
+		return
+	}
+	refused := err != nil && err.Error() == "frame is not valid JSON"
+	if valid := json.Valid(data); valid == refused {
+		t.Fatalf("%q: got error %v, want it taken for JSON: %v", data, err, valid)
+	}
 }
 
 // checkRefusal fails if an array of at least five elements was refused without

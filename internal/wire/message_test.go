@@ -211,6 +211,15 @@ func TestWithRefsLeavesTheMessageAlone(t *testing.T) {
 	}
 }
 
+func TestAMessageIsCountedByItsTopic(t *testing.T) {
+	if wire.NewHeartbeat(1).Counted() {
+		t.Error("a heartbeat: got counted, want not")
+	}
+	if !wire.NewPush("room:1", "e", []byte("{}"), 0).Counted() {
+		t.Error("a push: got not counted, want it to be")
+	}
+}
+
 func TestSizeGrowsWithWhatAMessageHolds(t *testing.T) {
 	small, large := wire.NewPush("t", "e", []byte(`{}`), 0), wire.NewPush("t", "e", make([]byte, 10_000), 0)
 	if small.Size() < 4 || large.Size() < 10_000 || large.Size() > 11_000 {
