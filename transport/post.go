@@ -20,12 +20,15 @@ const (
 // ServePost answers POST {mount}/sse: frames of a client whose other half is a
 // stream. A batch is applied whole or not at all, once, in its place.
 func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
+	if !s.fromHere(w, r) {
+		return
+	}
 	secret := r.Header.Get(headerSecret)
 	if secret == "" {
 		refuseBatch(w, http.StatusBadRequest, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
-	id, ok := s.admit(w, r)
+	id, ok := s.identify(w, r)
 	if !ok {
 		return
 	}

@@ -203,12 +203,9 @@ func (s *Server) isDraining() bool {
 	return s.draining
 }
 
-// admit checks where a request comes from and from whom. It answers a request
-// that it refuses.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) {
-	if !s.fromHere(w, r) {
-		return Identity{}, false
-	}
+// identify finds out from whom a request comes. It answers a request that is
+// refused.
+func (s *Server) identify(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	id, err := s.connect(r)
 	if err == nil {
 		return id, true
@@ -222,7 +219,9 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) 
 	return Identity{}, false
 }
 
-// fromHere checks the origin of a request, and answers one that it refuses.
+// fromHere checks the origin of a request, and answers one that it refuses. It
+// comes before all else: a foreign page learns nothing, and an allowed one can
+// read whatever is answered.
 func (s *Server) fromHere(w http.ResponseWriter, r *http.Request) bool {
 	if s.origins.allow(r) {
 		s.share(w, r)

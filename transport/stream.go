@@ -24,6 +24,9 @@ const (
 // chime headers opens a client socket whose other half are POSTs; one without
 // opens a receive-only stream of the topics it names.
 func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
+	if !s.fromHere(w, r) {
+		return
+	}
 	chime := r.Header.Get(headerReceived) != "" || r.Header.Get(headerSecret) != ""
 	switch r.Header.Get("Sec-Fetch-Mode") {
 	case "navigate", "no-cors":
@@ -42,7 +45,7 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		s.later(w, chime)
 		return
 	}
-	id, ok := s.admit(w, r)
+	id, ok := s.identify(w, r)
 	if !ok {
 		return
 	}

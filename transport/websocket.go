@@ -32,6 +32,9 @@ const (
 // ServeWebSocket answers GET {mount}/websocket. A client that offers chime.v1
 // speaks the chime dialect; for all others the vsn parameter decides.
 func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
+	if !s.fromHere(w, r) {
+		return
+	}
 	if !isUpgrade(r) {
 		refuse(w, http.StatusBadRequest, "this is a WebSocket endpoint: upgrade the request, or use the event stream at sse")
 		return
@@ -45,7 +48,7 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 		busy(w, http.StatusServiceUnavailable, "shutting down")
 		return
 	}
-	id, ok := s.admit(w, r)
+	id, ok := s.identify(w, r)
 	if !ok {
 		return
 	}
