@@ -1,0 +1,192 @@
+package chime_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/go-chime/chime"
+
+// imports says which packages of the module each package may import, and which
+// of other modules. Below cmd and examples everything public may be used; a
+// suite (storetest) may import what it tests and what that may import; tests
+// may import what they like.
+var imports = map[string]struct{ ours, others []string }{
+	".":             {ours: []string{"broker", "channel", "client/js", "store", "transport"}, others: []string{chiModule}},
+	"broker":        {ours: []string{"store"}},
+	"channel":       {ours: []string{"broker", "internal/wire", "store", "transport"}},
+	"client/js":     {},
+	"cmd":           {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"examples":      {others: []string{chiModule}},
+	"internal/e2e":  {},
+	"internal/wire": {},
+	"store":         {},
+	"transport":     {ours: []string{"internal/wire"}, others: []string{"github.com/coder/websocket"}},
+}
+
+// helpers may be imported by everybody and import nothing of ours.
+var helpers = []string{"internal/leak", "internal/need", "internal/task"}
+
+const chiModule = "github.com/go-chi/chi/v5"
+
+// direct are the requirements of go.mod that are not indirect. One more is a
+// page in docs/adr.
+var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}
+
+func TestImports(t *testing.T) {
+	for file, list := range importsOf(t) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue // which tests may import is decided by go.mod
+		}
+		for _, imported := range list {
+			if why := forbids(path.Dir(file), imported); why != "" {
+				t.Errorf("%s imports %s: %s", file, imported, why)
+			}
+		}
+	}
+}
+
+func TestImportRules(t *testing.T) {
+	for _, c := range []struct {
+		from, imported string
+		allowed        bool
+	}{
+		{".", "net/http", true},
+		{".", module + "/channel", true},
+		{".", module + "/internal/wire", false},
+		{".", chiModule, true},
+		{".", chiModule + "/middleware", true},
+		{".", "github.com/go-chi/chi/v5x", false},
+		{".", module + "/store/storetest", false},
+		{"channel", chiModule, false},
+		{"channel", module, false},
+		{"channel", module + "/internal/task", true},
+		{"channel/channeltest", module + "/channel", true},
+		{"channel/channeltest", module + "/internal/wire", true},
+		{"channel/channeltest", module + "/store/storetest", false},
+		{"cmd/chime", module, true},
+		{"cmd/chime", module + "/client/js", true},
+		{"cmd/chime", module + "/internal/wire", false},
+		{"cmd/chime", "github.com/coder/websocket", false},
+		{"internal/task", module + "/store", false},
+		{"store", module + "/transport", false},
+		{"store", "go.etcd.io/bbolt", false},
+		{"store/storetest", module + "/store", true},
+		{"transport", module + "/store", false},
+		{"transport", "github.com/coder/websocket", true},
+		{"unheard/of", "fmt", false},
+	} {
+		if why := forbids(c.from, c.imported); (why == "") != c.allowed {
+			t.Errorf("%s imports %s: got %q, want allowed %v", c.from, c.imported, why, c.allowed)
+		}
+	}
+}
+
+func TestDirectDependencies(t *testing.T) {
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) > 0 && fields[0] == "require" {
+			fields = fields[1:]
+		}
+		if len(fields) == 2 && strings.HasPrefix(fields[1], "v") {
+			got = append(got, fields[0])
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, direct) {
+		t.Errorf("go.mod requires %q, want %q", got, direct)
+	}
+}
+
+// forbids says why a package may not import another, or "".
+func forbids(from, imported string) string {
+	rule, suite := from, false
+	switch first, _, _ := strings.Cut(from, "/"); {
+	case first == "cmd", first == "examples":
+		rule = first
+	case strings.HasSuffix(from, "test"):
+		rule, suite = path.Dir(from), true
+	}
+	allowed, known := imports[rule]
+	if !known && !slices.Contains(helpers, from) {
+		return "the package is not in the table of deps_test.go"
+	}
+	ours, local := strings.CutPrefix(imported+"/", module+"/")
+	if !local {
+		standard := !strings.Contains(strings.Split(imported, "/")[0], ".")
+		if standard || slices.ContainsFunc(allowed.others, func(m string) bool { return strings.HasPrefix(imported+"/", m+"/") }) {
+			return ""
+		}
+		return fmt.Sprintf("of other modules it may import %q", allowed.others)
+	}
+	ours = strings.TrimSuffix(ours, "/")
+	public := !strings.HasPrefix(ours, "internal/")
+	switch {
+	case slices.Contains(helpers, ours) && !slices.Contains(helpers, from):
+		return ""
+	case strings.HasSuffix(ours, "test"):
+		return "suites are for tests"
+	case (rule == "cmd" || rule == "examples") && public:
+		return ""
+	case suite && ours == rule, slices.Contains(allowed.ours, ours):
+		return ""
+	}
+	return fmt.Sprintf("of this module it may import %q", allowed.ours)
+}
+
+// importsOf reads what each Go file of the module imports, on whatever system
+// it is built.
+func importsOf(t *testing.T) map[string][]string {
+	found := map[string][]string{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && file != "." {
+			_, err := os.Stat(filepath.Join(file, "go.mod"))
+			if err == nil || name == "testdata" || name == "node_modules" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") {
+				return filepath.SkipDir // not of this module
+			}
+		}
+		if d.IsDir() || filepath.Ext(file) != ".go" {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		list := []string{}
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			list = append(list, imported)
+		}
+		found[filepath.ToSlash(file)] = list
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := found["router.go"]; !ok {
+		t.Fatalf("read %v, and router.go is not among them", slices.Sorted(maps.Keys(found)))
+	}
+	return found
+}
