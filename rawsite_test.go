@@ -149,6 +149,20 @@ func (s *rawSite) requestOn(t *testing.T, conn net.Conn, method, target, body st
 	return res
 }
 
+// raw sends bytes as they are and returns the head of the answer.
+func (s *rawSite) raw(t *testing.T, request string) *http.Response {
+	t.Helper()
+	conn := s.connect(t)
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("%s: %v", clip(request), err)
+	}
+	return res
+}
+
 // wantAnswer reads a whole answer and compares it.
 func wantAnswer(t *testing.T, res *http.Response, status int, body string) {
 	t.Helper()

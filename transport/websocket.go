@@ -136,6 +136,7 @@ type webSocketLine struct {
 	raw     syscall.RawConn
 	early   []byte         // what net/http had read beyond the handshake
 	peer    wire.CloseCode // what coder/websocket wanted to close with
+	cut     bool           // reading the connection has failed: any other error is one of framing
 	hurried atomic.Bool
 }
 
@@ -186,7 +187,11 @@ func (cc controlConn) Read(p []byte) (int, error) {
 		cc.l.early = cc.l.early[n:]
 		return n, nil
 	}
-	return cc.clock.Read(p)
+	n, err := cc.clock.Read(p)
+	if err != nil {
+		cc.l.cut = true
+	}
+	return n, err
 }
 
 // Write takes a whole control frame. Close frames are not passed on: the end
@@ -238,6 +243,7 @@ func (l *webSocketLine) read() {
 // await waits for the next frame, on a small stack.
 func (l *webSocketLine) await() {
 	if err := l.clock.await(); err != nil {
+		l.cut = true
 		l.failed(err)
 		l.clock.close()
 		return
@@ -289,6 +295,8 @@ func (l *webSocketLine) failed(err error) {
 		c.Close(wire.CloseTooLarge, "message too large", Closed)
 	case l.peer != 0:
 		c.Close(l.peer, "", Closed)
+	case !l.cut: // coder/websocket says nothing to a client that does not mask
+		c.Close(wire.CloseProtocol, "", Closed)
 	default:
 		c.broken(Gone)
 		return
