@@ -193,7 +193,17 @@ type witness struct {
 
 func (s *rawSite) witness(t *testing.T) *witness {
 	t.Helper()
-	w := &witness{t: t, s: s, ws: s.phoenix(t).join("hall:1", "witness"), es: s.bare(t, "join=hall:1&as=watcher")}
+	return s.watch(t, "/socket")
+}
+
+// watch is witness, where the router is mounted elsewhere.
+func (s *rawSite) watch(t *testing.T, mount string) *witness {
+	t.Helper()
+	w := &witness{
+		t: t, s: s,
+		ws: s.upgrade(t, mount+"/websocket?vsn=2.0.0").opened().join("hall:1", "witness"),
+		es: s.stream(t, mount+"/sse?join=hall:1&as=watcher").opened(),
+	}
 	w.es.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 	return w
 }

@@ -1,0 +1,156 @@
+package chime_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
+)
+
+// Where a Router may be mounted, and what may stand in front of it.
+
+// wantServed uses everything that is below a mount.
+func (s *rawSite) wantServed(t *testing.T, mount string) {
+	t.Helper()
+	w := s.watch(t, mount)
+	res := s.request(t, http.MethodGet, mount+"/", "")
+	wantAnswer(t, res, http.StatusOK, "chime: connect below this path, at websocket or sse; the client is chime.js")
+	res = s.request(t, http.MethodGet, mount+"/chime.js", "")
+	if text, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || err != nil || !strings.Contains(string(text), "export") {
+		t.Errorf("chime.js: got %s and %v", res.Status, err)
+	}
+	res = s.request(t, http.MethodGet, mount+"/elsewhere", "")
+	if res.StatusCode != http.StatusNotFound {
+		t.Errorf("elsewhere: got %s, want 404", res.Status)
+	}
+	es := s.stream(t, mount+"/sse", "Chime-Received: 0").opened()
+	secret := secretIn(t, es.next().data)
+	post := func(frames string) *http.Response {
+		return s.request(t, http.MethodPost, mount+"/sse", `{"first":1,"frames":[`+frames+`]}`, "Chime-Secret: "+secret)
+	}
+	wantApplied(t, post(`["1","1","hall:1","phx_join",{"as":"guest"}],["1",null,"hall:1","say",{"n":0}]`), 2)
+	es.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `[null,null,"hall:1","say",{"n":0}]`)
+	w.hears(`[null,null,"hall:1","say",{"n":0}]`)
+	wantAnswer(t, s.request(t, http.MethodPost, mount+"/bye", secret), http.StatusNoContent, "")
+	es.wantClosed(1000, "bye")
+	s.hall.wantLeft(t, departure{"hall:1", "guest", "closed"})
+	w.isWell()
+}
+
+func TestMountedInChi(t *testing.T) {
+	for name, mount := range map[string]func(chi.Router, *chime.Router){
+		"/socket": func(app chi.Router, live *chime.Router) { app.Mount("/socket", live) },
+		"/":       func(app chi.Router, live *chime.Router) { app.Mount("/", live) },
+		"/api/v1/acme/socket": func(app chi.Router, live *chime.Router) {
+			app.Route("/api/{version}", func(r chi.Router) {
+				r.Route("/{tenant}", func(r chi.Router) { r.Mount("/socket", live) })
+			})
+		},
+		"/with": func(app chi.Router, live *chime.Router) {
+			app.With(middleware.RequestID, middleware.Recoverer).Mount("/with", live)
+		},
+		"/group/socket": func(app chi.Router, live *chime.Router) {
+			app.Group(func(r chi.Router) {
+				r.Use(middleware.NoCache)
+				r.Mount("/group/socket", live)
+			})
+		},
+		"/handled/socket": func(app chi.Router, live *chime.Router) { app.Handle("/handled/socket/*", live) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, live := newRawRouter(t)
+			app := chi.NewRouter()
+			mount(app, live)
+			s.serve(t, app)
+			s.wantServed(t, strings.TrimSuffix(name, "/"))
+		})
+	}
+}
+
+func TestMountedWithoutChi(t *testing.T) {
+	for name, mount := range map[string]func(*chime.Router) http.Handler{
+		"":        func(live *chime.Router) http.Handler { return live },
+		"/socket": func(live *chime.Router) http.Handler { return http.StripPrefix("/socket", live) },
+		"/a/b/c": func(live *chime.Router) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle("/a/b/c/", live)
+			return mux
+		},
+		"/stripped/socket": func(live *chime.Router) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle("/stripped/socket/", http.StripPrefix("/stripped/socket", live))
+			return mux
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, live := newRawRouter(t)
+			s.serve(t, mount(live))
+			s.wantServed(t, name)
+		})
+	}
+}
+
+// paramChannel tells what chi knew of the request that opened the socket.
+type paramChannel struct {
+	channel.AnyoneMayJoin
+	channel.NothingOnLeave
+}
+
+func (paramChannel) HandleMessage(ctx context.Context, _ *channel.Socket, _ channel.Message) (any, error) {
+	return map[string]string{"tenant": chi.URLParamFromCtx(ctx, "tenant"), "id": middleware.GetReqID(ctx)}, nil
+}
+
+// TestPathParametersAreThoseOfTheSocketsOwnRequest: chi uses its context again
+// for other requests once a handler has returned.
+func TestPathParametersAreThoseOfTheSocketsOwnRequest(t *testing.T) {
+	s, live := newRawRouter(t)
+	live.Channel("params", paramChannel{})
+	app := chi.NewRouter()
+	app.Use(middleware.RequestID)
+	app.Route("/{tenant}", func(r chi.Router) {
+		r.Mount("/socket", live)
+		r.Get("/page/{page}", func(http.ResponseWriter, *http.Request) {})
+	})
+	s.serve(t, app)
+	ws := s.upgrade(t, "/acme"+phoenixTarget, "X-Request-Id: first").opened().join("params", "")
+	for range 20 {
+		_ = s.request(t, http.MethodGet, "/evil/page/7", "", "X-Request-Id: second").Body.Close()
+	}
+	ws.text(`["1","2","params","where",{}]`)
+	ws.want(`["1","2","params","phx_reply",{"status":"ok","response":{"id":"first","tenant":"acme"}}]`)
+}
+
+func TestRouterDescribesItsEndpointsToChi(t *testing.T) {
+	_, live := newRawRouter(t)
+	app := chi.NewRouter()
+	app.Mount("/socket", live)
+	got := map[string]bool{}
+	err := chi.Walk(app, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		got[method+" "+route] = true
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"GET /socket/websocket", "GET /socket/sse", "POST /socket/sse", "POST /socket/bye", "GET /socket/chime.js", "GET /socket/chime.d.ts"} {
+		if !got[want] {
+			t.Errorf("Walk: %s is missing in %v", want, got)
+		}
+	}
+	if !live.Match(chi.NewRouteContext(), "GET", "/sse") || live.Match(chi.NewRouteContext(), "GET", "/elsewhere") {
+		t.Error("Match: got the wrong answer for /sse or /elsewhere")
+	}
+	if got := live.Find(chi.NewRouteContext(), "POST", "/bye"); got != "/bye" {
+		t.Errorf("Find: got %q, want /bye", got)
+	}
+	if live.Middlewares() != nil {
+		t.Error("Middlewares: got some, want none")
+	}
+}
