@@ -93,10 +93,13 @@ func (c *client) Receive(f wire.Frame) {
 		}
 		in.sit()
 	}
-	overloaded := in.put(f)
+	full, failing := in.put(f)
 	c.mu.Unlock()
-	if overloaded != nil {
-		overloaded.fail(reason("overloaded"))
+	switch {
+	case failing != nil:
+		failing.fail(reason("overloaded"))
+	case full:
+		_ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason("overloaded")), "")
 	}
 }
 

@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -65,22 +66,24 @@ func (in *inbox) unseat() {
 	}
 }
 
-// put appends a frame. When the inbox is full it is emptied and the topic
-// ends for this client: the caller fails the socket returned, if any, without
-// the lock. client.mu is held.
-func (in *inbox) put(f wire.Frame) (overloaded *Socket) {
+// put appends a frame, or reports that there is no room for it. Then the topic
+// ends for this client: the caller fails the socket returned, without the lock.
+// If there is none to fail, since it is just joining or its end is among what
+// waits, the caller refuses the frame. client.mu is held.
+func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 	limits := &in.client.hub.limits
 	size := sizeOf(f)
 	if len(in.jobs) >= limits.InboxMessages || in.bytes+size > limits.QueueBytes && len(in.jobs) > 0 {
+		s := in.socket
+		if s == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) }) {
+			return true, nil // what waits may be a join, whose client would wait for ever
+		}
 		in.finish(job{kind: endJob, why: Slow, text: reason("overloaded")})
-		return in.socket
+		return true, s
 	}
 	in.bytes += size
 	in.add(job{kind: frameJob, frame: f})
-	if f.Event == wire.EventLeave || f.Event == wire.EventJoin {
-		in.endSoon()
-	}
-	return nil
+	return false, nil
 }
 
 // sizeOf is what a frame takes in an inbox: all that its client can make large.
@@ -95,30 +98,37 @@ func (in *inbox) finish(j job) {
 		in.jobs, in.bytes = nil, 0
 	}
 	in.add(j)
-	switch {
-	case in.socket == nil:
-	case j.text != nil: // fail cancels it, once the client has been told
-	case j.why == Kicked || j.why == Slow:
-		in.socket.cancel()
-	default:
-		in.endSoon()
-	}
 }
 
+// add appends a job. client.mu is held.
 func (in *inbox) add(j job) {
 	in.jobs = append(in.jobs, j)
+	in.announce(j)
 	if !in.running {
 		in.running = true
 		in.client.hub.tasks.Go(in.run)
 	}
 }
 
-// endSoon gives a handler that is in the way of an end some time before its
-// context is cancelled. client.mu is held.
-func (in *inbox) endSoon() {
-	if in.socket != nil && in.overdue == nil {
+// announce tells the present join of a job that will end it: a handler that is
+// in its way has some time before its context is cancelled, or none if the
+// client was judged. client.mu is held.
+func (in *inbox) announce(j job) {
+	switch {
+	case in.socket == nil || !j.ends(in.socket):
+	case j.text != nil: // fail cancels it, once the client has been told
+	case j.why == Kicked || j.why == Slow:
+		in.socket.cancel()
+	case in.overdue == nil:
 		in.overdue = time.AfterFunc(leaveWait, in.socket.cancel)
 	}
+}
+
+// ends reports whether s is over when j is done.
+func (j job) ends(s *Socket) bool {
+	f := j.frame
+	return j.kind == endJob || f.Event == wire.EventJoin ||
+		f.Event == wire.EventLeave && (f.JoinRef.Null() || f.JoinRef == s.joinRef)
 }
 
 // run works the inbox off, and gives it up when nothing is left to come.

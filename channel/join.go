@@ -67,8 +67,8 @@ func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal st
 	// Known before the handler runs, so that the end of the client can cancel it.
 	c.mu.Lock()
 	in.socket = s
-	if len(in.jobs) > 0 {
-		in.endSoonIfEnding()
+	for _, j := range in.jobs {
+		in.announce(j)
 	}
 	c.mu.Unlock()
 	var accepted Accepted
@@ -105,17 +105,6 @@ func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal st
 }
 
 var errEncodePanicked = errors.New("encoding it panicked")
-
-// endSoonIfEnding starts the clock of a join that is given up before its
-// handler has begun. client.mu is held.
-func (in *inbox) endSoonIfEnding() {
-	for _, j := range in.jobs {
-		if j.kind == endJob || j.frame.Event == wire.EventLeave || j.frame.Event == wire.EventJoin {
-			in.endSoon()
-			return
-		}
-	}
-}
 
 func validEvent(event string) bool {
 	return wire.ValidName(event) && !strings.HasPrefix(event, "phx_")
