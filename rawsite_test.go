@@ -62,6 +62,8 @@ func byToken(r *http.Request) (chime.Identity, error) {
 	switch token := chime.Token(r); token {
 	case "banned":
 		return chime.Identity{}, chime.RefuseConnect(http.StatusUnauthorized, "banned")
+	case "panic":
+		panic("password " + aSecret)
 	case "database down":
 		return chime.Identity{}, errors.New("dial: password " + aSecret)
 	default:

@@ -50,7 +50,7 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if blocker := cannotFlush(w); blocker != "" {
-		s.log.Warn("event stream impossible: a middleware's ResponseWriter has neither Flush nor Unwrap", "type", blocker)
+		s.log.Warn("event stream impossible: a ResponseWriter has neither Flush nor Unwrap", "type", blocker)
 		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
 		return
 	}
@@ -102,22 +102,6 @@ func streamHeaders(h http.Header, protoMajor int) {
 		// What comes after the stream is not answered: once hijacked, this
 		// connection can serve no second request.
 		h.Set("Connection", "close")
-	}
-}
-
-// cannotFlush names the type that keeps w from flushing, or returns "".
-func cannotFlush(w http.ResponseWriter) string {
-	for {
-		switch t := w.(type) {
-		case interface{ FlushError() error }:
-			return ""
-		case http.Flusher:
-			return ""
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = t.Unwrap()
-		default:
-			return fmt.Sprintf("%T", w)
-		}
 	}
 }
 

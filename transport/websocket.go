@@ -52,6 +52,11 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if blocker := cannotHijack(w); blocker != "" {
+		s.log.Warn("websocket impossible: a ResponseWriter has neither Hijack nor Unwrap", "type", blocker)
+		refuse(w, http.StatusInternalServerError, "WebSockets are not possible here: "+blocker+" can't hijack")
+		return
+	}
 	l := &webSocketLine{}
 	c := &l.client
 	s.initClient(c, r, id, chime, l)
