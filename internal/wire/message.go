@@ -38,6 +38,8 @@ const (
 	formWebSocket           = iota // for the Phoenix dialect: no position
 	formWebSocketPositioned        // for the chime dialect: "@offset" as ref
 	formStream                     // an event, always positioned
+	formV1                         // for Phoenix V1, on a WebSocket
+	formAmber                      // for Amber, on a WebSocket
 	formCount
 )
 
@@ -114,17 +116,21 @@ func (m *Message) AppendText(b []byte, positioned bool, to string) []byte {
 	b = append(b, ',')
 	b = AppendString(b, m.Event)
 	b = append(b, ',')
+	b = m.appendPayload(b, positioned)
+	return append(b, ']')
+}
+
+// appendPayload appends the payload as JSON.
+func (m *Message) appendPayload(b []byte, positioned bool) []byte {
 	switch {
 	case m.binary:
 		b = append(b, `{"`+binaryKey+`":"`...)
 		b = base64.StdEncoding.AppendEncode(b, m.payload)
-		b = append(b, `"}`...)
+		return append(b, `"}`...)
 	case m.History != nil && (positioned || m.asked):
-		b = m.appendWithHistory(b)
-	default:
-		b = append(b, m.payload...)
+		return m.appendWithHistory(b)
 	}
-	return append(b, ']')
+	return append(b, m.payload...)
 }
 
 // appendWithHistory puts @history into the response object, in front, so that
@@ -171,6 +177,10 @@ func (m *Message) form(form int) []byte {
 		b = append(b, "data: "...)
 		b = m.AppendText(b, true, "")
 		b = append(b, "\n\n"...)
+	case formV1:
+		b = endFrame(m.appendV1Text(beginFrame(b)), 0, opText)
+	case formAmber:
+		b = endFrame(m.appendAmberText(beginFrame(b)), 0, opText)
 	default:
 		b = m.frame(b, form == formWebSocketPositioned, "")
 	}
@@ -178,18 +188,24 @@ func (m *Message) form(form int) []byte {
 	return b
 }
 
-// frame appends a WebSocket frame with its header, whose length is known only
-// after the text.
+// frame appends a WebSocket frame of Phoenix V2 or the chime dialect.
 func (m *Message) frame(b []byte, positioned bool, to string) []byte {
 	start := len(b)
-	b = append(b, make([]byte, maxHeader)...)
-	opcode := byte(opText)
+	b = beginFrame(b)
 	if m.binary && !positioned {
-		opcode = opBinary
-		b = m.appendBinary(b)
-	} else {
-		b = m.AppendText(b, positioned, to)
+		return endFrame(m.appendBinary(b), start, opBinary)
 	}
+	return endFrame(m.AppendText(b, positioned, to), start, opText)
+}
+
+// beginFrame leaves room for a header, whose length is known only after the
+// payload; endFrame puts it in front of what stands after start.
+func beginFrame(b []byte) []byte {
+	var room [maxHeader]byte
+	return append(b, room[:]...)
+}
+
+func endFrame(b []byte, start int, opcode byte) []byte {
 	var header [maxHeader]byte
 	n := putHeader(&header, opcode, len(b)-start-maxHeader)
 	copy(b[start:], header[:n])
@@ -217,6 +233,7 @@ const (
 	opText    = 0x1
 	opBinary  = 0x2
 	opClose   = 0x8
+	opPing    = 0x9
 	fin       = 0x80
 	maxHeader = 10
 )

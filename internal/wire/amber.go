@@ -1,0 +1,84 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// DecodeAmber reads a frame of an Amber client: {"event":"join"|"leave",
+// "topic"}, or {"event":"message","topic","subject","payload"}. They have no
+// refs: nothing is replied to them.
+func DecodeAmber(data []byte) (Frame, error) {
+	fields, err := decodeObject(data)
+	if err != nil {
+		return Frame{}, err
+	}
+	text := func(key string) (string, error) {
+		value, ok := fields[key]
+		if !ok {
+			return "", fmt.Errorf("frame has no %s", key)
+		}
+		return decodeString(key, value)
+	}
+	event, err := text("event")
+	if err != nil {
+		return Frame{}, err
+	}
+	var f Frame
+	if f.Topic, err = text("topic"); err != nil {
+		return Frame{}, err
+	}
+	switch event {
+	case "join":
+		f.Event = EventJoin
+	case "leave":
+		f.Event = EventLeave
+	case "message":
+		if f.Event, err = text("subject"); err != nil {
+			return Frame{}, err
+		}
+		if f.Event == EventJoin || f.Event == EventLeave {
+			return Frame{}, errors.New("frame has a subject that is Phoenix's")
+		}
+	default:
+		return Frame{}, fmt.Errorf("frame has the event %q: want join, leave or message", cut(event, MaxName))
+	}
+	payload, ok := fields["payload"]
+	if !ok {
+		payload = json.RawMessage("{}")
+	}
+	f.Payload, f.Binary, err = decodePayload(payload)
+	return f, err
+}
+
+// AppendAmber appends m as a WebSocket frame for an Amber client, or nothing
+// if Amber has no words for it: replies, closes and errors of a topic, and
+// binary payloads.
+func (m *Message) AppendAmber(b []byte) []byte {
+	switch m.Event {
+	case EventReply, EventClose, EventError:
+		return b
+	}
+	if m.binary || !m.Counted() {
+		return b
+	}
+	return append(b, m.form(formAmber)...)
+}
+
+func (m *Message) appendAmberText(b []byte) []byte {
+	b = append(b, `{"event":"message","topic":`...)
+	b = AppendString(b, m.Topic)
+	b = append(b, `,"subject":`...)
+	b = AppendString(b, m.Event)
+	b = append(b, `,"payload":`...)
+	b = m.appendPayload(b, false)
+	return append(b, '}')
+}
+
+// Binary reports whether the payload of m is binary.
+func (m *Message) Binary() bool { return m.binary }
+
+// AmberHeartbeat is what an Amber client waits for: the bare text ping, and a
+// ping of the WebSocket itself, which the client's browser answers.
+var AmberHeartbeat = []byte{fin | opText, 4, 'p', 'i', 'n', 'g', fin | opPing, 0}
