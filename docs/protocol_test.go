@@ -226,7 +226,7 @@ func (p *player) exchange(name, text string) {
 	_, err = io.WriteString(conn, p.spoken(strings.ReplaceAll(strings.TrimSpace(head), "\n", "\r\n")+"\r\n\r\n"+strings.TrimSpace(body)))
 	p.fail(err)
 	method, _, _ := strings.Cut(head, " ")
-	res, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	res, err := http.ReadResponse(c.r, &http.Request{Method: method}) //nolint:bodyclose // it ends with the connection, which is closed
 	p.fail(err)
 
 	lines := strings.Split(answerHead, "\n")

@@ -318,7 +318,7 @@ func TestDecodeBinaryRefuses(t *testing.T) {
 func TestDecodeBinaryCutAnywhere(t *testing.T) {
 	whole := binaryPush("12", "345", "room:1", "msg", "data")
 	names := len(whole) - len("data")
-	for n := range len(whole) {
+	for n := range whole {
 		// A copy, so that reading behind the end can't go unnoticed.
 		f, err := wire.DecodeBinary(bytes.Clone(whole[:n]))
 		switch {

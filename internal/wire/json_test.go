@@ -90,7 +90,7 @@ func TestEncodeValue(t *testing.T) {
 		{"raw and empty", json.RawMessage(nil), `{}`},
 		{"raw null", json.RawMessage("null"), `null`},
 		{"raw inside a struct", post{Raw: json.RawMessage("[1,\n2]")}, `{"name":"","raw":[1,2]}`},
-		{"raw behind a pointer", ptr(json.RawMessage("[1,\n2]")), `[1,2]`},
+		{"raw behind a pointer", new(json.RawMessage("[1,\n2]")), `[1,2]`},
 		{"an encoder over two lines", speaks("{\r\n}"), `{}`},
 	}
 	for _, tt := range tests {
@@ -102,8 +102,6 @@ func TestEncodeValue(t *testing.T) {
 		})
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestEncodeValueRefuses(t *testing.T) {
 	for name, value := range map[string]any{
