@@ -137,9 +137,7 @@ func TestHandshakeThatIsNoneIsRefused(t *testing.T) {
 		status  int
 	}{
 		"as it should be":     {whole, http.StatusSwitchingProtocols},
-		"no vsn":              {strings.Replace(whole, "?vsn=2.0.0", "", 1), http.StatusForbidden},
 		"an unknown vsn":      {strings.Replace(whole, "2.0.0", "3.0.0", 1), http.StatusForbidden},
-		"vsn 1":               {strings.Replace(whole, "2.0.0", "1.0.0", 1), http.StatusForbidden},
 		"a vsn that is not":   {strings.Replace(whole, "2.0.0", "%ff%00", 1), http.StatusForbidden},
 		"another subprotocol": {strings.Replace(whole, "Host:", "Sec-WebSocket-Protocol: graphql-ws\r\nHost:", 1), http.StatusForbidden},
 		"no upgrade":          {strings.Replace(whole, "Upgrade: websocket", "X: y", 1), http.StatusBadRequest},

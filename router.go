@@ -212,15 +212,15 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
 	rt.server.ServeStream(w, r)
 }
 
-// greet answers who looks at the mount with a browser or a health check.
+// greet answers at the mount itself: a client of Amber, or whoever looks at it
+// with a browser or a health check.
 func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprintln(w, "chime: WebSockets are at websocket, below this path")
+	if transport.IsUpgrade(r) {
+		rt.server.ServeAmber(w, r)
 		return
 	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = fmt.Fprintln(w, "chime: connect below this path, at websocket or sse; the client is chime.js")
 }
 

@@ -17,6 +17,8 @@ const (
 	// phoenixSilence is the time Phoenix gives its clients, whose own heartbeat
 	// comes every 30 s.
 	phoenixSilence = 60 * time.Second
+	// amberHeartbeat is what amber.js expects: it connects anew after 100 s without.
+	amberHeartbeat = 30 * time.Second
 	// hangUpWait is how long a client may take to answer a close before the
 	// connection is cut.
 	hangUpWait = time.Second
@@ -31,12 +33,12 @@ var errSilent = errors.New("client has been silent for too long")
 // moment at which something is due, so no client needs a timer.
 type clock struct {
 	net.Conn
-	ahead     readAhead
-	c         *client
-	heartbeat time.Duration // how long nothing may be written; 0: for ever
-	silence   time.Duration // how long nothing may be read; 0: for ever
-	lastRead  int64         // Unix ns
-	hungUp    atomic.Bool
+	ahead    readAhead
+	c        *client
+	timing   *timing
+	pulsed   int64 // when the last pulse was sent, Unix ns
+	lastRead int64 // Unix ns
+	hungUp   atomic.Bool
 }
 
 // Read implements net.Conn. Between two bytes of the client it does what is
@@ -52,6 +54,20 @@ func (k *clock) Read(p []byte) (int, error) {
 			return 0, errSilent
 		}
 	}
+}
+
+// pulse sends the pulse if it is due, and returns when the next one is.
+func (k *clock) pulse(now time.Time, every time.Duration) time.Time {
+	if k.pulsed == 0 {
+		k.pulsed = now.UnixNano()
+	}
+	next := time.Unix(0, k.pulsed).Add(every)
+	if now.Before(next) {
+		return next
+	}
+	k.pulsed = now.UnixNano()
+	k.c.sendControl(k.timing.pulse)
+	return now.Add(every)
 }
 
 func (k *clock) readOnce(p []byte) (int, error) {
@@ -96,15 +112,19 @@ func (k *clock) close() {
 func (k *clock) wind() bool {
 	now := time.Now()
 	var next time.Time
-	if k.silence > 0 {
-		gone := time.Unix(0, k.lastRead).Add(k.silence)
+	if k.timing.silence > 0 {
+		gone := time.Unix(0, k.lastRead).Add(k.timing.silence)
 		if !now.Before(gone) {
 			return false
 		}
 		next = gone
 	}
-	if k.heartbeat > 0 {
-		next = earlier(next, k.c.beat(now, k.heartbeat))
+	switch every := k.timing.heartbeat; {
+	case every == 0:
+	case k.timing.pulse == nil:
+		next = earlier(next, k.c.beat(now, every))
+	default:
+		next = earlier(next, k.pulse(now, every))
 	}
 	if at := k.c.identity.Expires; !at.IsZero() {
 		if !now.Before(at) {

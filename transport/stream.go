@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -126,7 +127,13 @@ type handlerWriter struct {
 	rc   *http.ResponseController
 	stop chan struct{} // closed to let the handler return
 	busy chan struct{} // holds a token while w is written to
+
+	mu       sync.Mutex // guards returned
+	returned bool       // the handler has: its writer must not be touched any more
 }
+
+// streamTiming asks nothing of the client, which has no way to answer on a stream.
+var streamTiming = timing{heartbeat: defaultHeartbeat}
 
 // firstBytes go out with the headers: proxies and Firefox wait for some.
 const firstBytes = ": chime\n\n"
@@ -134,7 +141,7 @@ const firstBytes = ": chime\n\n"
 // begin sends the headers and the first bytes, and takes the connection if it can.
 func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
 	l.clock.c = &l.client
-	l.clock.heartbeat = defaultHeartbeat
+	l.clock.timing = &streamTiming
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeWait)) // in place of http.Server's, if it can be
 	streamHeaders(w.Header(), r.ProtoMajor)
@@ -160,7 +167,8 @@ func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	l.handler = &handlerWriter{w, rc, make(chan struct{}), make(chan struct{}, 1)}
+	_ = rc.SetWriteDeadline(time.Time{})
+	l.handler = &handlerWriter{w: w, rc: rc, stop: make(chan struct{}), busy: make(chan struct{}, 1)}
 	return nil
 }
 
@@ -186,13 +194,16 @@ func (l *streamLine) release() {
 // stay keeps the handler of a stream that could not be hijacked.
 func (l *streamLine) stay(ctx context.Context) {
 	c := l.clock.c
-	timer := time.NewTimer(l.clock.heartbeat)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	gone := ctx.Done()
 	for {
 		select {
 		case <-l.handler.stop:
 			l.handler.busy <- struct{}{} // no write may be under way when the handler returns, nor begin later
+			l.handler.mu.Lock()
+			l.handler.returned = true
+			l.handler.mu.Unlock()
 			return
 		case <-gone:
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
@@ -204,7 +215,11 @@ func (l *streamLine) stay(ctx context.Context) {
 			if at := c.identity.Expires; !at.IsZero() && !now.Before(at) {
 				c.expire()
 			}
-			timer.Reset(time.Until(c.beat(now, l.clock.heartbeat)))
+			next := c.beat(now, streamTiming.heartbeat)
+			if at := c.identity.Expires; at.After(now) {
+				next = earlier(next, at)
+			}
+			timer.Reset(time.Until(next))
 		}
 	}
 }
@@ -284,7 +299,15 @@ func (l *streamLine) write(b []byte) error {
 	if _, err := l.handler.w.Write(b); err != nil {
 		return err
 	}
-	return l.handler.rc.Flush()
+	if err := l.handler.rc.Flush(); err != nil {
+		return err
+	}
+	if !l.hurried.Load() {
+		// HTTP/2 resets a stream when its deadline passes, even if nothing is
+		// being written then.
+		_ = l.handler.rc.SetWriteDeadline(time.Time{})
+	}
+	return nil
 }
 
 func (l *streamLine) hurry() {
@@ -293,7 +316,11 @@ func (l *streamLine) hurry() {
 		return
 	}
 	l.hurried.Store(true)
-	_ = l.handler.rc.SetWriteDeadline(time.Now().Add(hangUpWait))
+	l.handler.mu.Lock()
+	defer l.handler.mu.Unlock()
+	if !l.handler.returned {
+		_ = l.handler.rc.SetWriteDeadline(time.Now().Add(hangUpWait))
+	}
 }
 
 func (l *streamLine) hangUp(politely bool) {

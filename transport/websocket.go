@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -21,29 +20,37 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// Subprotocols that clients offer.
-const (
-	protocolChime   = "chime.v1"
-	protocolPhoenix = "phoenix"
-	protocolToken   = "base64url.bearer.phx." // what follows is a token; never echoed, never logged
-	protocolSecret  = "chime.secret."         // what follows is a secret; the same
-)
-
 // ServeWebSocket answers GET {mount}/websocket. A client that offers chime.v1
 // speaks the chime dialect; for all others the vsn parameter decides.
 func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !s.fromHere(w, r) {
 		return
 	}
-	if !isUpgrade(r) {
+	if !IsUpgrade(r) {
 		refuse(w, http.StatusBadRequest, "this is a WebSocket endpoint: upgrade the request, or use the event stream at sse")
 		return
 	}
-	chime, echo, reason := dialect(r)
+	d, reason := dialectOf(r)
 	if reason != "" {
 		refuse(w, http.StatusForbidden, reason)
 		return
 	}
+	s.upgrade(w, r, d)
+}
+
+// ServeAmber answers GET {mount} with an upgrade: a client of Amber.
+func (s *Server) ServeAmber(w http.ResponseWriter, r *http.Request) {
+	if s.fromHere(w, r) {
+		s.upgrade(w, r, &amber)
+	}
+}
+
+// IsUpgrade reports whether r asks for a WebSocket.
+func IsUpgrade(r *http.Request) bool {
+	return headerHas(r.Header, "Connection", "upgrade") && headerHas(r.Header, "Upgrade", "websocket")
+}
+
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 	if s.isDraining() {
 		busy(w, http.StatusServiceUnavailable, "shutting down")
 		return
@@ -57,17 +64,12 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "WebSockets are not possible here: "+blocker+" can't hijack")
 		return
 	}
-	l := &webSocketLine{}
+	l := &webSocketLine{dialect: d}
 	c := &l.client
-	s.initClient(c, r, id, chime, l)
-	l.clock.c = c
-	if chime {
-		l.clock.heartbeat, l.clock.silence = defaultHeartbeat, 2*defaultHeartbeat+silenceSlack
-	} else {
-		l.clock.silence = phoenixSilence
-	}
+	s.initClient(c, r, id, d == &chimeV1, l)
+	l.clock.c, l.clock.timing = c, &d.timing
 	ws, err := websocket.Accept(&hijacking{w, l}, r, &websocket.AcceptOptions{
-		Subprotocols:       echo,
+		Subprotocols:       d.echo(r),
 		InsecureSkipVerify: true, // the origin is checked above, by our own rule
 		CompressionMode:    websocket.CompressionDisabled,
 	})
@@ -87,10 +89,6 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	s.tasks.Go(l.read)
 }
 
-func isUpgrade(r *http.Request) bool {
-	return headerHas(r.Header, "Connection", "upgrade") && headerHas(r.Header, "Upgrade", "websocket")
-}
-
 func headerHas(h http.Header, key, token string) bool {
 	for _, value := range h.Values(key) {
 		for part := range strings.SplitSeq(value, ",") {
@@ -102,39 +100,12 @@ func headerHas(h http.Header, key, token string) bool {
 	return false
 }
 
-// dialect finds out what a WebSocket client speaks, and which subprotocol to
-// echo. A reason says why it can't be served.
-func dialect(r *http.Request) (chime bool, echo []string, reason string) {
-	offered, phoenix := false, false
-	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for part := range strings.SplitSeq(value, ",") {
-			switch part = strings.TrimSpace(part); {
-			case part == protocolChime:
-				return true, []string{protocolChime}, ""
-			case part == protocolPhoenix:
-				phoenix = true
-			case strings.HasPrefix(part, protocolToken), strings.HasPrefix(part, protocolSecret):
-			default:
-				offered = true
-			}
-		}
-	}
-	switch vsn := r.URL.Query().Get("vsn"); {
-	case phoenix && !strings.HasPrefix(vsn, "2.0."), !strings.HasPrefix(vsn, "2.0."):
-		return false, nil, "this vsn is not spoken here: want 2.0.0, or the subprotocol chime.v1"
-	case phoenix:
-		return false, []string{protocolPhoenix}, ""
-	case offered:
-		return false, nil, "none of these subprotocols is spoken here: want chime.v1 or phoenix"
-	}
-	return false, nil, ""
-}
-
 // webSocketLine is a WebSocket. coder/websocket does the handshake, the
 // reading and the answers to control frames; data frames are encoded once for
 // all who get them and written to the connection by us.
 type webSocketLine struct {
 	client  client
+	dialect *dialect
 	clock   clock
 	ws      *websocket.Conn
 	in      *bufio.Reader // of ws
@@ -269,16 +240,16 @@ func (l *webSocketLine) take(kind websocket.MessageType, r io.Reader) error {
 	if _, err := buf.ReadFrom(r); err != nil {
 		return err
 	}
-	decode := wire.Decode
-	if kind == websocket.MessageBinary {
-		decode = wire.DecodeBinary
+	c := l.clock.c
+	f, err := l.dialect.decode(kind, buf.Bytes())
+	switch {
+	case err == nil:
+		c.receive(f)
+	case l.dialect.lenient:
+		c.server.log.Debug("frame ignored", "dialect", l.dialect.name, "client", c.id, "error", err)
+	default:
+		c.Close(wire.CloseUndecodable, err.Error(), Closed)
 	}
-	f, err := decode(buf.Bytes())
-	if err != nil {
-		l.clock.c.Close(wire.CloseUndecodable, err.Error(), Closed)
-		return nil
-	}
-	l.clock.c.receive(f)
 	return nil
 }
 
@@ -316,7 +287,11 @@ func (l *webSocketLine) failed(err error) {
 func (l *webSocketLine) transport() string { return WebSocket }
 
 func (l *webSocketLine) encode(b []byte, c *client, it item) []byte {
-	return it.m.AppendWebSocket(b, c.chime, it.to)
+	if l.dialect.endsWith != "" && it.m.Event == l.dialect.endsWith && !c.end.begun {
+		c.begin(wire.CloseDisconnect, "", Gone)
+		c.server.tasks.Go(c.closed)
+	}
+	return l.dialect.encode(b, it.m, it.to)
 }
 
 func (l *webSocketLine) farewell(b []byte, code wire.CloseCode, reason string) []byte {
@@ -335,22 +310,3 @@ func (l *webSocketLine) write(b []byte) error {
 func (l *webSocketLine) hurry() { hurry(l.clock.Conn, &l.hurried) }
 
 func (l *webSocketLine) hangUp(politely bool) { l.clock.hangUp(politely) }
-
-// SubprotocolToken returns the token that a browser's WebSocket offers as a
-// subprotocol, where it can set no header. Phoenix clients write it in the
-// standard alphabet of base64 without padding, ours in the URL's; both are read.
-func SubprotocolToken(r *http.Request) string {
-	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for part := range strings.SplitSeq(value, ",") {
-			text, ok := strings.CutPrefix(strings.TrimSpace(part), protocolToken)
-			if !ok {
-				continue
-			}
-			text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
-			if token, err := base64.RawURLEncoding.DecodeString(text); err == nil {
-				return string(token)
-			}
-		}
-	}
-	return ""
-}

@@ -1,0 +1,139 @@
+package transport
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// dialect is what a client speaks on a WebSocket. The channel side never
+// learns which.
+type dialect struct {
+	name        string
+	subprotocol string // echoed if the client offers it
+	text        func([]byte) (wire.Frame, error)
+	binary      func([]byte) (wire.Frame, error)
+	encode      func(b []byte, m *wire.Message, to string) []byte
+	timing      timing
+	lenient     bool   // what can't be decoded is ignored, not the end of the connection
+	endsWith    string // an event the dialect has no words for, which ends the connection instead
+}
+
+// timing says when something is due on a connection. Zero is never.
+type timing struct {
+	heartbeat time.Duration // how long nothing may be written before a heartbeat is
+	silence   time.Duration // how long nothing may be read
+	pulse     []byte        // written every heartbeat in place of one, whatever else is written
+}
+
+var (
+	phoenixV2 = dialect{
+		name: "phoenix v2", subprotocol: protocolPhoenix, text: wire.Decode, binary: wire.DecodeBinary,
+		encode: func(b []byte, m *wire.Message, to string) []byte { return m.AppendWebSocket(b, false, to) },
+		timing: timing{silence: phoenixSilence},
+	}
+	phoenixV1 = dialect{
+		name: "phoenix v1", subprotocol: protocolPhoenix, text: wire.DecodeV1, binary: noBinary,
+		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendV1(b) },
+		timing: timing{silence: phoenixSilence},
+	}
+	chimeV1 = dialect{
+		name: "chime", subprotocol: protocolChime, text: wire.Decode, binary: wire.DecodeBinary,
+		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendWebSocket(b, true, "") },
+		timing: timing{heartbeat: defaultHeartbeat, silence: 2*defaultHeartbeat + silenceSlack},
+	}
+	// An Amber client knows neither replies nor errors. One whose handler
+	// panicked would wait in a topic that it has lost: it is made to connect anew.
+	amber = dialect{
+		name: "amber", text: wire.DecodeAmber, binary: noBinary,
+		encode:  func(b []byte, m *wire.Message, _ string) []byte { return m.AppendAmber(b) },
+		timing:  timing{heartbeat: amberHeartbeat, silence: 2*amberHeartbeat + silenceSlack, pulse: wire.AmberHeartbeat},
+		lenient: true, endsWith: wire.EventError,
+	}
+)
+
+var errBinary = errors.New("binary frames are not part of this dialect")
+
+func noBinary([]byte) (wire.Frame, error) { return wire.Frame{}, errBinary }
+
+func (d *dialect) decode(kind websocket.MessageType, data []byte) (wire.Frame, error) {
+	if kind == websocket.MessageBinary {
+		return d.binary(data)
+	}
+	return d.text(data)
+}
+
+// Subprotocols that clients offer.
+const (
+	protocolChime   = "chime.v1"
+	protocolPhoenix = "phoenix"
+	protocolToken   = "base64url.bearer.phx." // what follows is a token; never echoed, never logged
+	protocolSecret  = "chime.secret."         // what follows is a secret; the same
+)
+
+// offered returns the subprotocols of a request.
+func offered(r *http.Request) []string {
+	var list []string
+	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for part := range strings.SplitSeq(value, ",") {
+			list = append(list, strings.TrimSpace(part))
+		}
+	}
+	return list
+}
+
+// echo returns what to answer of the subprotocols that r offers.
+func (d *dialect) echo(r *http.Request) []string {
+	if d.subprotocol != "" && slices.Contains(offered(r), d.subprotocol) {
+		return []string{d.subprotocol}
+	}
+	return nil
+}
+
+// dialectOf finds out what a WebSocket client speaks: chime.v1 if it offers
+// that, else what vsn says. A reason says why it can't be served.
+func dialectOf(r *http.Request) (d *dialect, reason string) {
+	list := offered(r)
+	if slices.Contains(list, protocolChime) {
+		return &chimeV1, ""
+	}
+	foreign := slices.ContainsFunc(list, func(p string) bool {
+		return p != protocolPhoenix && !strings.HasPrefix(p, protocolToken) && !strings.HasPrefix(p, protocolSecret)
+	})
+	vsn := r.URL.Query().Get("vsn")
+	switch {
+	case foreign && !slices.Contains(list, protocolPhoenix):
+		return nil, "none of these subprotocols is spoken here: want chime.v1 or phoenix"
+	case strings.HasPrefix(vsn, "2.0."):
+		return &phoenixV2, ""
+	case vsn == "" || strings.HasPrefix(vsn, "1.0."):
+		return &phoenixV1, ""
+	}
+	return nil, "this vsn is not spoken here: want 2.0.0 or 1.0.0, or the subprotocol chime.v1"
+}
+
+// SubprotocolToken returns the token that a browser's WebSocket offers as a
+// subprotocol, where it can set no header. Phoenix clients write it in the
+// standard alphabet of base64 without padding, ours in the URL's; both are read.
+func SubprotocolToken(r *http.Request) string {
+	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for part := range strings.SplitSeq(value, ",") {
+			text, ok := strings.CutPrefix(strings.TrimSpace(part), protocolToken)
+			if !ok {
+				continue
+			}
+			text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
+			if token, err := base64.RawURLEncoding.DecodeString(text); err == nil {
+				return string(token)
+			}
+		}
+	}
+	return ""
+}
