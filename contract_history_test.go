@@ -379,6 +379,29 @@ var resuming = []behaviour{
 		}
 	}},
 
+	{name: "event_id_before_every_join_is_answered", needs: toRemember | bareOnly, script: func(s *stage) {
+		release := make(chan struct{})
+		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
+			if sock.Topic() == "room:2" {
+				<-release
+			}
+			return channel.Accept(nil), nil
+		}
+		s.BroadcastMany("room:1", 1, 1)
+		s.BroadcastMany("room:2", 1, 1)
+		two := s.PositionOf("room:2", 1).Offset
+		ann := s.Dial("ann")
+		ann.Reopen(fmt.Sprintf("%s:%d,%d", s.store.Epoch(), s.PositionOf("room:1", 1).Offset, two), "room:1", "room:2")
+		ann.box.next(s.T, "room:1", "the reply")
+		s.BroadcastMany("room:1", 2, 2)
+		want := fmt.Sprintf("%s:%d,%d", s.store.Epoch(), s.PositionOf("room:1", 2).Offset, two)
+		if f := ann.box.next(s.T, "room:1", "2"); f.id != want {
+			s.Errorf("got %v with the id %q, want %q: it has room:2 up to there", f, f.id, want)
+		}
+		close(release)
+		ann.box.next(s.T, "room:2", "the reply")
+	}},
+
 	{name: "foreign_event_id", needs: toRemember | bareOnly, history: channel.History{Keep: 10, Replay: 2}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 3)
 		for _, id := range []string{"another:1", "7", "😀", s.store.Epoch() + ":x", s.store.Epoch() + ":99999999999999999999"} {

@@ -140,7 +140,7 @@ var leaving = []behaviour{
 	{name: "leave_handler", needs: toSend, script: func(s *stage) {
 		var ofMessage context.Context
 		s.On("keep", func(ctx context.Context, _ *channel.Socket, _ channel.Message) (any, error) {
-			ofMessage = ctx
+			ofMessage = ctx //nolint:fatcontext // one message, whose context is looked at after the leave
 			return nil, ctx.Err()
 		})
 		s.room.left = func(ctx context.Context, sock *channel.Socket, _ channel.Reason) {

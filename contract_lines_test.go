@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -191,12 +192,8 @@ func (l *streamLine) open(query string, extra http.Header) error {
 		cancel()
 		return err
 	}
-	for key, values := range l.head {
-		req.Header[key] = values
-	}
-	for key, values := range extra {
-		req.Header[key] = values
-	}
+	maps.Copy(req.Header, l.head)
+	maps.Copy(req.Header, extra)
 	resp, err := l.http.Do(req)
 	if err != nil {
 		cancel()

@@ -43,8 +43,8 @@ func Example() {
 	site, end := serve(r, live)
 	defer end()
 
-	say(live, "chat_room:lobby", "hello")
-	say(live, "chat_room:lobby", "anybody there?")
+	say(live, "hello")
+	say(live, "anybody there?")
 	listen(site+"/socket/sse?join=chat_room:lobby", "", 2)
 	// Output:
 	// message_new {"text":"hello"}
@@ -92,8 +92,8 @@ func ExampleRouter_History() {
 	site, end := serve(live, live)
 	defer end()
 
-	say(live, "chat_room:lobby", "hello")
-	say(live, "chat_room:lobby", "anybody there?")
+	say(live, "hello")
+	say(live, "anybody there?")
 
 	messages, position, err := live.History(context.Background(), "chat_room:lobby", 50)
 	if err != nil {
@@ -103,7 +103,7 @@ func ExampleRouter_History() {
 		fmt.Printf("<li>%s %s</li>\n", m.Event, m.Payload)
 	}
 
-	say(live, "chat_room:lobby", "yes, me") // while the page is on its way
+	say(live, "yes, me") // while the page is on its way
 	listen(fmt.Sprintf("%s/sse?join=chat_room:lobby&since=%s:%d", site, position.Epoch, position.Offset), "", 1)
 	// Output:
 	// <li>message_new {"text":"hello"}</li>
@@ -119,8 +119,8 @@ func ExampleRouter_Redact() {
 	site, end := serve(live, live)
 	defer end()
 
-	say(live, "chat_room:lobby", "hello")
-	say(live, "chat_room:lobby", "my password is swordfish")
+	say(live, "hello")
+	say(live, "my password is swordfish")
 
 	ctx := context.Background()
 	messages, _, err := live.History(ctx, "chat_room:lobby", 1)
@@ -130,7 +130,7 @@ func ExampleRouter_Redact() {
 	if err := live.Redact(ctx, "chat_room:lobby", messages[0].Offset); err != nil {
 		log.Fatal(err)
 	}
-	say(live, "chat_room:lobby", "oops")
+	say(live, "oops")
 	listen(site+"/sse?join=chat_room:lobby", "", 2)
 	// Output:
 	// message_new {"text":"hello"}
@@ -235,9 +235,9 @@ func ExampleRouter_Shutdown() {
 	// <nil>
 }
 
-// say broadcasts a chat message.
-func say(live *chime.Router, topic, text string) {
-	err := live.Broadcast(context.Background(), topic, "message_new", map[string]string{"text": text})
+// say broadcasts a message to the lobby.
+func say(live *chime.Router, text string) {
+	err := live.Broadcast(context.Background(), "chat_room:lobby", "message_new", map[string]string{"text": text})
 	if err != nil {
 		log.Fatal(err)
 	}
