@@ -12,8 +12,6 @@ import (
 
 // The POST half of a stream: whose it is, and that each frame is applied once.
 
-const joinHall = `["1","1","hall:1","phx_join",{"as":"attacker"}]`
-
 func TestPostNeedsTheSecretOfItsOwnStream(t *testing.T) {
 	s := newSite(t)
 	w := s.witness(t)

@@ -158,9 +158,15 @@ func (s *rawSite) raw(t *testing.T, request string) *http.Response {
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
+	return answerOn(t, conn)
+}
+
+// answerOn reads the head of the answer to what was written to conn.
+func answerOn(t *testing.T, conn net.Conn) *http.Response {
+	t.Helper()
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		t.Fatalf("%s: %v", clip(request), err)
+		t.Fatalf("answer: %v", err)
 	}
 	return res
 }

@@ -151,6 +151,8 @@ func (s *rawSite) post(t *testing.T, secret, body string, header ...string) *htt
 	return s.request(t, http.MethodPost, "/socket/sse", body, append(header, "Chime-Secret: "+secret)...)
 }
 
+const joinHall = `["1","1","hall:1","phx_join",{"as":"attacker"}]`
+
 // wantApplied expects that a POST was taken, and what is applied by now. How
 // much the server has sent meanwhile is not for the test to know.
 func wantApplied(t *testing.T, res *http.Response, applied int) {

@@ -87,8 +87,11 @@ func (m *Message) WithRefs(joinRef, ref Ref) *Message {
 // Counted reports whether m is numbered.
 func (m *Message) Counted() bool { return Counted(m.Topic) }
 
-// Size is what m takes in a queue, in bytes, about.
-func (m *Message) Size() int { return len(m.payload) + len(m.Topic) + len(m.Event) + 32 }
+// Size is what m takes in a queue, in bytes, about. Refs count: a client
+// chooses them, and could fill a queue with large ones.
+func (m *Message) Size() int {
+	return len(m.payload) + len(m.Topic) + len(m.Event) + len(m.joinRef.text) + len(m.ref.text) + 32
+}
 
 // AppendText appends m as the five-array. Positioned is the chime dialect.
 // To is the join_ref of a join that asked for positions in another dialect:

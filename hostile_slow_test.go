@@ -1,0 +1,204 @@
+package chime_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime"
+)
+
+// Clients that do not read. In a bubble no time passes while anybody can go
+// on: what takes 0 s there waited for nobody.
+
+// victims open a connection, join hall:1 as "victim", and read no more.
+var victims = map[string]func(*testing.T, *rawSite){
+	"websocket/phoenix": func(t *testing.T, s *rawSite) { s.phoenix(t).join("hall:1", "victim") },
+	"websocket/chime": func(t *testing.T, s *rawSite) {
+		ws, _ := s.chime(t)
+		ws.join("hall:1", "victim")
+	},
+	"stream/chime": func(t *testing.T, s *rawSite) {
+		es, secret := s.half(t)
+		wantApplied(t, s.post(t, secret, `{"first":1,"frames":[["1","1","hall:1","phx_join",{"as":"victim"}]]}`, "Connection: close"), 1)
+		es.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+	},
+	"stream/bare": func(t *testing.T, s *rawSite) {
+		s.bare(t, "join=hall:1&as=victim").want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+	},
+}
+
+func TestReaderThatNeverReadsIsEndedAndDelaysNobody(t *testing.T) {
+	const size = 1000
+	limits := chime.WithLimits(chime.Limits{QueueBytes: 32 * size})
+	for name, open := range victims {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, &http.Server{}, []chime.Option{limits}, func(t *testing.T, s *rawSite) {
+				w := s.witness(t)
+				synctest.Wait()
+				before := ours()
+				open(t, s)
+				began := time.Now()
+				sent := 0
+				for ; len(s.hall.left) == 0; sent++ {
+					if sent > 100 {
+						t.Fatalf("%d broadcasts of %d bytes, and the reader that reads none of them is still there", sent, size)
+					}
+					payload := fmt.Sprintf(`{"n":%d,"a":"%s"}`, sent, strings.Repeat("x", size))
+					if err := s.live.Broadcast(t.Context(), "hall:1", "say", rawJSON(payload)); err != nil {
+						t.Fatal(err)
+					}
+					w.hears(`[null,null,"hall:1","say",` + payload + `]`)
+					synctest.Wait()
+				}
+				s.hall.wantLeft(t, departure{"hall:1", "victim", "slow"})
+				w.isWell()
+				if took := time.Since(began); took != 0 {
+					t.Errorf("somebody waited for %s, want nobody to wait", took)
+				}
+				if sent < 20 {
+					t.Errorf("ended after %d broadcasts, want about 32: its queue has room for them", sent)
+				}
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				if after := ours(); after > before {
+					t.Errorf("%d goroutines of chime 5 s later, want the %d from before", after, before)
+				}
+				w.isWell()
+				s.hall.wantNobodyLeft(t)
+			})
+		})
+	}
+}
+
+// ours counts the goroutines that run code of chime's.
+func ours() int {
+	stacks := make([]byte, 1<<20)
+	n := 0
+	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if strings.Contains(stack, "/chime/transport.") || strings.Contains(stack, "/chime/channel.") {
+			n++
+		}
+	}
+	return n
+}
+
+// rawJSON is JSON that is sent as it is.
+type rawJSON string
+
+func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
+
+// TestAnswersThatNobodyReadsAreBoundedToo: not only what others say fills a
+// queue, and not only payloads are large.
+func TestAnswersThatNobodyReadsAreBoundedToo(t *testing.T) {
+	big := strings.Repeat("x", 10_000)
+	for name, ask := range map[string]string{
+		"a large ref":       `["1","` + big + `","hall:1","nothing",{}]`,
+		"a large join_ref":  `["` + big + `",null,"hall:9","phx_leave",{}]`,
+		"a large topic":     `["1","2","` + big + `","say",{}]`,
+		"a large echo":      `["1","2","hall:1","echo","` + big + `"]`,
+		"a heartbeat's ref": `[null,"` + big + `","phoenix","heartbeat",{}]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			limits := chime.WithLimits(chime.Limits{QueueBytes: 100_000})
+			inBubble(t, &http.Server{}, []chime.Option{limits}, func(t *testing.T, s *rawSite) {
+				w := s.witness(t)
+				ws := s.phoenix(t).join("hall:1", "victim")
+				asked := 0
+				for ; len(s.hall.left) == 0; asked++ {
+					if asked > 40 {
+						t.Fatalf("%d answers of more than 10 kB wait in a queue of 100 kB", asked)
+					}
+					ws.text(ask)
+					synctest.Wait()
+				}
+				s.hall.wantLeft(t, departure{"hall:1", "victim", "slow"})
+				w.isWell()
+			})
+		})
+	}
+}
+
+// TestPingsWithoutReadingPilePongsUpForNobody: pongs that are not read are
+// dropped, and the first that blocks ends the connection after a while.
+func TestPingsWithoutReadingPilePongsUpForNobody(t *testing.T) {
+	inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
+		w := s.witness(t)
+		ws := s.phoenix(t).join("hall:1", "victim")
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		began := time.Now()
+		ping := maskedFrame(fin|opPing, strings.Repeat("x", 125))
+		for range 10_000 { // 1.25 MB
+			ws.write(ping)
+		}
+		w.isWell()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 256<<10 {
+			t.Errorf("%d bytes of memory are held for pongs that nobody reads", grown)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("somebody waited for %s, want nobody to wait", took)
+		}
+		s.hall.wantLeft(t, departure{"hall:1", "victim", "slow"})
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("ended after %s, want 10s", took)
+		}
+		w.isWell()
+	})
+}
+
+// TestShutdownEndsReadersThatNeverRead within its bound.
+func TestShutdownEndsReadersThatNeverRead(t *testing.T) {
+	for name, open := range victims {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
+				open(t, s)
+				for range 100 {
+					if err := s.live.Broadcast(t.Context(), "hall:1", "say", map[string]string{"a": strings.Repeat("x", 5000)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+				defer cancel()
+				if err := s.live.Shutdown(ctx); err != nil {
+					t.Errorf("shutdown: %v", err)
+				}
+				s.hall.wantLeft(t, departure{"hall:1", "victim", "drain"})
+			})
+		})
+	}
+}
+
+// TestReaderThatNeverReadsOverTCP is the same with real sockets and their
+// buffers.
+func TestReaderThatNeverReadsOverTCP(t *testing.T) {
+	const size = 50_000
+	for name, open := range victims {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, chime.WithLimits(chime.Limits{QueueBytes: 2 * size}))
+			w := s.witness(t)
+			open(t, s)
+			payload := `{"a":"` + strings.Repeat("x", size) + `"}`
+			for sent := 0; len(s.hall.left) == 0; sent++ {
+				if sent > 1000 { // 50 MB: more than the buffers of both ends
+					t.Fatalf("%d broadcasts of %d bytes, and the reader that reads none of them is still there", sent, size)
+				}
+				if err := s.live.Broadcast(t.Context(), "hall:1", "say", rawJSON(payload)); err != nil {
+					t.Fatal(err)
+				}
+				w.hears(`[null,null,"hall:1","say",` + payload + `]`)
+			}
+			s.hall.wantLeft(t, departure{"hall:1", "victim", "slow"})
+			w.isWell()
+			s.hall.wantNobodyLeft(t)
+		})
+	}
+}
