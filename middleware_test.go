@@ -148,7 +148,7 @@ func TestThrottleHasItsTokensBack(t *testing.T) {
 
 // TestRecovererCatchesAConnectThatPanics and the server goes on.
 func TestRecovererCatchesAConnectThatPanics(t *testing.T) {
-	s := behind(t, middleware.Recoverer)
+	s := behind(t, middleware.RequestLogger(quiet{}), middleware.Recoverer)
 	w := s.witness(t)
 	res := s.request(t, "GET", "/socket/sse?join=hall:1", "", "Authorization: Bearer panic")
 	if res.StatusCode != http.StatusInternalServerError {
@@ -156,3 +156,11 @@ func TestRecovererCatchesAConnectThatPanics(t *testing.T) {
 	}
 	w.isWell()
 }
+
+// quiet is a log in which chi's Recoverer finds a place for a panic other than
+// standard error.
+type quiet struct{}
+
+func (quiet) NewLogEntry(*http.Request) middleware.LogEntry   { return quiet{} }
+func (quiet) Write(int, int, http.Header, time.Duration, any) {}
+func (quiet) Panic(any, []byte)                               {}
