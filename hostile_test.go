@@ -31,7 +31,7 @@ var badFrames = []struct {
 	{"a ref that is a list", `["1",["2"],"hall:1","say",{}]`, "frame has a ref that is no string"},
 	{"a topic that is null", `["1","2",null,"say",{}]`, "frame has a topic that is no string"},
 	{"a topic that is an object", `["1","2",{"a":"hall:1"},"say",{}]`, "frame has a topic that is no string"},
-	{"an event that is true", `["1","2","hall:1",true,{}]`, "frame has a event that is no string"},
+	{"an event that is true", `["1","2","hall:1",true,{}]`, "frame has an event that is no string"},
 	{"a binary payload that is no base64", `["1","2","hall:1","say",{"@binary":"?"}]`, "frame has a malformed @binary: illegal base64 data at input byte 0"},
 	{"a byte that is no UTF-8", "[\"1\",\"2\",\"hall:1\",\"say\",{\"a\":\"\xff\"}]", "frame is not valid UTF-8"},
 	{"half a surrogate pair as UTF-8", "[\"1\",\"2\",\"hall:1\",\"say\",{\"a\":\"\xed\xa0\x80\"}]", "frame is not valid UTF-8"},

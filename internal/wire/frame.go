@@ -71,7 +71,7 @@ func decodeRef(name string, b []byte) (Ref, error) {
 
 func decodeString(name string, b []byte) (string, error) {
 	if b[0] != '"' {
-		return "", fmt.Errorf("frame has a %s that is no string", name)
+		return "", fmt.Errorf("frame has %s that is no string", withArticle(name))
 	}
 	if bytes.IndexByte(b, '\\') < 0 {
 		return string(b[1 : len(b)-1]), nil
@@ -81,6 +81,13 @@ func decodeString(name string, b []byte) (string, error) {
 		return "", fmt.Errorf("frame has a malformed %s: %w", name, err)
 	}
 	return s, nil
+}
+
+func withArticle(name string) string {
+	if name == "event" {
+		return "an event"
+	}
+	return "a " + name
 }
 
 // binaryKey is the only key of a binary payload in a text form:

@@ -171,8 +171,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"ref false", `["1",false,"t","e",{}]`, "frame has a ref that is no string"},
 		{"topic null", `["1","2",null,"e",{}]`, "frame has a topic that is no string"},
 		{"topic an object", `["1","2",{},"e",{}]`, "frame has a topic that is no string"},
-		{"event a number", `["1","2","t",7,{}]`, "frame has a event that is no string"},
-		{"event null", `["1","2","t",null,{}]`, "frame has a event that is no string"},
+		{"event a number", `["1","2","t",7,{}]`, "frame has an event that is no string"},
+		{"event null", `["1","2","t",null,{}]`, "frame has an event that is no string"},
 
 		{"@binary that is no base64", `["1","2","t","e",{"@binary":"%"}]`, "frame has a malformed @binary"},
 		{"@binary cut off", `["1","2","t","e",{"@binary":"AAE"}]`, "frame has a malformed @binary"},

@@ -1,7 +1,5 @@
 package wire
 
-import "encoding/json"
-
 // Hello is the payload of the server's first frame to a client of the chime dialect.
 type Hello struct {
 	ID          string      `json:"id"`
@@ -58,15 +56,4 @@ func control(event string, payload any) *Message {
 		text = []byte("{}")
 	}
 	return NewFrame(Ref{}, Ref{}, TopicChime, event, text)
-}
-
-// DecodeAck reads the payload of an ack: {"received":n}.
-func DecodeAck(payload json.RawMessage) (received uint64, ok bool) {
-	var ack struct {
-		Received *uint64 `json:"received"`
-	}
-	if json.Unmarshal(payload, &ack) != nil || ack.Received == nil {
-		return 0, false
-	}
-	return *ack.Received, true
 }

@@ -303,25 +303,3 @@ func TestAppendClose(t *testing.T) {
 		})
 	}
 }
-
-func TestDecodeAck(t *testing.T) {
-	tests := []struct {
-		payload string
-		n       uint64
-		ok      bool
-	}{
-		{`{"received":40}`, 40, true},
-		{`{"received":0,"more":1}`, 0, true},
-		{`{}`, 0, false},
-		{`{"received":null}`, 0, false},
-		{`{"received":-1}`, 0, false},
-		{`{"received":"40"}`, 0, false},
-		{`[40]`, 0, false},
-		{``, 0, false},
-	}
-	for _, tt := range tests {
-		if n, ok := wire.DecodeAck(json.RawMessage(tt.payload)); n != tt.n || ok != tt.ok {
-			t.Errorf("DecodeAck(%s): got %d %v, want %d %v", tt.payload, n, ok, tt.n, tt.ok)
-		}
-	}
-}
