@@ -1,7 +1,9 @@
-// Command chime shows the library at work and looks at it from a terminal.
+// Command chime shows the library at work, looks at it from a terminal, and
+// begins your own channels.
 //
-//	chime serve                  a chat at http://127.0.0.1:4000
-//	chime tail chat_room:lobby   prints what happens in a topic
+//	chime serve                       a chat at http://127.0.0.1:4000
+//	chime tail chat_room:lobby        prints what happens in a topic
+//	chime generate channel ChatRoom   writes a channel with its test
 //
 // serve is a whole application in a few files: chat.go is its channel, site.go
 // mounts it, page/ is its client. It keeps nothing on disk.
@@ -40,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	root.DisableSuggestions = true
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), tailCommand())
+	root.AddCommand(serveCommand(), tailCommand(), generateCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/template"
+)
+
+//go:embed templates
+var templateFiles embed.FS
+
+var templates = template.Must(template.ParseFS(templateFiles, "templates/*"))
+
+// outline is a file that will be written.
+type outline struct {
+	file     string
+	template string
+	data     any
+}
+
+// source is a file that can be written.
+type source struct {
+	file   string
+	text   []byte
+	parsed *ast.File
+}
+
+// render fills in the templates, formatted as gofmt does. Two files of one name
+// are refused: the later would replace the earlier.
+func render(outlines []outline, pkg string) ([]source, error) {
+	var sources []source
+	seen := map[string]bool{}
+	for _, o := range outlines {
+		if seen[o.file] {
+			return nil, fmt.Errorf("%s would be written twice: give each name once", o.file)
+		}
+		seen[o.file] = true
+		var b bytes.Buffer
+		fmt.Fprintf(&b, "package %s\n", pkg)
+		if err := templates.ExecuteTemplate(&b, o.template, o.data); err != nil {
+			return nil, err
+		}
+		text, err := format.Source(b.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", o.file, err)
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), o.file, text, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, source{o.file, text, parsed})
+	}
+	return sources, nil
+}
+
+// checkFree refuses to overwrite, unless that is asked for.
+func (to target) checkFree(names []string) error {
+	for _, name := range names {
+		at := filepath.Join(to.dir, name)
+		switch _, err := os.Lstat(at); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case !to.force:
+			return fmt.Errorf("%s is there already, so nothing is written; --force overwrites it", at)
+		}
+	}
+	return nil
+}
+
+// write writes all files or, when one can't be written, restores what was
+// there. Without force it never replaces a file, whoever put it there meanwhile.
+func (to target) write(sources []source) (err error) {
+	var undo []func() error
+	defer func() {
+		for i := len(undo); err != nil && i > 0; i-- {
+			err = errors.Join(err, undo[i-1]())
+		}
+	}()
+	if _, missing := os.Stat(to.dir); missing != nil {
+		if err := os.MkdirAll(to.dir, 0o755); err != nil {
+			return fmt.Errorf("--dir: %w", err)
+		}
+		undo = append(undo, func() error { return os.Remove(to.dir) })
+	}
+	for _, s := range sources {
+		at := filepath.Join(to.dir, s.file)
+		how := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+		back := func() error { return os.Remove(at) }
+		if to.force {
+			old, err := os.ReadFile(at)
+			if err == nil {
+				how = os.O_WRONLY | os.O_TRUNC
+				back = func() error { return os.WriteFile(at, old, 0o644) }
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		f, err := os.OpenFile(at, how, 0o644)
+		if err != nil {
+			return err
+		}
+		undo = append(undo, back)
+		_, err = f.Write(s.text)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
