@@ -143,6 +143,12 @@ func TestRefusedConnectSaysWhy(t *testing.T) {
 	}{
 		"banned":        {http.StatusUnauthorized, `{"reason":"banned"}`},
 		"database down": {http.StatusForbidden, `{"reason":"forbidden"}`},
+		// What refuses nothing must not let anybody in, or take the answer away.
+		"no status":   {http.StatusForbidden, `{"reason":"no"}`},
+		"status 101":  {http.StatusForbidden, `{"reason":"no"}`},
+		"status 200":  {http.StatusForbidden, `{"reason":"no"}`},
+		"status 1000": {http.StatusForbidden, `{"reason":"no"}`},
+		"nil":         {http.StatusForbidden, `{"reason":"forbidden"}`},
 	} {
 		bearer := "Authorization: Bearer " + token
 		wantAnswer(t, s.request(t, "GET", phoenixTarget, "", append([]string{bearer}, upgradeHeader...)...), want.status, want.body)

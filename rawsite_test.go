@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
 )
 
 // rawSite is a server that is going to be mistreated. Its clients write bytes
@@ -64,6 +66,11 @@ func byToken(r *http.Request) (chime.Identity, error) {
 		return chime.Identity{}, chime.RefuseConnect(http.StatusUnauthorized, "banned")
 	case "panic":
 		panic("password " + aSecret)
+	case "no status", "status 200", "status 101", "status 1000":
+		status, _ := strconv.Atoi(strings.TrimPrefix(token, "status "))
+		return chime.Identity{}, chime.RefuseConnect(status, "no")
+	case "nil":
+		return chime.Identity{}, (*transport.RefusedError)(nil)
 	case "database down":
 		return chime.Identity{}, errors.New("dial: password " + aSecret)
 	default:

@@ -75,7 +75,7 @@ func NewServer(cfg Config) (*Server, error) {
 
 // RefusedError is an error of Config.Connect that the client may read.
 type RefusedError struct {
-	Status int    // HTTP: 401, 403, 429 …
+	Status int    // HTTP: 401, 403, 429 …; what is neither 4xx nor 5xx becomes 403
 	Reason string // for the client
 }
 
@@ -211,9 +211,14 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (Identity, boo
 		return id, true
 	}
 	refused, ok := errors.AsType[*RefusedError](err)
-	if !ok {
+	switch {
+	case !ok || refused == nil:
 		s.log.Info("connect refused", "error", err)
 		refused = &RefusedError{http.StatusForbidden, "forbidden"}
+	case refused.Status < 400 || refused.Status > 599:
+		// A success would tell the client that it is in, and what is no status panics.
+		s.log.Error("connect refused with a status that refuses nothing", "status", refused.Status)
+		refused = &RefusedError{http.StatusForbidden, refused.Reason}
 	}
 	refuse(w, refused.Status, refused.Reason)
 	return Identity{}, false
