@@ -36,7 +36,7 @@ func (s *Socket) enter(ref wire.Ref, response []byte, want ask) {
 	if s.route.keep == nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.add(s, true)
+		t.add(s, true, 0)
 		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response, nil, false))
 		return
 	}
@@ -52,7 +52,7 @@ func (s *Socket) enter(ref wire.Ref, response []byte, want ask) {
 		return
 	}
 	t.mu.Lock()
-	t.add(s, false)
+	t.add(s, false, 0)
 	t.mu.Unlock()
 	list, h, err := s.read(want)
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *Socket) enterWithout(want ask, reply func(*wire.History)) {
 	t := s.topic
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.add(s, true)
+	t.add(s, true, t.last)
 	reply(s.found(want, t.last, 0, false))
 }
 
@@ -118,7 +118,7 @@ func (s *Socket) enterFast(want ask, reply func(*wire.History)) bool {
 	if !ok || len(list) > shortReplay || !s.client.cs.Ready(func() {}) {
 		return false
 	}
-	t.add(s, true)
+	t.add(s, true, t.last)
 	reply(s.found(want, t.last, len(list), recovered))
 	for _, m := range list {
 		_ = s.client.cs.Send(m, s.member.to)
@@ -213,7 +213,7 @@ func (s *Socket) readOn() bool {
 		for _, m := range s.member.pending {
 			_ = s.client.cs.Send(m, "")
 		}
-		s.member.pending, s.member.live = nil, true
+		s.member.pending, s.member.live, s.member.seen = nil, true, s.replay.pos
 		t.mu.Unlock()
 		return false
 	}
@@ -263,8 +263,12 @@ func (t *topic) load(ctx context.Context) error {
 	if t.loaded.Load() {
 		return nil
 	}
-	t.loading.Lock()
-	defer t.loading.Unlock()
+	select {
+	case t.loading <- struct{}{}:
+		defer func() { <-t.loading }()
+	case <-ctx.Done(): // a client that is kicked does not wait for a store that hangs
+		return context.Cause(ctx)
+	}
 	if t.loaded.Load() {
 		return nil
 	}

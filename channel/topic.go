@@ -15,8 +15,8 @@ type topic struct {
 	route *route
 	users int // guarded by the shard: sockets that are in it or on their way
 
-	loading sync.Mutex  // held while the tail is read from the store
-	loaded  atomic.Bool // the tail and last are true
+	loading chan struct{} // full while the tail is read from the store
+	loaded  atomic.Bool   // the tail and last are true
 
 	mu      sync.Mutex // guards what follows; never held over I/O
 	members []*Socket
@@ -28,6 +28,7 @@ type topic struct {
 type member struct {
 	index   int             // in topic.members, or outside
 	live    bool            // gets what is published; else it is catching up with the history
+	seen    uint64          // offset up to which it has got the history
 	to      string          // the join_ref, if the join asked for positions
 	pending []*wire.Message // ephemeral messages for when it is live
 }
@@ -39,7 +40,11 @@ const outside = -1
 const maxPending = 64
 
 func newTopic(h *Hub, name string, r *route) *topic {
-	return &topic{hub: h, name: name, route: r, tail: newTail(r)}
+	t := &topic{hub: h, name: name, route: r, tail: newTail(r)}
+	if r.keep != nil {
+		t.loading = make(chan struct{}, 1)
+	}
+	return t
 }
 
 // publish queues a message for every member. Its lock is held over memory
@@ -48,16 +53,14 @@ func (t *topic) publish(p broker.Publication) {
 	m := pushOf(t.name, p.Message)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p.Offset > 0 {
-		if p.Offset <= t.last {
-			return // read from the store before its announcement came
-		}
+	if p.Offset > t.last { // else the tail was filled from the store, which had it before it was announced
 		t.last = p.Offset
 		t.tail.append(entry{m, p.Prev, p.At})
 	}
 	for _, s := range t.members {
 		switch {
 		case p.From != "" && s.ID() == p.From:
+		case p.Offset > 0 && p.Offset <= s.member.seen: // read from the store before it was announced
 		case s.member.live:
 			_ = s.client.cs.Send(m, s.member.to) // a client that is gone or slow is told elsewhere
 		case p.Offset == 0:
@@ -74,9 +77,9 @@ func (mb *member) hold(m *wire.Message) {
 	mb.pending = append(mb.pending, m)
 }
 
-// add makes s a member. t.mu is held.
-func (t *topic) add(s *Socket, live bool) {
-	s.member.index, s.member.live = len(t.members), live
+// add makes s a member, which gets what comes after an offset. t.mu is held.
+func (t *topic) add(s *Socket, live bool, seen uint64) {
+	s.member.index, s.member.live, s.member.seen = len(t.members), live, seen
 	t.members = append(t.members, s)
 }
 

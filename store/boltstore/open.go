@@ -1,0 +1,194 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/go-chime/chime/store"
+)
+
+const (
+	lockPatience = time.Second // a process that is just ending needs a moment
+	fileMode     = 0o600       // what people said is nobody else's business
+
+	// mapped is how much of the file is mapped from the start. bbolt waits for
+	// all readers whenever it maps more, and a backup is a long one.
+	mapped = 1 << 30
+	// allocated is by how much the file grows, beyond mapped or not.
+	allocated = 4 << 20
+)
+
+// Open opens the store in the file at path, and makes it if there is none. Its
+// directory must exist. An error says what is wrong with the file and what to
+// do; [ErrLocked], [ErrForeign], [ErrNewer] and [ErrDamaged] can be told apart.
+//
+// The epoch is a new one if the store was last used with WriteBehind and did
+// not get to its Close, or if the file is a backup.
+func Open(path string, o Options) (*Store, error) {
+	s, err := open(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("open history: %w", explain(path, err))
+	}
+	go s.commits()
+	return s, nil
+}
+
+func open(path string, o Options) (s *Store, err error) {
+	s = newStore(path, o.Log)
+	if s.behind = o.WriteBehind; s.behind {
+		s.held = map[uint64]store.Message{}
+	}
+	fresh, err := inspect(path, o.openFile)
+	if err != nil {
+		return nil, err
+	}
+	if s.db, s.file, err = openBolt(path, o.openFile, false); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = s.db.Close()
+		}
+	}()
+	s.db.AllocSize = allocated
+	if fresh {
+		if err := syncDir(path); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.begin()
+}
+
+func newStore(path string, log *slog.Logger) *Store {
+	if log == nil {
+		log = slog.Default()
+	}
+	return &Store{
+		path: path, log: log,
+		work: make(chan struct{}, 1), stopped: make(chan struct{}),
+		topics: map[string]*topic{},
+	}
+}
+
+// begin reads what the file has, and marks it as in use.
+func (s *Store) begin() (err error) {
+	defer s.guard(&err)
+	defer noFault()()
+	empty := false
+	if err := s.db.View(func(tx *bolt.Tx) error {
+		if k, _ := tx.Cursor().First(); k == nil {
+			empty = true // new, or the process ended before it had laid it out
+			return nil
+		}
+		return s.load(tx)
+	}); err != nil {
+		return err
+	}
+	was := s.meta.mark
+	if empty {
+		s.meta = meta{epoch: newEpoch(), nextID: 1}
+	}
+	if was == behind || was == copied {
+		old := s.meta.epoch
+		s.meta.epoch = newEpoch()
+		s.log.Info("history begins a new epoch", "file", s.path, "backup", was == copied, "was", old, "is", s.meta.epoch)
+	}
+	if was != clean {
+		// The last process may have written what the disk does not have yet.
+		if err := s.file.Sync(); err != nil {
+			return err
+		}
+	}
+	s.epoch = s.meta.epoch
+	s.meta.mark = synced
+	if s.behind {
+		s.meta.mark = behind
+	}
+	s.due = clock() // a look around as soon as there is time
+	return s.db.Update(func(tx *bolt.Tx) error {
+		if empty {
+			return create(tx, &s.meta)
+		}
+		// The sequence and the topics of what follows the checkpoint are in the log.
+		m, err := readMeta(tx)
+		m.epoch, m.mark = s.meta.epoch, s.meta.mark
+		if err != nil {
+			return err
+		}
+		return putMeta(tx, &m)
+	})
+}
+
+// openBolt lets bbolt at the file. It panics at files that are damaged; the lock
+// must not outlive that.
+func openBolt(path string, openFile func(string, int, os.FileMode) (*os.File, error), readOnly bool) (db *bolt.DB, f *os.File, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = f.Close()
+			db, f, err = nil, nil, fmt.Errorf("%w: %v", ErrDamaged, p)
+		}
+	}()
+	defer noFault()()
+	if openFile == nil {
+		openFile = os.OpenFile
+	}
+	o := &bolt.Options{
+		Timeout: lockPatience, ReadOnly: readOnly, NoStatistics: true,
+		// The free pages of a file that was swept are many. Written down with each
+		// commit they would cost more than what is committed; found out at Open they
+		// cost a millisecond per megabyte.
+		NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+		OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+			f, err = openFile(name, flag, mode)
+			return f, err
+		},
+	}
+	if bits.UintSize == 64 && runtime.GOOS != "windows" { // there the file gets as large
+		o.InitialMmapSize = mapped
+	}
+	db, err = bolt.Open(path, fileMode, o)
+	return db, f, err
+}
+
+// inspect checks the pages of the file, under a lock that keeps writers away. It
+// reports whether there is none yet.
+func inspect(path string, openFile func(string, int, os.FileMode) (*os.File, error)) (fresh bool, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil || info.Size() == 0 {
+		return false, err
+	}
+	db, f, err := openBolt(path, openFile, true)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = db.Close() }()
+	if info, err = f.Stat(); err != nil { // as it is now that it is locked
+		return false, err
+	}
+	return false, checkPages(f, info.Size())
+}
+
+// syncDir makes sure that the name of a new file is on the disk, too.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" { // a directory can't be opened there
+		return nil
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	return d.Sync()
+}

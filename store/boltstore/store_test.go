@@ -1,0 +1,87 @@
+package boltstore
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/storetest"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+func TestStore(t *testing.T) {
+	for _, o := range modes {
+		t.Run(o.name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) store.Store { return begun(t, o.Options) })
+		})
+	}
+}
+
+var modes = []struct {
+	name string
+	Options
+}{
+	{"durable", Options{}},
+	{"write-behind", Options{WriteBehind: true}},
+}
+
+// begun opens a new store. At the end of the test it is closed, and its file verified.
+func begun(t testing.TB, o Options) *Store {
+	t.Helper()
+	return opened(t, filepath.Join(t.TempDir(), "chime.db"), o)
+}
+
+func opened(t testing.TB, path string, o Options) *Store {
+	t.Helper()
+	s, err := Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		sound(t, path)
+	})
+	return s
+}
+
+// sound fails the test if the file, which nobody has open, is not consistent.
+func sound(t testing.TB, path string) Report {
+	t.Helper()
+	r, err := Verify(path)
+	if err != nil {
+		t.Errorf("%v", err)
+	}
+	return r
+}
+
+func say(t testing.TB, s *Store, topic, text string, keep store.Retention) (announced store.Message) {
+	t.Helper()
+	m := store.Message{Event: "said", Payload: []byte(text)}
+	if err := s.Append(context.Background(), topic, m, keep, func(m store.Message) { announced = m }); err != nil {
+		t.Fatal(err)
+	}
+	return announced
+}
+
+func sayN(t testing.TB, s *Store, topic string, n int, keep store.Retention) (announced []store.Message) {
+	t.Helper()
+	for i := range n {
+		announced = append(announced, say(t, s, topic, fmt.Sprint(i), keep))
+	}
+	return announced
+}
+
+func read(t testing.TB, s *Store, topic string, r store.Range) store.Page {
+	t.Helper()
+	p, err := s.Read(context.Background(), topic, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

@@ -1,0 +1,145 @@
+package boltstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Report is what [Verify] found in a file.
+type Report struct {
+	Topics   int   // that are remembered
+	Messages int   // that are kept
+	Bytes    int64 // of their payloads
+	Waiting  int   // messages to be deleted by the next sweep
+}
+
+// Verify reads all of a file and compares it with itself: that its pages hang
+// together, that every entry of the index has its record and every record its
+// entry, and the checksums. It changes nothing, and can't be used on a file
+// that is open elsewhere. The error holds all that is wrong.
+func Verify(path string) (Report, error) {
+	r, err := verify(path)
+	if err != nil {
+		return r, fmt.Errorf("verify history: %w", explain(path, err))
+	}
+	return r, nil
+}
+
+func verify(path string) (r Report, err error) {
+	s := newStore(path, nil)
+	if _, err := inspect(path, nil); err != nil {
+		return r, err
+	}
+	if s.db, s.file, err = openBolt(path, nil, true); err != nil {
+		return r, err
+	}
+	defer func() { _ = s.db.Close() }()
+	defer s.guard(&err)
+	defer noFault()()
+	err = s.db.View(func(tx *bolt.Tx) error {
+		if err := s.load(tx); err != nil {
+			return err
+		}
+		r, err = s.verify(tx)
+		return err
+	})
+	return r, err
+}
+
+// promise is an entry of the index, with where it stands.
+type promise struct {
+	entry
+	t    *topic
+	gone bool // its record may be
+}
+
+func (s *Store) verify(tx *bolt.Tx) (r Report, err error) {
+	var all []promise
+	topics := map[*topic]bool{}
+	for _, t := range s.order {
+		topics[t] = true
+	}
+	for _, t := range s.rotten {
+		topics[t] = true
+	}
+	for t := range topics {
+		if !t.dropped {
+			r.Topics++
+		}
+		for _, b := range t.blocks {
+			entries, err := t.entries(b, within(tx))
+			if err != nil {
+				return r, err
+			}
+			for _, e := range entries {
+				all = append(all, promise{e, t, e.seq <= t.floor})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b promise) int { return cmp.Compare(a.seq, b.seq) })
+	return r, r.compare(tx, all)
+}
+
+// compare walks over the log and what was promised to be in it.
+func (r *Report) compare(tx *bolt.Tx, all []promise) error {
+	var wrong []error
+	add := func(seq uint64, err error) {
+		wrong = append(wrong, fmt.Errorf("%w: the record at offset %d: %w", ErrDamaged, seq, err))
+	}
+	c := tx.Bucket(logBucket).Cursor()
+	k, v := c.First()
+	for k != nil || len(all) > 0 {
+		seq := uint64(0)
+		if k != nil {
+			var err error
+			if seq, err = number(k); err != nil {
+				return fmt.Errorf("%w: the log: %w", ErrDamaged, err)
+			}
+		}
+		switch {
+		case k == nil || len(all) > 0 && all[0].seq < seq:
+			if !all[0].gone {
+				add(all[0].seq, errMissing)
+			}
+			all = all[1:]
+		case len(all) == 0 || seq < all[0].seq:
+			add(seq, errStray)
+			k, v = c.Next()
+		default:
+			if err := r.count(k, v, all[0]); err != nil {
+				add(seq, err)
+			}
+			all = all[1:]
+			k, v = c.Next()
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+var (
+	errMissing  = errors.New("it is missing")
+	errStray    = errors.New("no index leads to it")
+	errMismatch = errors.New("it is not what the index says")
+)
+
+func (r *Report) count(k, v []byte, want promise) error {
+	rec, err := decodeRecord(k, v)
+	switch {
+	case err != nil:
+		return err
+	case rec.topic != want.t.id:
+		return errTopic
+	case rec.at != want.at || len(rec.data) != want.size:
+		return errMismatch
+	case want.gone:
+		r.Waiting++
+	default:
+		r.Messages++
+		r.Bytes += int64(want.size)
+	}
+	return nil
+}
