@@ -22,16 +22,17 @@ const module = "github.com/go-chime/chime"
 // suite (storetest) may import what it tests and what that may import; tests
 // may import what they like.
 var imports = map[string]struct{ ours, others []string }{
-	".":             {ours: []string{"broker", "channel", "client/js", "store", "transport"}, others: []string{chiModule}},
-	"broker":        {ours: []string{"store"}},
-	"channel":       {ours: []string{"broker", "internal/wire", "store", "transport"}},
-	"client/js":     {},
-	"cmd":           {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
-	"examples":      {others: []string{chiModule}},
-	"internal/e2e":  {},
-	"internal/wire": {},
-	"store":         {},
-	"transport":     {ours: []string{"internal/wire"}, others: []string{"github.com/coder/websocket"}},
+	".":               {ours: []string{"broker", "channel", "client/js", "store", "transport"}, others: []string{chiModule}},
+	"broker":          {ours: []string{"store"}},
+	"channel":         {ours: []string{"broker", "internal/wire", "store", "transport"}},
+	"client/js":       {},
+	"cmd":             {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"examples":        {others: []string{chiModule}},
+	"internal/e2e":    {},
+	"internal/wire":   {},
+	"store":           {},
+	"store/boltstore": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"transport":       {ours: []string{"internal/wire"}, others: []string{"github.com/coder/websocket"}},
 }
 
 // helpers may be imported by everybody and import nothing of ours.
@@ -41,7 +42,7 @@ const chiModule = "github.com/go-chi/chi/v5"
 
 // direct are the requirements of go.mod that are not indirect. One more is a
 // page in docs/adr.
-var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}
+var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt"}
 
 func TestImports(t *testing.T) {
 	for file, list := range importsOf(t) {
@@ -81,6 +82,9 @@ func TestImportRules(t *testing.T) {
 		{"internal/task", module + "/store", false},
 		{"store", module + "/transport", false},
 		{"store", "go.etcd.io/bbolt", false},
+		{"store/boltstore", "go.etcd.io/bbolt", true},
+		{"store/boltstore", module + "/store", true},
+		{"store/boltstore", module + "/broker", false},
 		{"store/storetest", module + "/store", true},
 		{"transport", module + "/store", false},
 		{"transport", "github.com/coder/websocket", true},
