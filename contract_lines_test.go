@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,7 +96,7 @@ func (l *socketLine) read(ctx context.Context) {
 			l.box.blame("%v", err)
 		case l.chime && kind == websocket.MessageBinary, !l.chime && f.topic == "chime":
 			l.box.blame("got %v, which is not of this dialect", f)
-		case !l.chime && kind == websocket.MessageText && f.binary != nil:
+		case !l.chime && kind == websocket.MessageText && f.hasBytes():
 			l.box.blame("got %v, want a binary frame", f)
 		case l.chime && n == 0 && (f.topic != "chime" || f.event != "hello"):
 			l.box.blame("the first frame is %v, want hello", f)
@@ -104,15 +105,18 @@ func (l *socketLine) read(ctx context.Context) {
 	}
 }
 
-// parseBinary reads a binary frame of Phoenix V2: a push to one client (0) or a
-// broadcast (2).
+// parseBinary reads a binary frame of Phoenix V2: a push to one client (0), a
+// reply (1) or a broadcast (2).
 func parseBinary(data []byte) (frame, error) {
 	var f frame
+	var status string
 	var fields []*string
 	switch {
 	case len(data) == 0:
 	case data[0] == 0:
 		fields = []*string{&f.joinRef, &f.topic, &f.event}
+	case data[0] == 1:
+		fields = []*string{&f.joinRef, &f.ref, &f.topic, &status}
 	case data[0] == 2:
 		fields = []*string{&f.topic, &f.event}
 	}
@@ -126,6 +130,11 @@ func parseBinary(data []byte) (frame, error) {
 			return f, fmt.Errorf("binary frame %q is cut short", data)
 		}
 		*field, rest = string(rest[:n]), rest[n:]
+	}
+	if status != "" {
+		f.event = "phx_reply"
+		f.payload = obj{"status": status, "response": obj{"@binary": base64.StdEncoding.EncodeToString(rest)}}
+		return f, nil
 	}
 	f.binary = rest
 	return f, nil

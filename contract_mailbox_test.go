@@ -48,6 +48,13 @@ func (f frame) text() []byte {
 	return text
 }
 
+// hasBytes reports whether f is, or replies, bytes.
+func (f frame) hasBytes() bool {
+	payload, _ := f.payload.(obj)
+	response, _ := payload["response"].(obj)
+	return f.binary != nil || response["@binary"] != nil
+}
+
 func (f frame) String() string { return string(f.text()) }
 
 // parseFrame reads a five-array, and nothing that is only like one.

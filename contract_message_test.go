@@ -297,6 +297,10 @@ var sending = []behaviour{
 		ann.WantBinary("draw", data)
 		ann.WantReply(ref, obj{"bytes": len(data)})
 		bob.WantBinary("draw", data)
+		s.On("copy", func(_ context.Context, _ *channel.Socket, m channel.Message) (any, error) {
+			return channel.Binary(m.Binary), nil
+		})
+		ann.WantReply(ann.PushBinary("copy", data), obj{"@binary": data}) // in the dialect's own form
 		ref = ann.PushBinary("draw", []byte{})
 		ann.WantBinary("for you", nil)
 		ann.WantBinary("draw", nil)

@@ -123,6 +123,9 @@ func (s *Socket) Reply(m Message, reply any, err error) error {
 func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
 	var response []byte
 	if err == nil {
+		if b, ok := reply.(Binary); ok {
+			return wire.NewBinaryReply(s.joinRef, m.ref, s.Topic(), b)
+		}
 		response, err = wire.EncodeValue(reply)
 	}
 	if err == nil {

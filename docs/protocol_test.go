@@ -49,6 +49,9 @@ func (chatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 	case "typing":
 		return nil, s.BroadcastFrom(ctx, m.Event, m.Payload)
 	case "echo":
+		if m.Binary != nil {
+			return channel.Binary(m.Binary), nil
+		}
 		return m.Payload, nil
 	case "remind":
 		return nil, s.Push("reminder", m.Payload)

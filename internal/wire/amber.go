@@ -48,8 +48,10 @@ func DecodeAmber(data []byte) (Frame, error) {
 	if !ok {
 		payload = json.RawMessage("{}")
 	}
-	f.Payload, f.Binary, err = decodePayload(payload)
-	return f, err
+	if f.Payload, f.Binary, err = decodePayload(payload); err != nil {
+		return Frame{}, err
+	}
+	return f, nil
 }
 
 // AppendAmber appends m as a WebSocket frame for an Amber client, or nothing

@@ -131,7 +131,7 @@ func binaryText(b []byte) (string, bool) {
 // 0 | len(join_ref) | len(ref) | len(topic) | len(event), a byte each, then
 // the four strings, then the payload. An empty join_ref or ref is null.
 func DecodeBinary(data []byte) (Frame, error) {
-	if len(data) < 5 || data[0] != 0 {
+	if len(data) < 5 || data[0] != binaryPush {
 		return Frame{}, errors.New("binary frame is no push")
 	}
 	var field [4]string

@@ -70,6 +70,13 @@ func NewReply(joinRef, ref Ref, topic, status string, response []byte) *Message 
 	return NewFrame(joinRef, ref, topic, EventReply, payload)
 }
 
+// NewBinaryReply returns an ok reply whose response is raw bytes.
+func NewBinaryReply(joinRef, ref Ref, topic string, response []byte) *Message {
+	m := NewFrame(joinRef, ref, topic, EventReply, response)
+	m.binary = true
+	return m
+}
+
 // NewJoinReply returns the ok reply to a join. Response is a JSON object. The
 // history is told to clients of the chime dialect and to joins that asked.
 func NewJoinReply(joinRef, ref Ref, topic string, response []byte, h *History, asked bool) *Message {
@@ -126,14 +133,21 @@ func (m *Message) AppendText(b []byte, positioned bool, to string) []byte {
 // appendPayload appends the payload as JSON.
 func (m *Message) appendPayload(b []byte, positioned bool) []byte {
 	switch {
+	case m.binary && m.Event == EventReply:
+		b = append(b, `{"status":"`+statusOK+`","response":`...)
+		return append(m.appendBase64(b), '}')
 	case m.binary:
-		b = append(b, `{"`+binaryKey+`":"`...)
-		b = base64.StdEncoding.AppendEncode(b, m.payload)
-		return append(b, `"}`...)
+		return m.appendBase64(b)
 	case m.History != nil && (positioned || m.asked):
 		return m.appendWithHistory(b)
 	}
 	return append(b, m.payload...)
+}
+
+func (m *Message) appendBase64(b []byte) []byte {
+	b = append(b, `{"`+binaryKey+`":"`...)
+	b = base64.StdEncoding.AppendEncode(b, m.payload)
+	return append(b, `"}`...)
 }
 
 // appendWithHistory puts @history into the response object, in front, so that
@@ -195,7 +209,7 @@ func (m *Message) form(form int) []byte {
 func (m *Message) frame(b []byte, positioned bool, to string) []byte {
 	start := len(b)
 	b = beginFrame(b)
-	if m.binary && !positioned {
+	if m.binary && !positioned && m.fitsBinary() {
 		return endFrame(m.appendBinary(b), start, opBinary)
 	}
 	return endFrame(m.AppendText(b, positioned, to), start, opText)
@@ -216,18 +230,42 @@ func endFrame(b []byte, start int, opcode byte) []byte {
 	return b[:len(b)-(maxHeader-n)]
 }
 
-// appendBinary appends the binary frame of Phoenix V2: 0 is a push, 1 a reply
-// (which this package makes only as text), 2 a broadcast. A push to a join_ref
+// Kinds of binary frames of Phoenix V2, their first byte.
+const (
+	binaryPush      = 0
+	binaryReply     = 1
+	binaryBroadcast = 2
+)
+
+// statusOK is that of every binary reply: an error is a reason, which is text.
+const statusOK = "ok"
+
+// fitsBinary reports whether the refs of a reply fit into the binary frame,
+// which has a byte for the length of each. In text they may be longer.
+func (m *Message) fitsBinary() bool {
+	return m.Event != EventReply || len(m.joinRef.text) <= math.MaxUint8 && len(m.ref.text) <= math.MaxUint8
+}
+
+// appendBinary appends the binary frame of Phoenix V2. A push to a join_ref
 // that is too long for its length byte goes out as a broadcast.
 func (m *Message) appendBinary(b []byte) []byte {
-	if m.joinRef.Null() || len(m.joinRef.text) > math.MaxUint8 {
-		b = append(b, 2, byte(len(m.Topic)), byte(len(m.Event)))
-	} else {
-		b = append(b, 0, byte(len(m.joinRef.text)), byte(len(m.Topic)), byte(len(m.Event)))
-		b = append(b, m.joinRef.text...)
+	names := []string{m.joinRef.text, m.Topic, m.Event}
+	switch {
+	case m.Event == EventReply:
+		b = append(b, binaryReply)
+		names = []string{m.joinRef.text, m.ref.text, m.Topic, statusOK}
+	case m.joinRef.Null() || len(m.joinRef.text) > math.MaxUint8:
+		b = append(b, binaryBroadcast)
+		names = names[1:]
+	default:
+		b = append(b, binaryPush)
 	}
-	b = append(b, m.Topic...)
-	b = append(b, m.Event...)
+	for _, name := range names {
+		b = append(b, byte(len(name)))
+	}
+	for _, name := range names {
+		b = append(b, name...)
+	}
 	return append(b, m.payload...)
 }
 

@@ -260,6 +260,8 @@ func TestAppendedBytesAreACopy(t *testing.T) {
 		func(b []byte) []byte { return m.AppendWebSocket(b, false, "") },
 		func(b []byte) []byte { return m.AppendWebSocket(b, true, "") },
 		m.AppendEvent,
+		m.AppendV1,
+		m.AppendAmber,
 	} {
 		want := string(form(nil))
 		b := form(nil)

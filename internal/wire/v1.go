@@ -51,8 +51,10 @@ func DecodeV1(data []byte) (Frame, error) {
 	if f.Event, err = decodeString("event", fields["event"]); err != nil {
 		return Frame{}, err
 	}
-	f.Payload, f.Binary, err = decodePayload(fields["payload"])
-	return f, err
+	if f.Payload, f.Binary, err = decodePayload(fields["payload"]); err != nil {
+		return Frame{}, err
+	}
+	return f, nil
 }
 
 // AppendV1 appends m as a WebSocket frame of Phoenix V1. This dialect has no
