@@ -55,6 +55,12 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
 		return
 	}
+	s.tasks.Do(func() { s.openStream(w, r, id, chime, joins) })
+}
+
+// openStream is openWebSocket for a stream; without chime headers it has joins.
+// A handler that stays is waited for too.
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, id Identity, chime bool, joins []wire.Frame) {
 	l := &streamLine{}
 	c := &l.client
 	s.initClient(c, r, id, chime, l)

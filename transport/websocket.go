@@ -64,6 +64,12 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 		refuse(w, http.StatusInternalServerError, "WebSockets are not possible here: "+blocker+" can't hijack")
 		return
 	}
+	s.tasks.Do(func() { s.openWebSocket(w, r, id, d) })
+}
+
+// openWebSocket is among the tasks that Shutdown waits for: it may find the
+// server open, and start what reads after that.
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, id Identity, d *dialect) {
 	l := &webSocketLine{dialect: d}
 	c := &l.client
 	s.initClient(c, r, id, d == &chimeV1, l)

@@ -24,6 +24,13 @@ func (g *Group) Go(f func()) {
 	}()
 }
 
+// Do runs f in the calling goroutine, which belongs to the group meanwhile.
+func (g *Group) Do(f func()) {
+	g.add()
+	defer g.done()
+	f()
+}
+
 func (g *Group) add() {
 	g.mu.Lock()
 	g.n++

@@ -168,3 +168,15 @@ func TestWaitSeesWhatWasDone(t *testing.T) {
 		t.Errorf("got %d, want 1", sum)
 	}
 }
+
+func TestWaitWaitsForWhatIsDoneByTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g task.Group
+		var result <-chan error
+		g.Do(func() {
+			result = waiting(&g)
+			wantBlocked(t, result)
+		})
+		wantNil(t, result)
+	})
+}

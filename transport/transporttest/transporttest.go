@@ -17,6 +17,7 @@ package transporttest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,9 +32,9 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-// Peer is the client of one client socket. One goroutine calls Next, and one
-// the other methods. A Peer must not read from its connection but in Next: the
-// suite wants to see what happens when a client does not.
+// Peer is the client of one client socket. One goroutine calls Next; all other
+// methods are safe for concurrent use. A Peer reads from its connection in Next
+// only: the suite wants to see what happens when a client does not.
 type Peer interface {
 	// Send sends frames, each a five-array, in one batch where the transport
 	// has batches. It returns when they are written, or taken by the server.
@@ -49,7 +50,7 @@ type Peer interface {
 }
 
 // End is what a server says before it ends a connection.
-type End struct {
+type End struct { //nolint:errname // it ends a stream as io.EOF does, which is no EOFError either
 	Code   int
 	Reason string
 }
@@ -99,7 +100,9 @@ type stage struct {
 	connect func() (Peer, error)
 	entered chan *receiver
 	greet   func(transport.ClientSocket) // called by Accept
-	peers   []Peer
+
+	peers     []Peer
+	receivers []*receiver
 }
 
 type contextKey struct{}
@@ -134,6 +137,11 @@ func (s *stage) end() {
 		p.Vanish()
 	}
 	s.shutdown()
+	for _, r := range s.receivers {
+		if len(r.ended) == 0 {
+			s.t.Errorf("after Shutdown the receiver of %s has not been told", r.cs.ID())
+		}
+	}
 }
 
 // shutdown ends the server, and checks that nothing of it is left.
@@ -153,13 +161,14 @@ func (s *stage) shutdown() {
 	}
 }
 
-// atWork returns the stacks of the goroutines that are in package transport.
+// atWork returns the stacks of the goroutines that are in package transport,
+// but for those that wait in Shutdown.
 func atWork() []string {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]
 	var found []string
 	for stack := range strings.SplitSeq(string(buf), "\n\n") {
-		if strings.Contains(stack, "/chime/transport.(") {
+		if strings.Contains(stack, "/chime/transport.(") && !strings.Contains(stack, ".Shutdown(") {
 			found = append(found, stack)
 		}
 	}
@@ -182,7 +191,7 @@ func (s *stage) enter() (Peer, *receiver) {
 	}
 	s.peers = append(s.peers, p)
 	r := within(s.t, s.entered, "a client socket")
-	s.t.Cleanup(func() { r.wait("Closed was called", func() bool { return len(r.ended) > 0 }) })
+	s.receivers = append(s.receivers, r)
 	return p, r
 }
 
@@ -273,6 +282,8 @@ func (r *receiver) wantClosed(want transport.Reason) {
 	}
 }
 
+const room = "room:1"
+
 // push makes the nth message of a topic, of at least size bytes.
 func push(topic string, n, size int) *wire.Message {
 	return wire.NewPush(topic, "n", []byte(fmt.Sprintf(`{"n":%d,"x":%q}`, n, bytes.Repeat([]byte{'x'}, size))), 0)
@@ -283,31 +294,30 @@ func pushed(topic string, n, size int) string {
 	return fmt.Sprintf(`[null,null,%q,"n",{"n":%d,"x":%q}]`, topic, n, bytes.Repeat([]byte{'x'}, size))
 }
 
-func (s *stage) send(r *receiver, topic string, n, size int) {
+func (s *stage) send(r *receiver, n, size int) {
 	s.t.Helper()
-	if err := r.cs.Send(push(topic, n, size), ""); err != nil {
+	if err := r.cs.Send(push(room, n, size), ""); err != nil {
 		s.t.Fatalf("Send of message %d: %v", n, err)
 	}
 }
 
-func (s *stage) want(p Peer, topic string, n, size int) {
+func (s *stage) want(p Peer, n, size int) {
 	s.t.Helper()
 	got, err := p.Next()
 	if err != nil {
 		s.t.Fatalf("waiting for message %d: %v", n, err)
 	}
-	if want := pushed(topic, n, size); got != want {
+	if want := pushed(room, n, size); got != want {
 		s.t.Fatalf("got  %.100s\nwant %.100s", got, want)
 	}
 }
 
 // wantEnd reads the end of a connection, which must be next.
-func (s *stage) wantEnd(p Peer, code int, reason string) {
+func (s *stage) wantEnd(p Peer, want End) {
 	s.t.Helper()
 	text, err := p.Next()
-	end, ok := err.(*End) //nolint:errorlint // Peer returns it as it is
-	if !ok || end.Code != code || end.Reason != reason {
-		s.t.Errorf("got %.100s and error %v, want the end with %d %q", text, err, code, reason)
+	if end, ok := errors.AsType[*End](err); !ok || *end != want {
+		s.t.Errorf("got %.100s and error %v, want %v", text, err, &want)
 	}
 }
 
@@ -351,10 +361,10 @@ func downwards(s *stage) {
 	p, r := s.enter()
 	for round := range 3 {
 		for i, size := range sizes {
-			s.send(r, "room:1", round*100+i, size)
+			s.send(r, round*100+i, size)
 		}
 		for i, size := range sizes {
-			s.want(p, "room:1", round*100+i, size)
+			s.want(p, round*100+i, size)
 		}
 	}
 }
@@ -389,21 +399,21 @@ func together(s *stage) {
 
 func greeting(s *stage) {
 	s.greet = func(cs transport.ClientSocket) {
-		if err := cs.Send(push("room:1", 1, 10), ""); err != nil {
+		if err := cs.Send(push(room, 1, 10), ""); err != nil {
 			s.t.Errorf("Send in Accept: %v", err)
 		}
 	}
 	p, _ := s.enter()
-	s.want(p, "room:1", 1, 10)
+	s.want(p, 1, 10)
 }
 
 func closing(s *stage) {
 	p, r := s.enter()
 	for n := range 50 {
-		s.send(r, "room:1", n, 5000)
+		s.send(r, n, 5000)
 	}
 	r.cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
-	if err := r.cs.Send(push("room:1", 50, 0), ""); err != transport.ErrClosed {
+	if err := r.cs.Send(push(room, 50, 0), ""); !errors.Is(err, transport.ErrClosed) {
 		s.t.Errorf("Send after Close: got %v, want %v", err, transport.ErrClosed)
 	}
 	if !r.cs.Ready(func() { s.t.Error("Ready called back after it had said true") }) {
@@ -411,9 +421,9 @@ func closing(s *stage) {
 	}
 	r.wantClosed(transport.Kicked) // before the peer has read a thing
 	for n := range 50 {
-		s.want(p, "room:1", n, 5000)
+		s.want(p, n, 5000)
 	}
-	s.wantEnd(p, 1001, "enough")
+	s.wantEnd(p, End{1001, "enough"})
 }
 
 func closingTwice(s *stage) {
@@ -421,7 +431,7 @@ func closingTwice(s *stage) {
 	r.cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
 	r.cs.Close(wire.CloseDrain, "drain", transport.Drained)
 	r.wantClosed(transport.Kicked)
-	s.wantEnd(p, 1001, "enough")
+	s.wantEnd(p, End{1001, "enough"})
 }
 
 func leaving(s *stage) {
@@ -436,7 +446,7 @@ func vanishing(s *stage) {
 	p, r := s.enter()
 	p.Vanish()
 	r.wantClosed(transport.Gone)
-	if err := r.cs.Send(push("room:1", 1, 0), ""); err != transport.ErrClosed {
+	if err := r.cs.Send(push(room, 1, 0), ""); !errors.Is(err, transport.ErrClosed) {
 		s.t.Errorf("Send to who is gone: got %v, want %v", err, transport.ErrClosed)
 	}
 }
@@ -448,7 +458,7 @@ func expired(*http.Request) (transport.Identity, error) {
 func expiring(s *stage) {
 	p, r := s.enter()
 	r.wantClosed(transport.Expired)
-	s.wantEnd(p, 1001, "expired")
+	s.wantEnd(p, End{1001, "expired"})
 }
 
 func disconnecting(s *stage) {
@@ -460,7 +470,7 @@ func disconnecting(s *stage) {
 		s.t.Errorf("Disconnect: got %d client sockets, want 1", n)
 	}
 	r.wantClosed(transport.Kicked)
-	s.wantEnd(p, 1001, "out")
+	s.wantEnd(p, End{1001, "out"})
 }
 
 // endings lets everything that ends a client socket happen at once. What is
@@ -476,7 +486,7 @@ func endings(s *stage) {
 			func() { s.server.Disconnect("ada", "out") },
 			func() {
 				for n := range 200 {
-					if r.cs.Send(push("room:1", n, 20_000), "") != nil {
+					if r.cs.Send(push(room, n, 20_000), "") != nil {
 						return
 					}
 				}
@@ -501,7 +511,7 @@ func (s *stage) fill(r *receiver) (called chan struct{}, sent int) {
 	s.t.Helper()
 	called = make(chan struct{}, 10)
 	for n := range 100_000 {
-		s.send(r, "room:1", n, 4000)
+		s.send(r, n, 4000)
 		if !r.cs.Ready(func() { called <- struct{}{} }) {
 			return called, n + 1
 		}
@@ -515,7 +525,7 @@ func ready(s *stage) {
 	for range 2 {
 		called, sent := s.fill(r)
 		for n := range sent {
-			s.want(p, "room:1", n, 4000)
+			s.want(p, n, 4000)
 		}
 		within(s.t, called, "call of what Ready was given")
 		if !r.cs.Ready(func() { s.t.Error("Ready called back after it had said true") }) {
@@ -537,9 +547,9 @@ func readyAtTheEnd(s *stage) {
 	called, sent := s.fill(r)
 	r.cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
 	for n := range sent {
-		s.want(p, "room:1", n, 4000)
+		s.want(p, n, 4000)
 	}
-	s.wantEnd(p, 1001, "enough")
+	s.wantEnd(p, End{1001, "enough"})
 	within(s.t, called, "call of what Ready was given")
 }
 
@@ -550,20 +560,20 @@ func slow(s *stage) {
 		if n == 100_000 {
 			s.t.Fatal("100,000 messages that nobody reads, and Send takes more")
 		}
-		s.send(other, "room:1", n, 10_000)
-		s.want(bystander, "room:1", n, 10_000)
-		if err := r.cs.Send(push("room:1", n, 10_000), ""); err == transport.ErrSlow {
+		s.send(other, n, 10_000)
+		s.want(bystander, n, 10_000)
+		if err := r.cs.Send(push(room, n, 10_000), ""); errors.Is(err, transport.ErrSlow) {
 			break
 		} else if err != nil {
 			s.t.Fatalf("got %v, want %v", err, transport.ErrSlow)
 		}
 	}
-	if err := r.cs.Send(push("room:1", 0, 0), ""); err != transport.ErrClosed {
+	if err := r.cs.Send(push(room, 0, 0), ""); !errors.Is(err, transport.ErrClosed) {
 		s.t.Errorf("Send after ErrSlow: got %v, want %v", err, transport.ErrClosed)
 	}
 	r.wantClosed(transport.Slow)
-	s.send(other, "room:1", 0, 10)
-	s.want(bystander, "room:1", 0, 10)
+	s.send(other, 0, 10)
+	s.want(bystander, 0, 10)
 	// Its connection ends though it still does not read.
 	if err := bystander.Leave(); err != nil {
 		s.t.Fatal(err)
@@ -607,18 +617,15 @@ func shutdown(s *stage) {
 		all = append(all, both{p, r})
 	}
 	_, mute := s.enter() // neither reads nor answers
-	s.send(mute, "room:1", 1, 10)
+	s.send(mute, 1, 10)
 	var reading sync.WaitGroup
 	for _, b := range all {
-		s.send(b.receiver, "room:1", 1, 10)
+		s.send(b.receiver, 1, 10)
 		reading.Go(func() {
-			if text, err := b.Next(); text != pushed("room:1", 1, 10) {
+			if text, err := b.Next(); text != pushed(room, 1, 10) {
 				s.t.Errorf("got %s and error %v, want the message that was queued", text, err)
 			}
-			_, err := b.Next()
-			if end, ok := err.(*End); !ok || *end != (End{1012, "drain"}) { //nolint:errorlint // Peer returns it as it is
-				s.t.Errorf("got %v, want the end with 1012 drain", err)
-			}
+			s.wantEnd(b, End{1012, "drain"})
 		})
 	}
 	var stopping sync.WaitGroup
@@ -647,7 +654,7 @@ func shutdownInVain(s *stage) {
 	_, r := s.enter() // never answers, so that Shutdown has to wait for it
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(io.ErrNoProgress)
-	if err := s.server.Shutdown(ctx); err != io.ErrNoProgress {
+	if err := s.server.Shutdown(ctx); !errors.Is(err, io.ErrNoProgress) {
 		s.t.Errorf("got %v, want the cause of the context's end: %v", err, io.ErrNoProgress)
 	}
 	r.wantClosed(transport.Drained)
