@@ -104,7 +104,7 @@ func (s *Store) cut() (b *batch, due int64, last bool) {
 	if sweep {
 		s.gather()
 	}
-	if s.closed || s.must || sweep || s.since >= checkpointEvery {
+	if s.closed || s.must || sweep || s.since >= s.options.checkpointEvery {
 		s.checkpoint(b)
 		if s.closed {
 			b.meta.mark = clean

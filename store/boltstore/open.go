@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,7 +44,7 @@ func Open(path string, o Options) (*Store, error) {
 }
 
 func open(path string, o Options) (s *Store, err error) {
-	s = newStore(path, o.Log)
+	s = newStore(path, o)
 	if s.behind = o.WriteBehind; s.behind {
 		s.held = map[uint64]store.Message{}
 	}
@@ -60,6 +61,9 @@ func open(path string, o Options) (s *Store, err error) {
 		}
 	}()
 	s.db.AllocSize = allocated
+	if o.tap != nil {
+		o.tap(s.db)
+	}
 	if fresh {
 		if err := syncDir(path); err != nil {
 			return nil, err
@@ -68,12 +72,14 @@ func open(path string, o Options) (s *Store, err error) {
 	return s, s.begin()
 }
 
-func newStore(path string, log *slog.Logger) *Store {
-	if log == nil {
-		log = slog.Default()
+func newStore(path string, o Options) *Store {
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
+	o.checkpointEvery = cmp.Or(o.checkpointEvery, checkpointEvery)
+	o.sweepAfter = cmp.Or(o.sweepAfter, sweepAfter)
 	return &Store{
-		path: path, log: log,
+		path: path, options: o, log: o.Log,
 		work: make(chan struct{}, 1), stopped: make(chan struct{}),
 		topics: map[string]*topic{},
 	}

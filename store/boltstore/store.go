@@ -52,13 +52,18 @@ type Options struct {
 	// that could not read. Nil is slog's default.
 	Log *slog.Logger
 
-	openFile func(string, int, os.FileMode) (*os.File, error) // for tests
+	// For tests.
+	openFile        func(string, int, os.FileMode) (*os.File, error)
+	tap             func(*bolt.DB)
+	checkpointEvery int
+	sweepAfter      int
 }
 
 // Store keeps messages in a file. There is one constructor, [Open]; its methods
 // are safe for concurrent use.
 type Store struct {
 	path    string
+	options Options
 	epoch   string
 	behind  bool
 	log     *slog.Logger

@@ -3,15 +3,24 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/go-chime/chime/internal/leak"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/storetest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(victimEnv); path != "" {
+		victim(path)
+		return
+	}
+	leak.Main(m)
+}
 
 func TestStore(t *testing.T) {
 	for _, o := range modes {
@@ -57,6 +66,17 @@ func sound(t testing.TB, path string) Report {
 	if err != nil {
 		t.Errorf("%v", err)
 	}
+	db, _, err := openBolt(path, nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	_ = db.View(func(tx *bolt.Tx) error {
+		for err := range tx.Check() {
+			t.Errorf("bbolt: %v", err)
+		}
+		return nil
+	})
 	return r
 }
 

@@ -108,7 +108,7 @@ func (s *Store) forgo(t *topic) {
 	delete(s.topics, t.name)
 }
 
-func (s *Store) sweepable() bool { return s.wasted >= sweepAfter || s.ripe && s.wasted > 0 }
+func (s *Store) sweepable() bool { return s.wasted >= s.options.sweepAfter || s.ripe && s.wasted > 0 }
 
 // gather begins a round with the oldest of the blocks that wait. It is called
 // with plan held, before a checkpoint, which brings the floors into the file.

@@ -30,7 +30,7 @@ func Verify(path string) (Report, error) {
 }
 
 func verify(path string) (r Report, err error) {
-	s := newStore(path, nil)
+	s := newStore(path, Options{})
 	if _, err := inspect(path, nil); err != nil {
 		return r, err
 	}
