@@ -29,6 +29,8 @@ func TestEveryMethodOfEveryEndpointHasAClearAnswer(t *testing.T) {
 		{"/socket/bye", write, 405, 405, 204},
 		{"/socket/chime.js", read, 200, 200, 405},
 		{"/socket/chime.d.ts", read, 200, 200, 405},
+		{"/socket/phoenix-stream.js", read, 200, 200, 405},
+		{"/socket/phoenix-stream.d.ts", read, 200, 200, 405},
 		{"/socket/chime.js/", read, 200, 200, 405}, // the greeting: a path that ends in / names nothing
 		{"/socket/secrets", "", 404, 404, 404},
 		{"/socket/..%2f..%2fetc%2fpasswd", "", 404, 404, 404},
@@ -149,8 +151,10 @@ func TestStreamOnHTTP10HasNoChunkSizes(t *testing.T) {
 func TestScriptIsSentOnceAndNeverSniffed(t *testing.T) {
 	s := newSite(t)
 	for target, mediaType := range map[string]string{
-		"/socket/chime.js":   "text/javascript; charset=utf-8",
-		"/socket/chime.d.ts": "text/plain; charset=utf-8",
+		"/socket/chime.js":            "text/javascript; charset=utf-8",
+		"/socket/chime.d.ts":          "text/plain; charset=utf-8",
+		"/socket/phoenix-stream.js":   "text/javascript; charset=utf-8",
+		"/socket/phoenix-stream.d.ts": "text/plain; charset=utf-8",
 	} {
 		t.Run(target, func(t *testing.T) {
 			res := s.request(t, http.MethodGet, target, "")

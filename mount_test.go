@@ -139,7 +139,7 @@ func TestRouterDescribesItsEndpointsToChi(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"GET /socket/websocket", "GET /socket/sse", "POST /socket/sse", "POST /socket/bye", "GET /socket/chime.js", "GET /socket/chime.d.ts"} {
+	for _, want := range []string{"GET /socket/websocket", "GET /socket/sse", "POST /socket/sse", "POST /socket/bye", "GET /socket/chime.js", "GET /socket/chime.d.ts", "GET /socket/phoenix-stream.js", "GET /socket/phoenix-stream.d.ts"} {
 		if !got[want] {
 			t.Errorf("Walk: %s is missing in %v", want, got)
 		}

@@ -30,8 +30,8 @@ import (
 //	http.Handle("/socket/", http.StripPrefix("/socket", live))      // without
 //
 // Below its mount it serves websocket, sse (GET and POST), bye, chime.js and
-// chime.d.ts. Channels are added before it serves; all else is safe for
-// concurrent use.
+// phoenix-stream.js with their types. Channels are added before it serves; all
+// else is safe for concurrent use.
 type Router struct {
 	hub    *channel.Hub
 	server *transport.Server
@@ -197,7 +197,9 @@ var endpoints = map[string]endpoint{
 	"bye":       {post: (*Router).bye},
 	"chime.js":  {get: script(js.Module, "text/javascript; charset=utf-8")},
 	// A .ts file has the media type of an MPEG stream in many tables.
-	"chime.d.ts": {get: script(js.Types, "text/plain; charset=utf-8")},
+	"chime.d.ts":          {get: script(js.Types, "text/plain; charset=utf-8")},
+	"phoenix-stream.js":   {get: script(js.PhoenixStream, "text/javascript; charset=utf-8")},
+	"phoenix-stream.d.ts": {get: script(js.PhoenixStreamTypes, "text/plain; charset=utf-8")},
 }
 
 func (rt *Router) webSocket(w http.ResponseWriter, r *http.Request) { rt.server.ServeWebSocket(w, r) }

@@ -549,9 +549,8 @@ class Link {
       return this.#greet(payload);
     }
     if (topic === "chime") return this.#control(event, payload);
-    if (topic === "phoenix") return;
-    this.received++;
-    this.#hooks.frame(frame);
+    if (topic !== "phoenix") this.received++;
+    this.#hooks.frame(frame, text);
     this.told(this.acked);
   }
 
@@ -645,9 +644,9 @@ class WebSocketLink extends Link {
   }
 }
 
-// The stream carries frames down, POSTs carry them up: one in flight, so that they arrive in order, and numbered, so that one
-// which is sent again after a lost answer is applied once.
-class StreamLink extends Link {
+/** A connection: the stream carries frames down, POSTs carry them up, one in flight, so that they arrive in order, and numbered,
+ * so that one which is sent again after a lost answer is applied once. Exported for phoenix-stream.js alone. */
+export class StreamLink extends Link {
   #address;
   #stream = new AbortController();
   #post = null;
@@ -663,6 +662,8 @@ class StreamLink extends Link {
     this.#address = address;
     this.#read();
   }
+
+  get buffered() { return this.#queue.reduce((sum, { bytes }) => sum + bytes, 0); }
 
   send(entry) {
     this.#queue.push(entry);
@@ -749,7 +750,8 @@ class StreamLink extends Link {
       const { status, body, retryMs } = await this.#send(batch);
       if (this.ended) return;
       const want = status === 200 ? body?.applied + 1 : status === 409 ? body?.want : NaN;
-      if (Number.isInteger(want) && (want !== this.#first || !batch.length)) return this.#settle(want, batch);
+      const due = batch.some((entry) => !entry.uncounted);
+      if (Number.isInteger(want) && (want !== this.#first || !due)) return this.#settle(want, batch);
       if (status === 400 || status === 413) return this.#refused(batch, status, body);
       const final = status >= 400 && status < 500 && ![408, 409, 429].includes(status);
       if (final || Date.now() - started > this.silence) {
@@ -762,10 +764,15 @@ class StreamLink extends Link {
 
   // settle: the server has every frame before number want.
   #settle(want, batch) {
-    const has = want - this.#first;
-    if (has < 0 || has > batch.length) return this.end({ code: 1006, reason: `the server wants frame ${want}, which is not here` });
-    this.#queue.splice(0, has);
+    let has = want - this.#first;
+    if (has < 0 || has > batch.filter((entry) => !entry.uncounted).length) {
+      return this.end({ code: 1006, reason: `the server wants frame ${want}, which is not here` });
+    }
     this.#first = want;
+    for (const { uncounted } of batch) { // what has no number went with what is in front of it
+      if (!uncounted && has-- === 0) break;
+      this.#queue.shift();
+    }
   }
 
   // refused: nothing of the batch was applied. A frame that cannot be sent leaves a number nothing can fill, so the others need a

@@ -1,4 +1,5 @@
-// Package js holds chime.js, the client of chime for browsers and Node, as it is served by a Router.
+// Package js holds chime.js, the client of chime for browsers and Node, and
+// phoenix-stream.js, a transport for the client of Phoenix, as a Router serves them.
 package js
 
 import _ "embed"
@@ -12,3 +13,15 @@ var Module []byte
 //
 //go:embed chime.d.ts
 var Types []byte
+
+// PhoenixStream is phoenix-stream.js: an ES module that imports Module from
+// beside it. It must not be modified.
+//
+//go:embed phoenix-stream.js
+var PhoenixStream []byte
+
+// PhoenixStreamTypes is phoenix-stream.d.ts, the TypeScript declarations of
+// PhoenixStream. It must not be modified.
+//
+//go:embed phoenix-stream.d.ts
+var PhoenixStreamTypes []byte

@@ -35,17 +35,30 @@ func TestTypes(t *testing.T) {
 	need.Path(t, "test/node_modules/typescript", "run npm install --no-package-lock in client/js/test")
 	run(t, node, "test/node_modules/typescript/bin/tsc", "--noEmit", "--strict", "--exactOptionalPropertyTypes",
 		"--target", "es2022", "--lib", "es2022,dom", "--types", "", "--module", "esnext", "--moduleResolution", "bundler",
-		"chime.d.ts", "test/types/ok.ts", "test/types/bad.ts")
+		"chime.d.ts", "phoenix-stream.d.ts", "test/types/ok.ts", "test/types/bad.ts", "test/types/phoenix.ts")
 }
 
-func TestTypesNameWhatTheModuleExports(t *testing.T) {
+// untyped is exported by chime.js for phoenix-stream.js alone: without types
+// nobody takes it for a part of the API.
+const untyped = "StreamLink"
+
+func TestTypesNameWhatTheModulesExport(t *testing.T) {
 	values := regexp.MustCompile(`(?m)^export (?:class|const|function) (\w+)`)
-	exports, typed := names(values, Module), names(values, Types)
-	if len(exports) == 0 || !slices.Equal(exports, typed) {
-		t.Errorf("chime.js exports %q, chime.d.ts declares %q", exports, typed)
-	}
-	if all := regexp.MustCompile(`(?m)^export`).FindAll(Module, -1); len(all) != len(exports) {
-		t.Errorf("chime.js has %d exports, of which this test knows %q", len(all), exports)
+	for _, m := range []struct {
+		name          string
+		module, types []byte
+	}{
+		{"chime", Module, Types},
+		{"phoenix-stream", PhoenixStream, PhoenixStreamTypes},
+	} {
+		exports, typed := names(values, m.module), names(values, m.types)
+		if all := regexp.MustCompile(`(?m)^export`).FindAll(m.module, -1); len(all) != len(exports) {
+			t.Errorf("%s.js has %d exports, of which this test knows %q", m.name, len(all), exports)
+		}
+		exports = slices.DeleteFunc(exports, func(name string) bool { return name == untyped })
+		if len(exports) == 0 || !slices.Equal(exports, typed) {
+			t.Errorf("%s.js exports %q, %s.d.ts declares %q", m.name, exports, m.name, typed)
+		}
 	}
 }
 
@@ -62,10 +75,16 @@ func TestOkUsesEveryType(t *testing.T) {
 	}
 }
 
-// A module that imports something would need a build, or a second file to serve.
-func TestModuleImportsNothing(t *testing.T) {
-	if found := regexp.MustCompile(`(?m)^\s*import\b|\bimport\(|\brequire\(`).Find(Module); found != nil {
+// A module that imports something would need a build. What stands beside it on
+// the same mount needs none.
+func TestModulesImportNothing(t *testing.T) {
+	imports := regexp.MustCompile(`(?m)^\s*import\b.*|\bimport\(|\brequire\(`)
+	if found := imports.Find(Module); found != nil {
 		t.Errorf("chime.js has %q", found)
+	}
+	sibling := `import { ` + untyped + ` } from "./chime.js";`
+	if found := imports.FindAll(PhoenixStream, -1); len(found) != 1 || string(found[0]) != sibling {
+		t.Errorf("phoenix-stream.js has %q, want %q alone", found, sibling)
 	}
 }
 

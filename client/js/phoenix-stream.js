@@ -1,0 +1,127 @@
+// phoenix-stream.js lets the Phoenix client of npm work where no WebSocket gets through. It is a transport of that client, and
+// nothing else changes:
+//
+//   import { Socket } from "phoenix";
+//   import { ChimeStream } from "/socket/phoenix-stream.js";
+//
+//   const socket = new Socket("/socket", { transport: ChimeStream });
+//
+// To phoenix.js it is a WebSocket. To the server it is a client of the chime dialect on a stream, so it numbers what it sends,
+// sends again what got lost, and acknowledges what it receives.
+import { StreamLink } from "./chime.js";
+
+const CONNECTING = 0;
+const OPEN = 1;
+const CLOSING = 2;
+const CLOSED = 3;
+
+/** One connection of a Phoenix socket. */
+export class ChimeStream {
+  static name = "ChimeStream"; // phoenix.js logs it and remembers it; a minifier would take it away
+  static fetch = (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`
+
+  onopen = null;
+  onmessage = null;
+  onerror = null;
+  onclose = null;
+  binaryType = "arraybuffer";
+  skipHeartbeat = true; // the server's heartbeats show that both are there: a POST for each of our own would keep radios awake
+  #state = CONNECTING;
+  #link;
+  #turns = [];
+  #clock = new MessageChannel(); // not a timer: a page in the background has hardly any
+
+  constructor(url, protocols = []) {
+    this.#clock.port1.onmessage = () => this.#turns.shift()?.();
+    this.#link = new StreamLink(addressOf(url, protocols, this.constructor.fetch), {
+      hello: () => this.#soon(() => this.#opened()),
+      frame: (frame, text) => {
+        const event = { data: binaryOf(frame) ?? text };
+        this.#soon(() => this.onmessage?.(event));
+      },
+      lost: (why) => this.#soon(() => this.#lost(why)),
+    });
+  }
+
+  get readyState() { return this.#state; }
+  get bufferedAmount() { return this.#link.buffered; }
+
+  send(data) {
+    if (this.#state === CONNECTING) throw new DOMException("the stream is not open yet", "InvalidStateError");
+    if (this.#state !== OPEN) return; // as a WebSocket does
+    const text = typeof data === "string" ? data : textOf(data);
+    const [, , topic] = JSON.parse(text);
+    this.#link.send({ text, bytes: new TextEncoder().encode(text).length, uncounted: topic === "phoenix" });
+  }
+
+  close(code = 1005, reason = "") {
+    if (this.#state >= CLOSING) return;
+    this.#state = CLOSING;
+    this.#turns.length = 0; // what has come and was not handed out is dropped
+    this.#link.close();
+    this.#soon(() => this.#closed({ code, reason, wasClean: true }));
+  }
+
+  // soon calls back later, and once a turn: whoever awaits the reply to a push goes on before the next frame is handed out.
+  #soon(fn) {
+    this.#turns.push(fn);
+    this.#clock.port2.postMessage(null);
+  }
+
+  #opened() {
+    this.#state = OPEN; // before the callback, which sends what has waited
+    this.onopen?.({});
+  }
+
+  // lost: 1000 would keep older versions of phoenix.js away for ever, and is said only by who wants to go.
+  #lost({ code, reason = "", status }) {
+    this.#state = CLOSED;
+    const wasClean = code !== undefined && code !== 1006 && code !== 1000;
+    if (!wasClean) this.onerror?.({ error: new Error(status ? `${status}: ${reason}` : reason) });
+    this.#closed({ code: wasClean ? code : 1006, reason, wasClean });
+  }
+
+  #closed(event) {
+    this.#state = CLOSED;
+    this.#clock.port1.close();
+    this.onclose?.(event);
+  }
+}
+
+// addressOf makes of the address that phoenix.js has for a WebSocket, and of the token it hides in the protocols, those of a stream.
+function addressOf(endpoint, protocols, fetch) {
+  const url = new URL(endpoint, globalThis.location?.href);
+  const base = `${url.protocol.replace("ws", "http")}//${url.host}${url.pathname.replace(/\/websocket$/, "")}`;
+  const prefix = "base64url.bearer.phx.";
+  const encoded = [protocols].flat().find((protocol) => protocol.startsWith(prefix))?.slice(prefix.length);
+  const token = encoded && atob(encoded.replaceAll("-", "+").replaceAll("_", "/"));
+  return {
+    fetch,
+    of: (path) => base + path + url.search,
+    headers: (own) => (token ? { ...own, Authorization: `Bearer ${token}` } : own),
+  };
+}
+
+// Bytes travel in text here, as {"@binary": base64}; phoenix.js has binary frames for them.
+
+function binaryOf([joinRef, ref, topic, event, payload]) {
+  const reply = event === "phx_reply";
+  const value = reply ? payload?.response : payload;
+  const base64 = value?.["@binary"];
+  if (typeof base64 !== "string" || Object.keys(value).length !== 1) return null;
+  const [kind, ...names] = reply ? [1, joinRef, ref, topic, payload.status] : joinRef === null ? [2, topic, event] : [0, joinRef, topic, event];
+  const parts = names.map((name) => new TextEncoder().encode(name ?? ""));
+  const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  const frame = [kind, ...parts.map((part) => part.length)];
+  for (const part of [...parts, bytes]) for (const byte of part) frame.push(byte);
+  return Uint8Array.from(frame).buffer;
+}
+
+function textOf(data) {
+  const frame = new Uint8Array(data);
+  let at = 5;
+  const [joinRef, ref, topic, event] = [...frame.subarray(1, at)].map((length) => new TextDecoder().decode(frame.subarray(at, (at += length))));
+  let bytes = "";
+  for (const byte of frame.subarray(at)) bytes += String.fromCharCode(byte);
+  return JSON.stringify([joinRef || null, ref || null, topic, event, { "@binary": btoa(bytes) }]);
+}
