@@ -47,11 +47,18 @@ func (w *nonblocking) try(raw syscall.RawConn, b []byte) (int, error) {
 	return max(w.n, 0), w.err
 }
 
-// rawConn returns what try needs, or nil where writes have to block: TLS, and
-// connections that are no sockets.
+// rawConn returns what try and readAhead need, or nil where all has to go
+// through nc: TLS, connections that are no sockets, and those that embed one.
+// Those have SyscallConn too, but may change what is read and written, and what
+// one was to encrypt must not go out as it is.
 func rawConn(nc net.Conn) syscall.RawConn {
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
+	var sc syscall.Conn
+	switch c := nc.(type) {
+	case *net.TCPConn:
+		sc = c
+	case *net.UnixConn:
+		sc = c
+	default:
 		return nil
 	}
 	raw, err := sc.SyscallConn()

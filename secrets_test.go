@@ -1,0 +1,178 @@
+package chime_test
+
+import (
+	"encoding/base64"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/go-chime/chime"
+)
+
+// TestNoSecretIsLogged plays a whole scenario, with mistakes in it, and looks
+// for what nobody may find in the logs: of chime at Debug, of chi's Logger,
+// which prints URLs, and of http.Server.
+func TestNoSecretIsLogged(t *testing.T) {
+	s, live := newRawRouter(t)
+	access := &logBook{}
+	app := chi.NewRouter()
+	app.Use(middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(access, "", 0), NoColor: true}))
+	app.Mount("/socket", live)
+	s.serve(t, app)
+	var secrets []string
+	keep := func(secret string) string {
+		secrets = append(secrets, secret)
+		return secret
+	}
+	bearer := func(token string) string { return "Authorization: Bearer " + keep(token) }
+	sub := func(token string) string {
+		return "Sec-WebSocket-Protocol: phoenix, base64url.bearer.phx." + keep(base64.RawURLEncoding.EncodeToString([]byte(keep(token))))
+	}
+	const payload = "what-alice-wrote"
+
+	w := s.witness(t)
+	ws := s.phoenix(t, bearer("token-of-alice"))
+	ws.join("hall:1", keep("name-of-alice"))
+	ws.text(`["1",null,"hall:1","say",{"a":"` + keep(payload) + `"}]`)
+	w.hears(`[null,null,"hall:1","say",{"a":"` + payload + `"}]`)
+	ws.text(`["1","3","hall:1","boom",{"a":"` + payload + `"}]`)
+	ws.text(`["1","4","nowhere:1","phx_join",{"a":"` + payload + `"}]`)
+	ws.text(`not JSON, but ` + payload)
+
+	_, _ = s.upgrade(t, phoenixTarget, sub("token-of-bob")).opened(), s.phoenix(t, "X-Phoenix-AuthToken: "+keep("token-of-carol"))
+	dave, secret := s.chime(t, bearer("token-of-dave"))
+	keep(secret)
+	dave.join("hall:1", "dave").text(`["1","2","hall:1","fail",{}]`)
+	s.upgrade(t, chimeTarget, "Sec-WebSocket-Protocol: chime.v1, chime.secret."+keep("an-old-secret-of-128-bits")).opened()
+
+	eve := bearer("token-of-eve")
+	es, secret := s.half(t, eve)
+	keep(secret)
+	wantApplied(t, s.post(t, secret, `{"first":1,"frames":[`+joinHall+`,["1","2","hall:1","mine",{}]]}`, eve), 2)
+	for _, wrong := range []string{keep(secret + "x"), keep("a-guess-at-a-secret")} {
+		_ = s.post(t, wrong, `{"first":1,"frames":[["1","2","hall:1","say",{"a":"`+payload+`"}]]}`, eve)
+		_ = s.request(t, http.MethodPost, "/socket/bye", wrong)
+	}
+	_ = s.post(t, secret, payload, eve)
+	_ = s.post(t, secret, `{"first":9,"frames":[]}`, bearer("token-of-somebody-else"))
+	_ = s.request(t, http.MethodPost, "/socket/sse", payload, eve)
+	_ = s.request(t, http.MethodGet, phoenixTarget, "", append(upgradeHeader[:3:3], sub("token-of-a-bad-handshake"), "Sec-WebSocket-Key: no")...)
+	_ = s.request(t, http.MethodGet, "/socket/sse?join=hall:1", "", bearer("token-of-a-foreigner"), "Origin: https://evil.example")
+	wantAnswer(t, s.request(t, http.MethodPost, "/socket/bye", secret), http.StatusNoContent, "")
+	for es.next().data != `[null,null,"chime","closed",{"code":1000,"reason":"bye"}]` {
+	}
+	if err := live.Disconnect(t.Context(), "token-of-dave"); err != nil {
+		t.Error(err)
+	}
+	w.isWell()
+	s.shutdown(t)
+
+	for where, text := range map[string]string{"chime's and http.Server's": s.logs.String(), "chi's": access.String()} {
+		if len(text) < 500 {
+			t.Errorf("%s log has only %d bytes: is it the right one?", where, len(text))
+		}
+		for _, secret := range secrets {
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("%s log has %q: …%s…", where, secret, clip(text[max(0, i-100):]))
+			}
+		}
+	}
+}
+
+// TestTokenIsFoundWhereClientsPutIt and nowhere else.
+func TestTokenIsFoundWhereClientsPutIt(t *testing.T) {
+	const token = "a/b+c?~\xff" // in base64 it has characters of both alphabets
+	standard := base64.RawStdEncoding.EncodeToString([]byte(token))
+	for name, c := range map[string]struct {
+		target, header, value, want string
+	}{
+		"Authorization":              {"/", "Authorization", "Bearer abc", "abc"},
+		"Authorization in lowercase": {"/", "Authorization", "bearer  abc ", "abc"},
+		"another scheme":             {"/", "Authorization", "Basic abc", ""},
+		"no scheme":                  {"/", "Authorization", "abc", ""},
+		"X-Phoenix-AuthToken":        {"/", "X-Phoenix-AuthToken", "abc", "abc"},
+		"a subprotocol":              {"/", "Sec-WebSocket-Protocol", "phoenix, base64url.bearer.phx." + standard, token},
+		"a subprotocol with padding": {"/", "Sec-WebSocket-Protocol", "base64url.bearer.phx." + base64.StdEncoding.EncodeToString([]byte(token)), token},
+		"a subprotocol of a URL":     {"/", "Sec-WebSocket-Protocol", "chime.v1,base64url.bearer.phx." + base64.RawURLEncoding.EncodeToString([]byte(token)), token},
+		"a subprotocol of rubbish":   {"/", "Sec-WebSocket-Protocol", "base64url.bearer.phx.*", ""},
+		"another subprotocol":        {"/", "Sec-WebSocket-Protocol", "chime.secret.abc", ""},
+		"the URL":                    {"/?token=abc&access_token=abc", "X-Nothing", "", ""},
+		"a cookie":                   {"/", "Cookie", "token=abc", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, c.target, nil)
+			r.Header.Set(c.header, c.value)
+			if got := chime.Token(r); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// tapped is a connection of the application's own making: it embeds a TCP
+// connection, as many do, and changes what it reads and writes.
+type tapped struct{ *net.TCPConn }
+
+func (c tapped) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	flip(p[:n])
+	return n, err
+}
+
+func (c tapped) Write(p []byte) (int, error) {
+	q := append([]byte(nil), p...)
+	flip(q)
+	return c.TCPConn.Write(q)
+}
+
+func flip(p []byte) {
+	for i := range p {
+		p[i] ^= 0x55
+	}
+}
+
+type tappedListener struct{ net.Listener }
+
+func (l tappedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return tapped{c.(*net.TCPConn)}, nil
+}
+
+// TestEveryByteGoesThroughAConnectionThatWrapsASocket: one that encrypts, say.
+// To write to the socket beneath it would be to send what it was to hide.
+func TestEveryByteGoesThroughAConnectionThatWrapsASocket(t *testing.T) {
+	s, live := newRawRouter(t)
+	app := chi.NewRouter()
+	app.Mount("/socket", live)
+	server := httptest.NewUnstartedServer(app)
+	server.Listener = tappedListener{server.Listener}
+	server.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(s.logs, nil), slog.LevelError)
+	server.Start()
+	t.Cleanup(func() {
+		s.shutdown(t)
+		server.Close()
+	})
+	s.host = server.Listener.Addr().String()
+	s.dial = func() (net.Conn, error) {
+		c, err := net.Dial("tcp", s.host)
+		if err != nil {
+			return nil, err
+		}
+		return tapped{c.(*net.TCPConn)}, nil
+	}
+	w := s.witness(t)
+	ws := s.phoenix(t).join("hall:1", "guest")
+	ws.text(`["1",null,"hall:1","say",{"n":1}]`)
+	w.hears(`[null,null,"hall:1","say",{"n":1}]`)
+	w.isWell()
+}
