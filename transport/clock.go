@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -104,6 +105,11 @@ func (k *clock) drain() {
 // close closes the connection. Only the goroutine that reads may call it.
 func (k *clock) close() {
 	k.ahead.giveBack()
+	if conn, ok := k.Conn.(*tls.Conn); ok {
+		// Its Close says goodbye, and waits 5 s for a peer that does not read.
+		timer := time.AfterFunc(hangUpWait, func() { _ = conn.NetConn().Close() })
+		defer timer.Stop()
+	}
 	_ = k.Conn.Close()
 }
 

@@ -29,6 +29,7 @@ type site struct {
 	dial     func(ctx context.Context) (net.Conn, error)
 	trust    *tls.Config // nil without TLS
 	http2    bool
+	closed   chan time.Time // of pipes
 }
 
 type network struct {
@@ -48,7 +49,7 @@ func serve(t testing.TB, n network, h http.Handler) *site {
 	if n.pipes {
 		_ = server.Listener.Close()
 		l := newPipes()
-		server.Listener, s.dial = l, l.dial
+		server.Listener, s.dial, s.closed = l, l.dial, l.closed
 		s.patience = 24 * time.Hour // of a bubble
 	} else {
 		server.Listener = tight{server.Listener}
@@ -101,12 +102,25 @@ func dialTight(address string) func(context.Context) (net.Conn, error) {
 // pipes is a network without sockets: a write takes as long as it takes the
 // other side to read, and time is that of the bubble.
 type pipes struct {
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
+	conns  chan net.Conn
+	once   sync.Once
+	done   chan struct{}
+	closed chan time.Time // when the server has closed a connection
 }
 
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+func newPipes() *pipes {
+	return &pipes{conns: make(chan net.Conn), done: make(chan struct{}), closed: make(chan time.Time, 1000)}
+}
+
+type noting struct {
+	net.Conn
+	closed chan time.Time
+}
+
+func (c noting) Close() error {
+	c.closed <- time.Now()
+	return c.Conn.Close()
+}
 
 func (l *pipes) Accept() (net.Conn, error) {
 	select {
@@ -127,7 +141,7 @@ func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"
 func (l *pipes) dial(ctx context.Context) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
-	case l.conns <- server:
+	case l.conns <- noting{server, l.closed}:
 		return client, nil
 	case <-l.done:
 		return nil, net.ErrClosed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -132,6 +133,8 @@ type handlerWriter struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	stop chan struct{} // closed to let the handler return
+	cut  bool          // set before that: nothing more can be written
+	due  atomic.Int64  // when the present write has to be done, Unix ns; 0 without one
 	busy chan struct{} // holds a token while w is written to
 
 	mu       sync.Mutex // guards returned
@@ -207,13 +210,15 @@ func (l *streamLine) stay(ctx context.Context) {
 		select {
 		case <-l.handler.stop:
 			l.handler.busy <- struct{}{} // no write may be under way when the handler returns, nor begin later
-			l.handler.mu.Lock()
-			l.handler.returned = true
-			l.handler.mu.Unlock()
+			l.handler.leave()
 			return
 		case <-gone:
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				gone = nil // a Timeout middleware; the client is still there
+				continue
+			}
+			if due := l.handler.due.Load(); due != 0 && time.Now().UnixNano() >= due {
+				c.broken(Slow) // it was our deadline that ended an HTTP/2 stream
 				continue
 			}
 			c.broken(Gone)
@@ -228,6 +233,19 @@ func (l *streamLine) stay(ctx context.Context) {
 			timer.Reset(time.Until(next))
 		}
 	}
+}
+
+// leave is the handler's last use of its writer. What net/http still has to
+// write, the end of the response, must not wait for the client for ever.
+func (h *handlerWriter) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.returned = true
+	wait := hangUpWait
+	if h.cut {
+		wait = 0
+	}
+	_ = h.rc.SetWriteDeadline(time.Now().Add(wait))
 }
 
 func (l *streamLine) transport() string { return SSE }
@@ -301,13 +319,20 @@ func (l *streamLine) write(b []byte) error {
 	if l.hurried.Load() {
 		wait = hangUpWait
 	}
-	_ = l.handler.rc.SetWriteDeadline(time.Now().Add(wait)) // not all writers can
-	if _, err := l.handler.w.Write(b); err != nil {
-		return err
+	due := time.Now().Add(wait)
+	l.handler.due.Store(due.UnixNano())
+	_ = l.handler.rc.SetWriteDeadline(due) // not all writers can
+	_, err := l.handler.w.Write(b)
+	if err == nil {
+		err = l.handler.rc.Flush()
 	}
-	if err := l.handler.rc.Flush(); err != nil {
-		return err
+	if err != nil {
+		if !time.Now().Before(due) { // HTTP/2 says no more than that the stream is closed
+			err = fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
+		}
+		return err // due stays: the handler may be about to ask why its client is gone
 	}
+	l.handler.due.Store(0)
 	if !l.hurried.Load() {
 		// HTTP/2 resets a stream when its deadline passes, even if nothing is
 		// being written then.
@@ -335,6 +360,7 @@ func (l *streamLine) hangUp(politely bool) {
 		return
 	}
 	if l.clock.hungUp.CompareAndSwap(false, true) {
+		l.handler.cut = !politely
 		close(l.handler.stop)
 	}
 }
