@@ -189,3 +189,30 @@ func TestScriptIsSentOnceAndNeverSniffed(t *testing.T) {
 		})
 	}
 }
+
+// TestAfterShutdownClientsAreAskedToComeBack: EventSource gives up for ever on
+// anything but 200, so that is what it gets.
+func TestAfterShutdownClientsAreAskedToComeBack(t *testing.T) {
+	s := newSite(t)
+	s.shutdown(t)
+	const busy = `{"reason":"shutting down"}`
+	for name, res := range map[string]*http.Response{
+		"phoenix": s.request(t, "GET", phoenixTarget, "", upgradeHeader...),
+		"chime":   s.request(t, "GET", chimeTarget, "", append(upgradeHeader[:4:4], chimeProtocol)...),
+		"stream":  s.request(t, "GET", "/socket/sse", "", "Chime-Received: 0"),
+	} {
+		if got := res.Header.Get("Retry-After"); got != "2" {
+			t.Errorf("%s: Retry-After is %q, want 2", name, got)
+		}
+		wantAnswer(t, res, http.StatusServiceUnavailable, busy)
+	}
+	es := s.bare(t, "join=hall:1")
+	if e := es.next(); e != (streamEvent{retry: "2000"}) {
+		t.Errorf("got %+v, want retry: 2000", e)
+	}
+	if _, err := es.read(); err != io.EOF {
+		t.Errorf("got %v, want the end of the stream", err)
+	}
+	wantAnswer(t, s.post(t, "a-secret", `{"first":1,"frames":[]}`), http.StatusGone, `{"reason":"no such client socket"}`)
+	wantAnswer(t, s.request(t, "POST", "/socket/bye", "a-secret"), http.StatusNoContent, "")
+}

@@ -1,6 +1,7 @@
 package chime_test
 
 import (
+	"bufio"
 	"bytes"
 	"net/http"
 	"strings"
@@ -51,6 +52,27 @@ func TestFramesMayComeInAnyPieces(t *testing.T) {
 	})
 	w.isWell()
 	s.hall.wantNobodyLeft(t)
+}
+
+// TestFramesMayComeWithTheHandshake: what net/http has read already is not lost.
+func TestFramesMayComeWithTheHandshake(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	conn := s.connect(t)
+	early := append(maskedFrame(fin|opText, `["1","1","hall:1","phx_join",{"as":"eager"}]`), maskedFrame(fin|opText, `["1",null,"hall:1","say",{"n":1}]`)...)
+	head := "GET " + phoenixTarget + " HTTP/1.1\r\nHost: " + s.host + "\r\n" + strings.Join(upgradeHeader, "\r\n") + "\r\n\r\n"
+	if _, err := conn.Write(append([]byte(head), early...)); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws := (&rawSocket{t: t, conn: conn, r: r, head: res}).opened()
+	ws.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `[null,null,"hall:1","say",{"n":1}]`)
+	w.hears(`[null,null,"hall:1","say",{"n":1}]`)
+	w.isWell()
 }
 
 func TestForbiddenFramingCloses1002(t *testing.T) {

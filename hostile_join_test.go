@@ -169,3 +169,62 @@ func TestTooManyTopicsAreRefused(t *testing.T) {
 	s.hall.wantLeft(t, departure{"hall:2", "hoarder", "left"})
 	w.isWell()
 }
+
+// TestJoinThatAsksForNonsenseIsRefused, and one that asks for too much gets
+// what there is.
+func TestJoinThatAsksForNonsenseIsRefused(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	ws, _ := s.chime(t)
+	const since = `malformed @since: want {\"epoch\":\"…\",\"offset\":n}`
+	const last = `malformed @last: want a number from 0`
+	for payload, reason := range map[string]string{
+		`{"@since":1}`:                               since,
+		`{"@since":null}`:                            since,
+		`{"@since":{}}`:                              since,
+		`{"@since":{"epoch":"x"}}`:                   since,
+		`{"@since":{"epoch":1,"offset":1}}`:          since,
+		`{"@since":{"epoch":"x","offset":-1}}`:       since,
+		`{"@since":{"epoch":"x","offset":"1"}}`:      since,
+		`{"@since":{"epoch":"x","offset":1e99}}`:     since,
+		`{"@last":-1}`:                               last,
+		`{"@last":"1"}`:                              last,
+		`{"@last":1.5}`:                              last,
+		`{"@last":99999999999999999999999999999999}`: last,
+	} {
+		ws.text(`["1","1","book:1","phx_join",` + payload + `]`)
+		ws.want(`["1","1","book:1","phx_reply",{"status":"error","response":{"reason":"` + reason + `"}}]`)
+	}
+	for _, payload := range []string{
+		`{"@since":{"epoch":"\n\ndata: x","offset":18446744073709551615}}`,
+		`{"@since":{"epoch":"","offset":0}}`,
+		`{"@last":9223372036854775807}`,
+		`{"as":{"@since":1},"@other":1}`,
+		`[{"@since":1}]`,
+		`"@last"`,
+		`null`,
+	} {
+		ws.text(`["1","1","book:1","phx_join",` + payload + `]`)
+		got := ws.next()
+		if !strings.HasPrefix(got, `["1","1","book:1","phx_reply",{"status":"ok","response":{"@history":{"epoch":"`) {
+			t.Errorf("join with %s: got %s, want ok", payload, clip(got))
+		}
+		_ = parsedFrame(t, got)
+		ws.text(`["1","2","book:1","phx_leave",{}]`)
+		ws.want(`["1","2","book:1","phx_reply",{"status":"ok","response":{}}]`, `["1","1","book:1","phx_close",{}]`)
+		s.hall.wantLeft(t, departure{"book:1", "", "left"})
+	}
+	w.isWell()
+}
+
+// TestReplyToAJoinStaysJSON when the application's own has spaces in it.
+func TestReplyToAJoinStaysJSON(t *testing.T) {
+	s := newSite(t)
+	ws, _ := s.chime(t)
+	ws.text(`["1","1","book:1","phx_join",{"mode":"spaced"}]`)
+	got := ws.next()
+	_ = parsedFrame(t, got)
+	if !strings.Contains(got, `"@history":{`) {
+		t.Errorf("got %s, want @history in it", got)
+	}
+}
