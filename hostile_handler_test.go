@@ -101,7 +101,8 @@ func TestFullInboxEndsItsJoinOnly(t *testing.T) {
 			for { // what came too late is answered before
 				if got := ws.next(); got == `["1","5","hall:2","phx_reply",{"status":"ok","response":{"n":2}}]` {
 					break
-				} else if !strings.HasPrefix(got, `[null,"4`) || !strings.HasSuffix(got, `"phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`) {
+				} else if !strings.Contains(got, `"hall:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`) &&
+					!strings.Contains(got, `"hall:1","phx_reply",{"status":"error","response":{"reason":"overloaded"}}]`) {
 					t.Fatalf("got %s, want a reply", clip(got))
 				}
 			}
