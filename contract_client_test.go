@@ -97,6 +97,10 @@ func (c *client) Reopen(id string, topics ...string) {
 // WantJoined wants the reply to the join, and that the client is in.
 func (m *member) WantJoined() {
 	m.Helper()
+	if m.stage.wire.dialect == "amber" {
+		m.want(m.next("what the room tells who is in"), m.ref, "", itsIn, obj{})
+		return
+	}
 	response := m.wantStatus(m.ref, "ok")
 	if h, ok := response["@history"]; ok {
 		text, _ := json.Marshal(h)
@@ -152,10 +156,19 @@ func (m *member) next(want string) frame {
 // want checks a frame: join_ref, ref, event and payload.
 func (m *member) want(got frame, joinRef, ref, event string, payload any) {
 	m.Helper()
+	joinRef = m.shown(joinRef)
 	want := frame{joinRef: joinRef, ref: ref, topic: m.topic, event: event, payload: payload}
 	if got.joinRef != joinRef || got.ref != ref || got.event != event || got.binary != nil || !same(got.payload, payload) {
 		m.Fatalf("got %v, want %v", got, want)
 	}
+}
+
+// shown is a join_ref as the dialect shows it: some don't.
+func (m *member) shown(joinRef string) string {
+	if d := m.stage.wire.dialect; d == "phoenix1" || d == "amber" {
+		return ""
+	}
+	return joinRef
 }
 
 func (m *member) wantStatus(ref, status string) (response obj) {
@@ -163,7 +176,7 @@ func (m *member) wantStatus(ref, status string) (response obj) {
 	f := m.next("the reply to " + ref)
 	payload, _ := f.payload.(obj)
 	response, isObject := payload["response"].(obj)
-	if f.event != "phx_reply" || f.joinRef != m.ref || f.ref != ref || payload["status"] != status || !isObject || len(payload) != 2 {
+	if f.event != "phx_reply" || f.joinRef != m.shown(m.ref) || f.ref != ref || payload["status"] != status || !isObject || len(payload) != 2 {
 		m.Fatalf("got %v, want [%q,%q,%q,\"phx_reply\",{\"status\":%q,\"response\":{…}}]", f, m.ref, ref, m.topic, status)
 	}
 	return response
@@ -255,7 +268,19 @@ func (m *member) WantBinary(event string, data []byte) {
 }
 
 // positioned reports whether this client is told the positions of messages.
-func (m *member) positioned() bool { return m.stage.wire.dialect != "phoenix" || m.asked }
+func (m *member) positioned() bool {
+	switch m.stage.wire.dialect {
+	case "phoenix":
+		return m.asked
+	case "phoenix1", "amber":
+		return false
+	}
+	return true
+}
+
+// hasHistory reports whether the reply to its join tells this client of the
+// replay.
+func (m *member) hasHistory() bool { return m.positioned() || m.asked }
 
 // position checks the refs of a broadcast and returns its offset, 0 if none.
 func (m *member) position(f frame) uint64 {
@@ -334,7 +359,7 @@ func (c *client) WantEnd(code int) {
 func (c *client) WantDrain() {
 	c.Helper()
 	switch c.stage.wire.dialect {
-	case "phoenix": // its client knows by the code of the close
+	case "phoenix", "phoenix1", "amber": // its client knows by the code of the close
 	case "bare":
 		c.WantRetry()
 	default:

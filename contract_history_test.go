@@ -30,7 +30,7 @@ var remembering = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "replay_of_what_is_kept", needs: toRemember, history: channel.History{Keep: 3, Replay: 3}, script: func(s *stage) {
+	{name: "replay_of_what_is_kept", needs: toRemember | toBeTold, history: channel.History{Keep: 3, Replay: 3}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 10)
 		ann := s.Dial("ann").Join("room:1", obj{"@last": 500})
 		ann.WantHistory(3)
@@ -49,7 +49,7 @@ var remembering = []behaviour{
 		again.WantNothing()
 	}},
 
-	{name: "last", needs: toRemember, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
+	{name: "last", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
 		seen := make(chan string, 2)
 		s.room.joined = func(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			seen <- string(m.Payload)
@@ -83,11 +83,11 @@ var remembering = []behaviour{
 		}
 	}},
 
-	{name: "positions_are_for_who_asks", needs: toRemember, history: channel.History{Keep: 10, Replay: 1}, script: func(s *stage) {
+	{name: "positions_are_for_who_asks", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 1}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 1)
 		plain := s.Join("ann", "room:1")
-		if told := plain.history != nil; told != plain.positioned() {
-			s.Errorf("@history in the reply: got %v, want %v", told, plain.positioned())
+		if told := plain.history != nil; told != plain.hasHistory() {
+			s.Errorf("@history in the reply: got %v, want %v", told, plain.hasHistory())
 		}
 		asked := s.Dial("bob").Join("room:1", obj{"@last": 1})
 		asked.WantHistory(1)
@@ -130,7 +130,7 @@ var remembering = []behaviour{
 		bob.WantNothing()
 	}},
 
-	{name: "binary_is_kept", needs: toRemember, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
+	{name: "binary_is_kept", needs: toRemember | toCarryBytes, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
 		s.Broadcast("room:1", "image", channel.Binary("\x89PNG\r\n"))
 		ann := s.Join("ann", "room:1")
 		ann.WantBinary("image", []byte("\x89PNG\r\n"))
@@ -179,7 +179,7 @@ var remembering = []behaviour{
 		publisher.Wait()
 	}},
 
-	{name: "history_then_join", needs: toRemember, history: channel.History{Keep: 10, Replay: 5}, script: func(s *stage) {
+	{name: "history_then_join", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 5}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 5)
 		page, at, err := s.live.History(s.Context(), "room:1", 2)
 		if err != nil || len(page) != 2 || string(page[0].Payload) != `{"n":4}` || string(page[1].Payload) != `{"n":5}` || page[1].Event != "new" {
@@ -195,7 +195,7 @@ var remembering = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "forget", needs: toRemember, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
+	{name: "forget", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 5)
 		_, before, err := s.live.History(s.Context(), "room:1", 1)
 		if err != nil {
@@ -215,7 +215,7 @@ var remembering = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "redact", needs: toRemember, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
+	{name: "redact", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
 		start := position{Epoch: s.store.Epoch()}
 		bystander := s.Join("bob", "room:1")
 		s.BroadcastMany("room:1", 1, 3)
@@ -251,7 +251,7 @@ var remembering = []behaviour{
 }
 
 var resuming = []behaviour{
-	{name: "since", needs: toRemember, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
+	{name: "since", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 5)
 		at := s.PositionOf("room:1", 2)
 		ann := s.Dial("ann").Join("room:1", obj{"@since": at})
@@ -271,7 +271,7 @@ var resuming = []behaviour{
 		bob.WantNothing()
 	}},
 
-	{name: "since_that_is_not_kept", needs: toRemember, history: channel.History{Keep: 5, Replay: 3}, script: func(s *stage) {
+	{name: "since_that_is_not_kept", needs: toRemember | toBeTold, history: channel.History{Keep: 5, Replay: 3}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 2)
 		at := s.PositionOf("room:1", 1)
 		s.BroadcastMany("room:1", 3, 10)
@@ -287,7 +287,7 @@ var resuming = []behaviour{
 		}
 	}},
 
-	{name: "since_too_long_ago", needs: toRemember, history: channel.History{Keep: 1000, Replay: 2}, script: func(s *stage) {
+	{name: "since_too_long_ago", needs: toRemember | toBeTold, history: channel.History{Keep: 1000, Replay: 2}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 600)
 		near := s.Dial("ann").Join("room:1", obj{"@since": s.PositionOf("room:1", 100)})
 		near.WantRecovered(500, true)
@@ -297,14 +297,14 @@ var resuming = []behaviour{
 		far.WantMany(599, 600)
 	}},
 
-	{name: "since_the_beginning_of_an_empty_topic", needs: toRemember, script: func(s *stage) {
+	{name: "since_the_beginning_of_an_empty_topic", needs: toRemember | toBeTold, script: func(s *stage) {
 		ann := s.Dial("ann").Join("room:1", obj{"@since": position{Epoch: s.store.Epoch()}})
 		ann.WantRecovered(0, true)
 		s.BroadcastMany("room:1", 1, 1)
 		ann.WantMany(1, 1)
 	}},
 
-	{name: "cut_and_back", needs: toRemember, history: channel.History{Keep: 1000, Replay: 500}, script: func(s *stage) {
+	{name: "cut_and_back", needs: toRemember | toBePlaced, history: channel.History{Keep: 1000, Replay: 500}, script: func(s *stage) {
 		const total = 200
 		var publisher sync.WaitGroup
 		publisher.Go(func() { s.BroadcastMany("room:1", 1, total) })

@@ -13,7 +13,7 @@ import (
 const secret = "the password is swordfish"
 
 var joining = []behaviour{
-	{name: "join_replies_first", script: func(s *stage) {
+	{name: "join_replies_first", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			if err := sock.Push("welcome", obj{"n": 1}); err != nil {
 				s.Errorf("Push while joining: %v", err)
@@ -30,7 +30,7 @@ var joining = []behaviour{
 		ann.WantBroadcast("noise", obj{})
 	}},
 
-	{name: "refused_join", script: func(s *stage) {
+	{name: "refused_join", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			if err := sock.Push("welcome", obj{}); err != nil {
 				s.Errorf("Push while joining: %v", err)
@@ -46,7 +46,7 @@ var joining = []behaviour{
 		}
 	}},
 
-	{name: "zero_accepted_refuses", script: func(s *stage) {
+	{name: "zero_accepted_refuses", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
 			return channel.Accepted{}, nil
 		}
@@ -56,7 +56,7 @@ var joining = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "failed_join_says_nothing_of_why", script: func(s *stage) {
+	{name: "failed_join_says_nothing_of_why", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
 			return channel.Accept(nil), errors.New(secret)
 		}
@@ -67,7 +67,7 @@ var joining = []behaviour{
 		ann.WantNotTold(secret)
 	}},
 
-	{name: "join_crash", script: func(s *stage) {
+	{name: "join_crash", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			if strings.Contains(string(m.Payload), "crash") {
 				panic(secret)
@@ -88,7 +88,7 @@ var joining = []behaviour{
 		ann.WantNotTold(secret)
 	}},
 
-	{name: "join_reply_that_is_no_object", script: func(s *stage) {
+	{name: "join_reply_that_is_no_object", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
 			return channel.Accept([]string{"a", "list"}), nil
 		}
@@ -99,7 +99,7 @@ var joining = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "join_payload", script: func(s *stage) {
+	{name: "join_payload", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			var p struct{ Name string }
 			if err := m.Decode(&p); err != nil {
@@ -151,7 +151,7 @@ var joining = []behaviour{
 		first.WantUnmatched(first.Push("echo", nil))
 	}},
 
-	{name: "unmatched_topic", script: func(s *stage) {
+	{name: "unmatched_topic", needs: toBeTold, script: func(s *stage) {
 		for _, topic := range []string{"nowhere:1", "room", "room:", "room:1:2"} {
 			ann := s.Dial("ann").TryJoin(topic, nil)
 			ann.WantUnmatched(ann.ref)

@@ -220,7 +220,7 @@ var leaving = []behaviour{
 		s.WantBusy()
 	}},
 
-	{name: "leave_expired", script: func(s *stage) {
+	{name: "leave_expired", needs: toBeTold, script: func(s *stage) {
 		// Long enough to join, which nobody knows beforehand.
 		for valid := 50 * time.Millisecond; ; valid *= 2 {
 			s.mu.Lock()

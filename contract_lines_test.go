@@ -42,24 +42,45 @@ func refused(resp *http.Response) error {
 	return &refusedError{resp.StatusCode, resp.Header, string(body)}
 }
 
-// socketLine is a WebSocket, in the dialect of Phoenix V2 or ours.
+// socketLine is a WebSocket.
 type socketLine struct {
-	ws     *websocket.Conn
-	box    *mailbox
-	chime  bool
-	cancel context.CancelFunc
-	done   chan struct{}
+	ws      *websocket.Conn
+	box     *mailbox
+	dialect socketDialect
+	cancel  context.CancelFunc
+	done    chan struct{}
 }
 
-func dialPhoenix(v visit) (line, error) { return dialSocket(v, "?vsn=2.0.0") }
+// socketDialect is what a client speaks on a WebSocket.
+type socketDialect struct {
+	path     string
+	protocol string // offered, and to be echoed
+	text     func(frame) []byte
+	parse    func([]byte) (frame, error)
+	bytes    bool // as binary frames, not as text
+	greets   bool // with a hello
+	pings    bool // with a bare text
+}
 
-func dialChime(v visit) (line, error) { return dialSocket(v, "", "chime.v1") }
+var (
+	phoenixDialect  = socketDialect{path: "/websocket?vsn=2.0.0", text: frame.text, parse: parseFrame, bytes: true}
+	phoenix1Dialect = socketDialect{path: "/websocket", text: frame.textV1, parse: parseV1}
+	chimeDialect    = socketDialect{path: "/websocket", protocol: "chime.v1", text: frame.text, parse: parseFrame, greets: true}
+	amberDialect    = socketDialect{text: frame.textAmber, parse: parseAmber, pings: true}
+)
 
-func dialSocket(v visit, query string, protocols ...string) (line, error) {
+func dialPhoenix(v visit) (line, error)  { return dialSocket(v, phoenixDialect) }
+func dialPhoenix1(v visit) (line, error) { return dialSocket(v, phoenix1Dialect) }
+func dialChime(v visit) (line, error)    { return dialSocket(v, chimeDialect) }
+func dialAmber(v visit) (line, error)    { return dialSocket(v, amberDialect) }
+
+func dialSocket(v visit, d socketDialect) (line, error) {
+	options := &websocket.DialOptions{HTTPClient: v.http, HTTPHeader: v.head}
+	if d.protocol != "" {
+		options.Subprotocols = []string{d.protocol}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ws, resp, err := websocket.Dial(ctx, v.mount+"/websocket"+query, &websocket.DialOptions{
-		HTTPClient: v.http, HTTPHeader: v.head, Subprotocols: protocols,
-	})
+	ws, resp, err := websocket.Dial(ctx, v.mount+d.path, options)
 	if err != nil {
 		cancel()
 		if resp != nil {
@@ -68,9 +89,9 @@ func dialSocket(v visit, query string, protocols ...string) (line, error) {
 		return nil, err
 	}
 	ws.SetReadLimit(-1)
-	l := &socketLine{ws: ws, box: v.box, chime: len(protocols) > 0, cancel: cancel, done: make(chan struct{})}
-	if want := strings.Join(protocols, ""); ws.Subprotocol() != want {
-		v.box.blame("subprotocol %q, want %q", ws.Subprotocol(), want)
+	l := &socketLine{ws: ws, box: v.box, dialect: d, cancel: cancel, done: make(chan struct{})}
+	if ws.Subprotocol() != d.protocol {
+		v.box.blame("subprotocol %q, want %q", ws.Subprotocol(), d.protocol)
 	}
 	go l.read(ctx)
 	return l, nil
@@ -79,6 +100,7 @@ func dialSocket(v visit, query string, protocols ...string) (line, error) {
 func (l *socketLine) read(ctx context.Context) {
 	defer close(l.done)
 	defer l.box.end()
+	d := l.dialect
 	for n := 0; ; n++ {
 		kind, data, err := l.ws.Read(ctx)
 		if err != nil {
@@ -86,7 +108,10 @@ func (l *socketLine) read(ctx context.Context) {
 			return
 		}
 		l.box.keep(data)
-		parse := parseFrame
+		if d.pings && string(data) == "ping" {
+			continue
+		}
+		parse := d.parse
 		if kind == websocket.MessageBinary {
 			parse = parseBinary
 		}
@@ -94,11 +119,11 @@ func (l *socketLine) read(ctx context.Context) {
 		switch {
 		case err != nil:
 			l.box.blame("%v", err)
-		case l.chime && kind == websocket.MessageBinary, !l.chime && f.topic == "chime":
+		case !d.bytes && kind == websocket.MessageBinary, !d.greets && f.topic == "chime":
 			l.box.blame("got %v, which is not of this dialect", f)
-		case !l.chime && kind == websocket.MessageText && f.hasBytes():
+		case d.bytes && kind == websocket.MessageText && f.hasBytes():
 			l.box.blame("got %v, want a binary frame", f)
-		case l.chime && n == 0 && (f.topic != "chime" || f.event != "hello"):
+		case d.greets && n == 0 && (f.topic != "chime" || f.event != "hello"):
 			l.box.blame("the first frame is %v, want hello", f)
 		}
 		l.box.put(f)
@@ -141,8 +166,8 @@ func parseBinary(data []byte) (frame, error) {
 }
 
 func (l *socketLine) send(f frame) error {
-	if f.binary == nil || l.chime {
-		return l.ws.Write(context.Background(), websocket.MessageText, f.text())
+	if f.binary == nil || !l.dialect.bytes {
+		return l.ws.Write(context.Background(), websocket.MessageText, l.dialect.text(f))
 	}
 	fields := []string{f.joinRef, f.ref, f.topic, f.event}
 	data := []byte{0}

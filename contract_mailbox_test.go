@@ -48,6 +48,34 @@ func (f frame) text() []byte {
 	return text
 }
 
+// textV1 is f in Phoenix V1.
+func (f frame) textV1() []byte {
+	var parts [5]json.RawMessage
+	if err := json.Unmarshal(f.text(), &parts); err != nil {
+		panic(err)
+	}
+	return fmt.Appendf(nil, `{"join_ref":%s,"ref":%s,"topic":%s,"event":%s,"payload":%s}`, parts[0], parts[1], parts[2], parts[3], parts[4])
+}
+
+// textAmber is f in the words of an Amber client, who has no refs.
+func (f frame) textAmber() []byte {
+	message := obj{"event": "message", "topic": f.topic, "subject": f.event, "payload": f.payload}
+	switch f.event {
+	case "phx_join":
+		message = obj{"event": "join", "topic": f.topic}
+	case "phx_leave":
+		message = obj{"event": "leave", "topic": f.topic}
+	}
+	if f.payload != nil {
+		message["payload"] = f.payload
+	}
+	text, err := json.Marshal(message)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
 // hasBytes reports whether f is, or replies, bytes.
 func (f frame) hasBytes() bool {
 	payload, _ := f.payload.(obj)
@@ -69,9 +97,43 @@ func parseFrame(text []byte) (frame, error) {
 			return f, fmt.Errorf("frame %s: element %d is %s, want a string", text, i, parts[i])
 		}
 	}
+	return f.withPayload(parts[4])
+}
+
+// parseV1 reads a frame of Phoenix V1, which has no join_ref.
+func parseV1(text []byte) (frame, error) {
+	return parseObject(text, "topic", "event", "payload", "ref")
+}
+
+// parseAmber reads what an Amber client gets, which is only ever a message.
+func parseAmber(text []byte) (frame, error) {
+	f, err := parseObject(text, "topic", "subject", "payload", "event")
+	if err == nil && f.ref != "message" {
+		err = fmt.Errorf("frame %s: want a message", text)
+	}
+	f.ref = ""
+	return f, err
+}
+
+// parseObject reads an object that has these four keys and no other.
+func parseObject(text []byte, topic, event, payload, ref string) (frame, error) {
+	var f frame
+	parts := map[string]json.RawMessage{}
+	if err := json.Unmarshal(text, &parts); err != nil || len(parts) != 4 {
+		return f, fmt.Errorf("frame %s: want an object of 4", text)
+	}
+	for key, field := range map[string]*string{topic: &f.topic, event: &f.event, ref: &f.ref} {
+		if err := json.Unmarshal(parts[key], field); err != nil || key != ref && *field == "" {
+			return f, fmt.Errorf("frame %s: %s is %s, want a string", text, key, parts[key])
+		}
+	}
+	return f.withPayload(parts[payload])
+}
+
+func (f frame) withPayload(text []byte) (frame, error) {
 	payload := obj{}
-	if err := json.Unmarshal(parts[4], &payload); err != nil || payload == nil {
-		return f, fmt.Errorf("frame %s: want an object as payload", text)
+	if err := json.Unmarshal(text, &payload); err != nil || payload == nil {
+		return f, fmt.Errorf("frame %v: want an object as payload, not %s", f, text)
 	}
 	f.payload = payload
 	if b, ok := payload["@binary"].(string); ok && len(payload) == 1 {

@@ -131,7 +131,7 @@ var answering = []behaviour{
 		again.WantReply(again.Push("add", nil), obj{"n": 1}) // a new join begins with none
 	}},
 
-	{name: "who_and_where", script: func(s *stage) {
+	{name: "who_and_where", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			return channel.Accept(describe(sock)), nil
 		}
@@ -152,7 +152,7 @@ var answering = []behaviour{
 		ann.WantReply(ann.Push("describe", nil), want)
 	}},
 
-	{name: "context_of_the_opening_request", script: func(s *stage) {
+	{name: "context_of_the_opening_request", needs: toBeTold, script: func(s *stage) {
 		see := func(ctx context.Context) obj {
 			return obj{"tenant": chi.URLParamFromCtx(ctx, "tenant"), "visit": ctx.Value(visitKey{}), "alive": ctx.Err() == nil}
 		}
@@ -307,7 +307,7 @@ var sending = []behaviour{
 		ann.WantReply(ref, obj{"bytes": 0})
 	}},
 
-	{name: "binary_from_outside", script: func(s *stage) {
+	{name: "binary_from_outside", needs: toCarryBytes, script: func(s *stage) {
 		ann := s.Join("ann", "room:1")
 		s.Broadcast("room:1", "image", channel.Binary("\x89PNG\r\n"))
 		ann.WantBinary("image", []byte("\x89PNG\r\n"))

@@ -61,6 +61,7 @@ func newStage(t *testing.T, b *behaviour, w *wire, kept store.Store) *stage {
 		remember = append(remember, history)
 	}
 	s.live = chime.NewRouter(options...)
+	s.room.says = w.dialect == "amber"
 	s.live.Channel("room:{id}", s.room, remember...)
 
 	app := chi.NewRouter()
@@ -166,7 +167,7 @@ func (s *stage) WantRefused(token string, status int) *refusedError {
 // than 200, so a bare stream gets that.
 func (s *stage) WantBusy() {
 	s.Helper()
-	if s.wire.sends {
+	if s.wire.dialect != "bare" {
 		if got := s.WantRefused("ann", http.StatusServiceUnavailable).head.Get("Retry-After"); got == "" {
 			s.Error("no Retry-After")
 		}
@@ -298,11 +299,15 @@ type room struct {
 	on     map[string]func(context.Context, *channel.Socket, channel.Message) (any, error)
 	left   func(context.Context, *channel.Socket, channel.Reason)
 	leaves chan leave
+	says   bool // to who is let in that it is: an Amber client has no other way to know
 
 	mu    sync.Mutex // guards lives and last
 	lives map[*channel.Socket]*life
 	last  *channel.Socket // the last that was let in
 }
+
+// itsIn is what the room says to who is let in.
+const itsIn = "you are in"
 
 // leave is one call of HandleLeave.
 type leave struct {
@@ -364,6 +369,11 @@ func (r *room) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Me
 		r.mu.Lock()
 		r.last = s
 		r.mu.Unlock()
+		if r.says {
+			if err := s.Push(itsIn, nil); err != nil {
+				r.t.Errorf("Push: %v", err)
+			}
+		}
 	}
 	return accepted, err
 }

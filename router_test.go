@@ -49,29 +49,36 @@ type behaviour struct {
 type need int
 
 const (
-	toSend     need = 1 << iota // a client that sends: not a bare stream
-	toRemember                  // a store
-	toForget                    // none
-	bareOnly                    // a bare stream
+	toSend       need = 1 << iota // a client that sends, and is answered
+	toRemember                    // a store
+	toForget                      // none
+	bareOnly                      // a bare stream
+	toBeTold                      // a dialect with replies
+	toBePlaced                    // one with positions
+	toCarryBytes                  // one with binary payloads
 )
 
 func (b behaviour) isFor(w *wire, remembers bool) bool {
 	return (b.needs&toSend == 0 || w.sends) &&
 		(b.needs&toRemember == 0 || remembers) &&
 		(b.needs&toForget == 0 || !remembers) &&
-		(b.needs&bareOnly == 0 || w.dialect == "bare")
+		(b.needs&bareOnly == 0 || w.dialect == "bare") &&
+		(b.needs&(toBeTold|toCarryBytes) == 0 || w.dialect != "amber") &&
+		(b.needs&toBePlaced == 0 || w.dialect != "amber" && w.dialect != "phoenix1")
 }
 
 // wire is a transport and what is spoken on it.
 type wire struct {
 	transport, dialect string
-	sends              bool
+	sends              bool // and is answered; what Amber's clients send is in amber_test.go
 	dial               func(visit) (line, error)
 }
 
 var wires = []*wire{
 	{"websocket", "phoenix", true, dialPhoenix},
+	{"websocket", "phoenix1", true, dialPhoenix1},
 	{"websocket", "chime", true, dialChime},
+	{"websocket", "amber", false, dialAmber},
 	{"sse", "chime", true, dialStream},
 	{"sse", "bare", false, dialBare},
 }

@@ -25,7 +25,8 @@ func decodeObject(data []byte) (map[string]json.RawMessage, error) {
 }
 
 // DecodeV1 reads a frame of Phoenix V1: {"topic","event","payload","ref"}, of
-// which none may be missing, and possibly "join_ref".
+// which none may be missing, and possibly "join_ref". Without one a join is
+// known by its ref: a client that has joined twice tells the closes by that.
 func DecodeV1(data []byte) (Frame, error) {
 	fields, err := decodeObject(data)
 	if err != nil {
@@ -50,6 +51,9 @@ func DecodeV1(data []byte) (Frame, error) {
 	}
 	if f.Event, err = decodeString("event", fields["event"]); err != nil {
 		return Frame{}, err
+	}
+	if f.Event == EventJoin && f.JoinRef.Null() {
+		f.JoinRef = f.Ref
 	}
 	if f.Payload, f.Binary, err = decodePayload(fields["payload"]); err != nil {
 		return Frame{}, err

@@ -10,7 +10,7 @@ import (
 
 func TestDecodeV1(t *testing.T) {
 	emptyRef := frame("", "", "room:lobby", "phx_join", "null")
-	emptyRef.Ref = wire.RefOf("")
+	emptyRef.Ref, emptyRef.JoinRef = wire.RefOf(""), wire.RefOf("")
 	tests := []struct {
 		name, text string
 		want       wire.Frame
@@ -20,6 +20,9 @@ func TestDecodeV1(t *testing.T) {
 		{"a join_ref that is null", `{"join_ref":null,"ref":"2","topic":"t","event":"e","payload":{}}`, frame("", "2", "t", "e", `{}`)},
 		{"no ref", `{"topic":"t","event":"e","payload":{},"ref":null}`, frame("", "", "t", "e", `{}`)},
 		{"the join of a benchmark", `{"topic":"room:lobby","event":"phx_join","payload":null,"ref":""}`, emptyRef},
+		{"a join, known by its ref", `{"topic":"room:1","event":"phx_join","payload":{},"ref":"2"}`, frame("2", "2", "room:1", "phx_join", `{}`)},
+		{"a join with a join_ref", `{"topic":"room:1","event":"phx_join","payload":{},"ref":"2","join_ref":"1"}`, frame("1", "2", "room:1", "phx_join", `{}`)},
+		{"a join without refs", `{"topic":"room:1","event":"phx_join","payload":{},"ref":null}`, frame("", "", "room:1", "phx_join", `{}`)},
 		{"keys that are not known", `{"topic":"t","event":"e","payload":{},"ref":"2","status":"ok","Topic":"u","":[]}`, frame("", "2", "t", "e", `{}`)},
 		{"spaces everywhere", " {\n \"topic\" : \"t\" ,\t\"event\" : \"e\" , \"payload\" : {\r\n} , \"ref\" : \"2\" } ", frame("", "2", "t", "e", `{}`)},
 		{"escapes", `{"\u0074opic":"caf\u00e9","event":"\"","payload":{"a":"\u2028"},"ref":"\\"}`, frame("", `\`, "café", `"`, `{"a":"\u2028"}`)},
@@ -99,6 +102,9 @@ func FuzzDecodeV1(f *testing.F) {
 	f.Add([]byte("{\"topic\":\"\xff\"}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzzObject(t, data, wire.DecodeV1, func(fields map[string]any, frame wire.Frame) {
+			if frame.Event == wire.EventJoin && fields["join_ref"] == nil {
+				fields["join_ref"] = fields["ref"]
+			}
 			for key, got := range map[string]any{
 				"topic": frame.Topic, "event": frame.Event, "ref": ref(frame.Ref), "join_ref": ref(frame.JoinRef),
 			} {
