@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/go-chime/chime/store"
 )
@@ -175,8 +177,15 @@ func inspect(path string, openFile func(string, int, os.FileMode) (*os.File, err
 	if err != nil || info.Size() == 0 {
 		return false, err
 	}
+	if info.IsDir() {
+		return false, syscall.EISDIR
+	}
 	db, f, err := openBolt(path, openFile, true)
 	if err != nil {
+		if f, openErr := os.Open(path); openErr == nil && !errors.Is(err, berrors.ErrTimeout) {
+			defer func() { _ = f.Close() }()
+			err = cmp.Or(checkPages(f, info.Size()), err) // it says more
+		}
 		return false, err
 	}
 	defer func() { _ = db.Close() }()

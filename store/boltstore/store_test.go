@@ -3,6 +3,7 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,6 +20,7 @@ func TestMain(m *testing.M) {
 		victim(path)
 		return
 	}
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // new epochs are many here
 	leak.Main(m)
 }
 

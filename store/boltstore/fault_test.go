@@ -1,0 +1,218 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/go-chime/chime/store"
+)
+
+// Whatever is wrong with a file, Open says which file, what, and what to do.
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good.db")
+	s, err := Open(good, Options{checkpointEvery: 50})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sayN(t, s, "a", 300, store.Retention{})
+	dirty := filepath.Join(dir, "dirty.db") // with a log after the checkpoint
+	copyFile(t, good, dirty)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(t *testing.T, path string)
+		open   func(string, int, os.FileMode) (*os.File, error)
+		want   error
+		remedy string
+	}{
+		{name: "foreign", change: func(t *testing.T, path string) { write(t, path, bytes.Repeat([]byte("no history\n"), 5000)) }, want: ErrForeign, remedy: "path"},
+		{name: "short", change: func(t *testing.T, path string) { write(t, path, []byte("x")) }, want: ErrForeign, remedy: "path"},
+		{name: "another bbolt file", change: func(t *testing.T, path string) {
+			write(t, path, nil)
+			update(t, path, func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("other")); return err })
+		}, want: ErrForeign, remedy: "path"},
+		{name: "truncated", change: func(t *testing.T, path string) { truncate(t, path, 5*4096) }, want: ErrDamaged, remedy: "backup"},
+		{name: "truncated in the second page", change: func(t *testing.T, path string) { truncate(t, path, 4096+100) }, want: ErrDamaged, remedy: "backup"},
+		{name: "newer", change: func(t *testing.T, path string) {
+			update(t, path, func(tx *bolt.Tx) error {
+				return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint32(nil, version+1))
+			})
+		}, want: ErrNewer, remedy: "version"},
+		{name: "without its state", change: func(t *testing.T, path string) {
+			update(t, path, func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Delete(stateKey) })
+		}, want: ErrDamaged, remedy: "backup"},
+		{name: "without a bucket", change: func(t *testing.T, path string) {
+			update(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket(logBucket) })
+		}, want: ErrDamaged, remedy: "backup"},
+		{name: "a page is another", change: func(t *testing.T, path string) {
+			b, _ := os.ReadFile(path)
+			copy(b[3*4096:4*4096], b[4*4096:5*4096])
+			copy(b[5*4096:6*4096], b[4*4096:5*4096])
+			copy(b[6*4096:7*4096], b[4*4096:5*4096])
+			write(t, path, b)
+		}, want: ErrDamaged, remedy: "backup"},
+		{name: "forbidden", open: refuse(syscall.EACCES), want: fs.ErrPermission, remedy: "user"},
+		{name: "read-only", open: refuse(syscall.EROFS), want: syscall.EROFS, remedy: "writable"},
+		{name: "full", open: refuse(syscall.ENOSPC), want: syscall.ENOSPC, remedy: "room"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "chime.db")
+			copyFile(t, dirty, path)
+			if c.change != nil {
+				c.change(t, path)
+			}
+			s, err := Open(path, Options{openFile: c.open})
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("it opened")
+			}
+			explains(t, err, path, c.want, c.remedy)
+		})
+	}
+	t.Run("no directory", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "no", "chime.db")
+		_, err := Open(path, Options{})
+		explains(t, err, path, fs.ErrNotExist, "create the directory")
+	})
+	t.Run("a directory", func(t *testing.T) {
+		path := t.TempDir()
+		_, err := Open(path, Options{})
+		explains(t, err, path, syscall.EISDIR, "path of a file")
+	})
+}
+
+func explains(t *testing.T, err error, path string, want error, remedy string) {
+	t.Helper()
+	var e *FileError
+	if !errors.As(err, &e) || e.Path != path || !errors.Is(err, want) || !strings.Contains(e.Remedy, remedy) ||
+		strings.Count(err.Error(), path) != 1 {
+		t.Errorf("got %v, want %v of %s, and a remedy with %q", err, want, path, remedy)
+	}
+}
+
+func refuse(with syscall.Errno) func(string, int, os.FileMode) (*os.File, error) {
+	return func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		if flag&os.O_RDWR != 0 {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: with}
+		}
+		return os.OpenFile(name, flag, mode)
+	}
+}
+
+func TestAFileBelongsToOneProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := begun(t, Options{})
+		_, err := Open(s.path, Options{})
+		explains(t, err, s.path, ErrLocked, "process")
+		_, err = Verify(s.path)
+		explains(t, err, s.path, ErrLocked, "process")
+	})
+}
+
+func TestAFileIsForItsOwnerOnly(t *testing.T) {
+	s := begun(t, Options{})
+	info, err := os.Stat(s.path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode: got %v, %v, want 0600", info.Mode(), err)
+	}
+}
+
+// One record that can't be read is an error for who asks for it, not for the others.
+func TestADamagedRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chime.db")
+	s, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := sayN(t, s, "a", 100, store.Retention{})
+	bad := say(t, s, "a", "flip this one", store.Retention{})
+	m = append(m, sayN(t, s, "a", 100, store.Retention{})...)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; ; i++ {
+		at := bytes.Index(b[i:], []byte("flip this one"))
+		if at < 0 {
+			break
+		}
+		i += at
+		b[i] ^= 1
+	}
+	write(t, path, b)
+
+	_, err = Verify(path)
+	explains(t, err, path, ErrDamaged, "backup")
+	s, err = Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Read(t.Context(), "a", store.Range{})
+	explains(t, err, path, ErrDamaged, "copy")
+	if p := read(t, s, "a", store.Range{After: bad.Offset}); len(p.Messages) != 100 {
+		t.Errorf("after the damaged one: got %d messages, want 100", len(p.Messages))
+	}
+	if err := s.Redact(t.Context(), "a", bad.Offset); err != nil {
+		t.Errorf("redact the damaged one: %v", err)
+	}
+	if p := read(t, s, "a", store.Range{}); len(p.Messages) != len(m) || !p.Complete {
+		t.Errorf("without it: got %d messages, complete %t, want %d, true", len(p.Messages), p.Complete, len(m))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sound(t, path)
+}
+
+// A payload that is too large is its sender's error, and nobody else's.
+func TestTooLarge(t *testing.T) {
+	s := begun(t, Options{})
+	m := store.Message{Payload: make([]byte, maxPayload+1)}
+	if err := s.Append(context.Background(), "a", m, store.Retention{}, nil); err == nil {
+		t.Error("it was taken")
+	}
+	say(t, s, "a", "small", store.Retention{})
+}
+
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func truncate(t *testing.T, path string, n int64) {
+	t.Helper()
+	if err := os.Truncate(path, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func update(t *testing.T, path string, change func(tx *bolt.Tx) error) {
+	t.Helper()
+	db, _, err := openBolt(path, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.Update(change); err != nil {
+		t.Fatal(err)
+	}
+}

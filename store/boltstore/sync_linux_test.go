@@ -1,0 +1,120 @@
+package boltstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/go-chime/chime/store"
+)
+
+// Under the store, its file becomes one that takes nothing: /dev/full has no
+// room, /dev/null takes writes and then can't sync, which is as near as one gets
+// to a disk that loses what it was given.
+func TestFailedSync(t *testing.T) {
+	for _, device := range []struct {
+		path string
+		want error
+	}{
+		{"/dev/full", syscall.ENOSPC},
+		{"/dev/null", syscall.EINVAL},
+	} {
+		t.Run(filepath.Base(device.path), func(t *testing.T) { failedSync(t, device.path, device.want) })
+	}
+}
+
+func failedSync(t *testing.T, device string, want error) {
+	path := filepath.Join(t.TempDir(), "chime.db")
+	quiet := slog.New(slog.DiscardHandler)
+	s, err := Open(path, Options{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := sayN(t, s, "a", 20, store.Retention{})
+	epoch := s.Epoch()
+
+	s.plan.Lock() // nobody writes while the file is exchanged
+	d, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = syscall.Dup3(int(d.Fd()), int(s.file.Fd()), syscall.O_CLOEXEC)
+	s.plan.Unlock()
+	_ = d.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			err := s.Append(context.Background(), "a", store.Message{Payload: []byte("lost")}, store.Retention{},
+				func(store.Message) { t.Error("announced what is not kept") })
+			if !errors.Is(err, ErrFailed) {
+				t.Errorf("append: got %v, want %v", err, ErrFailed)
+			}
+			if errors.Is(err, want) {
+				explains(t, err, path, want, "start again")
+			}
+		})
+	}
+	wg.Wait()
+	for name, err := range map[string]error{
+		"append": s.Append(t.Context(), "b", store.Message{}, store.Retention{}, func(store.Message) { t.Error("announced") }),
+		"forget": s.Forget(t.Context(), "a"),
+		"redact": s.Redact(t.Context(), "a", kept[0].Offset),
+	} {
+		if !errors.Is(err, ErrFailed) || !errors.Is(err, want) {
+			t.Errorf("%s after that: got %v, want %v and %v", name, err, ErrFailed, want)
+		}
+	}
+	if p := read(t, s, "a", store.Range{}); !slices.EqualFunc(p.Messages, kept, same) {
+		t.Errorf("read after that: got %d messages, want %d", len(p.Messages), len(kept))
+	}
+	if err := s.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("close: got %v, want %v", err, ErrFailed)
+	}
+
+	s = opened(t, path, Options{})
+	p := read(t, s, "a", store.Range{Limit: len(kept)})
+	if !slices.EqualFunc(p.Messages, kept, same) || s.Epoch() != epoch {
+		t.Errorf("opened again: got %d messages, epoch %q, want %d, %q", len(p.Messages), s.Epoch(), len(kept), epoch)
+	}
+	say(t, s, "a", "better", store.Retention{})
+}
+
+// Behind, the sender is gone when the commit fails. The store says so to the
+// next one, and begins a new epoch, since somebody may have seen what is lost.
+func TestFailedSyncBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chime.db")
+	s, err := Open(path, Options{WriteBehind: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch := s.Epoch()
+	d, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Dup3(int(d.Fd()), int(s.file.Fd()), syscall.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	_ = d.Close()
+	for i := 0; err == nil; i++ {
+		err = s.Append(t.Context(), "a", store.Message{Payload: []byte(fmt.Sprint(i))}, store.Retention{}, nil)
+	}
+	if !errors.Is(err, ErrFailed) {
+		t.Errorf("append: got %v, want %v", err, ErrFailed)
+	}
+	_ = s.Close()
+	if s = opened(t, path, Options{}); s.Epoch() == epoch {
+		t.Error("the epoch is the same, and what was seen is lost")
+	}
+}
