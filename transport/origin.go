@@ -28,19 +28,38 @@ func parseOrigins(list []string) (origins, error) {
 		if err != nil {
 			return o, fmt.Errorf("origin %q: %w", s, err)
 		}
-		if u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(u.Host, "*") {
+		if u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(u.Host, "*") {
 			return o, fmt.Errorf("origin %q: %w", s, errOriginForm)
 		}
-		if scheme {
-			o.full[strings.ToLower(u.Scheme+"://"+u.Host)] = true
-		} else {
+		switch {
+		case !scheme:
 			o.hosts[strings.ToLower(u.Host)] = true
+		case u.Scheme == "ws" || u.Scheme == "wss":
+			return o, fmt.Errorf("origin %q: %w", s, errOriginOfSocket)
+		default:
+			o.full[u.Scheme+"://"+shortHost(u.Scheme, u.Host)] = true
 		}
 	}
 	return o, nil
 }
 
-var errOriginForm = errors.New("want https://host[:port] or host[:port], without a path or a *")
+var (
+	errOriginForm     = errors.New("want https://host[:port] or host[:port], without a path or a *")
+	errOriginOfSocket = errors.New("an origin is that of a page, https: or http:")
+)
+
+// shortHost returns a host in lower case, without the port that its scheme has
+// anyway: browsers leave it out of Origin.
+func shortHost(scheme, host string) string {
+	host = strings.ToLower(host)
+	switch scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return host
+}
 
 // allow reports whether r may come from where it says it does. A browser that
 // sends Sec-Fetch-Site has already compared; without it Origin must equal Host.
@@ -57,7 +76,7 @@ func (o origins) allow(r *http.Request) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	if err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) {
+	if err == nil && u.Hostname() != "" && shortHost(u.Scheme, u.Host) == shortHost(u.Scheme, r.Host) {
 		return true
 	}
 	return o.named(origin) // "null" names nothing
@@ -65,8 +84,18 @@ func (o origins) allow(r *http.Request) bool {
 
 func (o origins) named(origin string) bool {
 	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Hostname() == "" {
 		return false
 	}
-	return o.full[strings.ToLower(u.Scheme+"://"+u.Host)] || o.hosts[strings.ToLower(u.Host)]
+	short := shortHost(u.Scheme, u.Host)
+	if o.full[u.Scheme+"://"+short] || o.hosts[short] {
+		return true
+	}
+	switch u.Scheme { // a host named with the port that the scheme has anyway
+	case "https":
+		return o.hosts[short+":443"]
+	case "http":
+		return o.hosts[short+":80"]
+	}
+	return false
 }

@@ -1,0 +1,91 @@
+package transport
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// seed is another one in every run, unless CHIME_SEED says which.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := rand.Uint64()
+	if given := os.Getenv("CHIME_SEED"); given != "" {
+		var err error
+		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatalf("CHIME_SEED: %v", err)
+		}
+	}
+	t.Logf("CHIME_SEED=%d", n)
+	return n
+}
+
+func TestQueueIsASlice(t *testing.T) {
+	random := rand.New(rand.NewPCG(seed(t), 0))
+	var q queue
+	var model []item
+	bytes := 0
+	check := func(step int, got item) {
+		t.Helper()
+		if want := model[0]; got != want {
+			t.Fatalf("step %d: got %v, want %v", step, got, want)
+		}
+		bytes -= model[0].m.Size()
+		model = model[1:]
+	}
+	grow := 3 // of 6: the queue comes to be long, and empty again
+	for step := range 200_000 {
+		if step%500 == 0 {
+			grow = 1 + random.IntN(5)
+		}
+		switch {
+		case step%3000 == 2999:
+			q.clear()
+			model, bytes = nil, 0
+		case random.IntN(6) < grow:
+			it := item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
+			q.push(it)
+			model, bytes = append(model, it), bytes+it.m.Size()
+		case len(model) > 0:
+			check(step, q.pop())
+		}
+		if q.n != len(model) || q.bytes != bytes {
+			t.Fatalf("step %d: got %d messages of %d bytes, want %d of %d", step, q.n, q.bytes, len(model), bytes)
+		}
+		kept := 0
+		for _, slots := range [][]item{q.first[:], q.ring} {
+			for _, it := range slots {
+				if it != (item{}) {
+					kept++
+				}
+			}
+		}
+		if kept != q.n {
+			t.Fatalf("step %d: the queue keeps %d messages alive, want the %d in it", step, kept, q.n)
+		}
+		if q.n == 0 && len(q.ring) > keepRing {
+			t.Fatalf("step %d: an empty queue keeps %d slots, want %d at the most", step, len(q.ring), keepRing)
+		}
+	}
+	for step := 0; len(model) > 0; step++ {
+		check(step, q.pop())
+	}
+}
+
+func TestAShortQueueAllocatesNothing(t *testing.T) {
+	it := item{m: wire.NewPush("t", "e", []byte("{}"), 0)}
+	var q queue
+	if n := testing.AllocsPerRun(100, func() {
+		for range minRing {
+			q.push(it)
+		}
+		for range minRing {
+			q.pop()
+		}
+	}); n > 0 {
+		t.Errorf("got %v allocations, want none", n)
+	}
+}
