@@ -107,16 +107,27 @@ func dialectOf(r *http.Request) (d *dialect, reason string) {
 	foreign := slices.ContainsFunc(list, func(p string) bool {
 		return p != protocolPhoenix && !strings.HasPrefix(p, protocolToken) && !strings.HasPrefix(p, protocolSecret)
 	})
-	vsn := r.URL.Query().Get("vsn")
-	switch {
-	case foreign && !slices.Contains(list, protocolPhoenix):
+	if foreign && !slices.Contains(list, protocolPhoenix) {
 		return nil, "none of these subprotocols is spoken here: want chime.v1 or phoenix"
-	case strings.HasPrefix(vsn, "2.0."):
+	}
+	vsn := "1.0.0"
+	if given := r.URL.Query()["vsn"]; len(given) > 0 {
+		vsn = given[len(given)-1] // phoenix.js appends its own to what the page has
+	}
+	dot := strings.LastIndexByte(vsn, '.')
+	switch series, patch := vsn[:max(dot, 0)], vsn[dot+1:]; {
+	case !isNumber(patch):
+	case series == "2.0":
 		return &phoenixV2, ""
-	case vsn == "" || strings.HasPrefix(vsn, "1.0."):
+	case series == "1.0":
 		return &phoenixV1, ""
 	}
 	return nil, "this vsn is not spoken here: want 2.0.0 or 1.0.0, or the subprotocol chime.v1"
+}
+
+// isNumber reports whether s is a number as versions have them.
+func isNumber(s string) bool {
+	return s == "0" || s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""
 }
 
 // SubprotocolToken returns the token that a browser's WebSocket offers as a

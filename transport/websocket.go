@@ -32,6 +32,7 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	d, reason := dialectOf(r)
 	if reason != "" {
+		s.log.Debug("websocket refused", "reason", reason)
 		refuse(w, http.StatusForbidden, reason)
 		return
 	}

@@ -1,0 +1,515 @@
+package chime_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
+)
+
+// The behaviours that Phoenix proves with its own integration tests for
+// WebSockets, in their order, for both of its serializers. Three are not ours:
+//
+//   - connect_info: a list of what a connect may see of its request. WithConnect
+//     has the request.
+//   - the session, handed over if a CSRF token proves that the page is not
+//     foreign. The origin proves it here, and a session is the middleware's.
+//   - logs of connects, joins and messages, with their parameters filtered. No
+//     payload is logged here, so there is nothing to filter.
+
+// phoenixRoom is the channel of Phoenix's tests.
+type phoenixRoom struct{ left chan departure }
+
+func (phoenixRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
+	switch s.Param("*") {
+	case "refused":
+		return channel.Accepted{}, channel.Refuse("no")
+	case "crash":
+		panic("at the disco")
+	}
+	var who struct{ User string }
+	if err := m.Decode(&who); err != nil {
+		return channel.Accepted{}, err
+	}
+	s.Assign("user", who.User)
+	if err := s.Push("joined", obj{"status": "connected"}); err != nil {
+		return channel.Accepted{}, err
+	}
+	return channel.Accept(nil), s.Broadcast(ctx, "user_entered", obj{"user": who.User})
+}
+
+func (phoenixRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
+	switch m.Event {
+	case "new_msg":
+		return channel.Later, s.Rebroadcast(ctx, m)
+	case "boom":
+		panic("boom")
+	case "binary_event":
+		if err := s.Push("binary_event", channel.Binary("\x03")); err != nil {
+			return nil, err
+		}
+		return channel.Binary("\x04"), nil
+	}
+	return m.Payload, nil
+}
+
+func (r phoenixRoom) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {
+	user, _ := s.Assigned("user").(string)
+	_ = s.Broadcast(ctx, "user_left", obj{"user": user}) // it may be the end of the server
+	r.left <- departure{s.Topic(), user, why}
+}
+
+// phoenixes are Phoenix's two serializers.
+var phoenixes = []struct {
+	name, target string
+	translate    func(string) string
+}{
+	{"v2", "/socket/websocket?vsn=2.0.0", func(text string) string { return text }},
+	{"v1", "/socket/websocket?vsn=1.0.0", asV1},
+	{"no vsn", "/socket/websocket", asV1},
+}
+
+// asV1 is a frame of V2 in V1, which has no join_ref.
+func asV1(text string) string {
+	var e [5]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`{"topic":%s,"event":%s,"payload":%s,"ref":%s}`, e[2], e[3], e[4], e[1])
+}
+
+// phoenixSite is a site with phoenixRoom, on a mount with several segments.
+type phoenixSite struct {
+	*rawSite
+	left chan departure
+}
+
+// phoenixClient writes frames of V2, which go out in its own version.
+type phoenixClient struct {
+	*rawSocket
+	translate func(string) string
+}
+
+func (c *phoenixClient) say(text string) {
+	c.t.Helper()
+	c.text(c.translate(text))
+}
+
+func (c *phoenixClient) hear(frames ...string) {
+	c.t.Helper()
+	for _, text := range frames {
+		c.want(c.translate(text))
+	}
+}
+
+// enter joins a topic, whose join_ref is "1".
+func (c *phoenixClient) enter(topic, user string) *phoenixClient {
+	c.t.Helper()
+	c.say(`["1","1","` + topic + `","phx_join",{"user":"` + user + `"}]`)
+	c.hear(`["1","1","`+topic+`","phx_reply",{"status":"ok","response":{}}]`,
+		`["1",null,"`+topic+`","joined",{"status":"connected"}]`)
+	return c
+}
+
+// inPhoenix runs a script with a client of each serializer.
+func inPhoenix(t *testing.T, script func(*testing.T, *phoenixSite, func(*testing.T) *phoenixClient), options ...chime.Option) {
+	t.Helper()
+	for _, p := range phoenixes {
+		t.Run(p.name, func(t *testing.T) {
+			raw, live := newRawRouter(t, options...)
+			s := &phoenixSite{raw, make(chan departure, 200)}
+			live.Channel("room:*", phoenixRoom{s.left})
+			app := chi.NewRouter()
+			app.Mount("/socket", live)
+			app.Mount("/api/v1/{tenant}/socket", live)
+			s.serve(t, app)
+			script(t, s, func(t *testing.T) *phoenixClient {
+				t.Helper()
+				return &phoenixClient{s.upgrade(t, p.target).opened(), p.translate}
+			})
+		})
+	}
+}
+
+func (s *phoenixSite) wantLeft(t *testing.T, want departure) {
+	t.Helper()
+	if got := await(t, s.left, "HandleLeave"); got != want {
+		t.Errorf("HandleLeave: got %+v, want %+v", got, want)
+	}
+}
+
+func TestPhoenixJoinOnAMountOfSeveralSegments(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, _ func(*testing.T) *phoenixClient) {
+		ws := s.upgrade(t, "/api/v1/acme/socket/websocket?vsn=2.0.0").opened()
+		ws.text(`["9","10","room:lobby","phx_join",{}]`) // the two refs are not the same
+		ws.want(`["9","10","room:lobby","phx_reply",{"status":"ok","response":{}}]`)
+		ws.want(`["9",null,"room:lobby","joined",{"status":"connected"}]`)
+	})
+}
+
+func TestPhoenixLifeOfAChannel(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		ann := dial(t).enter("room:lobby", "ann")
+		bob := dial(t).enter("room:lobby", "bob") // who does not hear of his own coming: he was not in yet
+		ann.hear(`[null,null,"room:lobby","user_entered",{"user":"bob"}]`)
+
+		ann.say(`["1","2","room:lobby","new_msg",{"body":"hi!"}]`)
+		for _, c := range []*phoenixClient{ann, bob} {
+			c.hear(`[null,null,"room:lobby","new_msg",{"body":"hi!"}]`)
+		}
+		ann.say(`["1","3","room:lobby","phx_leave",{}]`)
+		ann.hear(`["1","3","room:lobby","phx_reply",{"status":"ok","response":{}}]`, `["1","1","room:lobby","phx_close",{}]`)
+		s.wantLeft(t, departure{"room:lobby", "ann", channel.Left})
+		bob.hear(`[null,null,"room:lobby","user_left",{"user":"ann"}]`)
+		if n := len(s.live.Members("room:lobby")); n != 1 {
+			t.Errorf("Members: got %d, want bob", n)
+		}
+
+		ann.say(`["1","4","room:lobby","new_msg",{"body":"still there?"}]`)
+		ann.hear(`[null,"4","room:lobby","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+		bob.say(`["1","5","room:lobby","echo",{"n":1}]`) // and has heard nothing before this
+		bob.hear(`["1","5","room:lobby","phx_reply",{"status":"ok","response":{"n":1}}]`)
+	})
+}
+
+func TestPhoenixHundredAndFirstJoinIsRefused(t *testing.T) {
+	for most, options := range map[int][]chime.Option{100: nil, 1: {chime.WithLimits(chime.Limits{Topics: 1})}} {
+		inPhoenix(t, func(t *testing.T, _ *phoenixSite, dial func(*testing.T) *phoenixClient) {
+			c := dial(t)
+			for n := range most {
+				c.enter(fmt.Sprint("room:", n), "ann")
+			}
+			c.say(`["7","7","room:more","phx_join",{}]`)
+			c.hear(`["7","7","room:more","phx_reply",{"status":"error","response":{"reason":"too many channels joined"}}]`)
+		}, options...)
+	}
+}
+
+func TestPhoenixCrashIsAnError(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		c := dial(t).enter("room:lobby", "ann")
+		c.say(`["1","2","room:lobby","boom",{}]`)
+		c.hear(`["1","1","room:lobby","phx_error",{"reason":"channel_crash"}]`)
+		s.wantLeft(t, departure{"room:lobby", "ann", channel.Panicked})
+		c.say(`[null,"3","phoenix","heartbeat",{}]`) // no reply to the message came, and the connection goes on
+		c.hear(`[null,"3","phoenix","phx_reply",{"status":"ok","response":{}}]`)
+	})
+}
+
+func TestPhoenixClientThatClosesLeaves(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		c := dial(t).enter("room:lobby", "ann")
+		c.write(maskedFrame(fin|opClose, "\x03\xe8"))
+		s.wantLeft(t, departure{"room:lobby", "ann", channel.Closed})
+	})
+}
+
+func TestPhoenixEventWithoutAJoinIsNotDelivered(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, _ *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		bob := dial(t).enter("room:lobby", "bob")
+		ann := dial(t)
+		ann.say(`[null,"1","room:lobby","new_msg",{"body":"hi!"}]`)
+		ann.hear(`[null,"1","room:lobby","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+		bob.say(`["1","2","room:lobby","echo",{}]`)
+		bob.hear(`["1","2","room:lobby","phx_reply",{"status":"ok","response":{}}]`)
+	})
+}
+
+func TestPhoenixConnectIsRefused(t *testing.T) {
+	limited := chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
+		switch r.URL.Query().Get("user") {
+		case "":
+			return chime.Identity{}, nil
+		case "many":
+			return chime.Identity{}, chime.RefuseConnect(http.StatusTooManyRequests, "too many")
+		}
+		return chime.Identity{}, fmt.Errorf("no such user")
+	})
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, _ func(*testing.T) *phoenixClient) {
+		for _, c := range []struct {
+			query  string
+			header string
+			status int
+		}{
+			{"", "Origin: http://" + s.host, http.StatusSwitchingProtocols},
+			{"", "Origin: https://evil.example", http.StatusForbidden},
+			{"&user=nobody", "X: y", http.StatusForbidden},
+			{"&user=many", "X: y", http.StatusTooManyRequests},
+		} {
+			if got := s.upgrade(t, phoenixTarget+c.query, c.header).head.StatusCode; got != c.status {
+				t.Errorf("%s %s: got %d, want %d", c.query, c.header, got, c.status)
+			}
+		}
+	}, limited)
+}
+
+func TestPhoenixDisconnectEndsTheSocketAndItsChannels(t *testing.T) {
+	named := chime.WithConnect(func(*http.Request) (chime.Identity, error) { return chime.Identity{ID: "user:1"}, nil })
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		c := dial(t).enter("room:1", "ann").enter("room:2", "ann")
+		if err := s.live.Disconnect(t.Context(), "user:1"); err != nil {
+			t.Fatal(err)
+		}
+		c.wantClose(1001, "disconnected")
+		got := map[departure]bool{await(t, s.left, "HandleLeave"): true, await(t, s.left, "HandleLeave"): true}
+		for _, topic := range []string{"room:1", "room:2"} {
+			if !got[departure{topic, "ann", channel.Kicked}] {
+				t.Errorf("HandleLeave: got %v, want one of %s", got, topic)
+			}
+		}
+	}, named)
+}
+
+func TestPhoenixSecondJoinIsAnsweredForItself(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		c := dial(t).enter("room:lobby", "ann")
+		c.say(`["2","2","room:lobby","phx_join",{"user":"ann again"}]`)
+		// The old join is over before the new one is decided, and the client hears of that after it.
+		c.hear(`["2","2","room:lobby","phx_reply",{"status":"ok","response":{}}]`, `["2",null,"room:lobby","joined",{"status":"connected"}]`,
+			`["1","1","room:lobby","phx_close",{}]`)
+		s.wantLeft(t, departure{"room:lobby", "ann", channel.Replaced})
+		c.say(`["2","3","room:lobby","echo",{"n":1}]`)
+		c.hear(`["2","3","room:lobby","phx_reply",{"status":"ok","response":{"n":1}}]`)
+	})
+}
+
+func TestPhoenixVersions(t *testing.T) {
+	s := newSite(t)
+	const v2, v1, refused = "v2", "v1", "refused"
+	for query, want := range map[string]string{
+		"":                     v1,
+		"?vsn=1.0.0":           v1,
+		"?vsn=1.0.12":          v1,
+		"?vsn=2.0.0":           v2,
+		"?vsn=2.0.7":           v2,
+		"?vsn=1.0.0&vsn=2.0.0": v2, // a page's own is in front of what phoenix.js appends
+		"?vsn=2.0.0&vsn=1.0.0": v1,
+		"?vsn=":                refused,
+		"?vsn=2":               refused,
+		"?vsn=2.0":             refused,
+		"?vsn=2.0.":            refused,
+		"?vsn=2.0.x":           refused,
+		"?vsn=2.0.00":          refused,
+		"?vsn=2.0.0.0":         refused,
+		"?vsn=2.1.0":           refused,
+		"?vsn=1.1.0":           refused,
+		"?vsn=3.0.0":           refused,
+		"?vsn=-1.0.0":          refused,
+	} {
+		t.Run(query, func(t *testing.T) {
+			ws := s.upgrade(t, "/socket/websocket"+query)
+			if want == refused {
+				wantAnswer(t, ws.head, http.StatusForbidden, `{"reason":"this vsn is not spoken here: want 2.0.0 or 1.0.0, or the subprotocol chime.v1"}`)
+				if got := s.logs.String(); !strings.Contains(got, `"msg":"websocket refused","reason":"this vsn`) {
+					t.Errorf("logged %s, want the refusal", clip(got))
+				}
+				return
+			}
+			const beat, reply = `[null,"1","phoenix","heartbeat",{}]`, `[null,"1","phoenix","phx_reply",{"status":"ok","response":{}}]`
+			translate := phoenixes[0].translate
+			if want == v1 {
+				translate = asV1
+			}
+			c := phoenixClient{ws.opened(), translate}
+			c.say(beat)
+			c.hear(reply)
+		})
+	}
+}
+
+// TestPhoenixQuietClientIsDropped: its heartbeat keeps it, and is answered.
+func TestPhoenixQuietClientIsDropped(t *testing.T) {
+	for _, p := range phoenixes {
+		t.Run(p.name, func(t *testing.T) {
+			inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
+				c := phoenixClient{s.upgrade(t, p.target).opened(), p.translate}
+				c.say(`["1","1","hall:1","phx_join",{"as":"ann"}]`)
+				c.hear(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+				for range 10 {
+					time.Sleep(30 * time.Second)
+					c.say(`[null,"2","phoenix","heartbeat",{}]`)
+					c.hear(`[null,"2","phoenix","phx_reply",{"status":"ok","response":{}}]`)
+				}
+				s.hall.wantNobodyLeft(t)
+				began := time.Now()
+				c.wantEnd() // without a code: 1000 would keep phoenix.js away
+				if took := time.Since(began); took != time.Minute {
+					t.Errorf("dropped after %s, want a minute", took)
+				}
+				s.hall.wantLeft(t, departure{"hall:1", "ann", "gone"})
+			})
+		})
+	}
+}
+
+func TestPhoenixTopicWithoutAChannelIsUnmatched(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		c := dial(t)
+		c.say(`["1","1","nowhere:1","phx_join",{}]`)
+		c.hear(`[null,"1","nowhere:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+		if got := s.logs.String(); !strings.Contains(got, `"msg":"unmatched topic","topic":"nowhere:1"`) {
+			t.Errorf("logged %s, want the topic", clip(got))
+		}
+	})
+}
+
+// TestPhoenixJoinsThatFail is what is left of Phoenix's tests of channels that
+// are processes of an application's own: a channel here cannot close by itself.
+func TestPhoenixJoinsThatFail(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, _ *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		c := dial(t)
+		for topic, reason := range map[string]string{"room:refused": "no", "room:crash": "join crashed"} {
+			c.say(`["1","1","` + topic + `","phx_join",{}]`)
+			c.hear(`["1","1","` + topic + `","phx_reply",{"status":"error","response":{"reason":"` + reason + `"}}]`)
+			c.say(`["1","2","` + topic + `","phx_leave",{}]`) // of what it is not in
+			c.hear(`["1","2","` + topic + `","phx_reply",{"status":"ok","response":{}}]`)
+		}
+		c.enter("room:lobby", "ann")
+	})
+}
+
+// TestPhoenixBinary: V1 has no binary frames.
+func TestPhoenixBinary(t *testing.T) {
+	raw, live := newRawRouter(t)
+	live.Channel("room:*", phoenixRoom{make(chan departure, 10)})
+	app := chi.NewRouter()
+	app.Mount("/socket", live)
+	raw.serve(t, app)
+	c := phoenixClient{raw.phoenix(t), phoenixes[0].translate}
+	c.enter("room:lobby", "ann")
+	c.write(maskedFrame(fin|opBinary, "\x00\x01\x01\x0a\x0c12room:lobbybinary_event\x01\x02"))
+	for _, want := range []string{
+		"\x00\x01\x0a\x0c1room:lobbybinary_event\x03",
+		"\x01\x01\x01\x0a\x0212room:lobbyok\x04",
+	} {
+		if opcode, got, err := c.read(); err != nil || opcode != opBinary || got != want {
+			t.Errorf("got frame %#x %q and %v, want bytes %q", opcode, got, err, want)
+		}
+	}
+}
+
+// Phoenix tests what is below channels by a socket of its own. Its subprotocols
+// and requests that are no upgrades:
+
+func TestPhoenixSubprotocols(t *testing.T) {
+	s := newSite(t)
+	for offered, want := range map[string]string{
+		"":                                  "",
+		"phoenix":                           "phoenix",
+		"phoenix, base64url.bearer.phx.YQ":  "phoenix",
+		"base64url.bearer.phx.YQ , phoenix": "phoenix",
+		"graphql-ws, phoenix":               "phoenix",
+		"base64url.bearer.phx.YQ":           "",
+		"graphql-ws":                        "refused",
+		"Phoenix":                           "refused",
+	} {
+		var header []string
+		if offered != "" {
+			header = append(header, "Sec-WebSocket-Protocol: "+offered)
+		}
+		ws := s.upgrade(t, phoenixTarget, header...)
+		if want == "refused" {
+			wantAnswer(t, ws.head, http.StatusForbidden, `{"reason":"none of these subprotocols is spoken here: want chime.v1 or phoenix"}`)
+			continue
+		}
+		if got := ws.opened().head.Header.Get("Sec-WebSocket-Protocol"); got != want {
+			t.Errorf("offered %q: got %q, want %q", offered, got, want)
+		}
+	}
+}
+
+// TestRequestsThatAreNoUpgrade are a 400 if they are a GET. Phoenix answers
+// other methods with 400 too, without saying which are allowed.
+func TestRequestsThatAreNoUpgrade(t *testing.T) {
+	s := newSite(t)
+	for method, status := range map[string]int{"GET": http.StatusBadRequest, "HEAD": http.StatusBadRequest, "POST": http.StatusMethodNotAllowed, "DELETE": http.StatusMethodNotAllowed} {
+		if got := s.request(t, method, phoenixTarget, "").StatusCode; got != status {
+			t.Errorf("%s: got %d, want %d", method, got, status)
+		}
+	}
+}
+
+// TestPhoenixV1FramesThatAreNone: each key is needed, and a frame of V2 is none.
+func TestPhoenixV1FramesThatAreNone(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	for text, reason := range map[string]string{
+		`{"event":"say","payload":{},"ref":"2"}`:        "frame has no topic",
+		`{"topic":"hall:1","payload":{},"ref":"2"}`:     "frame has no event",
+		`{"topic":"hall:1","event":"say","ref":"2"}`:    "frame has no payload",
+		`{"topic":"hall:1","event":"say","payload":{}}`: "frame has no ref",
+		`{}`: "frame has no topic",
+		`{"topic":7,"event":"say","payload":{},"ref":"2"}`:                       "frame has a topic that is no string",
+		`{"topic":"hall:1","event":null,"payload":{},"ref":"2"}`:                 "frame has an event that is no string",
+		`{"topic":"hall:1","event":"say","payload":{},"ref":2}`:                  "frame has a ref that is no string",
+		`{"topic":"hall:1","event":"say","payload":{},"ref":"2"`:                 "frame is not valid JSON",
+		"{\"topic\":\"hall:1\",\"event\":\"\xff\",\"payload\":{},\"ref\":\"2\"}": "frame is not valid UTF-8",
+		`["1","2","hall:1","say",{}]`:                                            "frame is not an object",
+	} {
+		t.Run(text, func(t *testing.T) {
+			ws := s.upgrade(t, "/socket/websocket").opened()
+			ws.text(`{"topic":"hall:1","event":"phx_join","payload":{"as":"attacker"},"ref":"1"}`)
+			ws.want(`{"topic":"hall:1","event":"phx_reply","payload":{"status":"ok","response":{}},"ref":"1"}`)
+			ws.text(text)
+			ws.wantClose(1007, reason)
+			s.hall.wantLeft(t, departure{"hall:1", "attacker", "closed"})
+			w.isWell()
+		})
+	}
+	t.Run("binary", func(t *testing.T) {
+		ws := s.upgrade(t, "/socket/websocket").opened()
+		ws.write(maskedFrame(fin|opBinary, "\x00\x01\x01\x06\x0312hall:1say"))
+		ws.wantClose(1007, "binary frames are not part of this dialect")
+	})
+	s.hall.wantNobodyLeft(t)
+}
+
+// TestBinaryFrameCutAtEveryByte: a length that points past the end is told, one
+// that does not makes another frame, and nobody else is harmed by either.
+func TestBinaryFrameCutAtEveryByte(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	const whole = "\x00\x01\x01\x06\x0312hall:1say\xde\xad"
+	const names = len(whole) - 2
+	for n := range whole {
+		ws := s.phoenix(t).join("hall:1", "attacker")
+		ws.write(maskedFrame(fin|opBinary, whole[:n]))
+		switch {
+		case n < 5:
+			ws.wantClose(1007, "binary frame is no push")
+		case n < names:
+			ws.wantClose(1007, "binary frame is cut short")
+		default:
+			heard := "\x02\x06\x03hall:1say" + whole[names:n]
+			if opcode, got, err := ws.read(); err != nil || opcode != opBinary || got != heard {
+				t.Errorf("cut to %d bytes: got frame %#x %q and %v, want %q", n, opcode, got, err, heard)
+			}
+			ws.want(`["1","2","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+			if opcode, got, err := w.ws.read(); err != nil || opcode != opBinary || got != heard {
+				t.Errorf("the witness: got frame %#x %q and %v, want %q", opcode, got, err, heard)
+			}
+			w.es.want(`[null,null,"hall:1","say",{"@binary":"` + base64.StdEncoding.EncodeToString([]byte(whole[names:n])) + `"}]`)
+			ws.write(maskedFrame(fin|opClose, "\x03\xe8"))
+		}
+		s.hall.wantLeft(t, departure{"hall:1", "attacker", "closed"})
+	}
+	for at := 1; at <= 4; at++ { // each length
+		for _, n := range []byte{byte(len(whole) - 5 + 1), 0xff} {
+			ws := s.phoenix(t).join("hall:1", "attacker")
+			ws.write(maskedFrame(fin|opBinary, whole[:at]+string([]byte{n})+whole[at+1:]))
+			ws.wantClose(1007, "binary frame is cut short")
+			s.hall.wantLeft(t, departure{"hall:1", "attacker", "closed"})
+		}
+	}
+	w.isWell()
+	s.hall.wantNobodyLeft(t)
+}
