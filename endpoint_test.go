@@ -2,6 +2,7 @@ package chime_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -183,8 +184,8 @@ func TestScriptIsSentOnceAndNeverSniffed(t *testing.T) {
 				t.Errorf("with another ETag: got %s and %d bytes", res.Status, len(again))
 			}
 			res = s.request(t, http.MethodHead, target, "")
-			if res.StatusCode != http.StatusOK || res.ContentLength != int64(len(text)) || res.Header.Get("ETag") != etag {
-				t.Errorf("HEAD: got %s, %d bytes, ETag %s", res.Status, res.ContentLength, res.Header.Get("ETag"))
+			if res.StatusCode != http.StatusOK || res.Length != int64(len(text)) || res.Header.Get("ETag") != etag {
+				t.Errorf("HEAD: got %s, %d bytes, ETag %s", res.Status, res.Length, res.Header.Get("ETag"))
 			}
 		})
 	}
@@ -196,7 +197,7 @@ func TestAfterShutdownClientsAreAskedToComeBack(t *testing.T) {
 	s := newSite(t)
 	s.shutdown(t)
 	const busy = `{"reason":"shutting down"}`
-	for name, res := range map[string]*http.Response{
+	for name, res := range map[string]*answer{
 		"phoenix": s.request(t, "GET", phoenixTarget, "", upgradeHeader...),
 		"chime":   s.request(t, "GET", chimeTarget, "", append(upgradeHeader[:4:4], chimeProtocol)...),
 		"stream":  s.request(t, "GET", "/socket/sse", "", "Chime-Received: 0"),
@@ -210,7 +211,7 @@ func TestAfterShutdownClientsAreAskedToComeBack(t *testing.T) {
 	if e := es.next(); e != (streamEvent{retry: "2000"}) {
 		t.Errorf("got %+v, want retry: 2000", e)
 	}
-	if _, err := es.read(); err != io.EOF {
+	if _, err := es.read(); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want the end of the stream", err)
 	}
 	wantAnswer(t, s.post(t, "a-secret", `{"first":1,"frames":[]}`), http.StatusGone, `{"reason":"no such client socket"}`)

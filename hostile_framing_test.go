@@ -65,11 +65,7 @@ func TestFramesMayComeWithTheHandshake(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(conn)
-	res, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ws := (&rawSocket{t: t, conn: conn, r: r, head: res}).opened()
+	ws := (&rawSocket{t: t, conn: conn, r: r, head: answerOn(t, r, nil)}).opened()
 	ws.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `[null,null,"hall:1","say",{"n":1}]`)
 	w.hears(`[null,null,"hall:1","say",{"n":1}]`)
 	w.isWell()

@@ -3,6 +3,7 @@ package chime_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,10 +79,10 @@ func TestOriginIsCheckedOnEveryHalf(t *testing.T) {
 			for _, half := range halves {
 				header := half.header
 				if c.origin != "" {
-					header = append(header[:len(header):len(header)], "Origin: "+c.origin)
+					header = append(slices.Clip(header), "Origin: "+c.origin)
 				}
 				if c.site != "" {
-					header = append(header[:len(header):len(header)], "Sec-Fetch-Site: "+c.site)
+					header = append(slices.Clip(header), "Sec-Fetch-Site: "+c.site)
 				}
 				conn := s.connect(t)
 				res := s.requestOn(t, conn, half.method, half.target, "", header...)

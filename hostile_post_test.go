@@ -109,7 +109,7 @@ func TestPostIsAppliedOnceAndWithoutGaps(t *testing.T) {
 	es, secret := s.half(t)
 	say := func(n int) string { return fmt.Sprintf(`["1",null,"hall:1","say",{"n":%d}]`, n) }
 	heard := func(n int) string { return fmt.Sprintf(`[null,null,"hall:1","say",{"n":%d}]`, n) }
-	post := func(first int, frames ...string) *http.Response {
+	post := func(first int, frames ...string) *answer {
 		t.Helper()
 		return s.post(t, secret, fmt.Sprintf(`{"first":%d,"frames":[%s]}`, first, strings.Join(frames, ",")))
 	}
@@ -149,7 +149,7 @@ func TestPostsAtOnceAreAppliedOnceInOrder(t *testing.T) {
 			fmt.Fprintf(&body, `["1",null,"hall:1","say",{"n":%d}]`, round*size+i)
 		}
 		body.WriteString(`]}`)
-		answers := make([]*http.Response, copies)
+		answers := make([]*answer, copies)
 		var posts sync.WaitGroup
 		for i := range copies {
 			conn := s.connect(t)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -38,7 +39,7 @@ func (s *rawSite) httpClient(t *testing.T) *http.Client {
 }
 
 // ask sends a request with a client of net/http.
-func (s *rawSite) ask(t *testing.T, ctx context.Context, c *http.Client, method, target, body string, header ...string) *http.Response {
+func (s *rawSite) ask(t *testing.T, ctx context.Context, c *http.Client, method, target, body string, header ...string) *answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.host+target, strings.NewReader(body))
 	if err != nil {
@@ -56,7 +57,7 @@ func (s *rawSite) ask(t *testing.T, ctx context.Context, c *http.Client, method,
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
-	return res
+	return answerOf(res)
 }
 
 // read2 opens a stream with a client of net/http.
@@ -64,7 +65,7 @@ func (s *rawSite) read2(t *testing.T, ctx context.Context, c *http.Client, targe
 	t.Helper()
 	res := s.ask(t, ctx, c, http.MethodGet, target, "", header...)
 	if res.ProtoMajor != 2 {
-		t.Fatalf("got %s, want HTTP/2", res.Proto)
+		t.Fatalf("got HTTP/%d, want HTTP/2", res.ProtoMajor)
 	}
 	return (&rawStream{t: t, head: res, r: bufio.NewReader(res.Body)}).opened()
 }
@@ -160,7 +161,7 @@ func TestBurstThatIsTooMuchOnHTTP2EndsTheStreamOnly(t *testing.T) {
 			var last string
 			for {
 				e, err := victim.read()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {

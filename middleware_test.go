@@ -30,7 +30,7 @@ func TestBehindMiddleware(t *testing.T) {
 	for name, use := range map[string][]func(http.Handler) http.Handler{
 		"Logger":    {logger},
 		"Recoverer": {middleware.Recoverer},
-		"RequestID": {middleware.RequestID, middleware.RealIP},
+		"RequestID": {middleware.RequestID, middleware.SetHeader("X-Served-By", "test")},
 		"Timeout":   {middleware.Timeout(time.Minute)},
 		"Compress":  {middleware.Compress(5, "text/*", "application/json")},
 		"Throttle":  {middleware.Throttle(10)},

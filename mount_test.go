@@ -32,7 +32,7 @@ func (s *rawSite) wantServed(t *testing.T, mount string) {
 	}
 	es := s.stream(t, mount+"/sse", "Chime-Received: 0").opened()
 	secret := secretIn(t, es.next().data)
-	post := func(frames string) *http.Response {
+	post := func(frames string) *answer {
 		return s.request(t, http.MethodPost, mount+"/sse", `{"first":1,"frames":[`+frames+`]}`, "Chime-Secret: "+secret)
 	}
 	wantApplied(t, post(`["1","1","hall:1","phx_join",{"as":"guest"}],["1",null,"hall:1","say",{"n":0}]`), 2)
@@ -121,7 +121,7 @@ func TestPathParametersAreThoseOfTheSocketsOwnRequest(t *testing.T) {
 	s.serve(t, app)
 	ws := s.upgrade(t, "/acme"+phoenixTarget, "X-Request-Id: first").opened().join("params", "")
 	for range 20 {
-		_ = s.request(t, http.MethodGet, "/evil/page/7", "", "X-Request-Id: second").Body.Close()
+		_ = s.request(t, http.MethodGet, "/evil/page/7", "", "X-Request-Id: second")
 	}
 	ws.text(`["1","2","params","where",{}]`)
 	ws.want(`["1","2","params","phx_reply",{"status":"ok","response":{"id":"first","tenant":"acme"}}]`)

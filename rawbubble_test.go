@@ -86,9 +86,7 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// drained reads conn in the background until it ends. Its client is there, but
-// takes no interest.
-func drained(conn net.Conn) net.Conn {
+// ignore reads conn in the background until it ends.
+func ignore(conn net.Conn) {
 	go func() { _, _ = io.Copy(io.Discard, conn) }()
-	return conn
 }

@@ -126,12 +126,12 @@ func (s *rawSite) connect(t *testing.T) net.Conn {
 
 // request sends a request over a connection of its own and returns the head of
 // the answer. Header is a list of "Name: value".
-func (s *rawSite) request(t *testing.T, method, target, body string, header ...string) *http.Response {
+func (s *rawSite) request(t *testing.T, method, target, body string, header ...string) *answer {
 	t.Helper()
 	return s.requestOn(t, s.connect(t), method, target, body, header...)
 }
 
-func (s *rawSite) requestOn(t *testing.T, conn net.Conn, method, target, body string, header ...string) *http.Response {
+func (s *rawSite) requestOn(t *testing.T, conn net.Conn, method, target, body string, header ...string) *answer {
 	t.Helper()
 	req, err := http.NewRequest(method, "http://"+s.host+target, strings.NewReader(body))
 	if err != nil {
@@ -151,35 +151,46 @@ func (s *rawSite) requestOn(t *testing.T, conn net.Conn, method, target, body st
 	if err := req.Write(conn); err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), req)
-	if err != nil {
-		t.Fatalf("%s %s: %v", method, target, err)
-	}
-	return res
+	return answerOn(t, bufio.NewReader(conn), req)
 }
 
 // raw sends bytes as they are and returns the head of the answer.
-func (s *rawSite) raw(t *testing.T, request string) *http.Response {
+func (s *rawSite) raw(t *testing.T, request string) *answer {
 	t.Helper()
 	conn := s.connect(t)
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	return answerOn(t, conn)
+	return answerOn(t, bufio.NewReader(conn), nil)
 }
 
-// answerOn reads the head of the answer to what was written to conn.
-func answerOn(t *testing.T, conn net.Conn) *http.Response {
+// answer is the head of an answer, and its body as it comes. The body needs no
+// closing: its connection is closed when the test ends.
+type answer struct {
+	Status     string
+	StatusCode int
+	ProtoMajor int
+	Header     http.Header
+	Body       io.ReadCloser
+	Length     int64 // as it says; -1 if it does not
+}
+
+// answerOn reads the head of the answer to req, or to a GET.
+func answerOn(t *testing.T, r *bufio.Reader, req *http.Request) *answer {
 	t.Helper()
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	res, err := http.ReadResponse(r, req) //nolint:bodyclose // see answer
 	if err != nil {
 		t.Fatalf("answer: %v", err)
 	}
-	return res
+	return answerOf(res)
+}
+
+func answerOf(res *http.Response) *answer {
+	return &answer{res.Status, res.StatusCode, res.ProtoMajor, res.Header, res.Body, res.ContentLength}
 }
 
 // wantAnswer reads a whole answer and compares it.
-func wantAnswer(t *testing.T, res *http.Response, status int, body string) {
+func wantAnswer(t *testing.T, res *answer, status int, body string) {
 	t.Helper()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {

@@ -29,7 +29,7 @@ type rawSocket struct {
 	t    *testing.T
 	conn net.Conn
 	r    *bufio.Reader
-	head *http.Response
+	head *answer
 }
 
 const (
@@ -61,11 +61,7 @@ func (s *rawSite) upgradeOn(t *testing.T, conn net.Conn, target string, header .
 	// not read to its end.
 	go func() { _, _ = io.WriteString(conn, b.String()) }()
 	r := bufio.NewReader(conn)
-	res, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatalf("upgrade of %s: %v", clip(target), err)
-	}
-	return &rawSocket{t: t, conn: conn, r: r, head: res}
+	return &rawSocket{t: t, conn: conn, r: r, head: answerOn(t, r, nil)}
 }
 
 // phoenix opens a WebSocket of the Phoenix dialect.

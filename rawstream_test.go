@@ -3,6 +3,7 @@ package chime_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,7 +17,7 @@ import (
 type rawStream struct {
 	t    *testing.T
 	conn net.Conn
-	head *http.Response
+	head *answer
 	r    *bufio.Reader
 	crlf bool // a CR was the last byte: an LF that follows belongs to it
 }
@@ -84,7 +85,7 @@ func (es *rawStream) read() (streamEvent, error) {
 	for {
 		line, err := es.line()
 		if err != nil {
-			if err == io.EOF && (line != "" || len(seen) > 0) {
+			if errors.Is(err, io.EOF) && (line != "" || len(seen) > 0) {
 				err = io.ErrUnexpectedEOF
 			}
 			return streamEvent{}, err
@@ -140,13 +141,13 @@ func (es *rawStream) want(data ...string) {
 func (es *rawStream) wantClosed(code int, reason string) {
 	es.t.Helper()
 	es.want(fmt.Sprintf(`[null,null,"chime","closed",{"code":%d,"reason":%q}]`, code, reason))
-	if e, err := es.read(); err != io.EOF {
+	if e, err := es.read(); !errors.Is(err, io.EOF) {
 		es.t.Errorf("got %+v and %v, want the end of the stream", e, err)
 	}
 }
 
 // post sends the other half of a stream.
-func (s *rawSite) post(t *testing.T, secret, body string, header ...string) *http.Response {
+func (s *rawSite) post(t *testing.T, secret, body string, header ...string) *answer {
 	t.Helper()
 	return s.request(t, http.MethodPost, "/socket/sse", body, append(header, "Chime-Secret: "+secret)...)
 }
@@ -155,7 +156,7 @@ const joinHall = `["1","1","hall:1","phx_join",{"as":"attacker"}]`
 
 // wantApplied expects that a POST was taken, and what is applied by now. How
 // much the server has sent meanwhile is not for the test to know.
-func wantApplied(t *testing.T, res *http.Response, applied int) {
+func wantApplied(t *testing.T, res *answer, applied int) {
 	t.Helper()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
@@ -168,7 +169,7 @@ func wantApplied(t *testing.T, res *http.Response, applied int) {
 }
 
 // wantBatchRefused expects a 400 that names a frame and, if it is given, a reason.
-func wantBatchRefused(t *testing.T, res *http.Response, frame int, reason string) {
+func wantBatchRefused(t *testing.T, res *answer, frame int, reason string) {
 	t.Helper()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
