@@ -296,8 +296,7 @@ func (c *client) flush(f *flusher, now int64) {
 		n, err := c.line.try(&f.write, f.buf)
 		switch {
 		case err != nil:
-			c.stopWriting()
-			c.broken(Gone)
+			c.broken(Gone) // and c.writing stays, as in drain
 			return
 		case n < len(f.buf):
 			rest := append([]byte(nil), f.buf[n:]...)
@@ -318,7 +317,8 @@ func (c *client) drain(rest []byte, last bool) {
 		for len(rest) > 0 {
 			n := min(len(rest), blockWrite)
 			if err := c.line.write(rest[:n]); err != nil {
-				c.stopWriting()
+				// C.writing stays set: another write would put a new frame behind
+				// half of this one.
 				if errors.Is(err, os.ErrDeadlineExceeded) {
 					c.broken(Slow)
 				} else {
@@ -346,12 +346,6 @@ func (c *client) drain(rest []byte, last bool) {
 		c.mu.Unlock()
 		call(waiting)
 	}
-}
-
-func (c *client) stopWriting() {
-	c.mu.Lock()
-	c.writing = false
-	c.mu.Unlock()
 }
 
 func (c *client) hangUp() {

@@ -39,7 +39,7 @@ type clock struct {
 	timing   *timing
 	pulsed   int64 // when the last pulse was sent, Unix ns
 	lastRead int64 // Unix ns
-	hungUp   atomic.Bool
+	hungUp   atomic.Int64 // the deadline that hangUp has set, Unix ns; 0 before
 }
 
 // Read implements net.Conn. Between two bytes of the client it does what is
@@ -51,7 +51,7 @@ func (k *clock) Read(p []byte) (int, error) {
 			k.lastRead = time.Now().UnixNano()
 			return n, err
 		}
-		if k.hungUp.Load() || !k.wind() {
+		if k.hungUp.Load() != 0 || !k.wind() {
 			return 0, errSilent
 		}
 	}
@@ -140,20 +140,20 @@ func (k *clock) wind() bool {
 		}
 	}
 	_ = k.SetReadDeadline(next)
-	if k.hungUp.Load() { // hangUp may have set its deadline before ours
-		_ = k.SetReadDeadline(now.Add(hangUpWait))
+	if at := k.hungUp.Load(); at != 0 { // that deadline stands, however much the client has to say
+		_ = k.SetReadDeadline(time.Unix(0, at))
 	}
 	return true
 }
 
 // hangUp gives the client a moment to read what is on its way and to close.
 func (k *clock) hangUp(politely bool) {
-	k.hungUp.Store(true)
-	wait := hangUpWait
-	if !politely {
-		wait = 0
+	at := time.Now()
+	if politely {
+		at = at.Add(hangUpWait)
 	}
-	_ = k.SetReadDeadline(time.Now().Add(wait))
+	k.hungUp.Store(at.UnixNano())
+	_ = k.SetReadDeadline(at)
 }
 
 // earlier returns the earlier of two deadlines, of which a may be none.

@@ -45,7 +45,7 @@ func parseOrigins(list []string) (origins, error) {
 
 var (
 	errOriginForm     = errors.New("want https://host[:port] or host[:port], without a path or a *")
-	errOriginOfSocket = errors.New("an origin is that of a page, https: or http:")
+	errOriginOfSocket = errors.New("an origin is that of a page, so want https or http")
 )
 
 // shortHost returns a host in lower case, without the port that its scheme has

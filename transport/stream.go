@@ -359,7 +359,7 @@ func (l *streamLine) hangUp(politely bool) {
 		l.clock.hangUp(politely)
 		return
 	}
-	if l.clock.hungUp.CompareAndSwap(false, true) {
+	if l.clock.hungUp.CompareAndSwap(0, time.Now().UnixNano()) {
 		l.handler.cut = !politely
 		close(l.handler.stop)
 	}
