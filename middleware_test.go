@@ -139,7 +139,7 @@ func TestCompressLeavesStreamsAlone(t *testing.T) {
 // TestThrottleHasItsTokensBack: a hijacked stream or WebSocket lives without
 // its handler, so it keeps no place that Throttle has to give.
 func TestThrottleHasItsTokensBack(t *testing.T) {
-	s := behind(t, middleware.Throttle(1))
+	s := behind(t, middleware.ThrottleBacklog(1, 10, 20*time.Second)) // a handler returns a moment after its client is served
 	for range 3 {
 		_ = s.witness(t)
 	}
