@@ -103,7 +103,7 @@ func (s *Store) replay(r *record, byID map[uint64]*topic, from loader) error {
 		return err
 	}
 	t.top = r.seq
-	t.used = max(t.used, r.at)
+	t.used = clock() // later than it was: it is to be remembered long enough
 	t.rise(r.floor)
 	s.meta.seq = r.seq
 	s.since++

@@ -149,7 +149,7 @@ func (s *Store) let(o *op, t *topic, keep store.Retention, now int64) error {
 	o.then = view{t.top, t.floor, keep}
 	s.touch(t)
 	if keep.Age > 0 {
-		s.expect(at + int64(keep.Age))
+		s.expect(expiry(at, keep.Age))
 	}
 	return nil
 }

@@ -128,13 +128,18 @@ var errTopic = errors.New("it belongs to another topic")
 
 // fetch is the loader for whoever has no transaction.
 func (s *Store) fetch(t *topic, b *block) (entries []entry, err error) {
-	defer s.guard(&err)
-	defer noFault()()
-	err = s.db.View(func(tx *bolt.Tx) error {
-		entries, err = within(tx)(t, b)
+	err = s.view(func(from loader) error {
+		entries, err = from(t, b)
 		return err
 	})
 	return entries, err
+}
+
+// view calls look with a loader in a transaction of its own.
+func (s *Store) view(look func(from loader) error) (err error) {
+	defer s.guard(&err)
+	defer noFault()()
+	return s.db.View(func(tx *bolt.Tx) error { return look(within(tx)) })
 }
 
 // within returns the loader that reads in tx.

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -11,7 +12,7 @@ const (
 	// of them would cost the commit that let it go a page of its own.
 	sweepAfter = 16_384
 	sweepRound = 65_536 // the most that one round takes
-	sweepSlice = 1_024  // and one transaction: some milliseconds that appends wait
+	sweepSlice = 1_024  // and one transaction: some milliseconds that appends wait; twice its messages if that is more
 
 	// sweepEvery is how soon what aged in silence is looked for again.
 	sweepEvery = time.Minute
@@ -77,7 +78,7 @@ func (s *Store) look(t *topic, now int64) {
 	case len(t.blocks) == 0:
 		s.due = earlier(s.due, t.used+int64(remembered))
 	case t.keep.Age > 0:
-		s.due = earlier(s.due, t.blocks[0].newest+int64(t.keep.Age))
+		s.due = earlier(s.due, expiry(t.blocks[0].newest, t.keep.Age))
 	}
 }
 
@@ -87,6 +88,14 @@ func earlier(a, b int64) int64 {
 		return b
 	}
 	return min(a, b)
+}
+
+// expiry is when what was said at a time has aged; never is far away.
+func expiry(at int64, age time.Duration) int64 {
+	if at > math.MaxInt64-int64(age) {
+		return math.MaxInt64
+	}
+	return at + int64(age)
 }
 
 // forgo drops a topic. It is called with plan and its mu held.
@@ -136,27 +145,16 @@ func (s *Store) gather() {
 	})
 	s.round = &round{}
 	more := false
-	for _, d := range all {
-		if len(s.round.seqs) >= sweepRound {
-			more = true
-			break
+	if err := s.view(func(from loader) error { // one transaction for all of them
+		for _, d := range all {
+			if more = len(s.round.seqs) >= sweepRound; more {
+				break
+			}
+			s.take(d.t, d.b, from)
 		}
-		d.t.mu.Lock()
-		entries, err := d.t.entries(d.b, s.fetch)
-		if err != nil {
-			// What it leads to can't be found any more. Verify tells.
-			s.log.Warn("history could not be swept", "file", s.path, "topic", d.t.name, "error", explain(s.path, err))
-		}
-		for _, e := range entries {
-			s.round.seqs = append(s.round.seqs, e.seq)
-		}
-		s.round.blocks = append(s.round.blocks, del{indexBucket, indexKey(d.t.id, d.b.first)})
-		s.wasted -= d.b.n
-		d.t.blocks[0] = nil
-		d.t.blocks = d.t.blocks[1:] // in order, per topic, so it is the first
-		d.t.dead--
-		d.t.counted--
-		d.t.mu.Unlock()
+		return nil
+	}); err != nil {
+		s.log.Warn("history could not be swept", "file", s.path, "error", err)
 	}
 	slices.Sort(s.round.seqs)
 	s.ripe = s.ripe && more
@@ -169,13 +167,34 @@ func (s *Store) gather() {
 	}
 }
 
+// take moves b, the first block of t, into the round.
+func (s *Store) take(t *topic, b *block, from loader) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entries, err := t.entries(b, from)
+	if err != nil {
+		// What it leads to can't be found any more. Verify tells.
+		s.log.Warn("history could not be swept", "file", s.path, "topic", t.name, "error", explain(s.path, err))
+	}
+	for _, e := range entries {
+		s.round.seqs = append(s.round.seqs, e.seq)
+	}
+	s.round.blocks = append(s.round.blocks, del{indexBucket, indexKey(t.id, b.first)})
+	s.wasted -= b.n
+	t.blocks[0] = nil
+	t.blocks = t.blocks[1:]
+	t.dead--
+	t.counted--
+}
+
 // sweep adds the next slice of the round to b. It is called with plan held.
 func (s *Store) sweep(b *batch) {
 	r := s.round
 	if r == nil {
 		return
 	}
-	n := min(len(r.seqs), sweepSlice)
+	// Faster than what comes in, or what waits would grow as long as there is much.
+	n := min(len(r.seqs), max(sweepSlice, 2*len(b.ops)))
 	b.log, r.seqs = r.seqs[:n], r.seqs[n:]
 	if len(r.seqs) == 0 {
 		b.deletes = append(b.deletes, r.blocks...)
