@@ -2,8 +2,9 @@
 // people use: Chromium, the Phoenix client of npm, curl, and nginx in between.
 //
 // Each test needs a program that Go does not bring; package need says what
-// happens without it. Nothing here knows chime's Go API: a server in another
-// language that serves the same demo would pass.
+// happens without it. But for the site of site_test.go nothing here knows
+// chime's Go API: a server in another language that serves the same demo would
+// pass.
 package e2e
 
 import (
@@ -30,10 +31,10 @@ var plain = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Ti
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// chime returns the path of the binary, built by the first test that asks, with
+// program returns the path of chime, built by the first test that asks, with
 // the race detector in it if it is in the tests: then a race between two
 // browsers fails the test as well.
-func chime(t testing.TB) string {
+func program(t testing.TB) string {
 	t.Helper()
 	path, err := built()
 	if err != nil {

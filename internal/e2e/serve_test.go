@@ -33,7 +33,7 @@ func serve(t testing.TB, flags ...string) *server {
 func (s *server) start(t testing.TB) {
 	t.Helper()
 	args := append([]string{"serve", "--addr", s.addr}, s.flags...)
-	s.process = start(t, exec.Command(chime(t), args...))
+	s.process = start(t, exec.Command(program(t), args...))
 	t.Cleanup(func() { s.stop(t) })
 	where := s.line(t, opened)
 	s.url, s.addr = where[0], where[1]
