@@ -23,6 +23,14 @@ var victims = map[string]func(*testing.T, *rawSite){
 		ws, _ := s.chime(t)
 		ws.join("hall:1", "victim")
 	},
+	"websocket/amber": func(t *testing.T, s *rawSite) {
+		// It is told nothing of its join, so the test finds out by another way.
+		ws := s.upgrade(t, "/socket").opened()
+		ws.text(`{"event":"join","topic":"hall:1","payload":{"as":"victim"}}`)
+		ws.text(`{"event":"message","topic":"hall:1","subject":"block"}`)
+		s.hall.wantBegun(t, "victim")
+		s.hall.release <- struct{}{}
+	},
 	"stream/chime": func(t *testing.T, s *rawSite) {
 		es, secret := s.half(t)
 		wantApplied(t, s.post(t, secret, `{"first":1,"frames":[["1","1","hall:1","phx_join",{"as":"victim"}]]}`, "Connection: close"), 1)
