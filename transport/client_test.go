@@ -18,10 +18,10 @@ type brokenLine struct {
 
 var errBroken = errors.New("broken")
 
-func (l *brokenLine) open(b []byte) []byte                  { return b }
-func (l *brokenLine) seal(b []byte, _ bool) []byte          { return b }
-func (l *brokenLine) hangUp(bool)                           {}
-func (l *brokenLine) hurry()                                {}
+func (l *brokenLine) open(b []byte) []byte         { return b }
+func (l *brokenLine) seal(b []byte, _ bool) []byte { return b }
+func (l *brokenLine) hangUp(bool)                  {}
+func (l *brokenLine) hurry()                       {}
 func (l *brokenLine) encode(b []byte, _ *client, it item) []byte {
 	return it.m.AppendEvent(b)
 }
@@ -50,7 +50,7 @@ func (l *brokenLine) write([]byte) error {
 // What follows half a frame would be taken for its other half.
 func TestNothingIsWrittenAfterAWriteThatFailed(t *testing.T) {
 	m := wire.NewPush("room:1", "said", []byte("{}"), 0)
-	for round := range 2000 {
+	for round := range 300 {
 		s, err := NewServer(Config{})
 		if err != nil {
 			t.Fatal(err)

@@ -37,8 +37,8 @@ type clock struct {
 	ahead    readAhead
 	c        *client
 	timing   *timing
-	pulsed   int64 // when the last pulse was sent, Unix ns
-	lastRead int64 // Unix ns
+	pulsed   int64        // when the last pulse was sent, Unix ns
+	lastRead int64        // Unix ns
 	hungUp   atomic.Int64 // the deadline that hangUp has set, Unix ns; 0 before
 }
 
