@@ -104,6 +104,17 @@ func (in *inbox) finish(j job) {
 func (in *inbox) add(j job) {
 	in.jobs = append(in.jobs, j)
 	in.announce(j)
+	in.start()
+}
+
+// interrupt puts an end before all that waits, so that what was sent to a join
+// that has failed is answered as to one that is over. client.mu is held.
+func (in *inbox) interrupt(end job) {
+	in.jobs = slices.Insert(in.jobs, 0, end)
+	in.start()
+}
+
+func (in *inbox) start() {
 	if !in.running {
 		in.running = true
 		in.client.hub.tasks.Go(in.run)

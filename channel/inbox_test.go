@@ -126,6 +126,42 @@ func TestJoinMessageLeave(t *testing.T) {
 	})
 }
 
+func TestASecondJoinReplacesTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ch := &scripted{}
+		h, r := stage(t, ch)
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		r.says(t, `["2","2","a","phx_join",{}]`)
+		r.says(t, `["1","3","a","stale",{}]`)
+		r.says(t, `["2","4","a","on",{}]`)
+		synctest.Wait()
+		r.wants(t, joinOK, `["2","2","a","phx_reply",{"status":"ok","response":{}}]`, closed, `["2","4","a","phx_reply",{"status":"ok","response":{}}]`)
+		ch.wants(t, "join 1", "leave 1 replaced", "join 2", "on")
+		if n := len(h.Members("a")); n != 1 {
+			t.Errorf("got %d members, want 1", n)
+		}
+	})
+	t.Run("even if it is refused", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ch := &scripted{join: func(_ context.Context, s *Socket, _ Message) (Accepted, error) {
+				if s.joinRef.String() == "2" {
+					return Accepted{}, Refuse("no")
+				}
+				return Accept(nil), nil
+			}}
+			h, r := stage(t, ch)
+			r.says(t, `["1","1","a","phx_join",{}]`)
+			r.says(t, `["2","2","a","phx_join",{}]`)
+			synctest.Wait()
+			r.wants(t, joinOK, `["2","2","a","phx_reply",{"status":"error","response":{"reason":"no"}}]`, closed)
+			ch.wants(t, "join 1", "leave 1 replaced", "join 2")
+			if n := len(h.Members("a")); n != 0 {
+				t.Errorf("got %d members, want none", n)
+			}
+		})
+	})
+}
+
 func TestABlockedHandlerIsCancelled(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -421,16 +457,23 @@ func TestAnInboxThatOverflowsEndsThatTopicOnly(t *testing.T) {
 			h, r := stage(t, ch)
 			h.limits.QueueBytes = 1000
 			r.says(t, `["1","1","a","phx_join",{}]`)
+			big := `["1","3","a","big",{"pad":"` + strings.Repeat("x", 600) + `"}]`
+			for range 5 { // what is handled takes no room
+				r.says(t, big)
+				synctest.Wait()
+			}
+			r.wants(t, joinOK, replyOK("3"), replyOK("3"), replyOK("3"), replyOK("3"), replyOK("3"))
+			ch.wants(t, "join 1", "big", "big", "big", "big", "big")
 			r.says(t, `["1","2","a","block",{}]`)
 			synctest.Wait()
-			big := `["1","3","a","big",{"pad":"` + strings.Repeat("x", 600) + `"}]`
+			r.says(t, `["1","3","a","small",{}]`)
 			r.says(t, big)
 			synctest.Wait()
-			r.wants(t, joinOK)
+			r.wants(t)
 			r.says(t, big)
 			synctest.Wait()
 			r.wants(t, failed("overloaded"))
-			ch.wants(t, "join 1", "block", "leave 1 slow")
+			ch.wants(t, "block", "leave 1 slow")
 		})
 	})
 }

@@ -44,22 +44,30 @@ func (s *Socket) enter(ref wire.Ref, response []byte, want ask) {
 		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response, h, want.positioned()))
 	}
 	if err := t.load(s.ctx); err != nil {
-		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", err)
-		s.enterWithout(want, reply)
-		return
-	}
-	if s.enterFast(want, reply) {
+		s.enterWithout(err, want, reply)
 		return
 	}
 	t.mu.Lock()
+	list, recovered, ok := s.fromTail(want)
+	h := s.found(want, t.last, len(list), recovered)
+	if ok && len(list) <= shortReplay && s.client.cs.Ready(func() {}) {
+		defer t.mu.Unlock()
+		t.add(s, true, t.last)
+		reply(h)
+		for _, m := range list {
+			_ = s.client.cs.Send(m, s.member.to)
+		}
+		return
+	}
 	t.add(s, false, 0)
 	t.mu.Unlock()
-	list, h, err := s.read(want)
-	if err != nil {
-		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", err)
-		t.remove(s)
-		s.enterWithout(want, reply)
-		return
+	if !ok {
+		var err error
+		if list, h, err = s.read(want); err != nil {
+			t.remove(s)
+			s.enterWithout(err, want, reply)
+			return
+		}
 	}
 	s.replay = replay{list, h.Offset}
 	reply(h)
@@ -81,8 +89,11 @@ func (s *Socket) greet(reply *wire.Message) {
 
 // enterWithout lets a client in although the history can't be read: it is told
 // that nothing was recovered.
-func (s *Socket) enterWithout(want ask, reply func(*wire.History)) {
+func (s *Socket) enterWithout(why error, want ask, reply func(*wire.History)) {
 	t := s.topic
+	if s.ctx.Err() == nil { // else its end has come, and did not wait for the store
+		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", why)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.add(s, true, t.last)
@@ -98,32 +109,18 @@ func (s *Socket) found(want ask, cut uint64, count int, recovered bool) *wire.Hi
 	return h
 }
 
-// enterFast does all at once where the tail has all that is wanted, the client
-// has room for it, and it is short.
-func (s *Socket) enterFast(want ask, reply func(*wire.History)) bool {
-	t := s.topic
-	now := time.Now()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var list []*wire.Message
-	ok, recovered := false, false
-	if want.since != nil {
-		if want.since.Epoch == s.client.hub.history.Epoch() && want.since.Offset <= t.last {
-			list, ok = t.tail.since(want.since.Offset, maxReplay+1, now)
-			recovered = true
-		}
-	} else {
+// fromTail returns what a join wants, if that is in memory. t.mu is held.
+func (s *Socket) fromTail(want ask) (list []*wire.Message, recovered, ok bool) {
+	t, now := s.topic, time.Now()
+	if want.since == nil || want.since.Epoch != s.client.hub.history.Epoch() {
 		list, ok = t.tail.newest(s.wanted(want), now)
+		return list, false, ok
 	}
-	if !ok || len(list) > shortReplay || !s.client.cs.Ready(func() {}) {
-		return false
+	if want.since.Offset > t.last {
+		return nil, false, false // the store may be ahead of its announcements
 	}
-	t.add(s, true, t.last)
-	reply(s.found(want, t.last, len(list), recovered))
-	for _, m := range list {
-		_ = s.client.cs.Send(m, s.member.to)
-	}
-	return true
+	list, ok = t.tail.since(want.since.Offset, maxReplay, now)
+	return list, ok, ok
 }
 
 // wanted is how many of the newest messages a join gets.
@@ -226,10 +223,7 @@ func (s *Socket) readOn() bool {
 			s.overrun(err)
 			return false
 		}
-		list = pushes(t.name, page)
-		if !page.More {
-			top = page.Top
-		}
+		list, top = pushes(t.name, page), page.Top
 	}
 	s.replay.list = list
 	if n := len(list); n > 0 {
@@ -243,13 +237,16 @@ func (s *Socket) readOn() bool {
 // overrun ends a join whose client read so slowly that retention has overtaken
 // it: what it would get next has a gap. It rejoins and is told so.
 func (s *Socket) overrun(err error) {
+	if s.ctx.Err() != nil {
+		return // its end is on its way, and has a reason of its own
+	}
 	c := s.client
 	c.hub.log.Debug("history overtook a client that was catching up", "topic", s.topic.name, "client", s.ID(), "error", err)
 	c.mu.Lock()
 	in := c.inboxes.find(s.topic.name)
 	current := in != nil && in.socket == s
 	if current {
-		in.finish(job{kind: endJob, why: Slow, text: reason("overrun")})
+		in.interrupt(job{kind: endJob, why: Slow, text: reason("overrun")})
 	}
 	c.mu.Unlock()
 	if current {
@@ -272,26 +269,44 @@ func (t *topic) load(ctx context.Context) error {
 	if t.loaded.Load() {
 		return nil
 	}
-	page, err := t.hub.history.Read(ctx, t.name, store.Range{Newest: true, Limit: t.tail.most, Bytes: maxTailBytes})
+	for {
+		t.mu.Lock()
+		erased := t.erased
+		t.mu.Unlock()
+		entries, top, whole, err := t.readTail(ctx)
+		if err != nil {
+			return err
+		}
+		t.mu.Lock()
+		if t.erased == erased {
+			defer t.mu.Unlock()
+			t.tail.fill(entries, top, whole)
+			t.last = max(t.last, top)
+			t.loaded.Store(true)
+			return nil
+		}
+		t.mu.Unlock() // what must go may be among what was read
+	}
+}
+
+// readTail reads what a tail holds, the top, and whether that is all there is.
+func (t *topic) readTail(ctx context.Context) (entries []entry, top uint64, whole bool, err error) {
+	history := t.hub.history
+	page, err := history.Read(ctx, t.name, store.Range{Newest: true, Limit: t.tail.most, Bytes: maxTailBytes})
 	if err != nil {
-		return err
+		return nil, 0, false, err
 	}
-	entries := make([]entry, len(page.Messages))
-	bytes, base := 0, max(page.Top, 1) // of an empty topic only the store knows whether it has a past
-	for i, m := range page.Messages {
-		entries[i] = entry{pushOf(t.name, m), m.Prev, m.At}
-		bytes += len(m.Payload)
+	for _, m := range page.Messages {
+		entries = append(entries, entry{pushOf(t.name, m), m.Prev, m.At})
 	}
-	if len(entries) > 0 {
-		base = baseOf(entries[0])
+	// Less than asked for is all there is, unless the bytes have cut it short.
+	whole = len(entries) < t.tail.most
+	if whole && len(entries) > 0 && entries[0].prev > 0 {
+		oldest, err := history.Read(ctx, t.name, store.Range{Limit: 1})
+		if err != nil {
+			return nil, 0, false, err
+		}
+		whole = len(oldest.Messages) == 0 || oldest.Messages[0].Offset >= entries[0].m.Offset
 	}
-	// Less than asked for is all there is, unless the bytes cut it short; then
-	// one message more, of any size that is allowed, may be missing.
-	whole := len(entries) < t.tail.most && bytes < maxTailBytes/2
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tail.fill(entries, base, whole)
-	t.last = max(t.last, page.Top)
-	t.loaded.Store(true)
-	return nil
+	return entries, page.Top, whole, nil
 }

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"math"
 	"sort"
 	"time"
 
@@ -107,24 +108,36 @@ func messages(entries []entry) []*wire.Message {
 	return list
 }
 
-// fill puts what the store had in front of what has been announced since.
-func (t *tail) fill(old []entry, base uint64, whole bool) {
+// fill puts what the store had, up to top, in front of what has been announced
+// since; unless there was so much of that that it has let go of some already:
+// then there would be a hole between the two.
+func (t *tail) fill(old []entry, top uint64, whole bool) {
 	announced := t.entries
+	if len(announced) > 0 && announced[0].prev > top {
+		t.whole = false
+		return
+	}
 	t.entries, t.bytes = nil, 0
-	t.base, t.whole = base, whole
-	for _, e := range old {
-		if len(announced) == 0 || e.m.Offset < announced[0].m.Offset {
-			t.append(e)
+	t.base, t.whole = max(top, 1), whole // of an empty topic only the store knows whether it has a past
+	add := func(list []entry, which func(offset uint64) bool) {
+		for _, e := range list {
+			if which(e.m.Offset) {
+				t.append(e)
+			}
 		}
 	}
-	for _, e := range announced {
-		t.append(e)
+	first, last := uint64(math.MaxUint64), uint64(math.MaxUint64)
+	if n := len(announced); n > 0 {
+		first, last = announced[0].m.Offset, announced[n-1].m.Offset
 	}
+	add(old, func(o uint64) bool { return o < first })
+	add(announced, func(uint64) bool { return true })
+	add(old, func(o uint64) bool { return o > last }) // the store was ahead of its announcements
 }
 
 // clear forgets everything up to an offset.
 func (t *tail) clear(last uint64) {
-	t.entries, t.bytes, t.base, t.whole = nil, 0, last, true
+	t.entries, t.bytes, t.base, t.whole = nil, 0, last, false
 }
 
 func (t *tail) redact(offset uint64) {

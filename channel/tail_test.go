@@ -76,7 +76,7 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 	})
 	t.Run("what it has let go, and the store has not", func(t *testing.T) {
 		tl := tailOf(1000, 0)
-		tl.fill(nil, 1, true)
+		tl.fill(nil, 0, true)
 		for _, e := range run(1, minTail+5) {
 			tl.append(e)
 		}
@@ -89,7 +89,7 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 	})
 	t.Run("what the store has let go too", func(t *testing.T) {
 		tl := tailOf(3, 0)
-		tl.fill(nil, 1, true)
+		tl.fill(nil, 0, true)
 		for _, e := range run(1, 5) {
 			tl.append(e)
 		}
@@ -100,7 +100,7 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 	})
 	t.Run("bytes", func(t *testing.T) {
 		tl := tailOf(1000, 0)
-		tl.fill(nil, 1, true)
+		tl.fill(nil, 0, true)
 		for i := range uint64(4) {
 			tl.append(said(i+1, i, maxTailBytes/3))
 		}
@@ -116,7 +116,7 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 
 func TestTailAges(t *testing.T) {
 	tl := tailOf(100, 10*time.Minute)
-	tl.fill(run(1, 5), 0, true)
+	tl.fill(run(1, 5), 5, true)
 	at := func(m int) time.Time { return tailStart.Add(time.Duration(m) * time.Minute) }
 	list, ok := tl.newest(100, at(12))
 	wantTail(t, "newest at the 12th minute", list, ok, []uint64{3, 4, 5}, true)
@@ -137,10 +137,34 @@ func TestTailIsFilled(t *testing.T) {
 		for _, e := range run(14, 16) {
 			tl.append(e)
 		}
-		tl.fill(run(11, 15), 10, true) // the store was read after 15
+		tl.fill(run(11, 15), 15, true) // the store was read after 15
 		list, ok := tl.newest(100, now)
 		wantTail(t, "newest", list, ok, []uint64{11, 12, 13, 14, 15, 16}, true)
 		list, ok = tl.since(10, 100, now)
+		wantTail(t, "since 10", list, ok, []uint64{11, 12, 13, 14, 15, 16}, true)
+	})
+	t.Run("but not before a hole", func(t *testing.T) {
+		tl := tailOf(5, 0)
+		tl.fill(nil, 0, true)
+		for _, e := range run(1, 12) { // of which it holds the last 5, as the store does
+			tl.append(e)
+		}
+		tl.redact(10)
+		tl.fill(run(1, 6), 6, true) // read after 6
+		list, ok := tl.newest(4, now)
+		wantTail(t, "newest 4", list, ok, []uint64{8, 9, 11, 12}, true)
+		_, ok = tl.newest(5, now)
+		wantTail(t, "newest 5, of which the store may have one", nil, ok, nil, false)
+		_, ok = tl.since(6, 100, now)
+		wantTail(t, "since what was read", nil, ok, nil, false)
+	})
+	t.Run("after what was announced meanwhile", func(t *testing.T) {
+		tl := tailOf(100, 0)
+		for _, e := range run(13, 14) {
+			tl.append(e)
+		}
+		tl.fill(run(11, 16), 16, false) // the store was ahead
+		list, ok := tl.since(10, 100, now)
 		wantTail(t, "since 10", list, ok, []uint64{11, 12, 13, 14, 15, 16}, true)
 	})
 	t.Run("of nothing", func(t *testing.T) {
@@ -158,7 +182,7 @@ func TestTailIsFilled(t *testing.T) {
 func TestTailForgetsAndRedacts(t *testing.T) {
 	now := tailStart
 	tl := tailOf(100, 0)
-	tl.fill(run(11, 15), 10, true)
+	tl.fill(run(11, 15), 15, true)
 	before, _ := tl.since(10, 10, now)
 	for _, o := range []uint64{11, 13, 15, 15, 19} {
 		tl.redact(o)

@@ -22,6 +22,7 @@ type topic struct {
 	members []*Socket
 	last    uint64 // offset of the last retained message announced or read
 	tail    tail
+	erased  int // how often something was forgotten or redacted
 }
 
 // member is a socket as its topic sees it.
@@ -109,14 +110,18 @@ func (t *topic) list() []Member {
 	return list
 }
 
-func (t *topic) forget() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tail.clear(t.last)
-}
+// forget is called when the store has forgotten. What was announced since then
+// is not, but only the store can tell which that is.
+func (t *topic) forget() { t.erase(func() { t.tail.clear(t.last) }) }
 
-func (t *topic) redact(offset uint64) {
+// redact is called when the store has redacted. What was announced since then
+// may have made the tail drop a message that the store, with one less, keeps.
+func (t *topic) redact(offset uint64) { t.erase(func() { t.tail.redact(offset) }) }
+
+func (t *topic) erase(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tail.redact(offset)
+	f()
+	t.erased++
+	t.loaded.Store(false)
 }

@@ -1,0 +1,538 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
+)
+
+// What invariant 4 says, against a model: every member of a topic sees its
+// retained messages once, in the one order, from where its join began; it is
+// told when the history does not reach there; never is there a silent hole.
+// Clients join, leave, vanish and stop reading, messages are said, aged,
+// forgotten and redacted, and the store is slow where it hurts.
+func TestHandOver(t *testing.T) {
+	schedules := 2000
+	if testing.Short() || raceDetector { // which makes them ten times as slow, and is not after this
+		schedules = 200
+	}
+	first := seed(t)
+	for i := range schedules {
+		synctest.Test(t, func(t *testing.T) { newWorld(t, first+uint64(i)).run() })
+	}
+}
+
+func seed(t *testing.T) uint64 {
+	n := rand.Uint64() >> 1
+	if given := os.Getenv("CHIME_SEED"); given != "" {
+		var err error
+		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatalf("CHIME_SEED: %v", err)
+		}
+	}
+	return n
+}
+
+type world struct {
+	t       *testing.T
+	seed    uint64
+	r       *rand.Rand
+	h       *Hub
+	st      *staged
+	model   *model
+	option  History
+	writes  task.Group   // what is being said or erased
+	busy    atomic.Int32 // how many of these
+	clients []*watched
+	refs    int
+	leaves  register
+	said    int
+	did     []string
+}
+
+// watched is a client and what it has been sent.
+type watched struct {
+	*reader
+	mu      sync.Mutex // guards sent
+	sent    []sent
+	present map[string]*view // by topic
+	views   map[string]*view // by ref
+}
+
+// giveUp notes that joins of a topic will end as soon as they begin: they do not
+// wait long for the store.
+func (c *watched) giveUp(topic string) {
+	for _, v := range c.views {
+		if v.topic == topic && v.reply == nil {
+			v.unread = true
+		}
+	}
+}
+
+// register counts the calls of HandleLeave, by client and join_ref.
+type register struct {
+	AnyoneMayJoin
+	mu    sync.Mutex // guards count
+	count map[string]int
+}
+
+func (l *register) HandleMessage(context.Context, *Socket, Message) (any, error) { return nil, nil }
+
+func (l *register) HandleLeave(_ context.Context, s *Socket, _ Reason) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count[s.ID()+" "+s.joinRef.String()]++
+}
+
+var topicNames = []string{"a", "b"}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{t: t, seed: seed, r: rand.New(rand.NewPCG(seed, 0)), model: &model{topics: map[string]*history{}}}
+	w.leaves.count = map[string]int{}
+	w.st = newStaged(w.model)
+	w.option.Keep = pick(w.r, 1, 2, 5, 20, 64, 70, 150, 1000)
+	w.option.Replay = min(w.option.Keep, pick(w.r, 0, 1, 5, 50, 64, 65, 100, 500))
+	w.option.Age = pick(w.r, Forever, Forever, time.Hour, 10*time.Minute)
+	w.h = NewHub(Config{
+		Broker: broker.Local(w.st),
+		Log:    slog.New(slog.DiscardHandler),
+		Limits: transport.Limits{QueueMessages: pick(w.r, 40, 400), QueueBytes: pick(w.r, 20<<10, 1<<20)},
+	})
+	w.h.Channel("{topic}", &w.leaves, w.option)
+	for range 2 + w.r.IntN(4) {
+		w.connect()
+	}
+	w.did = append(w.did, fmt.Sprintf("%+v, %+v", w.option, w.h.limits))
+	return w
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
+
+func (w *world) connect() {
+	c := &watched{present: map[string]*view{}, views: map[string]*view{}}
+	c.reader = newReader(w.h, fmt.Sprintf("client-%d", len(w.clients)))
+	c.sends = func(s sent) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.sent = append(c.sent, s)
+	}
+	w.clients = append(w.clients, c)
+}
+
+func (w *world) run() {
+	for range 20 + w.r.IntN(60) {
+		w.step()
+		synctest.Wait()
+		w.look()
+		if w.t.Failed() {
+			break
+		}
+	}
+	w.end()
+	if w.t.Failed() {
+		w.t.Logf("to repeat it: CHIME_SEED=%d; what was done:", w.seed)
+		for _, did := range w.did {
+			w.t.Log(did)
+		}
+	}
+}
+
+func (w *world) note(format string, args ...any) {
+	w.did = append(w.did, fmt.Sprintf(format, args...))
+}
+
+// quiet reports whether the next step happens all by itself.
+func (w *world) quiet() bool {
+	w.st.mu.Lock()
+	defer w.st.mu.Unlock()
+	return w.st.before == nil && w.st.after == nil && w.st.saying == nil && w.st.erased == nil && w.st.fails == 0 && w.busy.Load() == 0
+}
+
+// someone returns a client that is connected.
+func (w *world) someone() *watched {
+	for {
+		c := w.clients[w.r.IntN(len(w.clients))]
+		c.reader.mu.Lock()
+		ended := c.ended
+		c.reader.mu.Unlock()
+		if !ended {
+			return c
+		}
+		w.connect() // who has gone is followed by another
+	}
+}
+
+func (w *world) step() {
+	topic := pick(w.r, topicNames...)
+	switch dice := w.r.IntN(100); {
+	case dice < 25:
+		w.join(w.someone(), topic)
+	case dice < 55:
+		w.say(topic, pick(w.r, 1, 1, 1, 2, 3, 10, 30, 70, 150), pick(w.r, 1, 1, 10, 100, 1000, 20<<10, 150<<10))
+	case dice < 62:
+		w.chat(topic)
+	case dice < 68:
+		c := w.someone()
+		w.refs++
+		ref := strconv.Itoa(w.refs)
+		w.note("%s leaves %s: %s", c.id, topic, ref)
+		c.giveUp(topic)
+		c.says(w.t, fmt.Sprintf(`[null,%q,%q,"phx_leave",{}]`, ref, topic))
+	case dice < 70:
+		c := w.someone()
+		w.note("%s vanishes", c.id)
+		c.Close(0, "", Gone)
+	case dice < 75:
+		c := w.someone()
+		c.stuck = !c.stuck
+		w.note("%s stops reading: %t", c.id, c.stuck)
+		c.stick(c.stuck)
+	case dice < 81:
+		c, n := w.someone(), 1+w.r.IntN(60)
+		w.note("%s reads %d", c.id, n)
+		c.read(n)
+	case dice < 83:
+		w.note("forget %s", topic)
+		w.write(func() {
+			top := w.top(topic)
+			if err := w.h.Forget(context.Background(), topic); err != nil {
+				w.t.Error(err)
+			}
+			w.model.erased(topic, func(e told) bool { return e.forgotten && e.offset <= top })
+		})
+	case dice < 88:
+		offset := w.offset(topic)
+		w.note("redact %d of %s", offset, topic)
+		w.write(func() {
+			if w.h.Redact(context.Background(), topic, offset) == nil {
+				w.model.erased(topic, func(e told) bool { return e.offset == offset })
+			}
+		})
+	case dice < 91:
+		pause := time.Duration(1+w.r.IntN(1200)) * time.Second
+		w.note("wait %v", pause)
+		time.Sleep(pause)
+	case dice < 97:
+		name, g := w.gate()
+		w.note("shut %s", name)
+		w.st.shut(g)
+	case dice < 99:
+		w.open()
+	default:
+		w.note("a read fails")
+		w.st.mu.Lock()
+		w.st.fails++
+		w.st.mu.Unlock()
+		for _, c := range w.clients {
+			for _, v := range c.views {
+				v.unread = true // it may be this one's
+			}
+		}
+	}
+	if w.r.IntN(6) == 0 {
+		w.open()
+	}
+}
+
+func (w *world) gate() (string, *gate) {
+	switch w.r.IntN(4) {
+	case 0:
+		return "before reads", &w.st.before
+	case 1:
+		return "after reads", &w.st.after
+	case 2:
+		return "announcements", &w.st.saying
+	}
+	return "after erasing", &w.st.erased
+}
+
+func (w *world) open() {
+	if w.quiet() {
+		return
+	}
+	w.note("open all gates")
+	for _, g := range []*gate{&w.st.before, &w.st.after, &w.st.saying, &w.st.erased} {
+		w.st.open(g)
+	}
+}
+
+// write does what may be held up by the store.
+func (w *world) write(f func()) {
+	w.busy.Add(1)
+	w.writes.Go(func() {
+		defer w.busy.Add(-1)
+		f()
+	})
+}
+
+func (w *world) top(topic string) uint64 {
+	w.model.mu.Lock()
+	defer w.model.mu.Unlock()
+	return w.model.of(topic).top()
+}
+
+// offset is one of the topic's, mostly of late, or close to one.
+func (w *world) offset(topic string) uint64 {
+	w.model.mu.Lock()
+	defer w.model.mu.Unlock()
+	entries := w.model.of(topic).entries
+	if len(entries) == 0 || w.r.IntN(20) == 0 {
+		return 0
+	}
+	back := w.r.IntN(min(len(entries), pick(w.r, 1, 3, 70, 700)))
+	return entries[len(entries)-1-back].offset + pick(w.r, uint64(0), 0, 0, 0, 1, 1000)
+}
+
+func (w *world) join(c *watched, topic string) {
+	w.refs++
+	v := &view{topic: topic, ref: strconv.Itoa(w.refs), asked: asked{last: -1, replay: w.option.Replay}}
+	if w.r.IntN(2) == 0 {
+		v.asked.since = &store.Position{Epoch: w.st.Epoch(), Offset: w.offset(topic)}
+		if w.r.IntN(10) == 0 {
+			v.asked.since.Epoch = "foreign"
+		}
+	}
+	if w.r.IntN(4) == 0 {
+		v.asked.last = pick(w.r, 0, 1, 10, 64, 100, 500, 9999)
+	}
+	w.model.mu.Lock()
+	h := w.model.of(topic)
+	v.gone = h.gone()
+	v.want, v.sure = h.replay(v.asked, w.st.Epoch())
+	w.model.mu.Unlock()
+	v.exact = w.quiet()
+	v.unread = w.st.fails > 0
+	w.note("%s joins %s: %s %v, exact %t", c.id, topic, v.ref, v.asked, v.exact)
+	c.giveUp(topic)
+	c.views[v.ref] = v
+	c.says(w.t, fmt.Sprintf(`[%q,%q,%q,"phx_join",%v]`, v.ref, v.ref, topic, v.asked))
+}
+
+var padding = make([]byte, 1<<20)
+
+// say publishes retained messages.
+func (w *world) say(topic string, n, size int) {
+	w.note("say %d times %d bytes in %s", n, size, topic)
+	w.write(func() {
+		for range n {
+			if err := w.h.Broadcast(context.Background(), topic, "said", Binary(padding[:size])); err != nil {
+				w.t.Error(err)
+			}
+		}
+	})
+}
+
+// chat publishes an ephemeral message, which the live must get.
+func (w *world) chat(topic string) {
+	w.said++
+	w.model.mu.Lock()
+	h := w.model.of(topic)
+	event, options := fmt.Sprintf("chat %d %d", w.said, h.announcedTop()), []SendOption{Ephemeral()}
+	var notMe *watched
+	if w.r.IntN(3) == 0 {
+		notMe = w.clients[w.r.IntN(len(w.clients))]
+		event += " " + notMe.id
+		options = append(options, from(notMe.id))
+	}
+	quiet := w.st.fails == 0 && w.busy.Load() == 0 && w.st.before == nil && w.st.after == nil
+	var must []*view
+	var who []*watched
+	for _, c := range w.clients {
+		if v := c.present[topic]; c != notMe && !c.stuck && quiet && v.live(h) {
+			must, who = append(must, v), append(who, c)
+		}
+	}
+	w.model.mu.Unlock()
+	w.note("%s in %s", event, topic)
+	if err := w.h.Broadcast(context.Background(), topic, event, nil, options...); err != nil {
+		w.t.Error(err)
+	}
+	synctest.Wait()
+	w.look()
+	for i, v := range must {
+		if !v.chatter[event] && v.ended == "" {
+			w.t.Errorf("%s, live in join %s: did not get %s", who[i].id, v.ref, event)
+		}
+	}
+}
+
+// look checks what every client has been sent since the last time.
+func (w *world) look() {
+	w.model.mu.Lock()
+	defer w.model.mu.Unlock()
+	for _, h := range w.model.topics {
+		h.age()
+	}
+	for _, c := range w.clients {
+		c.mu.Lock()
+		list := c.sent
+		c.sent = nil
+		c.mu.Unlock()
+		for _, s := range list {
+			if wrong := w.see(c, s); wrong != "" {
+				w.t.Errorf("%s: %s, in %.150s", c.id, wrong, s)
+				return
+			}
+		}
+		c.reader.mu.Lock()
+		ended := c.ended
+		c.reader.mu.Unlock()
+		if ended {
+			for _, v := range c.present {
+				if v.ended == "" {
+					v.ended = "the client has gone"
+				}
+			}
+		}
+	}
+}
+
+// see checks one message, and says what is wrong with it.
+func (w *world) see(c *watched, s sent) string {
+	switch s.m.Event {
+	case wire.EventReply, wire.EventClose, wire.EventError:
+		f, err := wire.Decode([]byte(s.String()))
+		if err != nil {
+			return err.Error()
+		}
+		return w.seeFrame(c, f, s.m.History)
+	}
+	v := c.present[s.m.Topic]
+	if v == nil {
+		return "it has not joined"
+	}
+	if v.ended != "" {
+		return "its join has ended: " + v.ended
+	}
+	h := w.model.of(v.topic)
+	if s.m.Offset > 0 {
+		to := ""
+		if v.asked.since != nil || v.asked.last >= 0 {
+			to = v.ref
+		}
+		if s.to != to {
+			return fmt.Sprintf("it is for join %q, want %q", s.to, to)
+		}
+		return v.got(h, s.m.Offset)
+	}
+	var n int
+	var top uint64
+	var notMe string
+	_, _ = fmt.Sscanf(s.m.Event, "chat %d %d %s", &n, &top, &notMe)
+	switch missed := v.missed(h, top); {
+	case v.chatter[s.m.Event]:
+		return "it comes twice"
+	case notMe == c.id:
+		return "it is its own"
+	case len(missed) > 0:
+		return fmt.Sprintf("it comes before %d", missed[0].offset)
+	case v.replayed < v.reply.Count:
+		return "it comes before the replay"
+	}
+	v.chatter[s.m.Event] = true
+	return ""
+}
+
+func (w *world) seeFrame(c *watched, f wire.Frame, history *wire.History) string {
+	var p struct{ Status, Reason string }
+	if err := json.Unmarshal(f.Payload, &p); err != nil {
+		return err.Error()
+	}
+	switch {
+	case f.Event == wire.EventReply && c.views[f.Ref.String()] != nil:
+		v := c.views[f.Ref.String()]
+		if p.Status != "ok" || v.reply != nil || history == nil {
+			return "it is no reply to its join"
+		}
+		if old := c.present[f.Topic]; old != nil && old.ended == "" {
+			old.ended = "it joined again"
+		}
+		c.present[f.Topic] = v
+		return v.replied(w.model.of(v.topic), history)
+	case f.Event == wire.EventReply:
+		if v := c.present[f.Topic]; v != nil && v.ended == "" {
+			v.ended = "it has left"
+		}
+		return ""
+	}
+	v := c.views[f.JoinRef.String()]
+	if v == nil || v.reply == nil {
+		return "it has no such join"
+	}
+	if f.Event == wire.EventClose {
+		if v.ended != "it has left" && v.ended != "it joined again" {
+			return "it has neither left nor joined again"
+		}
+		return ""
+	}
+	switch {
+	case v.ended != "":
+		return "its join has ended: " + v.ended
+	case p.Reason != "overrun" || !v.overtaken(w.model.of(v.topic)):
+		return fmt.Sprintf("it was not overtaken at %d", v.pos)
+	}
+	v.ended = "it was overtaken"
+	return ""
+}
+
+// end lets everything come to its end, where nothing may be missing.
+func (w *world) end() {
+	w.open()
+	for range 2 {
+		for _, c := range w.clients {
+			c.stick(false)
+		}
+		synctest.Wait()
+	}
+	if w.t.Failed() {
+		w.close()
+		return
+	}
+	w.look()
+	w.model.mu.Lock()
+	for _, c := range w.clients {
+		for topic, v := range c.present {
+			h := w.model.of(topic)
+			if v.ended == "" && !v.unread && !v.live(h) {
+				w.t.Errorf("%s, join %s of %s, at rest: got up to %d, %d of %d replayed, missed %v", c.id, v.ref, topic, v.pos, v.replayed, v.reply.Count, v.missed(h, h.top()))
+			}
+		}
+	}
+	w.model.mu.Unlock()
+	w.close()
+	for _, c := range w.clients {
+		for ref, v := range c.views {
+			n := w.leaves.count[c.id+" "+ref]
+			if v.reply != nil && n != 1 || n > 1 {
+				w.t.Errorf("%s, join %s: HandleLeave was called %d times", c.id, ref, n)
+			}
+		}
+	}
+	for i := range w.h.shards {
+		if n := len(w.h.shards[i].topics); n > 0 {
+			w.t.Errorf("%d topics are left", n)
+		}
+	}
+}
+
+func (w *world) close() {
+	for _, c := range w.clients {
+		c.Close(0, "", Closed)
+	}
+	synctest.Wait()
+}

@@ -1,0 +1,301 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/store"
+)
+
+// unwatched is for a staged store of which nobody keeps account.
+type unwatched struct{}
+
+func (unwatched) kept(string, store.Message, store.Retention) {}
+func (unwatched) said(string)                                 {}
+func (unwatched) forgot(string)                               {}
+func (unwatched) redacted(string, uint64)                     {}
+
+func broadcast(t testing.TB, h *Hub, n int, options ...SendOption) {
+	t.Helper()
+	for i := range n {
+		if err := h.Broadcast(t.Context(), "a", fmt.Sprintf("event-%d", i+1), nil, options...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func event(ref string, offset, n int) string {
+	if offset == 0 {
+		return fmt.Sprintf(`[null,null,"a","event-%d",{}]`, n)
+	}
+	return fmt.Sprintf(`[null,"@%d","a","event-%d",{}]`, offset, n)
+}
+
+func joinedWith(s store.Store, history string) string {
+	return fmt.Sprintf(`["1","1","a","phx_reply",{"status":"ok","response":{"@history":{"epoch":"%s",%s}}}]`, s.Epoch(), history)
+}
+
+// stageAt is a stage on a staged store, whose gates are open at the end.
+func stageAt(t *testing.T, ch Channel, history History) (*Hub, *staged, *reader) {
+	t.Helper()
+	s := newStaged(unwatched{})
+	h, r := stageOn(t, s, ch, history)
+	t.Cleanup(func() {
+		s.open(&s.before)
+		s.open(&s.after)
+	})
+	return h, s, r
+}
+
+func TestACrowdReadsTheStoreOnce(t *testing.T) {
+	for replay, crowd := range map[int]int{50: 10_000, 300: 500} {
+		t.Run(fmt.Sprint("replay ", replay), func(t *testing.T) {
+			h, s, first := stageAt(t, &scripted{}, History{Keep: 1000, Replay: replay})
+			broadcast(t, h, replay)
+			s.shut(&s.after)
+			readers := []*reader{first}
+			for i := range crowd {
+				r := newReader(h, fmt.Sprint("reader-", i))
+				readers = append(readers, r)
+				switch i % 3 {
+				case 0:
+					r.says(t, `["1","1","a","phx_join",{}]`)
+				case 1:
+					r.says(t, fmt.Sprintf(`["1","1","a","phx_join",{"@since":{"epoch":%q,"offset":1}}]`, s.Epoch()))
+				case 2: // of before a restart
+					r.says(t, `["1","1","a","phx_join",{"@since":{"epoch":"foreign","offset":1}}]`)
+				}
+			}
+			s.open(&s.after)
+			if err := h.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if s.reads != 1 {
+				t.Errorf("got %d reads of the store for %d joins, want 1", s.reads, crowd)
+			}
+			for i, r := range readers[1:] {
+				want := replay
+				if i%3 == 1 {
+					want--
+				}
+				if got := len(r.takes()) - 1; got != want {
+					t.Fatalf("%s was replayed %d messages, want %d", r.id, got, want)
+				}
+			}
+			if err := h.Redact(t.Context(), "a", 3); err != nil {
+				t.Fatal(err)
+			}
+			for range 10 {
+				first.says(t, `["1","1","a","phx_join",{}]`)
+				if err := h.Wait(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s.reads != 2 {
+				t.Errorf("got %d reads of the store after something was redacted, want 1 more", s.reads)
+			}
+			for _, r := range readers {
+				r.Close(0, "", Closed)
+			}
+		})
+	}
+}
+
+func TestAJoinGoesOnWithoutItsHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, r := stageAt(t, &scripted{}, History{Keep: 10, Replay: 10})
+		broadcast(t, h, 2)
+		s.fails = 1
+		r.says(t, fmt.Sprintf(`["1","1","a","phx_join",{"@since":{"epoch":%q,"offset":1}}]`, s.Epoch()))
+		synctest.Wait()
+		broadcast(t, h, 1)
+		r.wants(t, joinedWith(s, `"offset":0,"count":0,"recovered":false`), event("1", 3, 1))
+
+		other := newReader(h, "other")
+		other.says(t, `["1","1","a","phx_join",{}]`)
+		synctest.Wait()
+		other.wants(t, joinedWith(s, `"offset":3,"count":3`), event("1", 1, 1), event("1", 2, 2), event("1", 3, 1))
+		broadcast(t, h, 1)
+		r.wants(t, event("1", 4, 1))
+		other.wants(t, event("1", 4, 1))
+		other.Close(0, "", Closed)
+	})
+}
+
+func TestAKickDoesNotWaitForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ch := &scripted{}
+		h, s, r := stageAt(t, ch, History{Keep: 10, Replay: 10})
+		broadcast(t, h, 2)
+		s.shut(&s.before)
+		other := newReader(h, "other")
+		other.says(t, `["2","2","a","phx_join",{}]`) // reads for both
+		synctest.Wait()
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		synctest.Wait()
+		ch.wants(t, "join 2", "join 1")
+		r.Close(0, "", Kicked)
+		synctest.Wait()
+		ch.wants(t, "leave 1 kicked")
+		s.open(&s.before)
+		other.Close(0, "", Closed)
+	})
+	t.Run("nor is it called slow", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ch := &scripted{message: func(ctx context.Context, _ *Socket, _ Message) (any, error) {
+				<-ctx.Done()
+				time.Sleep(time.Second) // so that the store is heard of before the end
+				return nil, nil
+			}}
+			h, s, r := slow(t, ch, 10_000)
+			broadcast(t, h, 1000) // so that the next page is not in memory
+			r.says(t, `["1","2","a","block",{}]`)
+			s.shut(&s.before)
+			r.stick(false)
+			synctest.Wait()
+			r.Close(0, "", Kicked)
+			s.open(&s.before)
+			time.Sleep(time.Minute)
+			ch.wants(t, "join 1", "block", "leave 1 kicked")
+		})
+	})
+}
+
+func TestReplyThenPushesThenReplayThenLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ch := &scripted{join: func(ctx context.Context, s *Socket, _ Message) (Accepted, error) {
+			if err := s.Push("welcome", nil); err != nil {
+				return Accepted{}, err
+			}
+			return Accept(nil), s.Broadcast(ctx, "joined", map[string]string{"id": s.ID()}, Ephemeral())
+		}}
+		h, s, r := stageAt(t, ch, History{Keep: 10, Replay: 2})
+		broadcast(t, h, 3)
+		other := newReader(h, "other")
+		other.says(t, `["1","1","a","phx_join",{"@last":0}]`)
+		synctest.Wait()
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		synctest.Wait()
+		broadcast(t, h, 1)
+		welcome := `["1",null,"a","welcome",{}]`
+		r.wants(t, joinedWith(s, `"offset":3,"count":2`), welcome, event("1", 2, 2), event("1", 3, 3), event("1", 4, 1))
+		other.wants(t, joinedWith(s, `"offset":3,"count":0`), welcome, `[null,null,"a","joined",{"id":"reader"}]`, event("1", 4, 1))
+		other.Close(0, "", Closed)
+	})
+}
+
+// slow stages a client that has joined and reads nothing: 26 of its 100
+// messages fill the part of the queue that a replay may take.
+func slow(t *testing.T, ch Channel, keep int) (*Hub, *staged, *reader) {
+	t.Helper()
+	h, s, r := stageAt(t, ch, History{Keep: keep, Replay: 100})
+	h.limits.QueueMessages = 100
+	r.limits = h.limits
+	broadcast(t, h, 100)
+	r.stick(true)
+	r.says(t, `["1","1","a","phx_join",{}]`)
+	synctest.Wait()
+	return h, s, r
+}
+
+func TestASlowJoinerHoldsAPositionNotAQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, r := slow(t, &scripted{}, 10_000)
+		broadcast(t, h, 5000)
+		broadcast(t, h, 2*maxPending, Ephemeral())
+		broadcast(t, h, 5)
+		if n := len(r.queue); n > 100/4+1 {
+			t.Errorf("%d messages are queued for it, want at most a quarter of the 100 of its queue, and one", n)
+		}
+		r.stick(false)
+		synctest.Wait()
+		got := r.takes()[1:]
+		if want := 5105 + maxPending; len(got) != want {
+			t.Fatalf("it read %d messages, want %d", len(got), want)
+		}
+		for i, text := range got[:5105] {
+			if !strings.HasPrefix(text, fmt.Sprintf(`[null,"@%d",`, i+1)) {
+				t.Fatalf("message %d is %s", i+1, text)
+			}
+		}
+		for i, text := range got[5105:] {
+			if want := event("", 0, maxPending+i+1); text != want {
+				t.Fatalf("of what was not kept it read %s, want %s: the newest, in order", text, want)
+			}
+		}
+		broadcast(t, h, 1)
+		if got := r.takes(); len(got) != 1 {
+			t.Errorf("at the top it read %q, want one message", got)
+		}
+	})
+}
+
+func TestASlowJoinerThatIsOvertakenIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ch := &scripted{}
+		h, _, r := slow(t, ch, 100)
+		broadcast(t, h, 1000)
+		r.stick(false)
+		synctest.Wait()
+		got := r.takes()
+		if n := len(got); n != 102 || got[101] != failed("overrun") {
+			t.Fatalf("it read %d frames, the last %s, want a reply, 100 messages, and to be told", n, got[n-1])
+		}
+		ch.wants(t, "join 1", "leave 1 slow")
+		broadcast(t, h, 1)
+		r.wants(t)
+		r.says(t, `["2","2","a","phx_join",{"@last":1}]`)
+		synctest.Wait()
+		if got := r.takes(); len(got) != 2 || !strings.HasPrefix(got[1], `[null,"@1101",`) {
+			t.Errorf("joined again it read %q", got)
+		}
+	})
+	t.Run("and what it had sent is answered", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ch := &scripted{message: untilCancelled}
+			h, _, r := slow(t, ch, 100)
+			r.says(t, `["1","2","a","block",{}]`)
+			synctest.Wait()
+			r.says(t, `["1","3","a","waits",{}]`)
+			r.says(t, `["1","9","a","phx_leave",{}]`)
+			broadcast(t, h, 1000)
+			r.stick(false)
+			synctest.Wait()
+			got := r.takes()
+			want := []string{failed("overrun"), `[null,"3","a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`, leaveOK}
+			if got := got[len(got)-3:]; strings.Join(got, "\n") != strings.Join(want, "\n") {
+				t.Errorf("in the end it read\n%q, want\n%q", got, want)
+			}
+			ch.wants(t, "join 1", "block", "leave 1 slow")
+		})
+	})
+}
+
+func TestNothingFollowsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		ch := &scripted{message: func(context.Context, *Socket, Message) (any, error) {
+			<-release // and does not look at its context
+			return nil, nil
+		}}
+		h, r := stage(t, ch)
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		r.says(t, `["1","2","a","block",{}]`)
+		synctest.Wait()
+		for range 9 {
+			r.says(t, `["1","3","a","waits",{}]`)
+		}
+		r.wants(t, joinOK, failed("overloaded"))
+		broadcast(t, h, 1)
+		r.wants(t)
+		time.Sleep(time.Minute)
+		close(release)
+		synctest.Wait()
+		r.wants(t)
+		ch.wants(t, "join 1", "block", "leave 1 slow")
+	})
+}

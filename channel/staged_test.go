@@ -1,0 +1,127 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/go-chime/chime/store"
+)
+
+// staged is a store that a test can hold up, at the places where a slow disk
+// would: before and after it reads, and between keeping a message and saying
+// so. It gives all freedom that store.Store gives: a reader sees a message
+// before it is announced.
+type staged struct {
+	*store.Memory
+	watch   watch
+	writing chan struct{} // full while something is written
+
+	mu     sync.Mutex // guards what follows
+	reads  int
+	failed int
+	fails  int  // reads that are to fail
+	before gate // a read
+	after  gate // a read
+	saying gate // between keeping and announcing
+	erased gate // after Forget and Redact
+}
+
+// watch is told of what is written when it is, one at a time.
+type watch interface {
+	kept(topic string, m store.Message, keep store.Retention)
+	said(topic string)
+	forgot(topic string)
+	redacted(topic string, offset uint64)
+}
+
+// gate is closed while its channel is not nil.
+type gate chan struct{}
+
+func newStaged(w watch) *staged {
+	return &staged{Memory: store.NewMemory(), watch: w, writing: make(chan struct{}, 1)}
+}
+
+func (s *staged) pass(g *gate) {
+	s.mu.Lock()
+	closed := *g
+	s.mu.Unlock()
+	if closed != nil {
+		<-closed
+	}
+}
+
+func (s *staged) shut(g *gate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if *g == nil {
+		*g = make(gate)
+	}
+}
+
+func (s *staged) open(g *gate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if *g != nil {
+		close(*g)
+		*g = nil
+	}
+}
+
+func (s *staged) Read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
+	s.mu.Lock()
+	s.reads++
+	fails := s.fails > 0
+	if fails {
+		s.fails--
+		s.failed++
+	}
+	s.mu.Unlock()
+	s.pass(&s.before)
+	if fails {
+		return store.Page{}, errors.New("disk on fire")
+	}
+	p, err := s.Memory.Read(ctx, topic, r)
+	s.pass(&s.after)
+	return p, err
+}
+
+func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) error {
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
+	m.At = time.Time{} // it may have waited
+	var given store.Message
+	if err := s.Memory.Append(ctx, topic, m, keep, func(m store.Message) { given = m }); err != nil {
+		return err
+	}
+	s.watch.kept(topic, given, keep)
+	s.pass(&s.saying)
+	announce(given)
+	s.watch.said(topic)
+	return nil
+}
+
+func (s *staged) Forget(ctx context.Context, topic string) error {
+	return s.erase(func() error {
+		s.watch.forgot(topic)
+		return s.Memory.Forget(ctx, topic)
+	})
+}
+
+func (s *staged) Redact(ctx context.Context, topic string, offset uint64) error {
+	return s.erase(func() error {
+		err := s.Memory.Redact(ctx, topic, offset)
+		if err == nil {
+			s.watch.redacted(topic, offset)
+		}
+		return err
+	})
+}
+
+func (s *staged) erase(f func() error) error {
+	defer s.pass(&s.erased)
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
+	return f()
+}
