@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -94,6 +95,86 @@ func benchAppend(b *testing.B, o Options, topics, writers int) {
 }
 
 func rate(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s") }
+
+// BenchmarkBars holds the store to what it was built for, in turns short enough
+// for other load to weigh on all alike, and reports medians of their ratios: 64 writers
+// against one Update per message (at least 8), 64 writers in 1,000 topics against
+// 64 in one (at least 0.8), and one writer against one Update per message (at least 0.7).
+func BenchmarkBars(b *testing.B) {
+	const rounds, turn = 30, 60 * time.Millisecond
+	db, err := bolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, &bolt.Options{NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.Update(func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("room")); return err }); err != nil {
+		b.Fatal(err)
+	}
+	payload := make([]byte, 128)
+	bare := func(_, i int) error {
+		return db.Update(func(tx *bolt.Tx) error {
+			bucket := tx.Bucket([]byte("room"))
+			bucket.FillPercent = logFill
+			return bucket.Put(binary.BigEndian.AppendUint64(nil, uint64(i)), payload)
+		})
+	}
+	appends := func(topics int) func(int, int) error {
+		s := begun(b, Options{})
+		return func(w, i int) error {
+			topic := fmt.Sprint("room:", (i*64+w)%topics)
+			return s.Append(context.Background(), topic, store.Message{Event: "said", Payload: payload}, benchKeep, nil)
+		}
+	}
+	contenders := []struct {
+		writers int
+		do      func(w, i int) error
+		count   []int
+	}{
+		{writers: 1, do: bare}, {writers: 1, do: appends(1)}, {writers: 64, do: appends(1)}, {writers: 64, do: appends(1000)},
+	}
+	for b.Loop() {
+		ratios := [3][]float64{}
+		for range rounds {
+			var rates [4]float64
+			for k := range contenders {
+				c := &contenders[k]
+				if c.count == nil {
+					c.count = make([]int, c.writers)
+				}
+				before := total(c.count)
+				start := time.Now()
+				var wg sync.WaitGroup
+				for w := range c.writers {
+					wg.Go(func() {
+						for time.Since(start) < turn {
+							if err := c.do(w, c.count[w]); err != nil {
+								b.Error(err)
+								return
+							}
+							c.count[w]++
+						}
+					})
+				}
+				wg.Wait()
+				rates[k] = float64(total(c.count)-before) / time.Since(start).Seconds()
+			}
+			for i, r := range []float64{rates[2] / rates[0], rates[3] / rates[2], rates[1] / rates[0]} {
+				ratios[i] = append(ratios[i], r)
+			}
+		}
+		for i, unit := range []string{"64/update", "1000topics/1topic", "1/update"} {
+			slices.Sort(ratios[i])
+			b.ReportMetric(ratios[i][rounds/2], unit)
+		}
+	}
+}
+
+func total(counts []int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
 
 // filled returns a store with n messages of each topic, in the file and swept.
 func filled(b *testing.B, topics, n int, keep store.Retention) *Store {
