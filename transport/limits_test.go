@@ -1,0 +1,47 @@
+package transport
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestLimitsThatAreNotSaidAreTheDefault(t *testing.T) {
+	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512}
+	if got := (Limits{}).WithDefaults(); got != defaults {
+		t.Errorf("none: got %+v, want %+v", got, defaults)
+	}
+	all := Limits{1, 2, 3, 4, 5, 6, 7}
+	if got := all.WithDefaults(); got != all {
+		t.Errorf("all: got %+v, want %+v", got, all)
+	}
+	want := defaults
+	want.Topics = 9
+	if got := (Limits{Topics: 9}).WithDefaults(); got != want {
+		t.Errorf("one: got %+v, want %+v", got, want)
+	}
+}
+
+func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
+	s, err := NewServer(Config{Limits: Limits{MessageBytes: 1000, Topics: 9}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{}
+	s.initClient(c, get(""), Identity{}, true, nil)
+	text := string(s.hello(c).AppendText(nil, true, ""))
+	want := `[null,null,"chime","hello",{"id":"` + c.id + `","secret":"` + c.secret + `","heartbeat_ms":15000,"grace_ms":0,` +
+		`"limits":{"message_bytes":1000,"batch_bytes":262144,"batch_messages":100,"topics":9},` +
+		`"transports":["websocket","sse"],"resumed":false,"received":0,"sent":0}]`
+	if text != want {
+		t.Errorf("got  %s\nwant %s", text, want)
+	}
+	if !json.Valid([]byte(text)) || len(c.secret) < 22 || strings.Contains(c.secret, c.id) {
+		t.Errorf("id %q and secret %q: want a secret of 128 bits at least, and JSON", c.id, c.secret)
+	}
+	other := &client{}
+	s.initClient(other, get(""), Identity{}, true, nil)
+	if other.id == c.id || other.secret == c.secret {
+		t.Error("two clients have the same id or secret")
+	}
+}
