@@ -356,7 +356,7 @@ func TestPhoenixTopicWithoutAChannelIsUnmatched(t *testing.T) {
 		c := dial(t)
 		c.say(`["1","1","nowhere:1","phx_join",{}]`)
 		c.hear(`[null,"1","nowhere:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
-		if got := s.logs.String(); !strings.Contains(got, `"msg":"unmatched topic","topic":"nowhere:1"`) {
+		if got := s.logs.String(); !strings.Contains(got, `"msg":"frame refused","reason":"unmatched topic","topic":"nowhere:1"`) {
 			t.Errorf("logged %s, want the topic", clip(got))
 		}
 	})

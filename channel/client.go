@@ -76,19 +76,17 @@ func (c *client) Receive(f wire.Frame) {
 	c.mu.Lock()
 	in := c.inboxes.find(f.Topic)
 	if in == nil {
-		var refusal *wire.Message
-		if in, refusal = c.outside(f); in == nil {
+		var answer func()
+		if in, answer = c.outside(f); in == nil {
 			c.mu.Unlock()
-			if refusal != nil {
-				_ = c.cs.Send(refusal, "")
-			}
+			answer()
 			return
 		}
 	}
 	if f.Event == wire.EventJoin && !in.seated {
 		if c.full() {
 			c.mu.Unlock()
-			_ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(tooMany)), "")
+			c.refuse(f, f.JoinRef, tooMany)
 			return
 		}
 		in.sit()
@@ -99,37 +97,47 @@ func (c *client) Receive(f wire.Frame) {
 	case failing != nil:
 		failing.fail(reason("overloaded"))
 	case full:
-		_ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason("overloaded")), "")
+		c.refuse(f, f.JoinRef, "overloaded")
 	}
 }
 
 // outside decides on a frame for a topic that the client is not in: a join
-// gets an inbox, all else an answer. c.mu is held.
-func (c *client) outside(f wire.Frame) (*inbox, *wire.Message) {
-	answer := func(joinRef wire.Ref, text string) *wire.Message {
-		return wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(text))
+// gets an inbox, all else an answer, which is given without the lock. c.mu is held.
+func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
+	refuse := func(joinRef wire.Ref, why string) func() {
+		return func() { c.refuse(f, joinRef, why) }
 	}
 	switch {
 	case c.gone:
-		return nil, nil
+		return nil, func() {}
 	case f.Event == wire.EventLeave:
-		return nil, wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}"))
+		return nil, func() { _ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")), "") }
 	case f.Event != wire.EventJoin || !wire.ValidName(f.Topic):
-		return nil, answer(wire.Ref{}, "unmatched topic")
+		return nil, refuse(wire.Ref{}, unmatched)
 	case c.full():
-		return nil, answer(f.JoinRef, tooMany)
+		return nil, refuse(f.JoinRef, tooMany)
 	}
 	if r, _ := c.hub.routes.match(f.Topic); r == nil {
-		c.hub.log.Debug("unmatched topic", "topic", f.Topic, "client", c.cs.ID())
-		return nil, answer(wire.Ref{}, "unmatched topic")
+		return nil, refuse(wire.Ref{}, unmatched)
 	}
-	in := &inbox{client: c, topic: f.Topic}
+	in = &inbox{client: c, topic: f.Topic}
 	c.inboxes.add(in)
 	in.sit()
 	return in, nil
 }
 
-const tooMany = "too many channels joined"
+// refuse answers a frame with an error of the hub's own. It is logged too, for
+// the sake of clients whose dialect can't be told.
+func (c *client) refuse(f wire.Frame, joinRef wire.Ref, why string) {
+	c.hub.log.Debug("frame refused", "reason", why, "topic", f.Topic, "event", f.Event, "client", c.cs.ID())
+	_ = c.cs.Send(wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(why)), "")
+}
+
+// Reasons of the hub's own.
+const (
+	unmatched = "unmatched topic"
+	tooMany   = "too many channels joined"
+)
 
 // full reports whether the client may join no other topic. Topics that it has
 // left do not count, though their HandleLeave may still run; but a client that

@@ -181,7 +181,7 @@ func (in *inbox) work(s *Socket, j job) {
 	case s == nil && f.Event == wire.EventLeave:
 		in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")))
 	case s == nil:
-		in.send(wire.NewReply(wire.Ref{}, f.Ref, f.Topic, "error", reason("unmatched topic")))
+		in.client.refuse(f, wire.Ref{}, unmatched)
 	case !f.JoinRef.Null() && f.JoinRef != s.joinRef:
 		// Of an earlier join, and silently dropped, as in Phoenix: that join is
 		// over for its client too.

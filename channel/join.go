@@ -37,7 +37,7 @@ func (in *inbox) join(old *Socket, f wire.Frame) {
 	}
 	r, params := c.hub.routes.match(f.Topic)
 	if r == nil { // the topic had a route when the inbox was made
-		refuse("unmatched topic")
+		refuse(unmatched)
 		return
 	}
 	want, payload, err := parseAsk(f.Payload)

@@ -121,6 +121,7 @@ type webSocketLine struct {
 	peer    wire.CloseCode // what coder/websocket wanted to close with
 	cut     bool           // reading the connection has failed: any other error is one of framing
 	hurried atomic.Bool
+	told    bool // guarded by client.mu: the log, of a message that the dialect has no form for
 }
 
 // hijacking hands coder/websocket the connection with small buffers in place
@@ -298,7 +299,16 @@ func (l *webSocketLine) encode(b []byte, c *client, it item) []byte {
 		c.begin(wire.CloseDisconnect, "", Gone)
 		c.server.tasks.Go(c.closed)
 	}
-	return l.dialect.encode(b, it.m, it.to)
+	n := len(b)
+	b = l.dialect.encode(b, it.m, it.to)
+	if len(b) == n && it.m.Binary() && it.m.Event != wire.EventReply && !l.told {
+		l.told = true
+		topic, event := it.m.Topic, it.m.Event
+		c.server.tasks.Go(func() { // not under the client's lock
+			c.server.log.Warn("binary message can't be delivered", "dialect", l.dialect.name, "topic", topic, "event", event, "client", c.id)
+		})
+	}
+	return b
 }
 
 func (l *webSocketLine) farewell(b []byte, code wire.CloseCode, reason string) []byte {
