@@ -83,8 +83,8 @@ type line interface {
 	try(w *nonblocking, b []byte) (int, error)
 	// write writes all of b, or fails after writeWait.
 	write(b []byte) error
-	// hurry makes a write that blocks, and all later ones, fail after hangUpWait.
-	hurry()
+	// hurry makes a write that blocks, and all later ones, fail after a time.
+	hurry(wait time.Duration)
 	// hangUp ends the connection. Politely lets the client read what is still
 	// on its way; it does not block.
 	hangUp(politely bool)
@@ -115,7 +115,7 @@ func (c *client) Send(m *wire.Message, to string) error {
 		}
 		// Send may be called under locks of the channel side, Closed may not.
 		c.server.tasks.Go(func() {
-			c.line.hurry()
+			c.line.hurry(hangUpWait)
 			c.closed()
 		})
 		return ErrSlow

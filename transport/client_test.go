@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime/internal/wire"
 )
@@ -21,7 +22,7 @@ var errBroken = errors.New("broken")
 func (l *brokenLine) open(b []byte) []byte         { return b }
 func (l *brokenLine) seal(b []byte, _ bool) []byte { return b }
 func (l *brokenLine) hangUp(bool)                  {}
-func (l *brokenLine) hurry()                       {}
+func (l *brokenLine) hurry(time.Duration)          {}
 func (l *brokenLine) encode(b []byte, _ *client, it item) []byte {
 	return it.m.AppendEvent(b)
 }

@@ -164,22 +164,37 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// writeBounded writes all of b or fails after writeWait, or after hangUpWait
-// once hurried is set. It leaves no deadline behind, since a write that does
-// not block would find it expired later.
-func writeBounded(nc net.Conn, b []byte, hurried *atomic.Bool) error {
-	_ = nc.SetWriteDeadline(time.Now().Add(writeWait))
-	if hurried.Load() {
-		_ = nc.SetWriteDeadline(time.Now().Add(hangUpWait))
+// patience is how long the writes of a connection may still block: writeWait
+// each, and none beyond a moment that may be set once.
+type patience struct {
+	until atomic.Int64 // Unix ns; 0 is unset
+}
+
+// due returns the deadline of a write that begins now.
+func (p *patience) due() time.Time {
+	due := time.Now().Add(writeWait)
+	if until := p.until.Load(); until != 0 {
+		due = earlier(due, time.Unix(0, until))
+	}
+	return due
+}
+
+// end sets the moment, if it has not been set, and returns it.
+func (p *patience) end(wait time.Duration) time.Time {
+	p.until.CompareAndSwap(0, time.Now().Add(wait).UnixNano())
+	return time.Unix(0, p.until.Load())
+}
+
+// writeBounded writes all of b or fails when patience ends. It leaves no
+// deadline behind, since a write that does not block would find it expired later.
+func writeBounded(nc net.Conn, b []byte, p *patience) error {
+	_ = nc.SetWriteDeadline(p.due())
+	if p.until.Load() != 0 { // it may have been set between the two halves of that line
+		_ = nc.SetWriteDeadline(p.due())
 	}
 	_, err := nc.Write(b)
-	if !hurried.Load() {
+	if p.until.Load() == 0 {
 		_ = nc.SetWriteDeadline(time.Time{})
 	}
 	return err
-}
-
-func hurry(nc net.Conn, hurried *atomic.Bool) {
-	hurried.Store(true)
-	_ = nc.SetWriteDeadline(time.Now().Add(hangUpWait))
 }

@@ -123,7 +123,7 @@ type streamLine struct {
 	raw     syscall.RawConn
 	chunked bool
 	bare    *bare // nil in the chime dialect
-	hurried atomic.Bool
+	writes  patience
 
 	handler *handlerWriter // nil once hijacked
 }
@@ -307,7 +307,7 @@ func (l *streamLine) try(w *nonblocking, b []byte) (int, error) {
 
 func (l *streamLine) write(b []byte) error {
 	if l.hijacked() {
-		return writeBounded(l.clock.Conn, b, &l.hurried)
+		return writeBounded(l.clock.Conn, b, &l.writes)
 	}
 	select {
 	case l.handler.busy <- struct{}{}:
@@ -315,11 +315,7 @@ func (l *streamLine) write(b []byte) error {
 		return net.ErrClosed
 	}
 	defer func() { <-l.handler.busy }()
-	wait := writeWait
-	if l.hurried.Load() {
-		wait = hangUpWait
-	}
-	due := time.Now().Add(wait)
+	due := l.writes.due()
 	l.handler.due.Store(due.UnixNano())
 	_ = l.handler.rc.SetWriteDeadline(due) // not all writers can
 	_, err := l.handler.w.Write(b)
@@ -333,7 +329,7 @@ func (l *streamLine) write(b []byte) error {
 		return err // due stays: the handler may be about to ask why its client is gone
 	}
 	l.handler.due.Store(0)
-	if !l.hurried.Load() {
+	if l.writes.until.Load() == 0 {
 		// HTTP/2 resets a stream when its deadline passes, even if nothing is
 		// being written then.
 		_ = l.handler.rc.SetWriteDeadline(time.Time{})
@@ -341,16 +337,16 @@ func (l *streamLine) write(b []byte) error {
 	return nil
 }
 
-func (l *streamLine) hurry() {
+func (l *streamLine) hurry(wait time.Duration) {
+	end := l.writes.end(wait)
 	if l.hijacked() {
-		hurry(l.clock.Conn, &l.hurried)
+		_ = l.clock.SetWriteDeadline(end)
 		return
 	}
-	l.hurried.Store(true)
 	l.handler.mu.Lock()
 	defer l.handler.mu.Unlock()
 	if !l.handler.returned {
-		_ = l.handler.rc.SetWriteDeadline(time.Now().Add(hangUpWait))
+		_ = l.handler.rc.SetWriteDeadline(end)
 	}
 }
 

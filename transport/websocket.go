@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -120,7 +119,7 @@ type webSocketLine struct {
 	early   []byte         // what net/http had read beyond the handshake
 	peer    wire.CloseCode // what coder/websocket wanted to close with
 	cut     bool           // reading the connection has failed: any other error is one of framing
-	hurried atomic.Bool
+	writes  patience
 	told    bool // guarded by client.mu: the log, of a message that the dialect has no form for
 }
 
@@ -321,9 +320,11 @@ func (l *webSocketLine) seal(b []byte, _ bool) []byte { return b }
 func (l *webSocketLine) try(w *nonblocking, b []byte) (int, error) { return w.try(l.raw, b) }
 
 func (l *webSocketLine) write(b []byte) error {
-	return writeBounded(l.clock.Conn, b, &l.hurried)
+	return writeBounded(l.clock.Conn, b, &l.writes)
 }
 
-func (l *webSocketLine) hurry() { hurry(l.clock.Conn, &l.hurried) }
+func (l *webSocketLine) hurry(wait time.Duration) {
+	_ = l.clock.SetWriteDeadline(l.writes.end(wait))
+}
 
 func (l *webSocketLine) hangUp(politely bool) { l.clock.hangUp(politely) }
