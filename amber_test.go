@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 )
 
@@ -64,9 +63,9 @@ type amberSite struct {
 	left chan departure
 }
 
-func newAmberSite(t *testing.T, options ...chime.Option) *amberSite {
+func newAmberSite(t *testing.T) *amberSite {
 	t.Helper()
-	raw, live := newRawRouter(t, options...)
+	raw, live := newRawRouter(t)
 	s := &amberSite{raw, make(chan departure, 100)}
 	live.Channel("chat_room:{id}", amberRoom{s.left})
 	live.Channel("log:{id}", amberRoom{s.left}, channel.History{Keep: 10, Replay: 2})
@@ -300,6 +299,27 @@ func TestAmberFramesOutOfSeasonAreLogged(t *testing.T) {
 		if got := s.logs.String(); c.log != "" && !strings.Contains(got, `"level":"DEBUG","msg":"frame refused",`+c.log) {
 			t.Errorf("%s: logged %s, want %s", c.frame, got, c.log)
 		}
+	}
+}
+
+// TestAmberConnectsHoweverTheMountIsWritten: amber.js asks for the mount itself.
+func TestAmberConnectsHoweverTheMountIsWritten(t *testing.T) {
+	s, live := newRawRouter(t)
+	mux := http.NewServeMux()
+	stripped := http.StripPrefix("/stripped", live)
+	mux.Handle("/stripped", stripped)
+	mux.Handle("/stripped/", stripped)
+	app := chi.NewRouter()
+	app.Mount("/socket", live)
+	mux.Handle("/", app)
+	s.serve(t, mux)
+	for _, target := range []string{"/socket", "/socket/", "/socket?room=1", "/stripped", "/stripped/"} {
+		ws := s.upgrade(t, target).opened()
+		ws.text(`{"event":"join","topic":"hall:1"}`)
+		ws.text(`{"event":"message","topic":"hall:1","subject":"say","payload":{}}`)
+		ws.want(`{"event":"message","topic":"hall:1","subject":"say","payload":{}}`)
+		_ = ws.conn.Close()
+		s.hall.wantLeft(t, departure{"hall:1", "", "gone"})
 	}
 }
 

@@ -152,7 +152,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		at = rctx.RoutePath
 	}
 	name := path.Base(at)
-	if strings.HasSuffix(at, "/") {
+	if at == "" || strings.HasSuffix(at, "/") { // http.StripPrefix leaves nothing of the mount itself
 		name = ""
 	}
 	e, known := endpoints[name]
