@@ -28,8 +28,9 @@ type inbox struct {
 type job struct {
 	kind  jobKind
 	frame wire.Frame
-	why   Reason // of an end
-	text  []byte // payload of the phx_error that goes with an end; nil: none
+	why   Reason  // of an end
+	text  []byte  // payload of the phx_error that goes with an end; nil: none
+	of    *Socket // what an end is of; nil: whatever there is then
 }
 
 type jobKind int
@@ -78,7 +79,7 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 		if s == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) }) {
 			return true, nil // what waits may be a join, whose client would wait for ever
 		}
-		in.finish(job{kind: endJob, why: Slow, text: reason("overloaded")})
+		in.finish(job{kind: endJob, why: Slow, text: reason("overloaded"), of: s})
 		return true, s
 	}
 	in.bytes += size
@@ -138,7 +139,7 @@ func (in *inbox) announce(j job) {
 // ends reports whether s is over when j is done.
 func (j job) ends(s *Socket) bool {
 	f := j.frame
-	return j.kind == endJob || f.Event == wire.EventJoin ||
+	return j.kind == endJob && (j.of == nil || j.of == s) || f.Event == wire.EventJoin ||
 		f.Event == wire.EventLeave && (f.JoinRef.Null() || f.JoinRef == s.joinRef)
 }
 
@@ -170,7 +171,7 @@ func (in *inbox) work(s *Socket, j job) {
 	f := j.frame
 	switch {
 	case j.kind == endJob:
-		if s != nil {
+		if s != nil && j.ends(s) { // else that join has ended by itself, and s follows it
 			if j.text != nil {
 				s.fail(j.text)
 			}

@@ -141,6 +141,13 @@ func (r *reader) Close(_ wire.CloseCode, _ string, why transport.Reason) {
 	r.closed(why)
 }
 
+// over reports whether the client socket has ended.
+func (r *reader) over() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
 func (r *reader) closed(why transport.Reason) {
 	r.upstream.Lock()
 	defer r.upstream.Unlock()

@@ -246,7 +246,7 @@ func (s *Socket) overrun(err error) {
 	in := c.inboxes.find(s.topic.name)
 	current := in != nil && in.socket == s
 	if current {
-		in.interrupt(job{kind: endJob, why: Slow, text: reason("overrun")})
+		in.interrupt(job{kind: endJob, why: Slow, text: reason("overrun"), of: s})
 	}
 	c.mu.Unlock()
 	if current {
