@@ -26,7 +26,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sayN(t, s, "a", 300, store.Retention{})
+	sayN(t, s, 300, store.Retention{})
 	dirty := filepath.Join(dir, "dirty.db") // with a log after the checkpoint
 	copyFile(t, good, dirty)
 	if err := s.Close(); err != nil {
@@ -138,9 +138,9 @@ func TestADamagedRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := sayN(t, s, "a", 100, store.Retention{})
+	m := sayN(t, s, 100, store.Retention{})
 	bad := say(t, s, "a", "flip this one", store.Retention{})
-	m = append(m, sayN(t, s, "a", 100, store.Retention{})...)
+	m = append(m, sayN(t, s, 100, store.Retention{})...)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

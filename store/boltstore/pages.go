@@ -112,13 +112,14 @@ func (p *pages) walk(id uint64, low, high []byte, depth int) error {
 		}
 		p.seen[i/64] |= 1 << (i % 64)
 	}
+	page := head
 	if more > 0 {
-		head = append(head, make([]byte, more*p.size)...)
-		if _, err := p.file.ReadAt(head[p.size:], int64((id+1)*p.size)); err != nil {
+		page = make([]byte, (1+more)*p.size)
+		if _, err := p.file.ReadAt(page, int64(id*p.size)); err != nil {
 			return fmt.Errorf("page %d: %w", id, err)
 		}
 	}
-	if err := p.elements(head, low, high, depth); err != nil {
+	if err := p.elements(page, low, high, depth); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	return nil

@@ -180,7 +180,7 @@ func TestReplayWorksBeforeAnythingNewIsSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := sayN(t, s, "a", 300, store.Retention{})
+	m := sayN(t, s, 300, store.Retention{})
 	epoch := s.Epoch()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestReplayWorksBeforeAnythingNewIsSaid(t *testing.T) {
 
 func TestABackupIsAnotherEpoch(t *testing.T) {
 	s := begun(t, Options{})
-	m := sayN(t, s, "a", 10, store.Retention{})
+	m := sayN(t, s, 10, store.Retention{})
 	path := filepath.Join(t.TempDir(), "copy.db")
 	f, err := os.Create(path)
 	if err != nil {
@@ -212,7 +212,7 @@ func TestABackupIsAnotherEpoch(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sayN(t, s, "a", 10, store.Retention{})
+	sayN(t, s, 10, store.Retention{})
 	sound(t, path)
 	c := opened(t, path, Options{})
 	if c.Epoch() == s.Epoch() {

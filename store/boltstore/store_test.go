@@ -91,10 +91,11 @@ func say(t testing.TB, s *Store, topic, text string, keep store.Retention) (anno
 	return announced
 }
 
-func sayN(t testing.TB, s *Store, topic string, n int, keep store.Retention) (announced []store.Message) {
+// sayN appends n messages to the topic a.
+func sayN(t testing.TB, s *Store, n int, keep store.Retention) (announced []store.Message) {
 	t.Helper()
 	for i := range n {
-		announced = append(announced, say(t, s, topic, fmt.Sprint(i), keep))
+		announced = append(announced, say(t, s, "a", fmt.Sprint(i), keep))
 	}
 	return announced
 }

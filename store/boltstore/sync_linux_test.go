@@ -37,7 +37,7 @@ func failedSync(t *testing.T, device string, want error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := sayN(t, s, "a", 20, store.Retention{})
+	kept := sayN(t, s, 20, store.Retention{})
 	epoch := s.Epoch()
 
 	s.plan.Lock() // nobody writes while the file is exchanged

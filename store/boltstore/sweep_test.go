@@ -1,0 +1,134 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/go-chime/chime/store"
+)
+
+// Nobody comes by, nothing is said: what has aged goes all the same.
+func TestWhatAgesInSilenceIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := begun(t, Options{})
+		sayN(t, s, 500, store.Retention{Age: time.Hour})
+		forever := say(t, s, "b", "forever", store.Retention{})
+		time.Sleep(59 * time.Minute)
+		synctest.Wait()
+		if n := keys(t, s, logBucket); n != 501 {
+			t.Errorf("after 59 minutes: got %d records, want all 501", n)
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if n := keys(t, s, logBucket); n != 1 {
+			t.Errorf("after 64 minutes: got %d records, want the one that does not age", n)
+		}
+		if n := keys(t, s, indexBucket); n != 1 {
+			t.Errorf("after 64 minutes: got %d blocks, want 1", n)
+		}
+		time.Sleep(31 * 24 * time.Hour)
+		synctest.Wait()
+		if n := keys(t, s, topicBucket); n != 1 {
+			t.Errorf("after a month: got %d topics, want 1", n)
+		}
+
+		// That there was something is not forgotten with the topic.
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = opened(t, s.path, Options{})
+		for _, topic := range []string{"a", "new"} {
+			if p := read(t, s, topic, store.Range{}); p.Complete {
+				t.Errorf("%s from 0 on, a month later: got complete", topic)
+			}
+		}
+		if p := read(t, s, "b", store.Range{}); len(p.Messages) != 1 || !same(p.Messages[0], forever) || !p.Complete {
+			t.Errorf("what is kept for good: got %+v", p)
+		}
+	})
+}
+
+// A topic that keeps little does not hold on to much more.
+func TestFewAreKeptInTheFile(t *testing.T) {
+	s := begun(t, Options{sweepAfter: 100, checkpointEvery: 100})
+	sayN(t, s, 3000, store.Retention{Keep: 3})
+	if n := keys(t, s, logBucket); n > 3+100+3*blockLeast {
+		t.Errorf("records: got %d, want about the 3 that are kept and the 100 that may wait", n)
+	}
+}
+
+// What was redacted is in no record any more when Redact returns.
+func TestRedactedIsGone(t *testing.T) {
+	s := begun(t, Options{})
+	sayN(t, s, 10, store.Retention{})
+	m := say(t, s, "a", "regretted", store.Retention{})
+	if err := s.Redact(t.Context(), "a", m.Offset); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(logBucket).ForEach(func(k, v []byte) error {
+			if bytes.Contains(v, []byte("regretted")) {
+				t.Errorf("the record at % x has it", k)
+			}
+			return nil
+		})
+	})
+}
+
+// A backup is one moment of the store, whatever is said meanwhile.
+func TestBackupWhileInUse(t *testing.T) {
+	s := begun(t, Options{checkpointEvery: 50, sweepAfter: 50})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := s.Append(context.Background(), "a", store.Message{Payload: []byte("x")}, store.Retention{Keep: 100}, nil); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 3 {
+		top := read(t, s, "a", store.Range{Newest: true, Limit: 1}).Top
+		path := filepath.Join(t.TempDir(), "copy.db")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Backup(f); err != nil {
+			t.Error(err)
+		}
+		_ = f.Close()
+		if p := read(t, opened(t, path, Options{}), "a", store.Range{Newest: true}); p.Top < top {
+			t.Errorf("top of the copy: got %d, want what it was before, %d, or more", p.Top, top)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func keys(t *testing.T, s *Store, bucket []byte) (n int) {
+	t.Helper()
+	if err := s.db.View(func(tx *bolt.Tx) error {
+		n = tx.Bucket(bucket).Stats().KeyN
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
