@@ -249,6 +249,9 @@ func TestAmberIsPinged(t *testing.T) {
 // be told.
 func TestAmberIgnoresWhatItCannotRead(t *testing.T) {
 	s := newAmberSite(t)
+	bob := s.amber(t, "bob")
+	bob.text(amberJoin)
+	bob.want(amberWelcome("bob"))
 	ws := s.amber(t, "ann")
 	ws.text(amberJoin)
 	ws.want(amberWelcome("ann"))
@@ -271,6 +274,7 @@ func TestAmberIgnoresWhatItCannotRead(t *testing.T) {
 			ws.write(bad.frame)
 			ws.text(amberMessage)
 			ws.want(amberMessage)
+			bob.want(amberMessage)
 			if got := s.logs.String(); !strings.Contains(got, `"level":"DEBUG","msg":"frame ignored","dialect":"amber"`) || !strings.Contains(got, bad.log) {
 				t.Errorf("logged %s, want %s", got, bad.log)
 			}
@@ -281,6 +285,9 @@ func TestAmberIgnoresWhatItCannotRead(t *testing.T) {
 // TestAmberFramesOutOfSeasonAreLogged: no other dialect keeps silent about them.
 func TestAmberFramesOutOfSeasonAreLogged(t *testing.T) {
 	s := newAmberSite(t)
+	bob := s.amber(t, "bob")
+	bob.text(amberJoin)
+	bob.want(amberWelcome("bob"))
 	ws := s.amber(t, "ann")
 	for _, c := range []struct{ frame, log string }{
 		{amberMessage, `"reason":"unmatched topic","topic":"chat_room:1","event":"message_new"`},
@@ -296,6 +303,8 @@ func TestAmberFramesOutOfSeasonAreLogged(t *testing.T) {
 		ws.want(amberWelcome("ann")) // and nothing before it
 		ws.text(`{"event":"leave","topic":"chat_room:1"}`)
 		s.wantLeft(t, departure{"chat_room:1", "ann", channel.Left})
+		bob.text(amberMessage)
+		bob.want(amberMessage) // and nothing before it
 		if got := s.logs.String(); c.log != "" && !strings.Contains(got, `"level":"DEBUG","msg":"frame refused",`+c.log) {
 			t.Errorf("%s: logged %s, want %s", c.frame, got, c.log)
 		}

@@ -1,11 +1,12 @@
 // Package wire turns frames into bytes and bytes into frames. It knows the
-// five-array of Phoenix V2, the additions of the chime dialect, and how both
-// are framed on a WebSocket (RFC 6455) and in an event stream (WHATWG HTML,
-// section 9.2). It knows nothing of connections, channels or history.
+// five-array of Phoenix V2, the additions of the chime dialect, the objects of
+// Phoenix V1 and of Amber, and how they are framed on a WebSocket (RFC 6455)
+// and in an event stream (WHATWG HTML, section 9.2). It knows nothing of
+// connections, channels or history.
 //
 // What goes to many clients is a [Message]: it is encoded once per form and
 // its bytes are shared. What comes from a client is a [Frame], decoded by
-// [Decode], which owns its memory.
+// [Decode] or its like for another dialect, which owns its memory.
 package wire
 
 import "unicode/utf8"
