@@ -38,16 +38,19 @@ function joins(channel) {
 
 // The recipe of docs/from-phoenix.md: the params of the join are a function, asked again at each join.
 function following(socket, topic = room) {
-  let since = null
-  const channel = socket.channel(topic, () => (since ? { "@since": since } : { "@last": 50 }))
-  const log = new Log()
-  channel.on("message_new", (payload, ref) => {
-    if (since && ref) since = { ...since, offset: Number(ref.slice(1)) }
-    log.put({ payload, ref })
-  })
+  let epoch = null
+  let offset = null
+  const channel = socket.channel(topic, () => (offset === null ? { "@last": 50 } : { "@since": { epoch, offset } }))
+  channel.onMessage = (event, payload, ref) => {
+    if (ref?.startsWith("@")) offset = Number(ref.slice(1))
+    return payload
+  }
+  const log = listen(channel, "message_new")
   const answers = new Log()
   channel.join().receive("ok", ({ "@history": history }) => {
-    since = { epoch: history.epoch, offset: history.count === 0 ? history.offset : history.recovered ? since.offset : 0 }
+    epoch = history.epoch
+    if (!history.recovered) offset = null
+    if (history.count === 0) offset = history.offset
     answers.put(history)
   })
   return [channel, log, answers]
@@ -342,6 +345,24 @@ const behaviours = {
     assert.deepEqual((await log.next("message 2")).payload, { n: 2 })
     assert.deepEqual(await reply("echo", channel.push("echo", { n: 3 })), ["ok", { n: 3 }])
     assert.deepEqual(log.rest(), [])
+  },
+
+  // The recipe of docs/from-phoenix.md, where a WebSocket is answered by a 404.
+  async "goes over to the stream where no WebSocket gets through"() {
+    class Blocked extends transports.websocket {
+      constructor(address, protocols) { super(address.replace("/websocket?", "/blocked?"), protocols) }
+    }
+    const socket = connect({ transport: Blocked })
+    let worked = false
+    socket.onOpen(() => { worked = true })
+    socket.onError(() => {
+      if (worked || socket.transport === transports.stream) return
+      socket.replaceTransport(transports.stream)
+      socket.connect()
+    })
+    const [channel] = await joined(socket, quiet)
+    assert.deepEqual(await reply("echo", channel.push("echo", { n: 1 })), ["ok", { n: 1 }])
+    assert.equal(socket.conn.constructor, transports.stream)
   },
 }
 
