@@ -1,0 +1,183 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
+)
+
+// sink is the cheapest client socket there can be, so that a benchmark shows
+// what the hub itself costs. With forms it writes what a connection would.
+type sink struct {
+	id    string
+	got   *atomic.Int64
+	forms bool
+
+	mu  sync.Mutex // guards buf
+	buf []byte
+}
+
+func (s *sink) ID() string                                     { return s.id }
+func (s *sink) Identity() transport.Identity                   { return transport.Identity{} }
+func (s *sink) Transport() string                              { return "sink" }
+func (s *sink) Context() context.Context                       { return context.Background() }
+func (s *sink) Ready(func()) bool                              { return true }
+func (s *sink) Close(wire.CloseCode, string, transport.Reason) {}
+
+func (s *sink) Send(m *wire.Message, to string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forms {
+		s.buf = m.AppendEvent(m.AppendWebSocket(s.buf[:0], true, to))
+	}
+	s.got.Add(1)
+	return nil
+}
+
+// crowd is a hub with that many members of the topic "a".
+func crowd(tb testing.TB, members int, forms bool, options ...Option) (*Hub, *atomic.Int64) {
+	tb.Helper()
+	h := NewHub(Config{Broker: broker.Local(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
+	h.Channel("{topic}", &quiet{}, options...)
+	got := new(atomic.Int64)
+	for i := range members {
+		join(tb, h, &sink{id: fmt.Sprint("client-", i), got: got, forms: forms}, "{}")
+	}
+	got.Store(0)
+	return h, got
+}
+
+type quiet struct {
+	AnyoneMayJoin
+	NothingOnLeave
+}
+
+func (*quiet) HandleMessage(context.Context, *Socket, Message) (any, error) { return nil, nil }
+
+func join(tb testing.TB, h *Hub, s *sink, payload string) transport.Receiver {
+	r := h.Accept(s)
+	r.Receive(wire.Frame{JoinRef: wire.RefOf("1"), Ref: wire.RefOf("1"), Topic: "a", Event: wire.EventJoin, Payload: []byte(payload)})
+	if err := h.Wait(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+// text makes a payload of 128 bytes, as the speed budget has it.
+var text = map[string]string{"text": strings.Repeat("x", 128-len(`{"text":""}`))}
+
+func tell(tb testing.TB, h *Hub, options ...SendOption) {
+	if err := h.Broadcast(tb.Context(), "a", "message_new", text, options...); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// What a broadcast allocates must not grow with those who get it: neither the
+// queueing of it nor its bytes in any form.
+func TestABroadcastIsEncodedOnce(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
+	for _, options := range [][]Option{nil, {History{Keep: 100}}} {
+		var allocs [2]float64
+		for i, members := range []int{1, 1000} {
+			h, got := crowd(t, members, true, options...)
+			tell(t, h)
+			allocs[i] = testing.AllocsPerRun(200, func() { tell(t, h) })
+			if want := int64(202 * members); got.Load() != want { // AllocsPerRun runs it once more
+				t.Fatalf("%d members got %d messages, want %d", members, got.Load(), want)
+			}
+		}
+		if allocs[1] > allocs[0]+1 { // the history grows, and with it this and that
+			t.Errorf("kept %t: a broadcast to 1,000 allocates %v times, one to 1 %v times", options != nil, allocs[1], allocs[0])
+		}
+	}
+}
+
+// BenchmarkFanOut is a broadcast until it is queued for all; ns/subscriber is
+// what each of them costs the hub. BenchmarkSend of package transport has the
+// queue itself.
+func BenchmarkFanOut(b *testing.B) {
+	for _, kind := range []struct {
+		name    string
+		options []Option
+		send    []SendOption
+	}{
+		{"kept", []Option{History{Keep: 1000}}, nil},
+		{"ephemeral", nil, nil},
+		{"from", nil, []SendOption{from("client-7")}},
+	} {
+		for _, members := range []int{1, 1000, 10_000} {
+			b.Run(fmt.Sprintf("%s/%d", kind.name, members), func(b *testing.B) {
+				h, _ := crowd(b, members, false, kind.options...)
+				b.ReportAllocs()
+				for b.Loop() {
+					tell(b, h, kind.send...)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(members), "ns/subscriber")
+			})
+		}
+	}
+}
+
+// BenchmarkEncodeOnce is a broadcast with its bytes copied for every member, as
+// for a WebSocket and a stream. Allocations stay those of one member.
+func BenchmarkEncodeOnce(b *testing.B) {
+	for _, members := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprint(members), func(b *testing.B) {
+			h, _ := crowd(b, members, true)
+			tell(b, h) // so that all have their buffers
+			b.ReportAllocs()
+			for b.Loop() {
+				tell(b, h)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(members), "ns/subscriber")
+		})
+	}
+}
+
+// BenchmarkJoin is a join and its leave, with a replay of 50 out of 100,000.
+// The first to enter a topic reads the store, who follows finds the tail.
+func BenchmarkJoin(b *testing.B) {
+	for _, test := range []struct {
+		name    string
+		members int
+		payload string
+		since   uint64
+	}{
+		{"first", 0, "{}", 0},
+		{"another", 1, "{}", 0},
+		{"another since", 1, "", 99_950},
+		{"another, 450 since", 1, "", 99_550},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			h, got := crowd(b, test.members, false, History{Keep: 100_000, Replay: 50})
+			for range 100_000 {
+				tell(b, h)
+			}
+			payload := test.payload
+			if test.since > 0 {
+				payload = fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d}}`, h.history.Epoch(), test.since)
+			}
+			got.Store(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				r := join(b, h, &sink{id: "joiner", got: got}, payload)
+				r.Closed(Closed)
+				if err := h.Wait(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(got.Load())/float64(b.N)-1, "replayed/op")
+		})
+	}
+}
