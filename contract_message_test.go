@@ -45,7 +45,7 @@ var answering = []behaviour{
 		})
 		ann := s.Join("ann", "room:1")
 		ann.WantError(ann.Push("refuse", nil), "not you")
-		ann.WantError(ann.Push("decode", obj{"n": "one"}), "malformed payload: n is a string")
+		ann.WantError(ann.Push("decode", obj{"n": "one"}), "malformed payload: n: got string")
 		ann.WantError(ann.Push("phx_odd", nil), "invalid event")
 		ann.WantNotTold(secret)
 	}},

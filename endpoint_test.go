@@ -32,7 +32,8 @@ func TestEveryMethodOfEveryEndpointHasAClearAnswer(t *testing.T) {
 		{"/socket/chime.d.ts", read, 200, 200, 405},
 		{"/socket/phoenix-stream.js", read, 200, 200, 405},
 		{"/socket/phoenix-stream.d.ts", read, 200, 200, 405},
-		{"/socket/chime.js/", read, 200, 200, 405}, // the greeting: a path that ends in / names nothing
+		{"/socket/chime.js/", "", 404, 404, 404}, // neither that file nor the mount
+		{"/socket/sse/", "", 404, 404, 404},
 		{"/socket/secrets", "", 404, 404, 404},
 		{"/socket/..%2f..%2fetc%2fpasswd", "", 404, 404, 404},
 		{"/socket/WEBSOCKET", "", 404, 404, 404},
@@ -74,7 +75,8 @@ func TestPlainRequestIsToldWhatToDo(t *testing.T) {
 	const nothing = `{"reason":"nothing to join: ask for ?join=<topic>, or send Chime-Received: 0 to open a client socket"}`
 	for target, want := range map[string]string{
 		"/socket/websocket":                `{"reason":"this is a WebSocket endpoint: upgrade the request, or use the event stream at sse"}`,
-		"/socket/sse":                      strings.NewReplacer("<", `\u003c`, ">", `\u003e`).Replace(nothing),
+		"/socket/sse":                      nothing,
+		"/socket/sse?join=":                `{"reason":"join is empty: it wants a topic"}`,
 		"/socket/sse?join=a&join=a":        `{"reason":"topic \"a\" is named twice"}`,
 		"/socket/sse?join=a&last=x":        `{"reason":"last is no number"}`,
 		"/socket/sse?join=a&last=-1":       `{"reason":"last is no number"}`,

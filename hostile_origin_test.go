@@ -142,19 +142,38 @@ func TestRefusedConnectSaysWhy(t *testing.T) {
 		status int
 		body   string
 	}{
-		"banned":        {http.StatusUnauthorized, `{"reason":"banned"}`},
-		"database down": {http.StatusForbidden, `{"reason":"forbidden"}`},
+		"banned": {http.StatusUnauthorized, `{"reason":"banned"}`},
 		// What refuses nothing must not let anybody in, or take the answer away.
 		"no status":   {http.StatusForbidden, `{"reason":"no"}`},
 		"status 101":  {http.StatusForbidden, `{"reason":"no"}`},
 		"status 200":  {http.StatusForbidden, `{"reason":"no"}`},
 		"status 1000": {http.StatusForbidden, `{"reason":"no"}`},
-		"nil":         {http.StatusForbidden, `{"reason":"forbidden"}`},
 	} {
 		bearer := "Authorization: Bearer " + token
 		wantAnswer(t, s.request(t, "GET", phoenixTarget, "", append([]string{bearer}, upgradeHeader...)...), want.status, want.body)
 		wantAnswer(t, s.request(t, "GET", "/socket/sse?join=hall:1", "", bearer), want.status, want.body)
 		wantAnswer(t, s.request(t, "GET", "/socket/sse", "", bearer, "Chime-Received: 0"), want.status, want.body)
+		w.isWell()
+	}
+}
+
+// A failure of WithConnect is no verdict: whoever gets it comes back.
+func TestFailedConnectAsksTheClientToComeBack(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	for _, token := range []string{"database down", "nil"} {
+		bearer := "Authorization: Bearer " + token
+		for _, res := range []*answer{
+			s.request(t, "GET", phoenixTarget, "", append([]string{bearer}, upgradeHeader...)...),
+			s.request(t, "GET", "/socket/sse", "", bearer, "Chime-Received: 0"),
+		} {
+			wantAnswer(t, res, http.StatusServiceUnavailable, `{"reason":"unavailable"}`)
+			if got := res.Header.Get("Retry-After"); got != "2" {
+				t.Errorf("Retry-After: got %q, want 2", got)
+			}
+		}
+		// A native EventSource would give up on anything but 200.
+		wantAnswer(t, s.request(t, "GET", "/socket/sse?join=hall:1", "", bearer), http.StatusOK, "retry: 2000\n")
 		w.isWell()
 	}
 }

@@ -35,7 +35,7 @@ func TestPostNeedsTheSecretOfItsOwnStream(t *testing.T) {
 		{"the secret without the identity", secret, "X-Nobody: yes", 403, `{"reason":"this client socket belongs to another identity"}`},
 		{"the identity with another one's secret", malloryS, alice, 403, `{"reason":"this client socket belongs to another identity"}`},
 		{"an identity that is refused by now", secret, "Authorization: Bearer banned", 401, `{"reason":"banned"}`},
-		{"an identity that could not be checked", secret, "Authorization: Bearer database down", 403, `{"reason":"forbidden"}`},
+		{"an identity that could not be checked", secret, "Authorization: Bearer database down", 503, `{"reason":"unavailable"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res := s.post(t, c.secret, body, c.owner)

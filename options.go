@@ -21,26 +21,32 @@ type Limits = transport.Limits
 type Option func(*config)
 
 type config struct {
-	connect func(*http.Request) (Identity, error)
-	store   store.Store
-	origins []string
-	limits  Limits
-	log     *slog.Logger
+	connect   func(*http.Request) (Identity, error)
+	named     bool // WithConnect was given
+	anonymous bool // WithAnonymous was given
+	store     store.Store
+	origins   []string
+	limits    Limits
+	log       *slog.Logger
 }
 
 // WithConnect names the function that says who a client is. It is called
 // before any upgrade and again for every POST of the client, whose identity
 // must have the same ID; it runs behind the app's middleware, so it can read
-// what that put into the request's context. It refuses with RefuseConnect; any
-// other error refuses with 403, and only the log sees it.
+// what that put into the request's context. It refuses with RefuseConnect. Any
+// other error is a failure, not a verdict: the log has it, and the client, which
+// gets 503, comes back later.
 func WithConnect(connect func(*http.Request) (Identity, error)) Option {
-	return func(c *config) { c.connect = connect }
+	return func(c *config) { c.connect, c.named = connect, true }
 }
 
 // WithAnonymous lets everybody connect, as nobody in particular. Channels can
-// still refuse a join.
+// still refuse a join. It does not go with WithConnect.
 func WithAnonymous() Option {
-	return WithConnect(func(*http.Request) (Identity, error) { return Identity{}, nil })
+	return func(c *config) {
+		c.connect = func(*http.Request) (Identity, error) { return Identity{}, nil }
+		c.anonymous = true
+	}
 }
 
 // WithStore keeps the history of channels that have one. The Router does not

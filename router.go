@@ -2,6 +2,7 @@ package chime
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -50,6 +51,12 @@ func NewRouter(options ...Option) *Router {
 	cfg := config{log: slog.Default()}
 	for _, o := range options {
 		o(&cfg)
+	}
+	if cfg.named && cfg.anonymous {
+		panic("chime: NewRouter: WithConnect and WithAnonymous contradict each other")
+	}
+	if cfg.named && cfg.connect == nil {
+		panic("chime: NewRouter: WithConnect(nil)")
 	}
 	if cfg.connect == nil {
 		panic("chime: NewRouter: say who may connect: WithConnect, or WithAnonymous for everybody")
@@ -153,11 +160,15 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := path.Base(at)
 	if at == "" || strings.HasSuffix(at, "/") { // http.StripPrefix leaves nothing of the mount itself
-		name = ""
+		if _, taken := endpoints[name]; taken {
+			name += "/" // sse/ is not sse, and not the mount either
+		} else {
+			name = ""
+		}
 	}
 	e, known := endpoints[name]
 	if !known {
-		http.Error(w, "chime serves websocket, sse, bye and chime.js below its mount, and no "+strconv.Quote(name), http.StatusNotFound)
+		http.Error(w, "chime serves "+served+" below its mount, and no "+strconv.Quote(name), http.StatusNotFound)
 		return
 	}
 	methods := e.methods()
@@ -170,9 +181,12 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.post(rt, w, r)
 	default:
 		w.Header().Set("Allow", methods)
-		http.Error(w, fmt.Sprintf("%s is not for %s; %s are", path.Join(".", name), r.Method, methods), http.StatusMethodNotAllowed)
+		http.Error(w, fmt.Sprintf("%s is not for %s; %s are", cmp.Or(name, "the mount"), r.Method, methods), http.StatusMethodNotAllowed)
 	}
 }
+
+// served is what a lost request is told.
+const served = "websocket, sse, bye, chime.js and phoenix-stream.js"
 
 // endpoint is what a Router serves under one name.
 type endpoint struct {

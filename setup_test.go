@@ -76,7 +76,9 @@ func TestMistakesAtSetUpPanicWithASentence(t *testing.T) {
 		says    string
 	}{
 		"nobody said who may connect": {func() { chime.NewRouter() }, "chime: NewRouter: say who may connect: WithConnect, or WithAnonymous for everybody"},
-		"connect is nil":              {func() { chime.NewRouter(chime.WithConnect(nil)) }, "chime: NewRouter: say who may connect"},
+		"connect is nil":              {func() { chime.NewRouter(chime.WithConnect(nil)) }, "chime: NewRouter: WithConnect(nil)"},
+		"connect and anonymous":       {func() { chime.NewRouter(chime.WithConnect(byToken), anyone) }, "chime: NewRouter: WithConnect and WithAnonymous contradict each other"},
+		"anonymous and connect":       {func() { chime.NewRouter(anyone, chime.WithConnect(byToken)) }, "chime: NewRouter: WithConnect and WithAnonymous contradict each other"},
 		"no logger":                   {with(chime.WithLogger(nil)), "chime: NewRouter: WithLogger(nil)"},
 		"negative limits":             {with(chime.WithLimits(chime.Limits{Topics: -1})), "chime: NewRouter: a limit is negative"},
 		"a negative queue":            {with(chime.WithLimits(chime.Limits{QueueBytes: -1})), "chime: NewRouter: a limit is negative"},

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chime/chime/broker"
@@ -22,6 +23,7 @@ import (
 type Hub struct {
 	broker  broker.Broker
 	history store.Store // of the broker; nil: nothing is kept
+	serving atomic.Bool // a client has come: the routes stand
 	limits  transport.Limits
 	log     *slog.Logger
 	routes  routes
@@ -67,6 +69,9 @@ func NewHub(cfg Config) *Hub {
 // what can only be a mistake.
 func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 	r, err := newRoute(pattern, ch, options)
+	if err == nil && h.serving.Load() {
+		err = errors.New("added after the first client has come")
+	}
 	if err == nil && r.keep != nil && h.history == nil {
 		err = errors.New("History needs a store, and there is none")
 	}
@@ -81,6 +86,7 @@ func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 // Accept makes the channel side of a client socket; it is the Acceptor of a
 // transport.Server.
 func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
+	h.serving.Store(true)
 	return &client{hub: h, cs: cs}
 }
 

@@ -30,7 +30,7 @@ func (m Message) Decode(v any) error {
 	}
 	if err := json.Unmarshal(m.Payload, v); err != nil {
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-			return Refuse(fmt.Sprintf("malformed payload: %s is a %s", wrong.Field, wrong.Value))
+			return Refuse(fmt.Sprintf("malformed payload: %s: got %s", wrong.Field, wrong.Value))
 		}
 		return Refuse("malformed payload")
 	}

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -43,6 +44,10 @@ const (
 
 func (h History) apply(r *route) error {
 	switch {
+	case r.keep != nil:
+		return errors.New("two Histories")
+	case h.Age < 0 && h.Age != Forever:
+		return fmt.Errorf("History.Age is %v, want a time, 0 for 24h, or Forever", h.Age)
 	case h.Keep <= 0:
 		return fmt.Errorf("History.Keep is %d, want at least 1", h.Keep)
 	case h.Replay < 0 || h.Replay > min(h.Keep, maxReplay):

@@ -55,6 +55,9 @@ func bareJoins(r *http.Request) ([]wire.Frame, error) {
 	frames := make([]wire.Frame, len(topics))
 	for i, topic := range topics {
 		topic = strings.Clone(topic) // it would hold the whole request line
+		if topic == "" {
+			return nil, errors.New("join is empty: it wants a topic")
+		}
 		if seen[topic] {
 			return nil, fmt.Errorf("topic %q is named twice", topic)
 		}

@@ -28,8 +28,9 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, http.StatusBadRequest, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
-	id, ok := s.identify(w, r)
-	if !ok {
+	id, refused := s.identify(r)
+	if refused != nil {
+		turnAway(w, refused)
 		return
 	}
 	c := s.find(secret)

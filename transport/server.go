@@ -82,7 +82,7 @@ type RefusedError struct {
 func (e *RefusedError) Error() string { return e.Reason }
 
 // errDraining refuses new clients once Shutdown has begun.
-var errDraining = errors.New("server is shutting down")
+var errDraining = errors.New("shutting down")
 
 // drainWait is how long what is queued for a client may take once the server is
 // going down.
@@ -208,25 +208,36 @@ func (s *Server) isDraining() bool {
 	return s.draining
 }
 
-// identify finds out from whom a request comes. It answers a request that is
-// refused.
-func (s *Server) identify(w http.ResponseWriter, r *http.Request) (Identity, bool) {
+// identify finds out from whom a request comes, or how it is refused.
+func (s *Server) identify(r *http.Request) (Identity, *RefusedError) {
 	id, err := s.connect(r)
 	if err == nil {
-		return id, true
+		return id, nil
 	}
 	refused, ok := errors.AsType[*RefusedError](err)
 	switch {
 	case !ok || refused == nil:
-		s.log.Info("connect refused", "error", err)
-		refused = &RefusedError{http.StatusForbidden, "forbidden"}
+		// Its database may be down. A 403 would send a client away for good.
+		s.log.Error("connect failed", "error", err)
+		refused = errUnavailable
 	case refused.Status < 400 || refused.Status > 599:
 		// A success would tell the client that it is in, and what is no status panics.
 		s.log.Error("connect refused with a status that refuses nothing", "status", refused.Status)
 		refused = &RefusedError{http.StatusForbidden, refused.Reason}
 	}
-	refuse(w, refused.Status, refused.Reason)
-	return Identity{}, false
+	return Identity{}, refused
+}
+
+// errUnavailable asks a client to come back.
+var errUnavailable = &RefusedError{http.StatusServiceUnavailable, "unavailable"}
+
+// turnAway answers a refused request.
+func turnAway(w http.ResponseWriter, e *RefusedError) {
+	if e == errUnavailable {
+		busy(w, e.Status, e.Reason)
+		return
+	}
+	refuse(w, e.Status, e.Reason)
 }
 
 // fromHere checks the origin of a request, and answers one that it refuses. It
@@ -289,7 +300,9 @@ func answer(w http.ResponseWriter, status int, v any) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // a client that is gone needs no answer
 }
 
 // randomText returns n random bytes as base64url.

@@ -44,11 +44,17 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if s.isDraining() {
-		s.later(w, chime)
+		later(w, chime, errDraining.Error())
 		return
 	}
-	id, ok := s.identify(w, r)
-	if !ok {
+	id, refused := s.identify(r)
+	switch refused {
+	case nil:
+	case errUnavailable:
+		later(w, chime, refused.Reason)
+		return
+	default:
+		turnAway(w, refused)
 		return
 	}
 	if blocker := cannotFlush(w); blocker != "" {
@@ -89,9 +95,9 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, id Identity,
 
 // later asks a client to come back. A native EventSource gives up for ever on
 // anything but 200, so that is what a stream without chime headers gets.
-func (s *Server) later(w http.ResponseWriter, chime bool) {
+func later(w http.ResponseWriter, chime bool, reason string) {
 	if chime {
-		busy(w, http.StatusServiceUnavailable, "shutting down")
+		busy(w, http.StatusServiceUnavailable, reason)
 		return
 	}
 	streamHeaders(w.Header(), 1)

@@ -55,8 +55,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 		busy(w, http.StatusServiceUnavailable, "shutting down")
 		return
 	}
-	id, ok := s.identify(w, r)
-	if !ok {
+	id, refused := s.identify(r)
+	if refused != nil {
+		turnAway(w, refused)
 		return
 	}
 	if blocker := cannotHijack(w); blocker != "" {

@@ -59,9 +59,9 @@ func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 func jsonReason(err error) string {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if wrong.Field != "" {
-			return fmt.Sprintf("%s is a %s", wrong.Field, wrong.Value)
+			return fmt.Sprintf("%s: got %s", wrong.Field, wrong.Value)
 		}
-		return "it is a " + wrong.Value
+		return "got " + wrong.Value
 	}
 	return err.Error()
 }
