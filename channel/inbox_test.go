@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -68,9 +69,9 @@ func (c *scripted) wants(t *testing.T, want ...string) {
 }
 
 // stage is a hub with one channel for the topics a, b and c, and one client.
-func stage(t *testing.T, ch Channel, options ...Option) (*Hub, *reader) {
+func stage(t *testing.T, ch Channel) (*Hub, *reader) {
 	t.Helper()
-	return stageOn(t, store.NewMemory(), ch, options...)
+	return stageOn(t, store.NewMemory(), ch)
 }
 
 func stageOn(t *testing.T, s store.Store, ch Channel, options ...Option) (*Hub, *reader) {
@@ -303,7 +304,7 @@ func TestHandleLeaveHasFiveSeconds(t *testing.T) {
 			if err := s.Broadcast(ctx, "bye", nil); err != nil {
 				t.Errorf("broadcast: %v", err)
 			}
-			if err := s.Push("bye", nil); err != ErrLeft {
+			if err := s.Push("bye", nil); !errors.Is(err, ErrLeft) {
 				t.Errorf("push: got %v, want %v", err, ErrLeft)
 			}
 			began := time.Now()

@@ -28,7 +28,7 @@ func broadcast(t testing.TB, h *Hub, n int, options ...SendOption) {
 	}
 }
 
-func event(ref string, offset, n int) string {
+func event(offset, n int) string {
 	if offset == 0 {
 		return fmt.Sprintf(`[null,null,"a","event-%d",{}]`, n)
 	}
@@ -113,15 +113,15 @@ func TestAJoinGoesOnWithoutItsHistory(t *testing.T) {
 		r.says(t, fmt.Sprintf(`["1","1","a","phx_join",{"@since":{"epoch":%q,"offset":1}}]`, s.Epoch()))
 		synctest.Wait()
 		broadcast(t, h, 1)
-		r.wants(t, joinedWith(s, `"offset":0,"count":0,"recovered":false`), event("1", 3, 1))
+		r.wants(t, joinedWith(s, `"offset":0,"count":0,"recovered":false`), event(3, 1))
 
 		other := newReader(h, "other")
 		other.says(t, `["1","1","a","phx_join",{}]`)
 		synctest.Wait()
-		other.wants(t, joinedWith(s, `"offset":3,"count":3`), event("1", 1, 1), event("1", 2, 2), event("1", 3, 1))
+		other.wants(t, joinedWith(s, `"offset":3,"count":3`), event(1, 1), event(2, 2), event(3, 1))
 		broadcast(t, h, 1)
-		r.wants(t, event("1", 4, 1))
-		other.wants(t, event("1", 4, 1))
+		r.wants(t, event(4, 1))
+		other.wants(t, event(4, 1))
 		other.Close(0, "", Closed)
 	})
 }
@@ -182,8 +182,8 @@ func TestReplyThenPushesThenReplayThenLive(t *testing.T) {
 		synctest.Wait()
 		broadcast(t, h, 1)
 		welcome := `["1",null,"a","welcome",{}]`
-		r.wants(t, joinedWith(s, `"offset":3,"count":2`), welcome, event("1", 2, 2), event("1", 3, 3), event("1", 4, 1))
-		other.wants(t, joinedWith(s, `"offset":3,"count":0`), welcome, `[null,null,"a","joined",{"id":"reader"}]`, event("1", 4, 1))
+		r.wants(t, joinedWith(s, `"offset":3,"count":2`), welcome, event(2, 2), event(3, 3), event(4, 1))
+		other.wants(t, joinedWith(s, `"offset":3,"count":0`), welcome, `[null,null,"a","joined",{"id":"reader"}]`, event(4, 1))
 		other.Close(0, "", Closed)
 	})
 }
@@ -223,7 +223,7 @@ func TestASlowJoinerHoldsAPositionNotAQueue(t *testing.T) {
 			}
 		}
 		for i, text := range got[5105:] {
-			if want := event("", 0, maxPending+i+1); text != want {
+			if want := event(0, maxPending+i+1); text != want {
 				t.Fatalf("of what was not kept it read %s, want %s: the newest, in order", text, want)
 			}
 		}

@@ -31,9 +31,12 @@ func (joind) HandleJoind(context.Context, *Socket, Message) (Accepted, error) { 
 func (mesage) OnMessage(context.Context, *Socket, Message) (any, error)       { return nil, nil }
 func (leaves) HandleLeft(context.Context, *Socket, Reason)                    {}
 func (helpful) Close() error                                                  { return nil }
+
+//nolint:unused // that it is of no account is the test
 func (helpful) handleJoind(context.Context, *Socket, Message) (Accepted, error) {
 	return Accepted{}, nil
 }
+
 func (*pointer) HandleJoind(context.Context, *Socket, Message) (Accepted, error) {
 	return Accepted{}, nil
 }
