@@ -6,7 +6,8 @@
 //	chime generate channel ChatRoom   writes a channel with its test
 //
 // serve is a whole application in a few files: chat.go is its channel, site.go
-// mounts it, page/ is its client. It keeps nothing on disk.
+// mounts it, page/ is its client. What is said is kept in one
+// file, chime.db.
 package main
 
 import (

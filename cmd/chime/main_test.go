@@ -78,7 +78,12 @@ type running struct {
 
 func program(t *testing.T, args ...string) *running {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Dir = t.TempDir() // chime.db is there
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	p := &running{cmd: cmd}
 	for _, pipe := range []struct {

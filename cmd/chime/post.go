@@ -18,6 +18,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 const (
@@ -58,6 +59,10 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 		}
 		if err := send(r.Context(), "chat_room:"+room, "message_new", msg); err != nil {
 			log.Error("posted message not kept", "room", room, "error", err)
+			if errors.Is(err, boltstore.ErrFailed) { // no retry helps until somebody starts the server again
+				refuse(w, http.StatusServiceUnavailable, "the message was not kept: the server's history can't be written, and takes nothing more until the server is started again")
+				return
+			}
 			w.Header().Set("Retry-After", "1")
 			refuse(w, http.StatusServiceUnavailable, "the message was not kept; try again")
 			return

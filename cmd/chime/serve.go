@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 const (
@@ -25,28 +27,33 @@ const (
 )
 
 func serveCommand() *cobra.Command {
-	var addr string
+	var addr, db string
 	var origins []string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve a chat that shows what chime does",
 		Long: `Serve a chat. Each room is a page, /rooms/{id}, and a topic, chat_room:{id}.
 
+What is said is kept in one file, and is there again when the chat is started
+again with the same file; chime history looks into it. With --db= nothing is
+kept on disk.
+
 Behind a proxy that changes the Host header, name the address that people
 see: --origin https://chat.example.com`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return serve(c.Context(), addr, origins, c.OutOrStdout(), c.ErrOrStderr())
+			return serve(c.Context(), addr, db, origins, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	c.Flags().StringVar(&addr, "addr", "127.0.0.1:4000", "host:port to listen on")
+	c.Flags().StringVar(&db, "db", "chime.db", "file that keeps what is said, made if there is none; empty: memory only")
 	c.Flags().StringArrayVar(&origins, "origin", nil, "another origin whose pages may connect, as in https://chat.example.com; repeatable")
 	return c
 }
 
 // serve runs the chat until ctx is done, and then until its clients are told.
 // What a person wants to know first goes to out, what happens goes to logs.
-func serve(ctx context.Context, addr string, origins []string, out, logs io.Writer) error {
+func serve(ctx context.Context, addr, db string, origins []string, out, logs io.Writer) error {
 	for _, o := range origins {
 		if err := checkOrigin(o); err != nil {
 			return err
@@ -57,7 +64,10 @@ func serve(ctx context.Context, addr string, origins []string, out, logs io.Writ
 		return fmt.Errorf("--addr: %w", err)
 	}
 	log := slog.New(slog.NewTextHandler(logs, nil))
-	kept := store.NewMemory()
+	kept, where, err := openHistory(db, log)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--db: %w", err), listener.Close())
+	}
 	handler, live, err := site(kept, origins, log)
 	if err != nil {
 		return errors.Join(err, listener.Close(), kept.Close())
@@ -68,8 +78,8 @@ func serve(ctx context.Context, addr string, origins []string, out, logs io.Writ
 		IdleTimeout:       idleTime, // no Read- or WriteTimeout: both would end event streams
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	greet(out, listener.Addr())
-	log.Info("listening", "addr", listener.Addr().String(), "origins", origins)
+	greet(out, listener.Addr(), where)
+	log.Info("listening", "addr", listener.Addr().String(), "db", where, "origins", origins)
 
 	served := make(chan error, 1)
 	go func() { // ends with the Shutdown below, or by itself
@@ -91,6 +101,28 @@ func serve(ctx context.Context, addr string, origins []string, out, logs io.Writ
 	return err
 }
 
+// history is a store that this program ends.
+type history interface {
+	store.Store
+	io.Closer
+}
+
+// openHistory opens the file db, or a store in memory if there is none. where is
+// the file's whole path, or empty.
+func openHistory(db string, log *slog.Logger) (kept history, where string, err error) {
+	if db == "" {
+		return store.NewMemory(), "", nil
+	}
+	if where, err = filepath.Abs(db); err != nil {
+		return nil, "", err
+	}
+	file, err := boltstore.Open(where, boltstore.Options{Log: log})
+	if err != nil {
+		return nil, "", err
+	}
+	return file, where, nil
+}
+
 // bounded gives one step of the end its own time, so that a step that takes too
 // long does not leave the next without any.
 func bounded(stop func(context.Context) error) error {
@@ -99,15 +131,20 @@ func bounded(stop func(context.Context) error) error {
 	return stop(ctx)
 }
 
-func greet(out io.Writer, at net.Addr) {
+// greet says where the chat is, and where it is kept: in the file db, or, if that
+// is empty, in memory.
+func greet(out io.Writer, at net.Addr, db string) {
 	bound, _ := netip.ParseAddrPort(at.String()) // a TCP listener's own address is one
 	open := url.URL{Scheme: "http", Host: bound.String()}
 	if bound.Addr().IsUnspecified() {
 		open.Host = fmt.Sprintf("localhost:%d", bound.Port())
 	}
 	fmt.Fprintf(out, "A chat is open at %s\n", &open)
-	fmt.Fprintf(out, "Each room keeps its newest %s messages for %d hours, in memory only: they are gone when this process ends.\n",
-		thousands(roomKeep), int(roomAge.Hours()))
+	where := "in memory only: they are gone when this process ends"
+	if db != "" {
+		where = "in " + printable(db) + ": they are there again when this is started again"
+	}
+	fmt.Fprintf(out, "Each room keeps its newest %s messages for %d hours, %s.\n", thousands(roomKeep), int(roomAge.Hours()), where)
 	if !bound.Addr().IsLoopback() {
 		fmt.Fprintln(out, "Whoever reaches this address may read and write: there are no accounts here.")
 	}

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 // served is a serve in this process.
@@ -18,14 +23,15 @@ type served struct {
 	logs  *strings.Builder // to be read once ended
 }
 
-func startServe(t *testing.T, addr string) *served {
+// startServe keeps what is said in the file db, or without one in memory.
+func startServe(t *testing.T, addr, db string) *served {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	s := &served{stop: stop, ended: make(chan error, 1), logs: new(strings.Builder)}
 	greeting := make(lineWriter, 10)
 	go func() {
 		defer close(s.ended)
-		s.ended <- serve(ctx, addr, nil, greeting, s.logs)
+		s.ended <- serve(ctx, addr, db, nil, greeting, s.logs)
 		close(greeting)
 	}()
 	t.Cleanup(func() {
@@ -38,8 +44,12 @@ func startServe(t *testing.T, addr string) *served {
 	if !ok {
 		t.Fatalf("got %q as the first line, want where to open the chat", line)
 	}
-	if rest := receive(t, greeting); !strings.Contains(rest, "1,000 messages for 24 hours") || !strings.Contains(rest, "gone") {
-		t.Errorf("got %q, want what is kept", rest)
+	where := "gone"
+	if db != "" {
+		where = db + ": they are there again"
+	}
+	if rest := receive(t, greeting); !strings.Contains(rest, "1,000 messages for 24 hours") || !strings.Contains(rest, where) {
+		t.Errorf("got %q, want what is kept, and %q", rest, where)
 	}
 	s.url = "http://" + host
 	return s
@@ -54,7 +64,7 @@ func (s *served) wantStop(t *testing.T) {
 }
 
 func TestServeTellsItsLife(t *testing.T) {
-	s := startServe(t, "127.0.0.1:0")
+	s := startServe(t, "127.0.0.1:0", "")
 	resp, err := http.Get(s.url + "/healthz")
 	if err != nil {
 		t.Fatal(err)
@@ -85,16 +95,98 @@ func TestServeTellsItsLife(t *testing.T) {
 	}
 }
 
+// What is said is there again after the end, with its offset and its epoch.
+func TestServeKeepsRoomsInAFile(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "chime.db")
+	hello := `{"name":"Ann","message":"hello","id":"1"}`
+	s := startServe(t, "127.0.0.1:0", db)
+	ann := connect(t, s.url)
+	ann.join("lobby", `{"name":"Ann"}`)
+	ann.send("lobby", "message_new", hello)
+	ann.want("message_new", hello)
+	s.wantStop(t)
+	ann.wantEnd()
+	before := epochOf(t, db)
+
+	s = startServe(t, "127.0.0.1:0", db)
+	bob := connect(t, s.url)
+	bob.join("lobby", `{"name":"Bob"}`)
+	bob.want("message_new", hello)
+	s.wantStop(t)
+	bob.wantEnd()
+	if after := epochOf(t, db); after != before {
+		t.Errorf("epoch: got %q, want what it was, %q", after, before)
+	}
+}
+
+// epochOf is that of the file that a serve has left.
+func epochOf(t *testing.T, db string) string {
+	t.Helper()
+	kept, err := boltstore.Open(db, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	return kept.Epoch()
+}
+
+// A file that can't be used is one line that names it, says what is wrong and what to do.
+func TestServeSaysWhatIsWrongWithItsFile(t *testing.T) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	locked, err := boltstore.Open(in("locked.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locked.Close()
+	whole, err := boltstore.Open(in("damaged.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole.Close()
+	if err := os.Truncate(in("damaged.db"), 9000); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(in("foreign.db"), []byte(strings.Repeat("no history\n", 5000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ db, why, remedy string }{
+		{in("locked.db"), "in use by another process", "a file of its own"},
+		{in("damaged.db"), "damaged", "backup"},
+		{in("foreign.db"), "not a chime history", "path"},
+		{dir, "is a directory", "path of a file"},
+		{in("nowhere/chime.db"), "no such file or directory", "create the directory"},
+	} {
+		var out, errs strings.Builder
+		if code := run(t.Context(), []string{"serve", "--addr", "127.0.0.1:0", "--db", tt.db}, &out, &errs); code != 1 {
+			t.Errorf("%s: got exit code %d, want 1", tt.db, code)
+		}
+		got := errs.String()
+		for _, want := range []string{"chime: --db: ", tt.db, tt.why, tt.remedy} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: got %q, want %q in it", tt.db, got, want)
+			}
+		}
+		if strings.Count(got, "\n") != 1 || out.Len() > 0 {
+			t.Errorf("%s: got %q, and %q on stdout, want one line", tt.db, got, out.String())
+		}
+	}
+}
+
 func TestServeSaysThatAPortIsTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	err = serve(t.Context(), taken.Addr().String(), nil, io.Discard, io.Discard)
+	db := filepath.Join(t.TempDir(), "chime.db")
+	err = serve(t.Context(), taken.Addr().String(), db, nil, io.Discard, io.Discard)
 	var op *net.OpError
 	if !errors.As(err, &op) || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("got %v, want an error that names %s", err, taken.Addr())
+	}
+	if _, err := os.Stat(db); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want no file of a chat that never opened", err)
 	}
 }
 
@@ -111,7 +203,7 @@ func TestGreetSaysWhoMayReachIt(t *testing.T) {
 		{net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}, "http://10.0.0.1:80\n", true},
 	} {
 		var out strings.Builder
-		greet(&out, &tt.at)
+		greet(&out, &tt.at, "")
 		if got := out.String(); !strings.Contains(got, tt.open) {
 			t.Errorf("got %q, want %q in it", got, tt.open)
 		}

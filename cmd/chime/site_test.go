@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 func TestServesThePage(t *testing.T) {
@@ -177,16 +179,26 @@ func TestPostRefuses(t *testing.T) {
 }
 
 func TestPostSaysWhenAMessageIsNotKept(t *testing.T) {
-	fails := func(context.Context, string, string, any, ...channel.SendOption) error {
-		return errors.New("disk on fire")
-	}
-	r := chi.NewRouter()
-	r.Post("/rooms/{id}/messages", postMessage(fails, slog.New(slog.DiscardHandler)))
-	w := httptest.NewRecorder()
-	req := httptest.NewRequest(http.MethodPost, "/rooms/lobby/messages", strings.NewReader(`{"name":"Ann","message":"hi"}`))
-	req.Header.Set("Content-Type", "application/json")
-	r.ServeHTTP(w, req)
-	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "fire") {
-		t.Errorf("got %d %s, want 503, when to try again, and not why", w.Code, w.Body)
+	for _, tt := range []struct {
+		why   error
+		says  string
+		retry bool
+	}{
+		{errors.New("disk on fire"), "try again", true},
+		{fmt.Errorf("append: %w: disk on fire", boltstore.ErrFailed), "until the server is started again", false},
+	} {
+		fails := func(context.Context, string, string, any, ...channel.SendOption) error { return tt.why }
+		r := chi.NewRouter()
+		r.Post("/rooms/{id}/messages", postMessage(fails, slog.New(slog.DiscardHandler)))
+		w := httptest.NewRecorder()
+		req := httptest.NewRequest(http.MethodPost, "/rooms/lobby/messages", strings.NewReader(`{"name":"Ann","message":"hi"}`))
+		req.Header.Set("Content-Type", "application/json")
+		r.ServeHTTP(w, req)
+		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), tt.says) || strings.Contains(w.Body.String(), "fire") {
+			t.Errorf("%v: got %d %s, want 503, %q, and not why", tt.why, w.Code, w.Body, tt.says)
+		}
+		if got := w.Header().Get("Retry-After") != ""; got != tt.retry {
+			t.Errorf("%v: got a Retry-After %t, want %t", tt.why, got, tt.retry)
+		}
 	}
 }

@@ -214,12 +214,12 @@ func TestTailReadsALargeEvent(t *testing.T) {
 }
 
 func TestTailComesBackAfterARestart(t *testing.T) {
-	before := startServe(t, "127.0.0.1:0")
+	before := startServe(t, "127.0.0.1:0", "")
 	post(t, before.url, `{"name":"Ann","message":"one"}`)
 	tl := startTailOf(t, before.url+"/socket", "chat_room:lobby")
 	tl.wantLines(t, `"one"`)
 	before.wantStop(t)
-	after := startServe(t, strings.TrimPrefix(before.url, "http://"))
+	after := startServe(t, strings.TrimPrefix(before.url, "http://"), "")
 	post(t, after.url, `{"name":"Ann","message":"two"}`)
 	tl.wantLines(t, `"two"`)
 	tl.wantNoMore(t)

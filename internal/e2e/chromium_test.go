@@ -16,12 +16,13 @@ func TestChromiumTwoPagesChat(t *testing.T) {
 	for _, by := range []struct {
 		transport string
 		enter     func(t testing.TB, b *browser, base, room, name string) *chatter
+		forgets   []string
 	}{
-		{"websocket", enter},
-		{"sse", enterByStream},
+		{"websocket", enter, nil},
+		{"sse", enterByStream, []string{"--db="}},
 	} {
 		t.Run(by.transport, func(t *testing.T) {
-			s := serve(t)
+			s := serve(t, by.forgets...)
 			b := browse(t)
 			ada := by.enter(t, b, s.url, "lobby", "Ada")
 			bob := by.enter(t, b, s.url, "lobby", "Bob")
@@ -58,7 +59,7 @@ func TestChromiumTwoPagesChat(t *testing.T) {
 
 			ada.picture(t, by.transport)
 
-			// The new server remembers nothing, and a page shows what the server has.
+			// A page shows what the new server has: all, or nothing.
 			everybody := []*chatter{ada, bob, dee}
 			for _, c := range everybody {
 				c.watch(t)
@@ -70,9 +71,13 @@ func TestChromiumTwoPagesChat(t *testing.T) {
 				c.comesBack(t)
 			}
 			ada.say(t, "back again")
+			has := append(said, "back again")
+			if by.forgets != nil {
+				has = has[len(said):]
+			}
 			for _, c := range []*chatter{ada, bob} {
 				c.reads(t, "back again")
-				c.wantOnce(t, "back again")
+				c.wantOnce(t, has...)
 			}
 			if got := dee.text(t, "#log"); strings.Contains(got, "back again") {
 				t.Errorf("a message of the lobby is shown elsewhere: %q", got)

@@ -10,9 +10,11 @@ import (
 	"testing"
 )
 
-// server is a chime serve that can be ended and started again at one address.
+// server is a chime serve that can be ended and started again at one address,
+// with what it has kept.
 type server struct {
 	url, addr string
+	dir       string // its own: chime.db is there
 	flags     []string
 	*process
 }
@@ -23,7 +25,7 @@ var opened = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`)
 // serve starts chime serve on a port of its own.
 func serve(t testing.TB, flags ...string) *server {
 	t.Helper()
-	s := &server{addr: "127.0.0.1:0", flags: flags}
+	s := &server{addr: "127.0.0.1:0", dir: t.TempDir(), flags: flags}
 	s.start(t)
 	return s
 }
@@ -33,7 +35,9 @@ func serve(t testing.TB, flags ...string) *server {
 func (s *server) start(t testing.TB) {
 	t.Helper()
 	args := append([]string{"serve", "--addr", s.addr}, s.flags...)
-	s.process = start(t, exec.Command(program(t), args...))
+	cmd := exec.Command(program(t), args...)
+	cmd.Dir = s.dir
+	s.process = start(t, cmd)
 	t.Cleanup(func() { s.stop(t) })
 	where := s.line(t, opened)
 	s.url, s.addr = where[0], where[1]
