@@ -3,6 +3,8 @@ package chime_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +131,22 @@ func TestMistakesAtSetUpPanicWithASentence(t *testing.T) {
 			}()
 			c.mistake()
 		})
+	}
+}
+
+// TestTheLastWithConnectCounts holds what a test relies on that gives its own to
+// a function with options.
+func TestTheLastWithConnectCounts(t *testing.T) {
+	refuse := func(status int) chime.Option {
+		return chime.WithConnect(func(*http.Request) (chime.Identity, error) {
+			return chime.Identity{}, chime.RefuseConnect(status, "no")
+		})
+	}
+	w := httptest.NewRecorder()
+	chime.NewRouter(refuse(http.StatusUnauthorized), refuse(http.StatusForbidden)).
+		ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/sse?join=room:1", nil))
+	if w.Code != http.StatusForbidden {
+		t.Errorf("got %d, want the 403 of the second", w.Code)
 	}
 }
 

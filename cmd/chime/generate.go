@@ -61,7 +61,7 @@ user_socket.go, with a test in user_socket_test.go. The two lines that mount it
 are printed.
 
 If one of the files is there already, none is written.`,
-		Example: "  chime generate socket User --channel chat_room:*=ChatRoom --channel lobby=Lobby",
+		Example: "  chime generate socket User --channel chat_room:{id}=ChatRoom --channel lobby:{id}=Lobby",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("generate socket: give it one name, as in User")
@@ -72,7 +72,7 @@ If one of the files is there already, none is written.`,
 			return generateSocket(*to, names[0], channels, c.OutOrStdout())
 		},
 	}
-	c.Flags().StringArrayVar(&channels, "channel", nil, "a pattern and its channel, as in chat_room:*=ChatRoom; repeatable")
+	c.Flags().StringArrayVar(&channels, "channel", nil, "a pattern and its channel, as in chat_room:{id}=ChatRoom; repeatable")
 	return c
 }
 
@@ -126,7 +126,7 @@ func generateSocket(to target, name string, flags []string, out io.Writer) error
 		return err
 	}
 	if len(flags) == 0 {
-		return errors.New("generate socket: say what it serves, as in --channel chat_room:*=ChatRoom")
+		return errors.New("generate socket: say what it serves, as in --channel chat_room:{id}=ChatRoom")
 	}
 	d := socketData{Noun: strings.TrimSuffix(name, "Socket")}
 	for _, flag := range flags {
@@ -157,12 +157,12 @@ func generateSocket(to target, name string, flags []string, out io.Writer) error
 	return nil
 }
 
-// parseChannelFlag reads chat_room:*=ChatRoom. A pattern may have a = in it, a
+// parseChannelFlag reads chat_room:{id}=ChatRoom. A pattern may have a = in it, a
 // name has none.
 func parseChannelFlag(flag string) (channelData, error) {
 	i := strings.LastIndex(flag, "=")
 	if i < 1 {
-		return channelData{}, fmt.Errorf("--channel %q: want a pattern and a channel, as in chat_room:*=ChatRoom", flag)
+		return channelData{}, fmt.Errorf("--channel %q: want a pattern and a channel, as in chat_room:{id}=ChatRoom", flag)
 	}
 	d := channelData{Pattern: flag[:i], Name: flag[i+1:]}
 	if err := checkName("--channel", d.Name); err != nil {

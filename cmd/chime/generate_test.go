@@ -98,7 +98,7 @@ Where a chime.Router, live, is mounted on your routes, r:
 	r.Mount("/socket", live)
 `},
 		{"socket", map[string]string{"main.go": "package main\n\ntype ChatRoom struct{}\n"},
-			[]string{"socket", "User", "--channel", "chat_room:*=ChatRoom"},
+			[]string{"socket", "User", "--channel", "chat_room:{id}=ChatRoom"},
 			[]string{"user_socket.go", "user_socket_test.go"}, `user_socket.go
 user_socket_test.go
 
@@ -171,7 +171,7 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "channel", "give it a name"},
 		{main, "socket", "give it one name"},
 		{main, "socket|User|Admin|--channel|a:*=A", "give it one name"},
-		{main, "socket|User", "--channel chat_room:*=ChatRoom"},
+		{main, "socket|User", "--channel chat_room:{id}=ChatRoom"},
 		{main, "channel|ChatRoom|--dire|x", "unknown flag"},
 
 		{main, "channel|chat_room", `channel "chat_room" is not exported: want something like ChatRoom`},
@@ -179,7 +179,7 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "socket|user|--channel|a:*=A", `socket "user" is not exported: want something like User`},
 		{main, "socket|User|--channel|a:*=rooms.Room", `--channel "rooms.Room" is no Go identifier`},
 		{main, "socket|User|--channel|a:*=", `--channel "" is empty`},
-		{main, "socket|User|--channel|Room", `--channel "Room": want a pattern and a channel, as in chat_room:*=ChatRoom`},
+		{main, "socket|User|--channel|Room", `--channel "Room": want a pattern and a channel, as in chat_room:{id}=ChatRoom`},
 		{main, "socket|User|--channel|=Room", "want a pattern and a channel"},
 		{main, "socket|User|--channel|a:{id=Room", `Channel("a:{id"): unclosed {`},
 		{main, "socket|User|--channel|a\n:*=Room", "control characters"},

@@ -55,9 +55,9 @@ func TestGeneratedTestsPassInAProject(t *testing.T) {
 	if out := chime("g", "channel", "ChatRoom"); !strings.Contains(out, `	live.Channel("chat_room:{id}", &ChatRoom{})`+"\n") {
 		t.Errorf("got %q, want how to mount it", out)
 	}
-	chime("g", "socket", "User", "--channel", "chat_room:*=ChatRoom")
+	chime("g", "socket", "User", "--channel", "chat_room:{id}=ChatRoom")
 	chime("generate", "channel", "Lobby", "HTTPRoom", "ChatTest", "RoomPlan9", "--dir", "rooms")
-	chime("generate", "socket", "Socket", "--dir", "rooms", "--channel", "lobby=Lobby", "--channel", "chat:{id}:doc-*=ChatTest")
+	chime("generate", "socket", "Socket", "--dir", "rooms", "--channel", "lobby:{id}=Lobby", "--channel", "chat:{id}:doc-*=ChatTest")
 
 	for _, dir := range []string{".", "./rooms"} {
 		if ignored := run("list", "-f", "{{.IgnoredGoFiles}}", dir); ignored != "[]\n" {
