@@ -176,6 +176,9 @@ func TestTailIsFilled(t *testing.T) {
 		wantTail(t, "since its top", list, ok, nil, true)
 		_, ok = tl.since(8, 10, now)
 		wantTail(t, "since before its top", nil, ok, nil, false)
+		tl.fill(nil, 0, true)
+		_, ok = tl.since(0, 10, now)
+		wantTail(t, "since the beginning of what only the store knows to be new", nil, ok, nil, false)
 	})
 }
 
