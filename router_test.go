@@ -1,6 +1,7 @@
 package chime_test
 
 import (
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/leak"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -90,6 +92,18 @@ var kept = []struct {
 }{
 	{"memory", func(t *testing.T) store.Store {
 		s := store.NewMemory()
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+		return s
+	}},
+	{"bolt", func(t *testing.T) store.Store {
+		s, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		t.Cleanup(func() {
 			if err := s.Close(); err != nil {
 				t.Errorf("Close: %v", err)
