@@ -35,7 +35,7 @@ type config struct {
 // must have the same ID; it runs behind the app's middleware, so it can read
 // what that put into the request's context. It refuses with RefuseConnect. Any
 // other error is a failure, not a verdict: the log has it, and the client, which
-// gets 503, comes back later.
+// gets 503, comes back later. Given twice, the last one counts.
 func WithConnect(connect func(*http.Request) (Identity, error)) Option {
 	return func(c *config) { c.connect, c.named = connect, true }
 }
@@ -54,8 +54,8 @@ func WithAnonymous() Option {
 func WithStore(s store.Store) Option { return func(c *config) { c.store = s } }
 
 // WithOrigins allows pages of other origins to connect: "https://app.example.com",
-// or "app.example.com" for any scheme. Without it only pages of the server's
-// own origin may.
+// or "app.example.com" for any scheme. Each is named in full: NewRouter panics
+// at a wildcard or a path. Without it only pages of the server's own origin may.
 func WithOrigins(origins ...string) Option {
 	return func(c *config) { c.origins = append(c.origins, origins...) }
 }
@@ -63,9 +63,13 @@ func WithOrigins(origins ...string) Option {
 // WithLimits replaces the default limits, those that are not zero.
 func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
 
-// WithLogger logs there instead of to slog's default. A client's mistakes are
-// logged at Debug, a refused origin at Warn, a failed handler at Error. No
-// payload, token or secret is logged.
+// WithLogger logs there instead of to slog's default. At Error is what failed:
+// WithConnect with an error that is not of RefuseConnect, a handler with one that
+// is not of channel.Refuse, a handler that panicked, a history that can't be
+// read. At Warn is what the application or its proxy should mend: a refused
+// origin, a join neither accepted nor refused, a ResponseWriter that can't be
+// hijacked or flushed. A client's mistakes are at Debug. Chime logs no payload,
+// token or secret, but the texts of the application's errors and panics.
 func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
 
 // RefuseConnect returns an error for WithConnect that refuses a request with an

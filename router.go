@@ -87,8 +87,9 @@ func NewRouter(options ...Option) *Router {
 // Channel serves the topics of a pattern with ch. In a pattern {name} stands
 // for one part between colons and * for any rest: "chat_room:{id}", "doc:*".
 // The most specific pattern wins, whatever the order. A mistake panics: a
-// malformed pattern, two that match the same topics, an exported method of ch
-// that has a handler's signature but not its name.
+// malformed pattern, two that match the same topics, a channel.History without
+// WithStore, an exported method of ch that has a handler's signature but not its
+// name, a channel added after the first client has come.
 func (rt *Router) Channel(pattern string, ch channel.Channel, options ...channel.Option) {
 	rt.hub.Channel(pattern, ch, options...)
 }
@@ -108,20 +109,24 @@ func (rt *Router) History(ctx context.Context, topic string, n int) ([]store.Mes
 	return rt.hub.History(ctx, topic, n)
 }
 
-// Forget drops the history of a topic.
+// Forget drops the history of a topic. Who is in it stays, and whoever comes
+// back to a position before this is told that it was not recovered.
 func (rt *Router) Forget(ctx context.Context, topic string) error { return rt.hub.Forget(ctx, topic) }
 
 // Redact removes one message from the history of a topic; store.ErrNotFound if
-// it is not there.
+// it is not there. Who has it keeps it: an event that tells clients to delete it
+// is the application's.
 func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error {
 	return rt.hub.Redact(ctx, topic, offset)
 }
 
-// Members returns who is in a topic, in no particular order.
+// Members returns who is in a topic on this node, in no particular order; one
+// identity may be there by several client sockets.
 func (rt *Router) Members(topic string) []channel.Member { return rt.hub.Members(topic) }
 
 // Disconnect ends all client sockets of an identity. Their channels are left
-// with channel.Kicked.
+// with channel.Kicked. They may come back; to keep them out, refuse their next
+// connect. For "" it returns an error, since the anonymous are not one.
 func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -135,8 +140,10 @@ func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 
 // Shutdown refuses new clients, asks the present ones to come back, ends their
 // sockets, and waits until every handler, connection and goroutine is done or
-// ctx ends, whose error it then returns. http.Server.Shutdown does not wait for
-// WebSockets and streams: call this first.
+// ctx ends, whose error it then returns; what still runs goes on. Call this
+// before http.Server.Shutdown, which neither ends nor waits for connections taken
+// over from it (WebSockets, and streams on HTTP/1), and waits in vain for streams
+// that stay in their handlers, as on HTTP/2.
 func (rt *Router) Shutdown(ctx context.Context) error {
 	err := rt.server.Shutdown(ctx)
 	if waitErr := rt.hub.Wait(ctx); err == nil {

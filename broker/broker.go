@@ -12,7 +12,7 @@ import (
 // Publication is a message on its way to everybody in a topic.
 type Publication struct {
 	store.Message        // Offset and Prev are 0 unless it was retained
-	Topic         string //
+	Topic         string // whose members get it
 	From          string // the ID of a client socket that does not get it; "" is nobody
 }
 

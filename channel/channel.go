@@ -34,9 +34,9 @@ type Channel interface {
 	// it as "internal". Later says that Socket.Reply follows.
 	HandleMessage(ctx context.Context, s *Socket, m Message) (any, error)
 	// HandleLeave is called once for each accepted join, however the client
-	// went. What it had sent before is handled first, for up to 5 s, unless it
-	// was kicked. Ctx ends 5 s after the call began. The socket can
-	// still broadcast, but not push.
+	// went. What it had sent before is handled first, for up to 5 s, unless why
+	// is Kicked or Slow. Ctx ends 5 s after the call began. The socket can still
+	// broadcast, but not push.
 	HandleLeave(ctx context.Context, s *Socket, why Reason)
 }
 
@@ -47,7 +47,9 @@ type Accepted struct {
 	reply any
 }
 
-// Accept lets a client in. Reply encodes to a JSON object, or is nil.
+// Accept lets a client in. Reply encodes to a JSON object, or is nil. With one
+// that can't be encoded the client is told "internal" and is not let in, the log
+// has why, and HandleLeave is called with Panicked: the channel had accepted.
 func Accept(reply any) Accepted { return Accepted{true, reply} }
 
 // AnyoneMayJoin can be embedded in a Channel for which no one is turned away.
@@ -97,9 +99,9 @@ type Reason = transport.Reason
 // The reasons that HandleLeave gets.
 const (
 	Left     = transport.Left     // the client left the topic
-	Closed   = transport.Closed   // the client closed its connection, or said goodbye
+	Closed   = transport.Closed   // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
 	Gone     = transport.Gone     // the connection broke or fell silent
-	Slow     = transport.Slow     // its queue or its inbox was full
+	Slow     = transport.Slow     // its queue or inbox was full, a write to it stuck, or retention overtook its catching up
 	Kicked   = transport.Kicked   // Disconnect
 	Expired  = transport.Expired  // Identity.Expires has come
 	Replaced = transport.Replaced // it joined the topic again

@@ -50,7 +50,8 @@ var errTooEarly = errors.New("too many pushes before the join is accepted")
 func (s *Socket) Topic() string { return s.topic.name }
 
 // Param is the part of the topic that stands for {name} in the pattern, or for
-// its * under the name "*"; "" if there is none.
+// its * under the name "*"; "" if the pattern has no such name. The name may be
+// given with its braces or without.
 func (s *Socket) Param(name string) string { return s.route.param(s.params, name) }
 
 // ID is the public name of the client socket, the same in all its topics.
@@ -152,7 +153,8 @@ func (s *Socket) Rebroadcast(ctx context.Context, m Message) error {
 
 // Broadcast sends an event to everybody in the topic, this client too, and
 // keeps it if the channel has a History and it is not Ephemeral. Payload
-// encodes to a JSON object, or is Binary. It returns when the event is kept
+// encodes to a JSON object, or is Binary; a json.RawMessage or Binary is not
+// copied, and belongs to chime from now on. It returns when the event is kept
 // and queued for all; ctx bounds the wait until then, but once keeping has
 // begun it is not undone.
 func (s *Socket) Broadcast(ctx context.Context, event string, payload any, options ...SendOption) error {

@@ -80,9 +80,9 @@ type Reason string
 // The reasons that HandleLeave gets.
 const (
 	Left     Reason = "left"     // the client left the topic
-	Closed   Reason = "closed"   // the client closed its connection, or said goodbye
+	Closed   Reason = "closed"   // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
 	Gone     Reason = "gone"     // the connection broke or fell silent
-	Slow     Reason = "slow"     // its queue or its inbox was full
+	Slow     Reason = "slow"     // its queue or inbox was full, a write to it stuck, or retention overtook its catching up
 	Kicked   Reason = "kicked"   // Disconnect
 	Expired  Reason = "expired"  // Identity.Expires has come
 	Replaced Reason = "replaced" // it joined the topic again
@@ -91,15 +91,16 @@ const (
 )
 
 // Limits bound what one client may make the server hold. Zero means the
-// default in each field.
+// default in each field. An inbox is what one client has sent in one topic and
+// its handler has not taken yet.
 type Limits struct {
 	MessageBytes  int // of one frame from a client; 64 KiB
 	BatchBytes    int // of the body of one POST; 256 KiB
 	BatchMessages int // frames in one POST; 100
-	QueueBytes    int // waiting to be written to one client; 1 MiB
-	QueueMessages int // the same, in messages; 4096
+	QueueBytes    int // waiting to be written to one client, and again in each inbox; 1 MiB
+	QueueMessages int // waiting to be written to one client; 4096
 	Topics        int // joined by one client at once; 100
-	InboxMessages int // from one client in one topic, waiting for its handler; 512
+	InboxMessages int // waiting in one inbox; 512
 }
 
 // WithDefaults returns l with its zero fields filled in.

@@ -20,7 +20,8 @@ import (
 // Config says how a Server treats its clients. Connect, Accept and Log are needed.
 type Config struct {
 	// Connect says who a request comes from; a *RefusedError says with which
-	// status it is refused, any other error is a 403 and goes to the log only.
+	// status it is refused. Any other error goes to the log only, and the client,
+	// which gets 503, is asked to come back.
 	Connect func(*http.Request) (Identity, error)
 	// Accept makes the channel side of a client.
 	Accept Acceptor
