@@ -11,11 +11,14 @@ export type Transport = "websocket" | "sse";
  * - `connecting`: trying, or waiting for the next try.
  * - `open`: connected; the server said hello.
  * - `refused`: the server does not want this client (401, 403, close code 4003). It stays away until `connect()` is called again.
+ *
+ * In `closed` and `refused` no channel is joined; see `disconnect()` for those that were.
  */
 export type SocketState = "closed" | "connecting" | "open" | "refused";
 
 /**
- * - `closed`: not joined, and not trying to be: before `join()`, after `leave()`, refused, or closed by the server.
+ * - `closed`: not joined, and not trying to be: before `join()`, after `leave()`, refused, or closed by the server. Also when the
+ *   socket was disconnected, refused or replaced: `connect()` then brings back a channel that was joined.
  * - `joining`: wants to be joined; waits for the connection, the answer, or the next try.
  * - `joined`: messages arrive and pushes leave at once.
  */
@@ -83,14 +86,14 @@ export type Undo = () => void;
  * - `timeout`: a push was not answered in time. `sent` tells whether it may have arrived nevertheless.
  * - `unknown_fate`: a push was sent, and the connection or the channel broke before its answer. It may have arrived; to send it
  *   again is safe if the application's payloads carry an id of their own.
- * - `closed`: it was never sent: the channel was not joined, was left, or the socket was disconnected.
+ * - `closed`: it was never sent: the channel was not joined, was left, or the socket was disconnected, refused or replaced (`cause`).
  * - `full`: it was never sent: 500 pushes of this channel are unanswered.
  * - `too_large`: it was never applied: it exceeds the server's limit.
  * - `invalid`: it was never applied: the server could not take the frame for one.
  * - `duplicate`: another channel of this socket has joined this topic.
  * - `lost`: the connection broke; the socket is about to connect again.
  * - `replaced`: another connection took this client over.
- * - `unreachable`: no transport worked; `message` says why for each. The socket goes on trying.
+ * - `unreachable`: no transport worked; `message` says why for each, as far as the browser tells. The socket goes on trying.
  * - `credentials`: the socket's params or token function failed (`cause`). The socket goes on trying.
  * - `handler`: a function given to `on`, `onState` or `onReset` threw (`cause`).
  */
@@ -136,12 +139,17 @@ export class Socket {
   /** Null while there is no connection. */
   readonly transport: Transport | null;
 
-  /** Starts to connect, and returns at once. It does nothing while connecting or open. */
+  /**
+   * Starts to connect, and returns at once. It does nothing while connecting or open. After `closed` and `refused` it brings the
+   * channels back that were joined: see `disconnect()`.
+   */
   connect(): void;
 
   /**
-   * Says goodbye and stays away until `connect()`. Joined channels then join again, from their last position; joins still awaited are
-   * rejected, and so are pushes that wait.
+   * Says goodbye and stays away until `connect()`. All channels close at once; joins still awaited are rejected, and so are pushes that
+   * wait. With `connect()` those that had been joined join again by themselves, from their last position, unless they were left or
+   * another channel took their topic. All this holds too when the server refuses the client, or another connection replaces it; only
+   * that `onState` and the rejected joins then have that error: of code `refused` or `replaced`.
    */
   disconnect(): void;
 
@@ -179,8 +187,9 @@ export class Channel {
 
   /**
    * Asks to be let in, now or as soon as the socket is connected. It resolves with what the server's HandleJoined accepted with, and
-   * rejects with code `refused` or `error` when it did not, `closed` when `leave()` or `disconnect()` came first. There is no timeout: while the
-   * connection lives the answer is on its way. Later breaks and returns are told by `onState`; the promise settles once.
+   * rejects with code `refused` or `error` when it did not, `closed` when `leave()` or `disconnect()` came first, `refused` or `replaced` when
+   * that befell the socket. There is no timeout: while the connection lives the answer is on its way, and without `connect()` the
+   * promise stays pending. Later breaks and returns are told by `onState`; the promise settles once.
    *
    * Params are sent with each join; a function is called at each. Two keys are for the server itself: `"@last"`: how many messages of
    * history to replay at first; `"@since"`: a Position to go on from, such as one that a page was rendered with.

@@ -48,14 +48,14 @@ export class Socket {
   #told = null; // the transport the listeners know of
   #trying = new Set(); // connections that have not said hello yet
   #untried = []; // transports that this attempt may still start
-  #reasons = []; // why the others failed
+  #failures = []; // why the others failed
   #timer = 0; // the next transport of this attempt, or the next attempt
   #waiting = false; // for the next attempt
   #round = 0; // tells an attempt that it was overtaken while it waited for a token
   #attempts = 0;
   #webSocketWorked = false;
   #streamUntil = 0;
-  #members = new Map(); // topic → the channel that is joined or wants to be
+  #members = new Map(); // topic → the channel that is joined, or wants to be, or will with the next connect()
   #pending = new Map(); // ref → the entry whose reply is due
   #refs = 0;
   #listeners = { state: new Listeners(), transport: new Listeners(), error: new Listeners() };
@@ -83,7 +83,9 @@ export class Socket {
     globalThis.addEventListener?.("online", this.#online);
     this.#attempts = 0;
     this.#setState("connecting");
-    this.#attempt();
+    // Any listener may have disconnected again.
+    for (const member of this.#members.values()) if (this.#state === "connecting") member.down();
+    if (this.#state === "connecting") this.#attempt();
   }
 
   disconnect() {
@@ -107,11 +109,13 @@ export class Socket {
     ref: () => String(++this.#refs),
     enter: (member) => {
       const other = this.#members.get(member.topic);
-      if (other) throw new ChimeError("duplicate", `${member.topic} is joined by another channel of this socket`);
+      if (other && other !== member && other.wanted()) {
+        throw new ChimeError("duplicate", `${member.topic} is joined by another channel of this socket`);
+      }
       this.#members.set(member.topic, member);
       if (this.#link) member.up();
     },
-    exit: (member) => this.#members.delete(member.topic),
+    exit: (member) => this.#members.get(member.topic) === member && this.#members.delete(member.topic),
     send: (entry) => this.#send(entry),
     forget: (entry) => this.#forget(entry),
     drop: (member) => this.#drop((entry) => entry.member === member),
@@ -134,7 +138,7 @@ export class Socket {
     const round = ++this.#round;
     clearTimeout(this.#timer);
     this.#waiting = false;
-    this.#reasons = [];
+    this.#failures = [];
     const { params, token } = this.#options;
     let address;
     try {
@@ -166,7 +170,7 @@ export class Socket {
   #opened(link) {
     clearTimeout(this.#timer);
     this.#trying.delete(link);
-    const tried = this.#reasons.length || this.#trying.size;
+    const tried = this.#failures.length || this.#trying.size;
     for (const other of this.#trying) other.close();
     this.#trying.clear();
     this.#untried = [];
@@ -184,11 +188,16 @@ export class Socket {
   #failed(link, why, address) {
     this.#trying.delete(link);
     if (isRefusal(why)) return this.#refused(why);
-    this.#reasons.push(`${link.name}: ${why.reason || why.code || why.status}`);
+    this.#failures.push({ name: link.name, ...why });
     if (this.#untried.length) return this.#next(address);
     if (this.#trying.size) return;
-    const error = new ChimeError("unreachable", this.#reasons.join("; "), { status: why.status });
-    if (this.#away("connecting", error)) this.#retry(why);
+    const reasons = this.#failures.map(({ name, reason, code, status }) => `${name}: ${reason || code || status}`);
+    const page = globalThis.location?.origin;
+    if (page && page !== this.#url.origin && this.#failures.every(({ unanswered }) => unanswered)) {
+      reasons.push(`if the server is up, its WithOrigins may not name ${page} (a browser hides why)`);
+    }
+    const { status, retryMs } = this.#failures.find((failure) => failure.status) ?? why; // a WebSocket is told neither
+    if (this.#away("connecting", new ChimeError("unreachable", reasons.join("; "), { status }))) this.#retry({ retryMs });
   }
 
   #lost(why) {
@@ -225,17 +234,17 @@ export class Socket {
     this.#link?.close();
     this.#link = null;
     this.#drop(() => true);
-    for (const member of this.#members.values()) member.down();
+    if (state === "connecting") for (const member of this.#members.values()) member.down();
     this.#setState(state, error);
     if (error && error.code !== "lost") this.#listeners.error.call(this.#report, error);
     return round === this.#round;
   }
 
-  // stop is away until the application calls connect().
+  // stop is away until the application calls connect(). A listener that does so at once has set the channels to joining.
   #stop(state, error) {
     globalThis.removeEventListener?.("online", this.#online);
     if (!this.#away(state, error)) return;
-    for (const member of this.#members.values()) member.halt(error ?? new ChimeError("closed", "the socket was disconnected"));
+    for (const member of [...this.#members.values()]) if (this.#state === state) member.halt(error);
   }
 
   #setState(state, error) {
@@ -319,6 +328,7 @@ export class Channel {
       up: () => this.#joinRef === null && this.#sendJoin(),
       down: () => this.#rest(),
       halt: (error) => this.#halt(error),
+      wanted: () => this.#state !== "closed",
       take: (...frame) => this.#take(...frame),
     };
   }
@@ -360,7 +370,10 @@ export class Channel {
   }
 
   leave() {
-    if (this.#state === "closed") return Promise.resolve();
+    if (this.#state === "closed") {
+      this.#wire.exit(this.#member); // it may have waited for connect()
+      return Promise.resolve();
+    }
     const joinRef = this.#joinRef;
     this.#close(new ChimeError("closed", `${this.#topic} was left`), true);
     if (joinRef === null) return Promise.resolve(); // the server does not know of us
@@ -488,20 +501,18 @@ export class Channel {
   }
 
   // halt: the socket stays away until the application connects it again. Then this channel comes back if it ever was joined;
-  // a join that is still awaited is not left hanging.
+  // a join that is still awaited is rejected, and is over.
   #halt(error) {
-    if (!this.#joining.settled) return this.#close(error);
-    this.#rest();
-    this.#abandon(error);
+    this.#close(error ?? new ChimeError("closed", "the socket was disconnected"), !error, this.#joining.settled);
   }
 
-  #close(error, wanted = false) {
+  #close(error, wanted = false, returns = false) {
     clearTimeout(this.#timer);
     this.#joinRef = null;
-    this.#wire.exit(this.#member);
-    this.#setState("closed", wanted ? undefined : error);
+    if (!returns) this.#wire.exit(this.#member);
     this.#joining.reject(error);
     this.#abandon(error);
+    this.#setState("closed", wanted ? undefined : error); // last: a listener may join again
   }
 
   #abandon(cause) {
@@ -620,7 +631,7 @@ class WebSocketLink extends Link {
       return void queueMicrotask(() => this.end({ code: 1006, reason: error.message })); // once the socket holds this link
     }
     this.#ws.onmessage = ({ data }) => this.take(data);
-    this.#ws.onclose = ({ code, reason }) => this.end({ code, reason });
+    this.#ws.onclose = ({ code, reason }) => this.end({ code, reason, unanswered: code === 1006 });
     this.#ws.onerror = () => {}; // close follows and says more
   }
 
@@ -693,8 +704,9 @@ export class StreamLink extends Link {
 
   async #read() {
     await null; // whatever fails, fails when the socket holds this link
+    let response;
     try {
-      const response = await this.#address.fetch(this.#address.of("/sse"), {
+      response = await this.#address.fetch(this.#address.of("/sse"), {
         headers: this.#address.headers({ Accept: "text/event-stream", "Chime-Received": "0" }),
         cache: "no-store",
         signal: this.#stream.signal,
@@ -715,7 +727,7 @@ export class StreamLink extends Link {
         }
       }
     } catch (error) {
-      this.end({ code: 1006, reason: error.message });
+      this.end({ code: 1006, reason: error.message, unanswered: !response });
     }
   }
 

@@ -22,6 +22,18 @@ each("a channel may be joined before the socket is connected", async (t, transpo
   assert.deepEqual(await joining, { ok: true });
 });
 
+each("a join waits for connect, as long as it takes", async (t, transport) => {
+  const { socket, net, clock } = begin(t, { transport });
+  const room = socket.channel("room:1");
+  let settled = false;
+  const joining = room.join().finally(() => (settled = true));
+  await clock.pass(120_000);
+  assert.deepEqual([settled, room.state, net.requests.length], [false, "joining", 0]);
+  socket.connect();
+  await (await Peer.meet(net, transport)).accept("room:1", { ok: true });
+  assert.deepEqual(await joining, { ok: true });
+});
+
 each("join resolves with the reply, without what is the module's own", async (t, transport) => {
   const { room, joinReply, peer } = await joined(t, transport, { params: { name: "Ann" }, response: { topic: "tea", ...history() } });
   assert.deepEqual(joinReply, { topic: "tea" });

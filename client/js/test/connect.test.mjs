@@ -184,6 +184,39 @@ test("when nothing works the application is told why, and the tries grow apart u
   assert.deepEqual(seen.states, ["connecting"]);
 });
 
+for (const [what, page, fail, hinted] of [
+  ["of another origin without an answer", "https://page.test", (net) => net.stream.fail("Failed to fetch"), true],
+  ["of another origin with an answer", "https://page.test", (net) => net.stream.answer(502), false],
+  ["of another origin with a stream that says nothing", "https://page.test", async (net) => { await net.stream.open(); await net.stream.drop(); }, false],
+  ["of its own origin", "https://chat.test", (net) => net.stream.fail("Failed to fetch"), false],
+  ["outside a page", undefined, (net) => net.stream.fail("fetch failed"), false],
+]) {
+  test(`where nothing works, WithOrigins is ${hinted ? "hinted at" : "not spoken of"}: ${what}`, async (t) => {
+    const { socket, ws, net, seen } = begin(t);
+    if (page) globalThis.location = { origin: page };
+    t.after(() => delete globalThis.location);
+    socket.connect();
+    await settle();
+    await ws().drop();
+    await fail(net);
+    const [{ code, message }] = seen.errors;
+    assert.equal(code, "unreachable");
+    assert.match(message, /^websocket: 1006; sse: /);
+    assert.equal(/WithOrigins/.test(message) && message.includes(page), hinted, message);
+  });
+}
+
+test("a WebSocket alone hints at WithOrigins too, but not when it says nothing for ten seconds", async (t) => {
+  const { socket, ws, seen, clock } = begin(t, { transport: "websocket" });
+  globalThis.location = { origin: "https://page.test" };
+  t.after(() => delete globalThis.location);
+  socket.connect();
+  await settle();
+  await ws().drop();
+  await clock.pass(10_250);
+  assert.deepEqual(seen.errors.map(({ message }) => /WithOrigins/.test(message)), [true, false]);
+});
+
 test("what answers 200 but is no event stream is not the server", async (t) => {
   const { socket, net, seen, clock } = begin(t, { transport: "sse" });
   socket.connect();
@@ -218,6 +251,27 @@ test("Retry-After is honoured when the stream is refused for now", async (t) => 
   await clock.pass(3_000);
   assert.equal(net.gets.length, 3);
 });
+
+for (const order of ["websocket first", "sse first"]) {
+  test(`a server that cannot tell yet who connects is come back to when it says, whatever else failed (${order})`, async (t) => {
+    const { socket, ws, net, seen, clock, sockets } = begin(t);
+    const room = socket.channel("room:1");
+    const joining = room.join();
+    socket.connect();
+    await settle();
+    if (order === "sse first") await clock.pass(2_000); // the WebSocket is slow, and fails last
+    else await ws().drop();
+    await net.stream.answer(503, { reason: "try again later" }, { "Retry-After": "7" });
+    if (order === "sse first") await ws().drop();
+    assert.deepEqual([socket.state, room.state, seen.errors[0].code, seen.errors[0].status], ["connecting", "joining", "unreachable", 503]);
+    await clock.pass(6_999);
+    assert.deepEqual([sockets.length, net.gets.length], [1, 1]);
+    await clock.pass(1);
+    assert.equal(sockets.length, 2);
+    await (await Peer.meet(net, "websocket")).accept("room:1", { in: true });
+    assert.deepEqual([await joining, seen.states], [{ in: true }, ["connecting", "open"]]);
+  });
+}
 
 for (const status of [401, 403]) {
   test(`a connection refused with ${status} stays away until connect`, async (t) => {
@@ -296,26 +350,161 @@ for (const transport of transports) {
     assert.equal(socket.state, "connecting");
   });
 
+  test(`a server that cannot tell for a while who connects gets its channels back (${transport})`, async (t) => {
+    const { socket, room, peer, net, ws, clock, again } = await joined(t, transport);
+    const states = [];
+    room.onState((state) => states.push(state));
+    await peer.drop();
+    await clock.pass(250);
+    // A browser does not say what a WebSocket was refused with.
+    if (transport === "websocket") await ws().drop(1006);
+    else await net.stream.answer(503, { reason: "try again later" }, { "Retry-After": "2" });
+    const pushed = room.push("a");
+    await clock.pass(2_000);
+    const next = await again();
+    await next.accept("room:1");
+    await next.reply(await next.last(), { kept: true });
+    assert.deepEqual([await pushed, socket.state, states], [{ kept: true }, "open", ["joining", "joined"]]);
+  });
+
   test(`close code 4003 stays away, and joined channels come back when asked (${transport})`, async (t) => {
     const { socket, room, peer, seen, clock, again } = await joined(t, transport);
     await close(peer, 4003, "banned");
     assert.equal(socket.state, "refused");
     assert.deepEqual(seen.errors.map((e) => [e.code, e.status, e.message]), [["refused", 4003, "banned"]]);
-    assert.equal(room.state, "joining");
-    const waiting = outcome(room.push("a"));
-    await clock.pass(9_999);
+    assert.equal(room.state, "closed");
+    await clock.pass(60_000);
     assert.equal(socket.state, "refused");
     socket.connect();
     const next = await again();
     await next.accept("room:1");
+    const pushed = room.push("a");
     await next.reply(await next.last(), { ok: 1 });
-    assert.deepEqual(await waiting, { ok: 1 });
+    assert.deepEqual(await pushed, { ok: 1 });
+  });
+
+  test(`a refusal closes the channels at once, and fails what waits for them (${transport})`, async (t) => {
+    const { socket, room, peer, clock } = await joined(t, transport);
+    const told = [];
+    const other = socket.channel("room:2");
+    for (const channel of [room, other]) channel.onState((state, error) => told.push([channel.topic, state, error?.code, error?.status, socket.state]));
+    const join = outcome(other.join());
+    const sent = outcome(room.push("a"));
+    const waiting = other.push("a").catch((error) => error);
+    await peer.frames();
+    await close(peer, 4003, "banned");
+    assert.deepEqual(told, [
+      ["room:2", "joining", undefined, undefined, "open"],
+      ["room:1", "closed", "refused", 4003, "refused"], // and not "joining" first
+      ["room:2", "closed", "refused", 4003, "refused"],
+    ]);
+    const { code, sent: gone, cause } = await waiting;
+    assert.deepEqual([await join, await sent, code, gone, cause.code], ["refused", "unknown_fate, sent", "closed", false, "refused"]);
+    assert.equal(await outcome(room.push("a")), "closed");
+    await clock.pass(60_000);
+    assert.equal(told.length, 3);
+  });
+
+  test(`refused while coming back, pushes that wait fail at once, and so again at the next refusal (${transport})`, async (t) => {
+    const { socket, net, room, peer, clock, seen, again } = await joined(t, transport, { response: { "@history": { epoch: "e", offset: 4, count: 0 } } });
+    const states = [];
+    room.onState((state, error) => states.push(error ? `${state}: ${error.code}` : state));
+    await peer.drop();
+    const refuse = async () => {
+      await settle();
+      if (transport === "sse") return net.stream.answer(401, { reason: "expired" });
+      await FakeWebSocket.last.hello(); // a WebSocket learns of it after the upgrade only
+      await FakeWebSocket.last.drop(4003, "expired");
+    };
+    for (let refusals = 1; refusals <= 2; refusals++) {
+      const push = outcome(room.push("a", {}, { timeout: 0 }));
+      await clock.pass(250);
+      await refuse();
+      assert.deepEqual([await push, room.state, socket.state, seen.errors.length], ["closed", "closed", "refused", refusals]);
+      socket.connect();
+    }
+    const next = await again();
+    assert.deepEqual((await next.last())[4], { "@since": { epoch: "e", offset: 4 } });
+    await next.accept("room:1");
+    assert.deepEqual(states, ["joining", "closed: refused", "joining", "closed: refused", "joining", "joined"]);
+  });
+
+  test(`a channel that was closed with its socket may be left, joined, or replaced by another (${transport})`, async (t) => {
+    const { socket, room, peer, again } = await joined(t, transport);
+    const [left, replaced] = ["room:2", "room:3"].map((topic) => socket.channel(topic));
+    for (const channel of [left, replaced]) {
+      channel.join();
+      await peer.accept(channel.topic);
+    }
+    await close(peer, 4003, "");
+    await left.leave();
+    const joining = room.join();
+    const other = socket.channel("room:3");
+    other.join();
+    await replaced.leave(); // its topic is the other's now
+    socket.connect();
+    const next = await again();
+    assert.deepEqual((await next.frames()).map((frame) => frame[2]).sort(), ["room:1", "room:3"]);
+    await next.accept("room:1", { anew: true });
+    await next.accept("room:3");
+    assert.deepEqual(await joining, { anew: true });
+    assert.deepEqual([left, replaced, other].map((channel) => channel.state), ["closed", "closed", "joined"]);
+  });
+
+  test(`a listener that joins again when it hears of the refusal waits for connect (${transport})`, async (t) => {
+    const { socket, room, peer, again } = await joined(t, transport);
+    let joining, pushed;
+    const undo = room.onState((state) => {
+      if (state !== "closed") return;
+      undo();
+      joining = outcome(room.join());
+      pushed = outcome(room.push("a"));
+    });
+    await close(peer, 4003, "");
+    assert.equal(room.state, "joining");
+    socket.connect();
+    const next = await again();
+    await next.accept("room:1", { anew: true });
+    await next.reply(await next.last(), { kept: true });
+    assert.deepEqual([await joining, await pushed], [{ anew: true }, { kept: true }]);
+  });
+
+  for (const what of ["state", "error", "channel"]) {
+    test(`a ${what} listener that connects again when it hears of the refusal is obeyed (${transport})`, async (t) => {
+      const { socket, room, peer, sockets, net, again } = await joined(t, transport);
+      const other = socket.channel("room:2");
+      other.join();
+      await peer.accept("room:2");
+      const connect = () => socket.state === "refused" && socket.connect();
+      if (what === "channel") room.onState(connect);
+      else socket.on(what, connect);
+      await close(peer, 4003, "");
+      assert.deepEqual([socket.state, room.state, other.state], ["connecting", "joining", "joining"]);
+      const next = await again();
+      for (const topic of ["room:1", "room:2"]) await next.accept(topic);
+      assert.deepEqual([room.state, other.state, sockets.length + net.gets.length], ["joined", "joined", 2]);
+    });
+  }
+
+  test(`a listener that disconnects while connect is being told is obeyed (${transport})`, async (t) => {
+    const { socket, room, sockets, net } = await joined(t, transport);
+    socket.disconnect();
+    const before = sockets.length + net.gets.length;
+    for (const listen of [(fn) => room.onState(fn), (fn) => socket.on("state", fn)]) {
+      const undo = listen((state) => state !== "closed" && socket.disconnect());
+      socket.connect();
+      await settle();
+      assert.deepEqual([socket.state, room.state, sockets.length + net.gets.length], ["closed", "closed", before]);
+      undo();
+    }
   });
 
   test(`one that was replaced does not fight (${transport})`, async (t) => {
-    const { socket, peer, seen, clock } = await joined(t, transport);
+    const { socket, room, peer, seen, clock } = await joined(t, transport);
+    const told = [];
+    room.onState((state, error) => told.push([state, error?.code]));
     await close(peer, 4001, "");
-    assert.deepEqual([socket.state, seen.errors[0].code], ["closed", "replaced"]);
+    assert.deepEqual([socket.state, seen.errors[0].code, told], ["closed", "replaced", [["closed", "replaced"]]]);
     await clock.pass(60_000);
     assert.equal(socket.state, "closed");
   });
@@ -354,7 +543,7 @@ for (const transport of transports) {
     const joining = outcome(other.join());
     await peer.frames();
     socket.disconnect();
-    assert.deepEqual([socket.state, socket.transport, room.state, other.state], ["closed", null, "joining", "closed"]);
+    assert.deepEqual([socket.state, socket.transport, room.state, other.state], ["closed", null, "closed", "closed"]);
     assert.deepEqual(seen.states, ["connecting", "open", "closed"]);
     assert.deepEqual([await sent, await joining], ["unknown_fate, sent", "closed"]);
     await settle();
@@ -372,7 +561,7 @@ for (const transport of transports) {
     const next = await again();
     await next.accept("room:1");
     assert.equal(room.state, "joined");
-    assert.deepEqual(states.map(([state]) => state), ["joining", "joined"]);
+    assert.deepEqual(states, [["closed", undefined], ["joining", undefined], ["joined", undefined]]);
   });
 
   test(`listeners may turn the socket off and on again (${transport})`, async (t) => {
@@ -399,7 +588,7 @@ for (const transport of transports) {
     await peer.drop();
     await clock.pass(500);
     assert.deepEqual(await (await again()).frames(), []);
-    assert.deepEqual([socket.state, room.state, await never], ["closed", "joining", "closed"]);
+    assert.deepEqual([socket.state, room.state, await never], ["closed", "closed", "closed"]);
     undo();
     socket.connect();
     await (await again()).accept("room:1");

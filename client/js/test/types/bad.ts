@@ -69,6 +69,10 @@ room.position = null;
 room.on("a", () => {})("again");
 // @ts-expect-error no such state
 room.onState((state) => state === "open");
+// @ts-expect-error it is the socket that is refused; its channels are closed
+room.onState((state) => state === "refused");
+// @ts-expect-error a change that was asked for has no error
+room.onState((state, error) => error.code);
 
 // @ts-expect-error no such code
 new ChimeError("oops", "message");

@@ -48,6 +48,7 @@ undos.push(
   room.on("message_new", (post: Post) => void post.message),
   room.on("*", (payload: unknown, { event }) => void [payload, event]),
   room.onState((state: ChannelState, error) => void [state === "joined", error?.response]),
+  room.onState((state, error) => void (state === "closed" && error?.code === "refused" && [error.status, socket.connect()])),
   room.onReset(() => {}),
 );
 
@@ -66,7 +67,8 @@ async function use(): Promise<void> {
     if (!(error instanceof ChimeError)) throw error;
     const code: ErrorCode = error.code;
     const again: boolean = code === "unknown_fate" || !error.sent;
-    void again;
+    const refused: boolean = code === "closed" && error.cause instanceof ChimeError && error.cause.code === "refused";
+    void [again, refused];
   }
   await room.leave();
   socket.disconnect();
