@@ -105,10 +105,13 @@ func (k *clock) drain() {
 // close closes the connection. Only the goroutine that reads may call it.
 func (k *clock) close() {
 	k.ahead.giveBack()
-	if conn, ok := k.Conn.(*tls.Conn); ok {
-		// Its Close says goodbye, and waits 5 s for a peer that does not read.
-		timer := time.AfterFunc(hangUpWait, func() { _ = conn.NetConn().Close() })
-		defer timer.Stop()
+	if at := k.hungUp.Load(); at != 0 && time.Now().UnixNano() >= at {
+		if conn, ok := k.Conn.(*tls.Conn); ok {
+			// Its Close says goodbye, and waits 5 s for a peer that does not
+			// read. This one has had its time.
+			_ = conn.NetConn().Close()
+			return
+		}
 	}
 	_ = k.Conn.Close()
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,6 +44,7 @@ func serve(t testing.TB, n network, h http.Handler) *site {
 	t.Helper()
 	s := &site{patience: 20 * time.Second, http2: n.http2}
 	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that were cut short
 	if n.http1WithoutHijack {
 		server.Config.Handler = withoutHijack(h)
 	}
