@@ -20,7 +20,8 @@ import (
 
 // TestDocumentsShowCodeThatWorks builds the Go of each document as one package,
 // and runs the tests among it. A block whose fence names a file ("go main.go",
-// "html index.html") is that file. Any other block of Go is a file of the
+// "html index.html") is that file; where it is shown a second time, what was
+// shown until then is a package too. Any other block of Go is a file of the
 // package without its imports, or a piece of a function, with the variables of
 // docFragment at hand.
 func TestDocumentsShowCodeThatWorks(t *testing.T) {
@@ -44,7 +45,13 @@ func TestDocumentsShowCodeThatWorks(t *testing.T) {
 			if err := os.MkdirAll(at, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(at, b.file), []byte(b.text), 0o644); err != nil {
+			file := filepath.Join(at, b.file)
+			if _, err := os.Stat(file); err == nil {
+				if err := os.CopyFS(fmt.Sprintf("%s-before-%d", at, i+1), os.DirFS(at)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(file, []byte(b.text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
