@@ -75,7 +75,7 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	srv := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTime,
-		IdleTimeout:       idleTime, // no Read- or WriteTimeout: both would end event streams
+		IdleTimeout:       idleTime, // Read- and WriteTimeout may be set too: clients outlive them
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	greet(out, listener.Addr(), where)
