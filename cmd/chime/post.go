@@ -73,7 +73,7 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 
 // readBody returns the body, or the status and reason of a refusal.
 func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, reason string) {
-	// The server has no ReadTimeout, which would end event streams, so a body
+	// The server has no ReadTimeout, so a body
 	// that trickles in is bounded here. Writers in tests know no deadline.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(postTime))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPost))
