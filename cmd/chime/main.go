@@ -3,6 +3,7 @@
 //
 //	chime serve                       a chat at http://127.0.0.1:4000
 //	chime tail chat_room:lobby        prints what happens in a topic
+//	chime history topics chime.db     lists what was kept
 //	chime generate channel ChatRoom   writes a channel with its test
 //
 // serve is a whole application in a few files: chat.go is its channel, site.go
@@ -43,12 +44,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	root.DisableSuggestions = true
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), tailCommand(), generateCommand())
+	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(stderr, "chime:", strings.TrimPrefix(err.Error(), "chime: "))
+		// A file or a server may have put anything into it.
+		fmt.Fprintln(stderr, "chime:", printable(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "chime: "), "\n", "; ")))
 		return 1
 	}
 	return 0

@@ -24,7 +24,7 @@ func (s *Store) checkpoint(b *batch) {
 
 func (b *batch) topic(t *topic) {
 	key := topicKey(t.id)
-	b.puts = append(b.puts, put{topicBucket, key, appendTopic(nil, key, t)})
+	b.puts = append(b.puts, put{topicBucket, key, encodeTopic(key, t)})
 	for _, bl := range t.changed {
 		key := indexKey(t.id, bl.first)
 		bl.dirty = false
@@ -32,7 +32,7 @@ func (b *batch) topic(t *topic) {
 			b.deletes = append(b.deletes, del{indexBucket, key})
 			continue
 		}
-		b.puts = append(b.puts, put{indexBucket, key, appendBlock(nil, key, bl)})
+		b.puts = append(b.puts, put{indexBucket, key, encodeBlock(key, bl)})
 		b.stored = append(b.stored, stored{t, bl})
 	}
 	t.changed = nil

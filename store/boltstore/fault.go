@@ -23,6 +23,8 @@ var (
 
 	// ErrDamaged is wrapped by whatever meets a part of the file that can't be right.
 	ErrDamaged = errors.New("damaged")
+
+	errReplaced = errors.New("replaced by another file while it was opened")
 )
 
 // FileError says what is wrong with a file, and what to do about it.
@@ -37,6 +39,11 @@ func (e *FileError) Error() string { return fmt.Sprintf("%s: %v: %s", e.Path, e.
 // Unwrap returns what is wrong.
 func (e *FileError) Unwrap() error { return e.Err }
 
+// outsideError is an error of somebody's reader or writer: the file is well.
+type outsideError struct{ error }
+
+func (e *outsideError) Unwrap() error { return e.error }
+
 var remedies = []struct {
 	err    error
 	is     error // what it is called here; nil: what it is
@@ -48,8 +55,9 @@ var remedies = []struct {
 	{ErrForeign, nil, "give the path of a chime history, or of no file at all to begin one"},
 	{berrors.ErrInvalid, ErrForeign, "give the path of a chime history, or of no file at all to begin one"},
 	{berrors.ErrVersionMismatch, ErrForeign, "give the path of a chime history, or of no file at all to begin one"},
-	{ErrDamaged, nil, "check the disk and go back to a backup, or to a copy from which what is damaged was left out"},
+	{ErrDamaged, nil, "check the disk and go back to a backup, or export what can be read and import that into a new file"},
 	{berrors.ErrChecksum, ErrDamaged, "check the disk and go back to a backup"},
+	{errReplaced, nil, "start again"},
 	{syscall.ENOSPC, nil, "make room on the disk, then start again"},
 	{syscall.EDQUOT, nil, "make room within the quota, then start again"},
 	{syscall.EFBIG, nil, "allow larger files, then start again"},
@@ -62,8 +70,9 @@ var remedies = []struct {
 // explain names the file in err, and the way out.
 func explain(path string, err error) error {
 	var known *FileError
+	var outside *outsideError
 	switch {
-	case err == nil || errors.As(err, &known):
+	case err == nil || errors.As(err, &known) || errors.As(err, &outside):
 		return err
 	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return store.ErrClosed

@@ -165,7 +165,7 @@ func TestADamagedRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Read(t.Context(), "a", store.Range{})
-	explains(t, err, path, ErrDamaged, "copy")
+	explains(t, err, path, ErrDamaged, "export")
 	if p := read(t, s, "a", store.Range{After: bad.Offset}); len(p.Messages) != 100 {
 		t.Errorf("after the damaged one: got %d messages, want 100", len(p.Messages))
 	}

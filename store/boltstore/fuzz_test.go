@@ -50,7 +50,7 @@ func FuzzBlock(f *testing.F) {
 	b := &block{first: 5, began: 7}
 	b.add(entry{5, 7, 100})
 	b.add(entry{9, 6, 0})
-	f.Add(uint64(1), uint64(5), appendBlock(nil, indexKey(1, 5), b)[sealBytes:])
+	f.Add(uint64(1), uint64(5), encodeBlock(indexKey(1, 5), b)[sealBytes:])
 	f.Fuzz(func(t *testing.T, topic, first uint64, body []byte) {
 		key := indexKey(topic, first)
 		value := append(begin(nil), body...)
@@ -59,7 +59,7 @@ func FuzzBlock(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, again, err := decodeBlock(key, appendBlock(nil, key, b))
+		_, again, err := decodeBlock(key, encodeBlock(key, b))
 		if err != nil || id != topic || !reflect.DeepEqual(b, again) {
 			t.Errorf("written and read: got %+v, %v, want %+v", again, err, b)
 		}
@@ -68,13 +68,13 @@ func FuzzBlock(f *testing.F) {
 
 func FuzzTopic(f *testing.F) {
 	t := &topic{id: 3, name: "room:1", top: 9, floor: 4, keep: store.Retention{Keep: 1, Age: 2}, used: 5, named: true}
-	f.Add(uint64(3), appendTopic(nil, topicKey(3), t)[sealBytes:])
+	f.Add(uint64(3), encodeTopic(topicKey(3), t)[sealBytes:])
 	f.Fuzz(func(t *testing.T, id uint64, body []byte) {
 		key := topicKey(id)
 		value := append(begin(nil), body...)
 		seal(key, value)
 		if got, err := decodeTopic(key, value); err == nil {
-			again, err := decodeTopic(key, appendTopic(nil, key, got))
+			again, err := decodeTopic(key, encodeTopic(key, got))
 			if err != nil || !reflect.DeepEqual(got, again) {
 				t.Errorf("written and read: got %+v, %v, want %+v", again, err, got)
 			}

@@ -71,9 +71,8 @@ func beyond(entries []entry, seq uint64) int {
 	return sort.Search(len(entries), func(i int) bool { return entries[i].seq > seq })
 }
 
-func appendBlock(buf, key []byte, b *block) []byte {
-	start := len(buf)
-	buf = begin(buf)
+func encodeBlock(key []byte, b *block) []byte {
+	buf := begin(nil)
 	buf = binary.AppendUvarint(buf, uint64(len(b.entries)))
 	buf = appendFixed(buf, b.began)
 	seq, at := b.first, b.began
@@ -83,11 +82,11 @@ func appendBlock(buf, key []byte, b *block) []byte {
 		buf = binary.AppendUvarint(buf, uint64(e.size))
 		seq, at = e.seq, e.at
 	}
-	seal(key, buf[start:])
+	seal(key, buf)
 	return buf
 }
 
-// decodeBlock reads what appendBlock wrote, with its entries.
+// decodeBlock reads what encodeBlock wrote, with its entries.
 func decodeBlock(key, value []byte) (topic uint64, b *block, err error) {
 	topic, first, err := blockID(key)
 	if err != nil {

@@ -163,8 +163,22 @@ func openBolt(path string, openFile func(string, int, os.FileMode) (*os.File, er
 	if bits.UintSize == 64 && runtime.GOOS != "windows" { // there the file gets as large
 		o.InitialMmapSize = mapped
 	}
-	db, err = bolt.Open(path, fileMode, o)
-	return db, f, err
+	if db, err = bolt.Open(path, fileMode, o); err != nil {
+		return nil, nil, err
+	}
+	// The lock is that of the file which was there when the wait for it began. A
+	// Compact may have put another in its place; what goes into this one is lost.
+	held, err := f.Stat()
+	if err == nil {
+		if there, statErr := os.Stat(path); statErr != nil || !os.SameFile(held, there) {
+			err = errReplaced
+		}
+	}
+	if err != nil {
+		_ = db.Close()
+		return nil, nil, err
+	}
+	return db, f, nil
 }
 
 // inspect checks the pages of the file, under a lock that keeps writers away. It

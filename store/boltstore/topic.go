@@ -219,15 +219,14 @@ func (t *topic) remove(b *block, i int) {
 // idle reports whether nobody will ask for the topic any more.
 func (t *topic) idle(now int64) bool { return len(t.blocks) == 0 && now-t.used >= int64(remembered) }
 
-func appendTopic(buf, key []byte, t *topic) []byte {
-	start := len(buf)
-	buf = begin(buf)
+func encodeTopic(key []byte, t *topic) []byte {
+	buf := begin(nil)
 	buf = appendBytes(buf, t.name)
 	buf = binary.AppendUvarint(buf, t.top)
 	buf = binary.AppendUvarint(buf, t.floor)
 	buf = appendKeep(buf, t.keep)
 	buf = appendFixed(buf, t.used)
-	seal(key, buf[start:])
+	seal(key, buf)
 	return buf
 }
 

@@ -20,7 +20,7 @@ type Report struct {
 // Verify reads all of a file and compares it with itself: that its pages hang
 // together, that every entry of the index has its record and every record its
 // entry, and the checksums. It changes nothing, and can't be used on a file
-// that is open elsewhere. The error holds all that is wrong.
+// that is open elsewhere. The error holds what is wrong, of many faults the first ten.
 func Verify(path string) (Report, error) {
 	r, err := verify(path)
 	if err != nil {
@@ -30,20 +30,14 @@ func Verify(path string) (Report, error) {
 }
 
 func verify(path string) (r Report, err error) {
-	s := newStore(path, Options{})
-	if _, err := inspect(path, nil); err != nil {
-		return r, err
-	}
-	if s.db, s.file, err = openBolt(path, nil, true); err != nil {
+	s, err := readOnly(path)
+	if err != nil {
 		return r, err
 	}
 	defer func() { _ = s.db.Close() }()
 	defer s.guard(&err)
 	defer noFault()()
 	err = s.db.View(func(tx *bolt.Tx) error {
-		if err := s.load(tx); err != nil {
-			return err
-		}
 		r, err = s.verify(tx)
 		return err
 	})
@@ -117,7 +111,7 @@ func (r *Report) compare(tx *bolt.Tx, all []promise) error {
 			k, v = c.Next()
 		}
 	}
-	return errors.Join(wrong...)
+	return several(wrong)
 }
 
 var (

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore"
+)
+
+func historyCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "history",
+		Short: "Look into a history file, check it, make it smaller",
+		Long: `Look into the file in which chime serve, or your own server, keeps its history.
+
+The file comes after the word that says what to do with it. It may not be in use:
+end its server first, or look into a backup. Control characters are escaped in
+all that is printed.`,
+		Example: `  chime history topics chime.db
+  chime history show chime.db chat_room:lobby --last 20
+  chime history export chime.db > chime.jsonl`,
+		Args: func(_ *cobra.Command, args []string) error {
+			what := "history what?"
+			if len(args) > 0 {
+				what = fmt.Sprintf("history: %q is none of", args[0])
+			}
+			return fmt.Errorf("%s topics, show, verify, compact, export or import, and then the file", what)
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	c.AddCommand(historyTopicsCommand(), historyShowCommand(), historyVerifyCommand(),
+		historyCompactCommand(), historyExportCommand(), historyImportCommand())
+	return c
+}
+
+func historyTopicsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "topics FILE",
+		Short: "List the topics",
+		Long: `List the topics of a file, one a line: how many messages are kept, the offset of
+the last one, when it was said, and the topic. A topic without messages is
+remembered for 30 days.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return reading(args[0], c.OutOrStdout(), printTopics)
+		},
+	}
+}
+
+func historyShowCommand() *cobra.Command {
+	var last int
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show FILE TOPIC",
+		Short: "Print the messages of a topic",
+		Long: `Print the newest messages of a topic, the oldest of them first, one a line: when,
+the offset, the event and the payload. With --json a line is what export writes.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			if last < 0 {
+				return fmt.Errorf("--last %d: want how many messages, or 0 for all", last)
+			}
+			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
+				return showTopic(c, r, out, args[1], last, asJSON)
+			})
+		},
+	}
+	c.Flags().IntVar(&last, "last", 50, "how many messages; 0: all")
+	c.Flags().BoolVar(&asJSON, "json", false, "print messages as JSON, one a line")
+	return c
+}
+
+func historyVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify FILE",
+		Short: "Read all of a file, and say what is wrong with it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := boltstore.Verify(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is whole: %d topics, %d messages with %d bytes; %d more wait to be deleted\n",
+				printable(args[0]), r.Topics, r.Messages, r.Bytes, r.Waiting)
+			return err
+		},
+	}
+}
+
+func historyCompactCommand() *cobra.Command {
+	var to string
+	c := &cobra.Command{
+		Use:   "compact FILE",
+		Short: "Make a file as small as what it keeps",
+		Long: `Write what a file keeps into a new one, without free pages, and put that in its
+place. Nothing is lost: offsets and positions stay. What was deleted or redacted
+can't be found in it any more. There has to be room for both files meanwhile.
+
+With --to the copy is another file and a backup: clients that come back to a
+server with that file are told that their positions do not count.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("to") && to == "" {
+				return errors.New("--to is empty: want the path of no file")
+			}
+			return boltstore.Compact(args[0], to)
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "write the copy there, and leave the file as it is")
+	return c
+}
+
+func historyExportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "export FILE",
+		Short: "Print all messages as JSON, one a line",
+		Long: `Print all messages as JSON, one a line, in the order in which they were said. What
+is damaged is left out, and said at the end with exit code 1.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
+				return r.Export(escaped{out})
+			})
+		},
+	}
+}
+
+func historyImportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "import FILE < LINES",
+		Short: "Make a new file of what export printed",
+		Long: `Make a new file of lines as export prints them, from standard input. The file may
+not be there yet. It is another history, with other offsets: clients that come
+back are told that their positions do not count.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			n, err := boltstore.Import(args[0], bufio.NewReader(c.InOrStdin()))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is made of %d messages\n", printable(args[0]), n)
+			return err
+		},
+	}
+}
+
+// reading opens the file, and has look print what it finds.
+func reading(file string, out io.Writer, look func(*boltstore.Reader, io.Writer) error) error {
+	r, err := boltstore.OpenReader(file)
+	if err != nil {
+		return err
+	}
+	buffered := bufio.NewWriter(out)
+	return errors.Join(look(r, buffered), buffered.Flush(), r.Close())
+}
+
+func printTopics(r *boltstore.Reader, out io.Writer) error {
+	topics, err := r.Topics()
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		newest := "-"
+		if !t.Newest.IsZero() {
+			newest = t.Newest.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(out, "%8d  %10d  %-19s  %s\n", t.Messages, t.Top, newest, printable(t.Name))
+	}
+	return nil
+}
+
+// showPage bounds what is read, and so held, at once.
+const showPage = 1 << 20 // bytes of payload
+
+func showTopic(c *cobra.Command, r *boltstore.Reader, out io.Writer, topic string, last int, asJSON bool) error {
+	topics, err := r.Topics()
+	if err != nil {
+		return err
+	}
+	var about *boltstore.Topic
+	for i := range topics {
+		if topics[i].Name == topic {
+			about = &topics[i]
+		}
+	}
+	if about == nil {
+		return fmt.Errorf("the file knows no topic %q; chime history topics lists them", topic)
+	}
+	show := func(page store.Page) error {
+		for _, m := range page.Messages {
+			line := shownLine(m)
+			if asJSON {
+				if line, err = exportedLine(about, m); err != nil {
+					return err
+				}
+			}
+			if _, err := io.WriteString(out, line+"\n"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if last > 0 {
+		page, err := r.Read(c.Context(), topic, store.Range{Newest: true, Limit: last})
+		if err != nil {
+			return err
+		}
+		return show(page)
+	}
+	for after, more := uint64(0), true; more; {
+		page, err := r.Read(c.Context(), topic, store.Range{After: after, Bytes: showPage})
+		if err != nil {
+			return err
+		}
+		if err := show(page); err != nil {
+			return err
+		}
+		if more = page.More; more {
+			after = page.Messages[len(page.Messages)-1].Offset
+		}
+	}
+	return nil
+}
+
+func shownLine(m store.Message) string {
+	payload := printable(string(m.Payload))
+	if m.Binary {
+		payload = fmt.Sprintf("%d bytes", len(m.Payload))
+	}
+	return fmt.Sprintf("%s  %d  %s  %s", m.At.Local().Format(time.DateTime), m.Offset, printable(m.Event), payload)
+}
+
+func exportedLine(about *boltstore.Topic, m store.Message) (string, error) {
+	l, err := boltstore.NewLine(about.Name, m, about.Keep)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = l.Write(escaped{&b})
+	return strings.TrimSuffix(b.String(), "\n"), err
+}
+
+// escaped makes lines printable that come one a Write.
+type escaped struct{ io.Writer }
+
+func (e escaped) Write(line []byte) (int, error) {
+	text, _ := strings.CutSuffix(string(line), "\n")
+	if _, err := io.WriteString(e.Writer, printable(text)+"\n"); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
