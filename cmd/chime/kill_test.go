@@ -235,7 +235,7 @@ func (k *killing) open(url string, room int, since string) *roomStream {
 	if since != "" {
 		req.Header.Set("Last-Event-ID", since)
 	}
-	resp, err := k.http.Do(req)
+	resp, err := k.http.Do(req) //nolint:bodyclose // by whoever is done with the stream
 	if err != nil {
 		t.Fatal(err)
 	}
