@@ -16,8 +16,9 @@ type Publication struct {
 	From          string // the ID of a client socket that does not get it; "" is nobody
 }
 
-// Sink gets what was published, on every node. Announcements of one topic come
-// in their order, one at a time; Published must not block.
+// Sink gets what was published, on every node. What was kept of one topic comes
+// in its order, one at a time; what was not may come at the same time as
+// anything else. Published must not block.
 type Sink interface {
 	Published(p Publication)
 }
@@ -56,10 +57,10 @@ func (l *local) Publish(ctx context.Context, p Publication, keep *store.Retentio
 		l.sink.Published(p)
 		return store.Position{}, nil
 	}
-	var at store.Position
+	at := store.Position{Epoch: l.store.Epoch()}
 	err := l.store.Append(ctx, p.Topic, p.Message, *keep, func(m store.Message) {
 		p.Message = m
-		at = store.Position{Epoch: l.store.Epoch(), Offset: m.Offset}
+		at.Offset = m.Offset
 		l.sink.Published(p)
 	})
 	return at, err

@@ -15,7 +15,8 @@ type client struct {
 
 	mu      sync.Mutex // guards inboxes and what is in them
 	inboxes inboxes
-	seats   int // inboxes that are joined or about to be; Limits.Topics bounds them
+	seats   int        // inboxes that are joined or about to be; Limits.Topics bounds them
+	replays sync.Mutex // held while a part of a replay is queued, so that two don't take the same room
 	gone    bool
 }
 
@@ -83,15 +84,16 @@ func (c *client) Receive(f wire.Frame) {
 			return
 		}
 	}
-	if f.Event == wire.EventJoin && !in.seated {
-		if c.full() {
-			c.mu.Unlock()
-			c.refuse(f, f.JoinRef, tooMany)
-			return
-		}
-		in.sit()
+	anew := f.Event == wire.EventJoin && !in.seated
+	if anew && c.full() {
+		c.mu.Unlock()
+		c.refuse(f, f.JoinRef, tooMany)
+		return
 	}
 	full, failing := in.put(f)
+	if anew && !full {
+		in.sit()
+	}
 	c.mu.Unlock()
 	switch {
 	case failing != nil:

@@ -55,12 +55,15 @@ func (in *inbox) rise() {
 	}
 }
 
-// unseat ends the present join, as far as it is known here.
-func (in *inbox) unseat() {
+// unseat ends the present join, as far as it is known here. If another waits,
+// or has just begun, the place is kept for it.
+func (in *inbox) unseat(kept bool) {
 	in.client.mu.Lock()
 	defer in.client.mu.Unlock()
 	in.socket = nil
-	in.rise()
+	if !kept && !slices.ContainsFunc(in.jobs, job.joins) {
+		in.rise()
+	}
 	if in.overdue != nil {
 		in.overdue.Stop()
 		in.overdue = nil
@@ -136,6 +139,9 @@ func (in *inbox) announce(j job) {
 	}
 }
 
+// joins reports whether the job is a join.
+func (j job) joins() bool { return j.kind == frameJob && j.frame.Event == wire.EventJoin }
+
 // ends reports whether s is over when j is done.
 func (j job) ends(s *Socket) bool {
 	f := j.frame
@@ -152,6 +158,7 @@ func (in *inbox) run() {
 			in.running = false
 			in.jobs = nil
 			if in.socket == nil {
+				in.rise() // kept for a join that was thrown away with its client
 				c.inboxes.remove(in)
 			}
 			c.mu.Unlock()
@@ -222,7 +229,7 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 // end takes s out of its topic, says so, and calls HandleLeave.
 func (in *inbox) end(s *Socket, why Reason, say func()) {
 	s.leave()
-	in.unseat()
+	in.unseat(why == Replaced)
 	if say != nil {
 		say()
 	}

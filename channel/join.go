@@ -28,11 +28,8 @@ func (in *inbox) join(old *Socket, f wire.Frame) {
 		in.end(old, Replaced, nil)
 		defer old.say(wire.EventClose, []byte("{}"))
 	}
-	c.mu.Lock()
-	in.sit() // again, if the old join has just ended
-	c.mu.Unlock()
 	refuse := func(text string) {
-		in.unseat()
+		in.unseat(false)
 		in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(text)))
 	}
 	r, params := c.hub.routes.match(f.Topic)

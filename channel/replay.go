@@ -50,13 +50,11 @@ func (s *Socket) enter(ref wire.Ref, response []byte, want ask) {
 	t.mu.Lock()
 	list, recovered, ok := s.fromTail(want)
 	h := s.found(want, t.last, len(list), recovered)
-	if ok && len(list) <= shortReplay && s.client.cs.Ready(func() {}) {
-		defer t.mu.Unlock()
+	if ok && s.isShort(list) && s.queueAll(list, func() {
 		t.add(s, true, t.last)
 		reply(h)
-		for _, m := range list {
-			_ = s.client.cs.Send(m, s.member.to)
-		}
+	}) {
+		t.mu.Unlock()
 		return
 	}
 	t.add(s, false, 0)
@@ -74,6 +72,32 @@ func (s *Socket) enter(ref wire.Ref, response []byte, want ask) {
 	s.catchUp()
 }
 
+// isShort reports whether a list fits into a queue that has room, with as much
+// room left for what happens live.
+func (s *Socket) isShort(list []*wire.Message) bool {
+	limits, size := &s.client.hub.limits, 0
+	for _, m := range list {
+		size += m.Size()
+	}
+	return len(list) <= min(shortReplay, limits.QueueMessages/4) && size <= limits.QueueBytes/4
+}
+
+// queueAll queues a list, after what first does, if the client has room. It
+// holds client.replays: the joins of several topics must not all find the same
+// room, and cut off a client that reads as fast as it can.
+func (s *Socket) queueAll(list []*wire.Message, first func()) bool {
+	s.client.replays.Lock()
+	defer s.client.replays.Unlock()
+	if !s.client.cs.Ready(func() {}) {
+		return false
+	}
+	first()
+	for _, m := range list {
+		_ = s.client.cs.Send(m, s.member.to)
+	}
+	return true
+}
+
 // greet sends the reply and what was pushed while joining. From here on the
 // client sees the topic.
 func (s *Socket) greet(reply *wire.Message) {
@@ -87,8 +111,9 @@ func (s *Socket) greet(reply *wire.Message) {
 	s.early = nil
 }
 
-// enterWithout lets a client in although the history can't be read: it is told
-// that nothing was recovered.
+// enterWithout lets a client in although the history can't be read. One that
+// asked for a position is told that nothing was recovered; the log has it for
+// the others, who get no replay.
 func (s *Socket) enterWithout(why error, want ask, reply func(*wire.History)) {
 	t := s.topic
 	if s.ctx.Err() == nil { // else its end has come, and did not wait for the store
@@ -171,16 +196,9 @@ func pushes(topic string, page store.Page) []*wire.Message {
 // room for it. No goroutine waits meanwhile: the queue calls again. Only one
 // runs per socket.
 func (s *Socket) catchUp() {
-	cs := s.client.cs
 	for {
 		for len(s.replay.list) > 0 {
-			if !cs.Ready(func() { s.client.hub.tasks.Go(s.catchUp) }) {
-				return // the other one may already run
-			}
-			m := s.replay.list[0]
-			s.replay.list[0] = nil
-			s.replay.list = s.replay.list[1:]
-			if !s.sendReplayed(m) {
+			if !s.sendNext() {
 				return
 			}
 		}
@@ -190,8 +208,18 @@ func (s *Socket) catchUp() {
 	}
 }
 
-// sendReplayed sends m unless the socket has left.
-func (s *Socket) sendReplayed(m *wire.Message) bool {
+// sendNext sends the next message of the replay. It reports whether the caller
+// goes on: not if the socket has left, nor if the queue has no room now; then
+// another goroutine will go on, and may already run.
+func (s *Socket) sendNext() bool {
+	s.client.replays.Lock()
+	defer s.client.replays.Unlock()
+	if !s.client.cs.Ready(func() { s.client.hub.tasks.Go(s.catchUp) }) {
+		return false
+	}
+	m := s.replay.list[0]
+	s.replay.list[0] = nil
+	s.replay.list = s.replay.list[1:]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.phase == joined && s.client.cs.Send(m, s.member.to) == nil

@@ -214,6 +214,7 @@ func (c *client) broken(why Reason) {
 // closed tells the receiver, once, and forgets the client.
 func (c *client) closed() {
 	if c.server.forget(c) {
+		c.line.hurry(endWait) // a trickling reader must not hold up a Shutdown; the first to hurry counts
 		c.mu.Lock()
 		why := c.end.why
 		c.mu.Unlock()

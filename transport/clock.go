@@ -23,6 +23,8 @@ const (
 	// hangUpWait is how long a client may take to answer a close before the
 	// connection is cut.
 	hangUpWait = time.Second
+	// endWait is how long what is queued for a client may take after its end.
+	endWait = 5 * time.Second
 	// writeWait is how long one write of up to blockWrite bytes may block.
 	writeWait = 10 * time.Second
 )
@@ -182,6 +184,17 @@ func (p *patience) due() time.Time {
 	return due
 }
 
+// arm sets the deadline of a write that begins now, and returns it.
+func (p *patience) arm(set func(time.Time) error) time.Time {
+	due := p.due()
+	_ = set(due) // not all writers can
+	if p.until.Load() != 0 {
+		due = p.due() // it may have been set, and its deadline overwritten, meanwhile
+		_ = set(due)
+	}
+	return due
+}
+
 // end sets the moment, if it has not been set, and returns it.
 func (p *patience) end(wait time.Duration) time.Time {
 	p.until.CompareAndSwap(0, time.Now().Add(wait).UnixNano())
@@ -191,10 +204,7 @@ func (p *patience) end(wait time.Duration) time.Time {
 // writeBounded writes all of b or fails when patience ends. It leaves no
 // deadline behind, since a write that does not block would find it expired later.
 func writeBounded(nc net.Conn, b []byte, p *patience) error {
-	_ = nc.SetWriteDeadline(p.due())
-	if p.until.Load() != 0 { // it may have been set between the two halves of that line
-		_ = nc.SetWriteDeadline(p.due())
-	}
+	p.arm(nc.SetWriteDeadline)
 	_, err := nc.Write(b)
 	if p.until.Load() == 0 {
 		_ = nc.SetWriteDeadline(time.Time{})

@@ -85,10 +85,6 @@ func (e *RefusedError) Error() string { return e.Reason }
 // errDraining refuses new clients once Shutdown has begun.
 var errDraining = errors.New("shutting down")
 
-// drainWait is how long what is queued for a client may take once the server is
-// going down.
-const drainWait = 5 * time.Second
-
 // drainRetry is when clients are asked to come back.
 const drainRetry = 2 * time.Second
 
@@ -108,7 +104,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			_ = c.Send(wire.NewDrain((drainRetry + spread).Milliseconds()), "")
 		}
 		c.Close(wire.CloseDrain, "drain", Drained)
-		c.line.hurry(drainWait) // a trickling reader must not hold up the server's end
 	}
 	return s.tasks.Wait(ctx)
 }

@@ -321,9 +321,8 @@ func (l *streamLine) write(b []byte) error {
 		return net.ErrClosed
 	}
 	defer func() { <-l.handler.busy }()
-	due := l.writes.due()
+	due := l.writes.arm(l.handler.rc.SetWriteDeadline)
 	l.handler.due.Store(due.UnixNano())
-	_ = l.handler.rc.SetWriteDeadline(due) // not all writers can
 	_, err := l.handler.w.Write(b)
 	if err == nil {
 		err = l.handler.rc.Flush()

@@ -146,7 +146,8 @@ export class Socket {
     } catch (cause) {
       if (round !== this.#round) return;
       this.#listeners.error.call(this.#report, new ChimeError("credentials", "params or token of the socket failed", { cause }));
-      return this.#retry({});
+      if (round === this.#round) this.#retry({}); // else a listener has disconnected, or begun anew
+      return;
     }
     if (round !== this.#round) return; // disconnected, or switched, meanwhile
     this.#untried = this.#order();
@@ -202,10 +203,12 @@ export class Socket {
 
   #lost(why) {
     if (Date.now() - this.#link.since >= STEADY_MS) this.#attempts = 0;
+    const round = this.#round;
     for (const entry of why.failed ?? []) {
       this.#forget(entry);
       entry.fail(why.error);
     }
+    if (round !== this.#round) return; // who heard of that has disconnected, or begun anew
     if (isRefusal(why)) return this.#refused(why);
     // Another connection took this client socket over. To come back would throw that one out, and so on for ever.
     if (why.code === 4001) return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));

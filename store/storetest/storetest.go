@@ -86,7 +86,7 @@ var (
 )
 
 func epoch(t *testing.T, s, other store.Store) {
-	if s.Epoch() == "" || s.Epoch() != s.Epoch() {
+	if first := s.Epoch(); first == "" || s.Epoch() != first {
 		t.Errorf("epoch: got %q and then %q, want the same, not empty", s.Epoch(), s.Epoch())
 	}
 	if s.Epoch() == other.Epoch() {
