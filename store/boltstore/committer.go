@@ -100,9 +100,12 @@ func (s *Store) cut() (b *batch, due int64, last bool) {
 		close(s.room)
 		s.room = nil
 	}
-	sweep := s.round == nil && s.sweepable()
-	if sweep {
+	sweep := false
+	if s.round == nil && s.sweepable() {
 		s.gather()
+		// Readers may still see all that waits. A checkpoint for nothing would
+		// bring the committer back here at once, and again.
+		sweep = s.round != nil
 	}
 	if s.closed || s.must || sweep || s.since >= s.options.checkpointEvery {
 		s.checkpoint(b)

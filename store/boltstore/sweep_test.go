@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -52,6 +53,29 @@ func TestWhatAgesInSilenceIsDeleted(t *testing.T) {
 		}
 		if p := read(t, s, "b", store.Range{}); len(p.Messages) != 1 || !same(p.Messages[0], forever) || !p.Complete {
 			t.Errorf("what is kept for good: got %+v", p)
+		}
+	})
+}
+
+// Much has aged and a Redact has noticed, but readers were not told yet: the
+// sweep waits for that, and the committer must not go round meanwhile.
+func TestSweepOfWhatReadersMaySeeWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := begun(t, Options{sweepAfter: 8})
+		synctest.Wait() // the first look around
+		old := sayN(t, s, 100, store.Retention{Age: 30 * time.Second})
+		time.Sleep(40 * time.Second)
+		if err := s.Redact(t.Context(), "a", old[4].Offset); !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("redact what has aged: got %v, want %v", err, store.ErrNotFound)
+		}
+		say(t, s, "b", "new", store.Retention{})
+		if b, _, _ := s.cut(); !b.empty() {
+			t.Fatal("nothing waits, and there is something to commit")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := keys(t, s, logBucket); n != 1 {
+			t.Errorf("after the next look around: got %d records, want 1", n)
 		}
 	})
 }
