@@ -9,32 +9,40 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// backup copies db to a file beside it, marks the copy as one, and writes that
-// to w. Without the mark a copy that is put back would give offsets again that
-// clients have seen; and a mark can't be put into the pages as they go by.
-func backup(db *bolt.DB, w io.Writer) (err error) {
+// backup copies db to a file beside it and marks the copy as one. Without the
+// mark a copy that is put back would give offsets again that clients have seen;
+// and a mark can't be put into the pages as they go by. The caller has to
+// discard the file.
+func backup(db *bolt.DB) (*os.File, error) {
 	f, err := os.CreateTemp(filepath.Dir(db.Path()), filepath.Base(db.Path())+".backup-*")
 	if err != nil {
-		return fmt.Errorf("make room for a copy: %w", err)
+		return nil, fmt.Errorf("make room for a copy: %w", err)
 	}
+	whole := false
 	defer func() {
-		_ = f.Close()
-		_ = os.Remove(f.Name())
+		if !whole { // an error, or a fault
+			discard(f)
+		}
 	}()
 	if err := db.View(func(tx *bolt.Tx) error {
 		_, err := tx.WriteTo(f)
 		return err
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	if err := relabel(f.Name()); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
+		return nil, err
 	}
-	_, err = io.Copy(w, f)
-	return err
+	whole = true
+	return f, nil
+}
+
+func discard(f *os.File) {
+	_ = f.Close()
+	_ = os.Remove(f.Name())
 }
 
 // relabel marks the file at path as a copy.

@@ -123,6 +123,36 @@ func TestAFileBelongsToOneProcess(t *testing.T) {
 	})
 }
 
+// What the caller's writer does is not the file's fault.
+func TestBackupToABrokenWriter(t *testing.T) {
+	s := begun(t, Options{})
+	sayN(t, s, 10, store.Retention{})
+	var blamed *FileError
+	if err := s.Backup(brokenWriter{}); !errors.Is(err, syscall.EPIPE) || errors.As(err, &blamed) {
+		t.Errorf("got %v, want the error of the writer as it was", err)
+	}
+	func() {
+		defer func() {
+			if p := recover(); p != "a bug of the caller" {
+				t.Errorf("recovered %v, want the panic of the writer", p)
+			}
+		}()
+		t.Errorf("it panics, and Backup returns %v", s.Backup(brokenWriter{panics: true}))
+	}()
+	if got, _ := os.ReadDir(filepath.Dir(s.path)); len(got) != 1 {
+		t.Errorf("got files %v, want no copies left behind", got)
+	}
+}
+
+type brokenWriter struct{ panics bool }
+
+func (w brokenWriter) Write([]byte) (int, error) {
+	if w.panics {
+		panic("a bug of the caller")
+	}
+	return 0, syscall.EPIPE
+}
+
 func TestAFileIsForItsOwnerOnly(t *testing.T) {
 	s := begun(t, Options{})
 	info, err := os.Stat(s.path)

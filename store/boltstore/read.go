@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
@@ -174,12 +175,26 @@ func (s *Store) guard(err *error) {
 }
 
 // Backup writes a copy of the store, as of the last commit, to w. The store is
-// in use meanwhile; it grows by what is written until Backup returns. The copy
-// begins a new epoch when it is opened, since the original may have gone on.
-func (s *Store) Backup(w io.Writer) (err error) {
+// in use meanwhile. The copy begins a new epoch when it is opened, since the
+// original may have gone on.
+//
+// It is made in a file beside the store's and then written to w: the disk needs
+// room for a second whole file until Backup returns, and the store grows by what
+// is let in until the copy is made. An error of w is returned as it is.
+func (s *Store) Backup(w io.Writer) error {
+	f, err := s.backup()
+	if err != nil {
+		return err
+	}
+	defer discard(f)
+	_, err = io.Copy(w, f)
+	return err
+}
+
+func (s *Store) backup() (f *os.File, err error) {
 	defer s.guard(&err)
 	defer noFault()()
-	return backup(s.db, w)
+	return backup(s.db)
 }
 
 // noFault makes faults of this goroutine panics, for guard, until the returned
