@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
@@ -56,7 +55,7 @@ type body struct {
 // encode checks an event and encodes its payload, which must be an object: a
 // client may choke on anything else.
 func encode(event string, payload any) (body, error) {
-	if !wire.ValidName(event) || strings.HasPrefix(event, "phx_") {
+	if !validEvent(event) {
 		return body{}, fmt.Errorf("event %q: want 1 to %d bytes, no control characters, not phx_…", event, wire.MaxName)
 	}
 	if b, ok := payload.(Binary); ok {

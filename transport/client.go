@@ -281,18 +281,12 @@ func (c *client) flush(f *flusher, now int64) {
 		return
 	}
 	c.writing = true
+	c.mu.Unlock()
 	for {
-		f.buf = c.take(f.buf[:0], maxWrite)
-		last := c.end.over
-		waiting := c.takeWaiting()
-		if len(f.buf) == 0 {
-			c.writing = false
-			c.mu.Unlock()
-			call(waiting)
+		var last bool
+		if f.buf, last = c.next(f.buf[:0]); len(f.buf) == 0 {
 			return
 		}
-		c.mu.Unlock()
-		call(waiting)
 		c.lastWrite.Store(now)
 		n, err := c.line.try(&f.write, f.buf)
 		switch {
@@ -307,7 +301,6 @@ func (c *client) flush(f *flusher, now int64) {
 			c.hangUp()
 			return
 		}
-		c.mu.Lock()
 	}
 }
 
@@ -334,19 +327,25 @@ func (c *client) drain(rest []byte, last bool) {
 			c.hangUp()
 			return
 		}
-		c.mu.Lock()
-		rest = c.take(rest[:0], maxWrite)
-		last = c.end.over
-		waiting := c.takeWaiting()
-		if len(rest) == 0 {
-			c.writing = false
-			c.mu.Unlock()
-			call(waiting)
+		if rest, last = c.next(rest[:0]); len(rest) == 0 {
 			return
 		}
-		c.mu.Unlock()
-		call(waiting)
 	}
+}
+
+// next encodes what is to be written next into b, and reports whether it is the
+// last. With nothing to write, c.writing ends.
+func (c *client) next(b []byte) (_ []byte, last bool) {
+	c.mu.Lock()
+	b = c.take(b, maxWrite)
+	if len(b) == 0 {
+		c.writing = false
+	}
+	last = c.end.over
+	waiting := c.takeWaiting()
+	c.mu.Unlock()
+	call(waiting)
+	return b, last
 }
 
 func (c *client) hangUp() {

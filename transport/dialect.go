@@ -134,16 +134,14 @@ func isNumber(s string) bool {
 // subprotocol, where it can set no header. Phoenix clients write it in the
 // standard alphabet of base64 without padding, ours in the URL's; both are read.
 func SubprotocolToken(r *http.Request) string {
-	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for part := range strings.SplitSeq(value, ",") {
-			text, ok := strings.CutPrefix(strings.TrimSpace(part), protocolToken)
-			if !ok {
-				continue
-			}
-			text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
-			if token, err := base64.RawURLEncoding.DecodeString(text); err == nil {
-				return string(token)
-			}
+	for _, part := range offered(r) {
+		text, ok := strings.CutPrefix(part, protocolToken)
+		if !ok {
+			continue
+		}
+		text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
+		if token, err := base64.RawURLEncoding.DecodeString(text); err == nil {
+			return string(token)
 		}
 	}
 	return ""

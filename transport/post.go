@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -132,7 +131,5 @@ func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
 
 func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // not all writers can
-	var buf bytes.Buffer
-	_, err := io.Copy(&buf, http.MaxBytesReader(w, r.Body, int64(limit)))
-	return buf.Bytes(), err
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 }
