@@ -47,7 +47,7 @@ func TestReplayDoesNotOverrunTheQueue(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			conn, _, err := websocket.Dial(ctx, srv.URL+"/websocket?vsn=2.0.0", nil)
+			conn, _, err := websocket.Dial(ctx, srv.URL+"/websocket?vsn=2.0.0", nil) //nolint:bodyclose // the connection takes it over
 			if err != nil {
 				t.Fatal(err)
 			}
