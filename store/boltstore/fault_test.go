@@ -88,6 +88,13 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		_, err := Open(path, Options{})
 		explains(t, err, path, fs.ErrNotExist, "create the directory")
 	})
+	t.Run("nothing to verify", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "typo.db")
+		_, err := Verify(path)
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "path of a chime history") {
+			t.Errorf("got %v, want %v and that the path is wrong, not a directory missing", err, fs.ErrNotExist)
+		}
+	})
 	t.Run("a directory", func(t *testing.T) {
 		path := t.TempDir()
 		_, err := Open(path, Options{})
