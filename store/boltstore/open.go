@@ -128,10 +128,10 @@ func (s *Store) begin() (err error) {
 		}
 		// The sequence and the topics of what follows the checkpoint are in the log.
 		m, err := readMeta(tx)
-		m.epoch, m.mark = s.meta.epoch, s.meta.mark
 		if err != nil {
 			return err
 		}
+		m.epoch, m.mark = s.meta.epoch, s.meta.mark
 		return putMeta(tx, &m)
 	})
 }

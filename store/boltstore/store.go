@@ -72,13 +72,13 @@ type Store struct {
 	work    chan struct{} // the committer has something to look at
 	stopped chan struct{} // closed when the committer has ended
 	buf     []byte        // of the committer, for records
+	stuck   bool          // of the committer: bbolt panicked while it held its own locks
 
 	// plan guards the order in which messages are let in, which is that of
 	// their offsets and of their commits. It is taken before a topic's mu.
 	plan    sync.Mutex
 	closed  bool
 	failed  error // why nothing is let in any more
-	stuck   bool  // bbolt panicked while it held its own locks
 	queue   []*op
 	waiting int           // bytes in queue
 	room    chan struct{} // closed when queue has been taken; nil if nobody waits for that
