@@ -56,6 +56,7 @@ func (s *Store) commits() {
 	defer timer.Stop()
 	set := int64(-1) // what the timer is set to
 	for {
+		s.gather()
 		b, due, last := s.cut()
 		if !b.empty() {
 			if err := s.write(b); err != nil {
@@ -100,14 +101,7 @@ func (s *Store) cut() (b *batch, due int64, last bool) {
 		close(s.room)
 		s.room = nil
 	}
-	sweep := false
-	if s.round == nil && s.sweepable() {
-		s.gather()
-		// Readers may still see all that waits. A checkpoint for nothing would
-		// bring the committer back here at once, and again.
-		sweep = s.round != nil
-	}
-	if s.closed || s.must || sweep || s.since >= s.options.checkpointEvery {
+	if s.closed || s.must || s.since >= s.options.checkpointEvery {
 		s.checkpoint(b)
 		if s.closed {
 			b.meta.mark = clean

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -119,68 +120,94 @@ func (s *Store) forgo(t *topic) {
 
 func (s *Store) sweepable() bool { return s.wasted >= s.options.sweepAfter || s.ripe && s.wasted > 0 }
 
-// gather begins a round with the oldest of the blocks that wait. It is called
-// with plan held, before a checkpoint, which brings the floors into the file.
+// dead is a block that readers don't see any more. Nothing in it changes.
+type dead struct {
+	t       *topic
+	b       *block
+	entries []entry // nil: only in the file
+}
+
+// gather begins a round, if enough waits, with the oldest of the blocks. The
+// committer calls it before a cut: nobody else takes blocks away, so it can read
+// them without plan, which all writers need.
 func (s *Store) gather() {
-	type dead struct {
-		t *topic
-		b *block
+	all := s.unseen()
+	if len(all) == 0 {
+		return
 	}
-	var all []dead
-	for _, t := range s.rotten {
-		t.mu.Lock()
-		for _, b := range t.blocks[:t.dead] {
-			if b.last > t.seen.floor {
-				break // readers may still see it
-			}
-			all = append(all, dead{t, b})
-		}
-		t.mu.Unlock()
-	}
-	slices.SortFunc(all, func(a, b dead) int {
-		if a.b.first < b.b.first {
-			return -1
-		}
-		return 1
-	})
-	s.round = &round{}
-	more := false
+	r, n := &round{}, 0 // n blocks are taken
+
 	if err := s.view(func(from loader) error { // one transaction for all of them
-		for _, d := range all {
-			if more = len(s.round.seqs) >= sweepRound; more {
-				break
-			}
-			s.take(d.t, d.b, from)
+		for n < len(all) && len(r.seqs) < sweepRound {
+			r.take(s, all[n], from)
+			n++
 		}
 		return nil
 	}); err != nil {
 		s.log.Warn("history could not be swept", "file", s.path, "error", err)
 	}
-	slices.Sort(s.round.seqs)
-	s.ripe = s.ripe && more
+	slices.Sort(r.seqs)
+	s.plan.Lock()
+	defer s.plan.Unlock()
+	for _, d := range all[:n] {
+		s.remove(d)
+	}
+	s.ripe = s.ripe && len(r.seqs) >= sweepRound && n < len(all)
 	s.rotten = slices.DeleteFunc(s.rotten, func(t *topic) bool {
 		t.rotten = t.dead > 0
 		return !t.rotten
 	})
-	if len(s.round.blocks) == 0 {
-		s.round = nil // none that readers can't see yet
+	if n > 0 {
+		s.round = r
+		s.must = true // a checkpoint brings the floors into the file
 	}
 }
 
-// take moves b, the first block of t, into the round.
-func (s *Store) take(t *topic, b *block, from loader) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	entries, err := t.entries(b, from)
+// unseen returns the blocks that can be swept, the oldest first, once there is
+// to be a round. There may be none that readers can't see yet: a checkpoint for
+// those would bring the committer back at once, and again.
+func (s *Store) unseen() (all []dead) {
+	s.plan.Lock()
+	if s.round == nil && s.sweepable() {
+		for _, t := range s.rotten {
+			t.mu.Lock()
+			for _, b := range t.blocks[:t.dead] {
+				if b.last > t.seen.floor {
+					break // readers may still see it
+				}
+				all = append(all, dead{t, b, b.entries})
+			}
+			t.mu.Unlock()
+		}
+		s.ripe = s.ripe && len(all) > 0
+	}
+	s.plan.Unlock()
+	slices.SortFunc(all, func(a, b dead) int { return cmp.Compare(a.b.first, b.b.first) })
+	return all
+}
+
+// take adds to the round what d leads to.
+func (r *round) take(s *Store, d dead, from loader) {
+	entries, err := d.entries, error(nil)
+	if entries == nil {
+		entries, err = from(d.t, d.b)
+	}
 	if err != nil {
 		// What it leads to can't be found any more. Verify tells.
-		s.log.Warn("history could not be swept", "file", s.path, "topic", t.name, "error", explain(s.path, err))
+		s.log.Warn("history could not be swept", "file", s.path, "topic", d.t.name, "error", explain(s.path, err))
 	}
 	for _, e := range entries {
-		s.round.seqs = append(s.round.seqs, e.seq)
+		r.seqs = append(r.seqs, e.seq)
 	}
-	s.round.blocks = append(s.round.blocks, del{indexBucket, indexKey(t.id, b.first)})
-	s.wasted -= b.n
+	r.blocks = append(r.blocks, del{indexBucket, indexKey(d.t.id, d.b.first)})
+}
+
+// remove takes d, the first block of its topic, out of it. It is called with plan held.
+func (s *Store) remove(d dead) {
+	t := d.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.wasted -= d.b.n
 	t.blocks[0] = nil
 	t.blocks = t.blocks[1:]
 	t.dead--

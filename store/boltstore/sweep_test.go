@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -69,6 +71,7 @@ func TestSweepOfWhatReadersMaySeeWaits(t *testing.T) {
 			t.Fatalf("redact what has aged: got %v, want %v", err, store.ErrNotFound)
 		}
 		say(t, s, "b", "new", store.Retention{})
+		s.gather()
 		if b, _, _ := s.cut(); !b.empty() {
 			t.Fatal("nothing waits, and there is something to commit")
 		}
@@ -78,6 +81,60 @@ func TestSweepOfWhatReadersMaySeeWaits(t *testing.T) {
 			t.Errorf("after the next look around: got %d records, want 1", n)
 		}
 	})
+}
+
+// A sweep that begins reads the index of what it takes; writers need not wait
+// for the disk meanwhile. Here a block can't be read, and who is told so writes.
+func TestWritersDoNotWaitForASweepToBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := make(chan struct{})
+		log := &onWarn{Handler: slog.DiscardHandler}
+		s, err := Open(filepath.Join(t.TempDir(), "chime.db"), Options{WriteBehind: true, Log: slog.New(log)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.do = sync.OnceFunc(func() {
+			defer close(told)
+			if !s.plan.TryLock() {
+				t.Error("it reads with the plan locked")
+				return
+			}
+			s.plan.Unlock()
+			say(t, s, "b", "meanwhile", store.Retention{})
+		})
+		sayN(t, s, 300, store.Retention{Age: time.Hour})
+		synctest.Wait()
+		say(t, s, "b", "regretted", store.Retention{})
+		if err := s.Forget(t.Context(), "b"); err != nil { // with a checkpoint
+			t.Fatal(err)
+		}
+		if err := s.db.Update(func(tx *bolt.Tx) error {
+			k, _ := tx.Bucket(indexBucket).Cursor().First()
+			return tx.Bucket(indexBucket).Put(slices.Clone(k), []byte("damaged"))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		<-told
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// onWarn calls do at each warning.
+type onWarn struct {
+	slog.Handler
+	do func()
+}
+
+func (h *onWarn) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *onWarn) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		h.do()
+	}
+	return nil
 }
 
 // A topic that keeps little does not hold on to much more.
