@@ -180,7 +180,18 @@ func (l *socketLine) send(f frame) error {
 	return l.ws.Write(context.Background(), websocket.MessageBinary, append(data, f.binary...))
 }
 
-func (l *socketLine) close() { _ = l.ws.Close(websocket.StatusNormalClosure, "") }
+// close closes as a client does. The server's answer is read here or in read,
+// whoever comes first; the other sees no more than that all is over.
+func (l *socketLine) close() {
+	err := l.ws.Close(websocket.StatusNormalClosure, "")
+	<-l.done
+	switch code := websocket.CloseStatus(err); {
+	case err == nil:
+		l.box.say(int(websocket.StatusNormalClosure))
+	case code != -1:
+		l.box.say(int(code))
+	}
+}
 
 func (l *socketLine) cut() {
 	_ = l.ws.CloseNow()

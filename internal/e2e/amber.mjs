@@ -153,6 +153,7 @@ const behaviours = {
     console.log("restart")
     assert.equal(await closed, 1012)
     await back
+    await wants(log, "message_new", { message: "before" }) // it has joined again, and the history is still there
     channel.push("message_new", { name: "Ada", message: "after" })
     await wants(log, "message_new", { message: "after" })
   },
