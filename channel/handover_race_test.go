@@ -4,20 +4,44 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 // The same with goroutines that really run at once, and the same model, which
 // is asked when all is over. Run it with -race.
 func TestHandOverAtOnce(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		handOverAtOnce(t, func(*testing.T) store.Store { return store.NewMemory() })
+	})
+	t.Run("bolt", func(t *testing.T) {
+		handOverAtOnce(t, func(t *testing.T) store.Store {
+			s, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			return s
+		})
+	})
+}
+
+func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
 	const rounds, clients, joins, publishers, messages = 6, 8, 40, 3, 250
 	start := seed(t)
 	for i := range rounds {
 		t.Run(fmt.Sprint("round ", i), func(t *testing.T) {
-			w := newWorld(t, start+uint64(i))
+			w := newWorld(t, start+uint64(i), open(t))
 			var publishing, joining sync.WaitGroup
 			random := func(k int) *rand.Rand { return rand.New(rand.NewPCG(w.seed, uint64(k+1))) }
 			for k := range publishers {

@@ -33,7 +33,7 @@ func TestHandOver(t *testing.T) {
 	}
 	first := seed(t)
 	for i := range schedules {
-		synctest.Test(t, func(t *testing.T) { newWorld(t, first+uint64(i)).run() })
+		synctest.Test(t, func(t *testing.T) { newWorld(t, first+uint64(i), store.NewMemory()).run() })
 	}
 }
 
@@ -100,10 +100,10 @@ func (l *register) HandleLeave(_ context.Context, s *Socket, _ Reason) {
 
 var topicNames = []string{"a", "b"}
 
-func newWorld(t *testing.T, seed uint64) *world {
+func newWorld(t *testing.T, seed uint64, s store.Store) *world {
 	w := &world{t: t, seed: seed, r: rand.New(rand.NewPCG(seed, 0)), model: &model{topics: map[string]*history{}}}
 	w.leaves.count = map[string]int{}
-	w.st = newStaged(w.model)
+	w.st = newStaged(w.model, s)
 	w.option.Keep = pick(w.r, 1, 2, 5, 20, 64, 70, 150, 1000)
 	w.option.Replay = min(w.option.Keep, pick(w.r, 0, 1, 5, 50, 64, 65, 100, 500))
 	w.option.Age = pick(w.r, Forever, Forever, time.Hour, 10*time.Minute)

@@ -42,7 +42,7 @@ func joinedWith(s store.Store, history string) string {
 // stageAt is a stage on a staged store, whose gates are open at the end.
 func stageAt(t *testing.T, ch Channel, history History) (*Hub, *staged, *reader) {
 	t.Helper()
-	s := newStaged(unwatched{})
+	s := newStaged(unwatched{}, store.NewMemory())
 	h, r := stageOn(t, s, ch, history)
 	t.Cleanup(func() {
 		s.open(&s.before)

@@ -14,7 +14,7 @@ import (
 // so. It gives all freedom that store.Store gives: a reader sees a message
 // before it is announced.
 type staged struct {
-	*store.Memory
+	store.Store
 	watch   watch
 	writing chan struct{} // full while something is written
 
@@ -39,8 +39,8 @@ type watch interface {
 // gate is closed while its channel is not nil.
 type gate chan struct{}
 
-func newStaged(w watch) *staged {
-	return &staged{Memory: store.NewMemory(), watch: w, writing: make(chan struct{}, 1)}
+func newStaged(w watch, s store.Store) *staged {
+	return &staged{Store: s, watch: w, writing: make(chan struct{}, 1)}
 }
 
 func (s *staged) pass(g *gate) {
@@ -82,7 +82,7 @@ func (s *staged) Read(ctx context.Context, topic string, r store.Range) (store.P
 	if fails {
 		return store.Page{}, errors.New("disk on fire")
 	}
-	p, err := s.Memory.Read(ctx, topic, r)
+	p, err := s.Store.Read(ctx, topic, r)
 	s.pass(&s.after)
 	return p, err
 }
@@ -92,7 +92,7 @@ func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep
 	defer func() { <-s.writing }()
 	m.At = time.Time{} // it may have waited
 	var given store.Message
-	if err := s.Memory.Append(ctx, topic, m, keep, func(m store.Message) { given = m }); err != nil {
+	if err := s.Store.Append(ctx, topic, m, keep, func(m store.Message) { given = m }); err != nil {
 		return err
 	}
 	s.watch.kept(topic, given, keep)
@@ -105,13 +105,13 @@ func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep
 func (s *staged) Forget(ctx context.Context, topic string) error {
 	return s.erase(func() error {
 		s.watch.forgot(topic)
-		return s.Memory.Forget(ctx, topic)
+		return s.Store.Forget(ctx, topic)
 	})
 }
 
 func (s *staged) Redact(ctx context.Context, topic string, offset uint64) error {
 	return s.erase(func() error {
-		err := s.Memory.Redact(ctx, topic, offset)
+		err := s.Store.Redact(ctx, topic, offset)
 		if err == nil {
 			s.watch.redacted(topic, offset)
 		}
