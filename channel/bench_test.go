@@ -84,9 +84,6 @@ func tell(tb testing.TB, h *Hub, options ...SendOption) {
 // What a broadcast allocates must not grow with those who get it: neither the
 // queueing of it nor its bytes in any form.
 func TestABroadcastIsEncodedOnce(t *testing.T) {
-	if raceDetector {
-		t.Skip("the race detector allocates")
-	}
 	for _, options := range [][]Option{nil, {History{Keep: 100}}} {
 		var allocs [2]float64
 		for i, members := range []int{1, 1000} {
@@ -97,7 +94,7 @@ func TestABroadcastIsEncodedOnce(t *testing.T) {
 				t.Fatalf("%d members got %d messages, want %d", members, got.Load(), want)
 			}
 		}
-		if allocs[1] > allocs[0]+1 { // the history grows, and with it this and that
+		if !raceDetector && allocs[1] > allocs[0]+1 { // the detector allocates; .ci/run counts without it. The history grows, and with it this and that
 			t.Errorf("kept %t: a broadcast to 1,000 allocates %v times, one to 1 %v times", options != nil, allocs[1], allocs[0])
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -97,7 +96,9 @@ func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
 									c.Close(0, "", Gone)
 								}
 							default:
-								time.Sleep(time.Duration(r.IntN(300)) * time.Microsecond) // so that they do not all join at the start
+								for range r.IntN(300) { // so that they do not all join at the start
+									runtime.Gosched()
+								}
 							}
 						}
 						if c.over() {
