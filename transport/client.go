@@ -222,6 +222,7 @@ func (c *client) closed() {
 		defer c.upstream.Unlock()
 		c.gone = true
 		c.receiver.Closed(why)
+		c.server.tasks.Done()
 	}
 }
 

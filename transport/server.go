@@ -164,6 +164,7 @@ func (s *Server) register(c *client) error {
 	}
 	c.receiver = s.accept(c)
 	s.clients[c.secret] = c
+	s.tasks.Add() // until its receiver is told of its end, by whom ever: Shutdown waits for that
 	s.mu.Unlock()
 	if c.chime {
 		_ = c.Send(s.hello(c), "")

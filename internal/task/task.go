@@ -17,27 +17,30 @@ type Group struct {
 
 // Go runs f in a goroutine of the group.
 func (g *Group) Go(f func()) {
-	g.add()
+	g.Add()
 	go func() {
-		defer g.done()
+		defer g.Done()
 		f()
 	}()
 }
 
 // Do runs f in the calling goroutine, which belongs to the group meanwhile.
 func (g *Group) Do(f func()) {
-	g.add()
-	defer g.done()
+	g.Add()
+	defer g.Done()
 	f()
 }
 
-func (g *Group) add() {
+// Add holds the group as a running goroutine would, until Done: for what is at
+// work without a goroutine of its own.
+func (g *Group) Add() {
 	g.mu.Lock()
 	g.n++
 	g.mu.Unlock()
 }
 
-func (g *Group) done() {
+// Done takes back one Add.
+func (g *Group) Done() {
 	g.mu.Lock()
 	g.n--
 	if g.n == 0 && g.waiting != nil {
@@ -47,7 +50,7 @@ func (g *Group) done() {
 	g.mu.Unlock()
 }
 
-// Wait returns when no goroutine of the group runs, or with the error of ctx.
+// Wait returns when no goroutine of the group runs and nothing holds it, or with the error of ctx.
 func (g *Group) Wait(ctx context.Context) error {
 	g.mu.Lock()
 	if g.n == 0 {

@@ -180,3 +180,14 @@ func TestWaitWaitsForWhatIsDoneByTheCaller(t *testing.T) {
 		wantNil(t, result)
 	})
 }
+
+func TestWaitWaitsForWhatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g task.Group
+		g.Add()
+		result := waiting(&g)
+		wantBlocked(t, result)
+		g.Done()
+		wantNil(t, result)
+	})
+}
