@@ -49,6 +49,7 @@ func newStage(t *testing.T, b *behaviour, w *wire, kept store.Store) *stage {
 	options := []chime.Option{
 		chime.WithConnect(s.connect),
 		chime.WithLimits(b.limits),
+		chime.WithGrace(0), // who vanishes has left
 		chime.WithLogger(slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))),
 	}
 	var remember []channel.Option

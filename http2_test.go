@@ -90,7 +90,7 @@ func TestStreamOnHTTP2LivesThroughSilenceAndTimeouts(t *testing.T) {
 					es.want(`[null,null,"hall:1","tick",{}]`)
 				}
 				for range 4 { // and then a minute with nothing but heartbeats
-					es.want(`[null,null,"chime","heartbeat",{"sent":4}]`)
+					es.want(`[null,null,"chime","heartbeat",{"sent":4,"received":1}]`)
 				}
 				wantAnswer(t, s.ask(t, t.Context(), c, http.MethodPost, "/socket/bye", secret), http.StatusNoContent, "")
 				es.wantClosed(1000, "bye")

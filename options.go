@@ -1,9 +1,11 @@
 package chime
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
@@ -27,6 +29,7 @@ type config struct {
 	store     store.Store
 	origins   []string
 	limits    Limits
+	grace     time.Duration
 	log       *slog.Logger
 }
 
@@ -62,6 +65,25 @@ func WithOrigins(origins ...string) Option {
 
 // WithLimits replaces the default limits, those that are not zero.
 func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
+
+// WithGrace says how long a client whose connection has broken may take to come
+// back, on any transport, before it has left: 15 s unless said, 2 min at the
+// most, 0 for not at all. Meanwhile it is a member of its topics, and what is
+// sent to it waits. Only clients of the chime dialect, such as chime.js, can come
+// back; all others have left when their connection breaks. NewRouter panics at
+// what is out of range.
+func WithGrace(d time.Duration) Option {
+	return func(c *config) {
+		switch {
+		case d < 0 || d > transport.MaxGrace:
+			panic(fmt.Sprintf("chime: WithGrace(%v): want 0 to %v", d, transport.MaxGrace))
+		case d == 0:
+			c.grace = -1 // to transport.Config, zero is the default
+		default:
+			c.grace = d
+		}
+	}
+}
 
 // WithLogger logs there instead of to slog's default. At Error is what failed:
 // WithConnect with an error that is not of RefuseConnect, a handler with one that

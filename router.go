@@ -64,7 +64,8 @@ func NewRouter(options ...Option) *Router {
 	if cfg.log == nil {
 		panic("chime: NewRouter: WithLogger(nil)")
 	}
-	if l := cfg.limits; min(l.MessageBytes, l.BatchBytes, l.BatchMessages, l.QueueBytes, l.QueueMessages, l.Topics, l.InboxMessages) < 0 {
+	if l := cfg.limits; min(l.MessageBytes, l.BatchBytes, l.BatchMessages, l.QueueBytes, l.QueueMessages, l.Topics, l.InboxMessages,
+		l.UnackedBytes, l.UnackedMessages) < 0 {
 		panic("chime: NewRouter: a limit is negative")
 	}
 	hub := channel.NewHub(channel.Config{Broker: broker.Local(cfg.store), Limits: cfg.limits, Log: cfg.log})
@@ -74,6 +75,7 @@ func NewRouter(options ...Option) *Router {
 		Detach:  detach,
 		Origins: cfg.origins,
 		Limits:  cfg.limits,
+		Grace:   cfg.grace,
 		Log:     cfg.log,
 	})
 	if err != nil {

@@ -83,7 +83,7 @@ func TestTheProtocolPageIsWhatTheServerSpeaks(t *testing.T) {
 	}()
 
 	frames := map[string]*wire.Message{
-		"heartbeat": wire.NewHeartbeat(3),
+		"heartbeat": wire.NewHeartbeat(3, 4),
 		"closed":    wire.NewClosed(wire.CloseSlow, "too slow"),
 	}
 	for _, b := range blocks(t, "protocol.md") {

@@ -167,7 +167,7 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 		{"what is not retained has none", "join=a", []step{
 			{reply("a", "e1", 5, 0, nil), ""},
 			{said("a", 0), ""},
-			{wire.NewHeartbeat(0), ""},
+			{wire.NewHeartbeat(0, 0), ""},
 			{said("a", 6), "e1:6"},
 		}},
 		{"a topic counts from its first message", "join=a&join=b", []step{

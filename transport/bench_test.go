@@ -259,7 +259,7 @@ func BenchmarkFlush(b *testing.B) {
 			crowd := gather(b, clients)
 			for _, c := range crowd.clients {
 				c.mu.Lock()
-				c.dirty = true // nobody puts it on a list: it is flushed below
+				c.conn.dirty = true // nobody puts it on a list: it is flushed below
 				c.mu.Unlock()
 			}
 			f := &flusher{}
@@ -283,16 +283,16 @@ func BenchmarkFlush(b *testing.B) {
 				b.StartTimer()
 				begun, now := spent(b, thread), time.Now().UnixNano()
 				for _, c := range batch {
-					c.flush(f, now)
+					c.conn.flush(f, now)
 				}
 				own += spent(b, thread) - begun
 				b.StopTimer()
 				for _, c := range batch {
 					c.mu.Lock()
-					if c.queue.n > 0 || c.writing {
+					if c.queue.due() > 0 || c.conn.writing {
 						b.Error("a socket was full: this is not what was to be measured")
 					}
-					c.dirty = true
+					c.conn.dirty = true
 					c.mu.Unlock()
 				}
 				done += len(batch) * queued

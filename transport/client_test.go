@@ -23,7 +23,7 @@ func (l *brokenLine) open(b []byte) []byte         { return b }
 func (l *brokenLine) seal(b []byte, _ bool) []byte { return b }
 func (l *brokenLine) hangUp(bool)                  {}
 func (l *brokenLine) hurry(time.Duration)          {}
-func (l *brokenLine) encode(b []byte, _ *client, it item) []byte {
+func (l *brokenLine) encode(b []byte, _ *client, it item, _ uint64) []byte {
 	return it.m.AppendEvent(b)
 }
 func (l *brokenLine) farewell(b []byte, _ wire.CloseCode, _ string) []byte { return append(b, '.') }
@@ -57,7 +57,8 @@ func TestNothingIsWrittenAfterAWriteThatFailed(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := &brokenLine{}
-		c := &client{server: s, flusher: &s.flushers.shards[0], line: l, receiver: deaf{}}
+		c := &client{server: s, flusher: &s.flushers.shards[0], receiver: deaf{}}
+		c.conn = &connection{c: c, line: l}
 		var sending sync.WaitGroup
 		for range 4 {
 			sending.Go(func() {

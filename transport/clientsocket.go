@@ -101,6 +101,12 @@ type Limits struct {
 	QueueMessages int // waiting to be written to one client; 4096
 	Topics        int // joined by one client at once; 100
 	InboxMessages int // waiting in one inbox; 512
+
+	// Of a client that resumes: written to it and not acknowledged. What is over
+	// that is forgotten, the oldest first, and a connection that breaks then can't
+	// be resumed.
+	UnackedBytes    int // 256 KiB
+	UnackedMessages int // 1024
 }
 
 // WithDefaults returns l with its zero fields filled in.
@@ -117,5 +123,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.QueueMessages, 4096)
 	set(&l.Topics, 100)
 	set(&l.InboxMessages, 512)
+	set(&l.UnackedBytes, 256<<10)
+	set(&l.UnackedMessages, 1024)
 	return l
 }

@@ -37,7 +37,7 @@ var errSilent = errors.New("client has been silent for too long")
 type clock struct {
 	net.Conn
 	ahead    readAhead
-	c        *client
+	conn     *connection
 	timing   *timing
 	pulsed   int64        // when the last pulse was sent, Unix ns
 	lastRead int64        // Unix ns
@@ -69,7 +69,9 @@ func (k *clock) pulse(now time.Time, every time.Duration) time.Time {
 		return next
 	}
 	k.pulsed = now.UnixNano()
-	k.c.sendControl(k.timing.pulse)
+	k.conn.c.mu.Lock()
+	k.conn.sendBytes(k.timing.pulse)
+	k.conn.c.mu.Unlock()
 	return now.Add(every)
 }
 
@@ -130,19 +132,13 @@ func (k *clock) wind() bool {
 		}
 		next = gone
 	}
-	switch every := k.timing.heartbeat; {
-	case every == 0:
-	case k.timing.pulse == nil:
-		next = earlier(next, k.c.beat(now, every))
-	default:
-		next = earlier(next, k.pulse(now, every))
+	heartbeat := k.timing.heartbeat
+	if k.timing.pulse != nil {
+		next = earlier(next, k.pulse(now, heartbeat))
+		heartbeat = 0
 	}
-	if at := k.c.identity.Expires; !at.IsZero() {
-		if !now.Before(at) {
-			k.c.expire()
-		} else {
-			next = earlier(next, at)
-		}
+	if due := k.conn.watch(now, heartbeat); !due.IsZero() {
+		next = earlier(next, due)
 	}
 	_ = k.SetReadDeadline(next)
 	if at := k.hungUp.Load(); at != 0 { // that deadline stands, however much the client has to say

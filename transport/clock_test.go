@@ -20,7 +20,7 @@ func TestAClientThatGoesOnTalkingDoesNotPutOffItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, politely := range []bool{true, false} {
 			conn := &deadlineConn{}
-			k := &clock{Conn: conn, c: &client{}, timing: &timing{silence: time.Minute}, lastRead: time.Now().UnixNano()}
+			k := &clock{Conn: conn, conn: &connection{c: &client{}}, timing: &timing{silence: time.Minute}, lastRead: time.Now().UnixNano()}
 			k.wind()
 			k.hangUp(politely)
 			want := time.Now()

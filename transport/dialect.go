@@ -125,6 +125,16 @@ func dialectOf(r *http.Request) (d *dialect, reason string) {
 	return nil, "this vsn is not spoken here: want 2.0.0 or 1.0.0, or the subprotocol chime.v1"
 }
 
+// subprotocolSecret returns the secret of a client that resumes, or "".
+func subprotocolSecret(r *http.Request) string {
+	for _, part := range offered(r) {
+		if secret, ok := strings.CutPrefix(part, protocolSecret); ok {
+			return secret
+		}
+	}
+	return ""
+}
+
 // isNumber reports whether s is a number as versions have them.
 func isNumber(s string) bool {
 	return s == "0" || s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""

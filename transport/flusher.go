@@ -8,8 +8,8 @@ import (
 	"github.com/go-chime/chime/internal/task"
 )
 
-// flushers write what is queued. A client with something new is put on the
-// list of its flusher, once; the flusher joins all that the client has into
+// flushers write what is queued. A connection with something new is put on the
+// list of its flusher, once; the flusher joins all that there is for it into
 // one write that does not block. So a publisher never touches a socket, a
 // burst becomes one write per client, and no goroutine waits for work: a
 // flusher runs only while its list has somebody on it.
@@ -21,12 +21,12 @@ type flushers struct {
 // for life, which keeps its writes in order.
 type flusher struct {
 	mu      sync.Mutex // guards dirty and running
-	dirty   []*client
+	dirty   []*connection
 	running bool
 	tasks   *task.Group
 
 	// Only the running goroutine uses these.
-	spare []*client
+	spare []*connection
 	buf   []byte
 	write nonblocking
 }
@@ -40,10 +40,10 @@ func newFlushers(tasks *task.Group) *flushers {
 	return fs
 }
 
-// add puts c on the list. The caller has seen to it that c is not on it.
-func (f *flusher) add(c *client) {
+// add puts n on the list. The caller has seen to it that n is not on it.
+func (f *flusher) add(n *connection) {
 	f.mu.Lock()
-	f.dirty = append(f.dirty, c)
+	f.dirty = append(f.dirty, n)
 	start := !f.running
 	if start {
 		f.running = true
@@ -67,9 +67,9 @@ func (f *flusher) run() {
 		}
 		f.mu.Unlock()
 		now := time.Now().UnixNano()
-		for i, c := range list {
+		for i, n := range list {
 			list[i] = nil
-			c.flush(f, now)
+			n.flush(f, now)
 		}
 		f.spare = list[:0]
 	}

@@ -7,11 +7,11 @@ import (
 )
 
 func TestLimitsThatAreNotSaidAreTheDefault(t *testing.T) {
-	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512}
+	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512, 256 << 10, 1024}
 	if got := (Limits{}).WithDefaults(); got != defaults {
 		t.Errorf("none: got %+v, want %+v", got, defaults)
 	}
-	all := Limits{1, 2, 3, 4, 5, 6, 7}
+	all := Limits{1, 2, 3, 4, 5, 6, 7, 8, 9}
 	if got := all.WithDefaults(); got != all {
 		t.Errorf("all: got %+v, want %+v", got, all)
 	}
@@ -28,9 +28,9 @@ func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &client{}
-	s.initClient(c, get(""), Identity{}, true, nil)
-	text := string(s.hello(c).AppendText(nil, true, ""))
-	want := `[null,null,"chime","hello",{"id":"` + c.id + `","secret":"` + c.secret + `","heartbeat_ms":15000,"grace_ms":0,` +
+	s.initClient(c, get(""), Identity{}, true)
+	text := string(s.hello(c, c.secret, false).AppendText(nil, true, ""))
+	want := `[null,null,"chime","hello",{"id":"` + c.id + `","secret":"` + c.secret + `","heartbeat_ms":15000,"grace_ms":15000,` +
 		`"limits":{"message_bytes":1000,"batch_bytes":262144,"batch_messages":100,"topics":9},` +
 		`"transports":["websocket","sse"],"resumed":false,"received":0,"sent":0}]`
 	if text != want {
@@ -40,7 +40,7 @@ func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 		t.Errorf("id %q and secret %q: want a secret of 128 bits at least, and JSON", c.id, c.secret)
 	}
 	other := &client{}
-	s.initClient(other, get(""), Identity{}, true, nil)
+	s.initClient(other, get(""), Identity{}, true)
 	if other.id == c.id || other.secret == c.secret {
 		t.Error("two clients have the same id or secret")
 	}

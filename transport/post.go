@@ -24,7 +24,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	}
 	secret := r.Header.Get(headerSecret)
 	if secret == "" {
-		refuseBatch(w, http.StatusBadRequest, &wire.BatchError{Reason: "no " + headerSecret + " header"})
+		refuseBatch(w, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
 	id, refused := s.identify(r)
@@ -33,14 +33,14 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := s.find(secret)
-	if c == nil || c.line.transport() != SSE || !c.chime {
+	if c == nil || !c.chime {
 		refuseGone(w)
 		return
 	}
-	if c.identity.ID != id.ID {
-		refuse(w, http.StatusForbidden, "this client socket belongs to another identity")
+	if !s.mayResume(w, secret, id) {
 		return
 	}
+	c.refresh(id.Expires)
 	// Read before the lock: a slow body must not hold up other POSTs.
 	body, err := readBody(w, r, s.limits.BatchBytes)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusRequestEntityTooLarge, "batch is over "+strconv.Itoa(s.limits.BatchBytes)+" bytes")
 			return
 		}
-		refuseBatch(w, http.StatusBadRequest, &wire.BatchError{Reason: "body could not be read"})
+		refuseBatch(w, &wire.BatchError{Reason: "body could not be read"})
 		return
 	}
 	batch, err := wire.DecodeBatch(body, s.limits.BatchMessages, s.limits.MessageBytes)
@@ -57,22 +57,27 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		if !ok {
 			wrong = &wire.BatchError{Reason: "malformed"}
 		}
-		refuseBatch(w, http.StatusBadRequest, wrong)
+		refuseBatch(w, wrong)
 		return
 	}
-	s.apply(w, c, batch)
+	s.apply(w, c, secret, batch)
 }
 
 // apply hands on the frames that are new. Of two POSTs at once the second
 // finds the first one's frames applied and skips them.
-func (s *Server) apply(w http.ResponseWriter, c *client, batch wire.Batch) {
+func (s *Server) apply(w http.ResponseWriter, c *client, secret string, batch wire.Batch) {
 	c.upstream.Lock()
-	if c.gone {
+	n, err := c.use(secret, batch.Received)
+	if err != nil {
 		c.upstream.Unlock()
+		if errors.Is(err, errBeyond) {
+			refuseBatch(w, &wire.BatchError{Reason: err.Error()})
+			return
+		}
 		refuseGone(w)
 		return
 	}
-	if want := c.received + 1; batch.First > want {
+	if want := c.received.Load() + 1; batch.First > want {
 		c.upstream.Unlock()
 		answer(w, http.StatusConflict, struct {
 			Want uint64 `json:"want"`
@@ -81,18 +86,23 @@ func (s *Server) apply(w http.ResponseWriter, c *client, batch wire.Batch) {
 	}
 	number := batch.First
 	for _, f := range batch.Frames {
-		if wire.Counted(f.Topic) {
-			number++
-			if number-1 <= c.received {
-				continue
+		switch {
+		case f.Topic == wire.TopicChime:
+			_ = c.control(n, f) // the batch has been acknowledged as a whole
+		case !wire.Counted(f.Topic):
+			c.deliver(f)
+		default:
+			if number > c.received.Load() {
+				c.received.Store(number)
+				c.deliver(f)
 			}
+			number++
 		}
-		c.deliver(f)
 	}
-	applied := c.received
+	applied := c.received.Load()
 	c.upstream.Unlock()
 	c.mu.Lock()
-	sent := c.sent
+	sent := c.queue.sent()
 	c.mu.Unlock()
 	answer(w, http.StatusOK, struct {
 		Applied uint64 `json:"applied"`
@@ -100,14 +110,12 @@ func (s *Server) apply(w http.ResponseWriter, c *client, batch wire.Batch) {
 	}{applied, sent})
 }
 
-// refuseGone is one answer for a secret that is wrong, unknown or expired: who
-// guesses learns nothing.
 func refuseGone(w http.ResponseWriter) {
-	refuse(w, http.StatusGone, "no such client socket")
+	refuse(w, http.StatusGone, errNotKnown.Error())
 }
 
-func refuseBatch(w http.ResponseWriter, status int, e *wire.BatchError) {
-	answer(w, status, struct {
+func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
+	answer(w, http.StatusBadRequest, struct {
 		Frame  int    `json:"frame"`
 		Reason string `json:"reason"`
 	}{e.Frame, e.Reason})
@@ -122,7 +130,8 @@ func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := readBody(w, r, maxSecretBody)
 	if err == nil {
-		if c := s.find(strings.TrimSpace(string(body))); c != nil {
+		secret := strings.TrimSpace(string(body))
+		if c := s.find(secret); c != nil && c.admits(secret) {
 			c.Close(wire.CloseNormal, "bye", Closed)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -31,7 +32,10 @@ type Config struct {
 	// Origins besides the server's own, as https://host[:port] or host[:port].
 	Origins []string
 	Limits  Limits
-	Log     *slog.Logger
+	// Grace is how long a client of the chime dialect whose connection has broken
+	// may take to come back; zero is 15 s, negative none, 2 min the most.
+	Grace time.Duration
+	Log   *slog.Logger
 }
 
 // Server answers the requests of all clients, and owns every goroutine and
@@ -42,18 +46,27 @@ type Server struct {
 	detach   func(context.Context) context.Context
 	origins  origins
 	limits   Limits
+	grace    time.Duration
 	log      *slog.Logger
 	tasks    task.Group
 	flushers *flushers
 	opened   atomic.Uint64
 
-	mu       sync.RWMutex // guards clients and draining
-	clients  map[string]*client
+	mu       sync.RWMutex       // guards what follows; taken before any client's mu
+	clients  map[string]*client // by each secret that may be good
+	open     int                // clients that have not ended
 	draining bool
 }
 
-// NewServer returns a server, or an error that names an origin it can't read.
+// NewServer returns a server, or an error that names an origin it can't read or
+// a grace period that is too long.
 func NewServer(cfg Config) (*Server, error) {
+	switch {
+	case cfg.Grace > MaxGrace:
+		return nil, fmt.Errorf("grace period of %v: %v is the most", cfg.Grace, MaxGrace)
+	case cfg.Grace == 0:
+		cfg.Grace = defaultGrace
+	}
 	o, err := parseOrigins(cfg.Origins)
 	if err != nil {
 		return nil, err
@@ -64,6 +77,7 @@ func NewServer(cfg Config) (*Server, error) {
 		detach:  cfg.Detach,
 		origins: o,
 		limits:  cfg.Limits.WithDefaults(),
+		grace:   max(cfg.Grace, 0),
 		log:     cfg.Log,
 		clients: map[string]*client{},
 	}
@@ -111,8 +125,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // list returns all clients. s.mu is held.
 func (s *Server) list() []*client {
 	list := make([]*client, 0, len(s.clients))
+	seen := make(map[*client]bool, len(s.clients))
 	for _, c := range s.clients {
-		list = append(list, c)
+		if c.listed && !seen[c] {
+			seen[c] = true
+			list = append(list, c)
+		}
 	}
 	return list
 }
@@ -132,55 +150,77 @@ func (s *Server) Disconnect(identity string, reason string) int {
 	return n
 }
 
-// Len returns the number of open client sockets.
+// Len returns the number of open client sockets, detached ones included.
 func (s *Server) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.clients)
+	return s.open
 }
 
-// initClient makes c a client socket that is not yet known to anybody. C is
-// part of its line: one object for both is half the cost of two to the
-// collector.
-func (s *Server) initClient(c *client, r *http.Request, id Identity, chime bool, l line) {
+// enter gives connection n its client: the one whose secret it came with, if
+// that can be resumed, or else a new one of identity id, for which fresh is the
+// memory if it is not nil. From now on it can be closed.
+func (s *Server) enter(n *connection, fresh *client, r *http.Request, id Identity, chime bool, secret string) error {
+	n.lastWrite.Store(time.Now().UnixNano())
+	if former := s.find(secret); former != nil && chime && former.identity.ID == id.ID && former.attach(n, secret) {
+		former.refresh(id.Expires)
+		return nil
+	}
+	if fresh == nil {
+		fresh = &client{}
+	}
+	s.initClient(fresh, r, id, chime)
+	fresh.conn, fresh.transport = n, n.line.transport()
+	n.c = fresh
+	return s.register(fresh)
+}
+
+// initClient makes c a client socket that is not yet known to anybody.
+func (s *Server) initClient(c *client, r *http.Request, id Identity, chime bool) {
 	shard := s.opened.Add(1) % uint64(len(s.flushers.shards))
 	c.id = randomText(16)
 	c.secret = randomText(24)
 	c.identity = id
+	c.refresh(id.Expires)
 	c.chime = chime
+	c.keeps = chime && s.grace > 0
 	c.ctx = s.detach(r.Context())
 	c.server = s
 	c.flusher = &s.flushers.shards[shard]
-	c.line = l
-	c.lastWrite.Store(time.Now().UnixNano())
 }
 
-// register makes c known and greets it. From now on it can be closed.
+// register makes c known and greets it.
 func (s *Server) register(c *client) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.draining {
-		s.mu.Unlock()
 		return errDraining
+	}
+	if c.chime {
+		_ = c.Send(s.hello(c, c.secret, false), "") // before whatever Accept sends
 	}
 	c.receiver = s.accept(c)
 	s.clients[c.secret] = c
+	c.listed = true
+	s.open++
 	s.tasks.Add() // until its receiver is told of its end, by whom ever: Shutdown waits for that
-	s.mu.Unlock()
-	if c.chime {
-		_ = c.Send(s.hello(c), "")
-	}
 	return nil
 }
 
-func (s *Server) hello(c *client) *wire.Message {
+// hello greets c, whose mu is held if it has been known before.
+func (s *Server) hello(c *client, secret string, resumed bool) *wire.Message {
 	return wire.Hello{
-		ID: c.id, Secret: c.secret,
+		ID: c.id, Secret: secret,
 		HeartbeatMS: defaultHeartbeat.Milliseconds(),
+		GraceMS:     s.grace.Milliseconds(),
 		Limits: wire.HelloLimits{
 			MessageBytes: s.limits.MessageBytes, BatchBytes: s.limits.BatchBytes,
 			BatchMessages: s.limits.BatchMessages, Topics: s.limits.Topics,
 		},
 		Transports: []string{WebSocket, SSE},
+		Resumed:    resumed,
+		Received:   c.received.Load(),
+		Sent:       c.queue.sent(),
 	}.Message()
 }
 
@@ -188,15 +228,58 @@ func (s *Server) hello(c *client) *wire.Message {
 func (s *Server) forget(c *client) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known := s.clients[c.secret]
+	if !c.listed {
+		return false
+	}
+	c.listed = false
+	s.open--
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(s.clients, c.secret)
-	return known
+	if c.rare != nil {
+		for _, is := range c.rare.issued {
+			delete(s.clients, is.secret)
+		}
+	}
+	return true
 }
 
+// find returns whom a secret may belong to. Only the client knows whether it is
+// still good.
 func (s *Server) find(secret string) *client {
+	if secret == "" {
+		return nil
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.clients[secret]
+}
+
+func (s *Server) index(secret string, c *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients[secret] = c
+}
+
+func (s *Server) unindex(secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, secret)
+}
+
+// unindexLater is unindex for who holds a client's mu.
+func (s *Server) unindexLater(secret string) {
+	s.tasks.Go(func() { s.unindex(secret) })
+}
+
+// mayResume reports whether a request may come with secret: one that belongs to
+// another identity's client socket is refused.
+func (s *Server) mayResume(w http.ResponseWriter, secret string, id Identity) bool {
+	if former := s.find(secret); former != nil && former.identity.ID != id.ID {
+		refuse(w, http.StatusForbidden, "this client socket belongs to another identity")
+		return false
+	}
+	return true
 }
 
 func (s *Server) isDraining() bool {

@@ -57,20 +57,33 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		turnAway(w, refused)
 		return
 	}
+	secret := r.Header.Get(headerSecret)
+	if !s.mayResume(w, secret, id) {
+		return
+	}
 	if blocker := cannotFlush(w); blocker != "" {
 		s.log.Warn("event stream impossible: a ResponseWriter has neither Flush nor Unwrap", "type", blocker)
 		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
 		return
 	}
-	s.tasks.Do(func() { s.openStream(w, r, id, chime, joins) })
+	s.tasks.Do(func() { s.openStream(w, r, id, chime, secret, joins) })
 }
 
 // openStream is openWebSocket for a stream; without chime headers it has joins.
 // A handler that stays is waited for too.
-func (s *Server) openStream(w http.ResponseWriter, r *http.Request, id Identity, chime bool, joins []wire.Frame) {
-	l := &streamLine{}
-	c := &l.client
-	s.initClient(c, r, id, chime, l)
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, id Identity, chime bool, secret string, joins []wire.Frame) {
+	var l *streamLine
+	var fresh *client
+	if s.find(secret) == nil {
+		both := &struct { // as in openWebSocket
+			streamLine
+			client client
+		}{}
+		l, fresh = &both.streamLine, &both.client
+	} else {
+		l = &streamLine{}
+	}
+	l.line = l
 	if err := l.begin(w, r); err != nil {
 		s.log.Debug("event stream not opened", "error", err)
 		return
@@ -78,16 +91,16 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, id Identity,
 	if !chime {
 		l.bare = newBare(joins)
 	}
-	if err := s.register(c); err != nil {
+	if err := s.enter(&l.connection, fresh, r, id, chime, secret); err != nil {
 		_ = l.write(l.seal(l.farewell(l.open(nil), wire.CloseDrain, "drain"), true))
 		l.release()
 		return
 	}
 	for _, f := range joins {
-		c.receive(f)
+		l.receive(f)
 	}
 	if l.hijacked() {
-		s.tasks.Go(l.watch)
+		s.tasks.Go(l.attend)
 		return
 	}
 	l.stay(r.Context())
@@ -124,7 +137,7 @@ func streamHeaders(h http.Header, protoMajor int) {
 // written without a goroutine; elsewhere the handler stays, and writes go
 // through its ResponseWriter.
 type streamLine struct {
-	client  client
+	connection
 	clock   clock
 	raw     syscall.RawConn
 	chunked bool
@@ -155,7 +168,7 @@ const firstBytes = ": chime\n\n"
 
 // begin sends the headers and the first bytes, and takes the connection if it can.
 func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
-	l.clock.c = &l.client
+	l.clock.conn = &l.connection
 	l.clock.timing = &streamTiming
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeWait)) // in place of http.Server's, if it can be
@@ -189,15 +202,14 @@ func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
 
 func (l *streamLine) hijacked() bool { return l.handler == nil }
 
-// watch reads what should never come, to see when the client goes, and closes
+// attend reads what should never come, to see when the client goes, and closes
 // the connection.
-func (l *streamLine) watch() {
+func (l *streamLine) attend() {
 	defer l.release()
-	c := l.clock.c
 	if l.clock.wind() {
 		l.clock.drain()
 	}
-	c.broken(Gone)
+	l.broken(Gone)
 }
 
 func (l *streamLine) release() {
@@ -208,7 +220,6 @@ func (l *streamLine) release() {
 
 // stay keeps the handler of a stream that could not be hijacked.
 func (l *streamLine) stay(ctx context.Context) {
-	c := l.clock.c
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	gone := ctx.Done()
@@ -224,18 +235,12 @@ func (l *streamLine) stay(ctx context.Context) {
 				continue
 			}
 			if due := l.handler.due.Load(); due != 0 && time.Now().UnixNano() >= due {
-				c.broken(Slow) // it was our deadline that ended an HTTP/2 stream
+				l.broken(Slow) // it was our deadline that ended an HTTP/2 stream
 				continue
 			}
-			c.broken(Gone)
+			l.broken(Gone)
 		case now := <-timer.C:
-			if at := c.identity.Expires; !at.IsZero() && !now.Before(at) {
-				c.expire()
-			}
-			next := c.beat(now, streamTiming.heartbeat)
-			if at := c.identity.Expires; at.After(now) {
-				next = earlier(next, at)
-			}
+			next := l.watch(now, streamTiming.heartbeat)
 			timer.Reset(time.Until(next))
 		}
 	}
@@ -256,13 +261,13 @@ func (h *handlerWriter) leave() {
 
 func (l *streamLine) transport() string { return SSE }
 
-func (l *streamLine) encode(b []byte, c *client, it item) []byte {
+func (l *streamLine) encode(b []byte, _ *client, it item, number uint64) []byte {
 	switch {
 	case l.bare != nil:
 		b = l.bare.appendID(b, it.m)
 	case it.m.Counted():
 		b = append(b, "id: "...)
-		b = strconv.AppendUint(b, c.sent, 10)
+		b = strconv.AppendUint(b, number, 10)
 		b = append(b, '\n')
 	}
 	return it.m.AppendEvent(b)

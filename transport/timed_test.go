@@ -58,6 +58,9 @@ func inBubble(t *testing.T, n network, cfg transport.Config, middleware func(htt
 			return c
 		}
 		cfg.Log = slog.New(slog.DiscardHandler)
+		if cfg.Grace == 0 {
+			cfg.Grace = -1 // what happens to a connection shows at once
+		}
 		if cfg.Connect == nil {
 			cfg.Connect = func(*http.Request) (transport.Identity, error) { return transport.Identity{}, nil }
 		}
@@ -156,7 +159,7 @@ func wantDeparture(t *testing.T, c *client, start time.Time, after time.Duration
 }
 
 func heartbeat(sent int) string {
-	return fmt.Sprintf(`[null,null,"chime","heartbeat",{"sent":%d}]`, sent)
+	return fmt.Sprintf(`[null,null,"chime","heartbeat",{"sent":%d,"received":0}]`, sent)
 }
 
 const said = `[null,null,"room:1","said",{}]`

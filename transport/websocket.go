@@ -60,21 +60,38 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 		turnAway(w, refused)
 		return
 	}
+	secret := ""
+	if d == &chimeV1 {
+		secret = subprotocolSecret(r)
+	}
+	if !s.mayResume(w, secret, id) {
+		return
+	}
 	if blocker := cannotHijack(w); blocker != "" {
 		s.log.Warn("websocket impossible: a ResponseWriter has neither Hijack nor Unwrap", "type", blocker)
 		refuse(w, http.StatusInternalServerError, "WebSockets are not possible here: "+blocker+" can't hijack")
 		return
 	}
-	s.tasks.Do(func() { s.openWebSocket(w, r, id, d) })
+	s.tasks.Do(func() { s.openWebSocket(w, r, id, d, secret) })
 }
 
 // openWebSocket is among the tasks that Shutdown waits for: it may find the
 // server open, and start what reads after that.
-func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, id Identity, d *dialect) {
-	l := &webSocketLine{dialect: d}
-	c := &l.client
-	s.initClient(c, r, id, d == &chimeV1, l)
-	l.clock.c, l.clock.timing = c, &d.timing
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, id Identity, d *dialect, secret string) {
+	var l *webSocketLine
+	var fresh *client
+	if s.find(secret) == nil {
+		// One object for both is half the cost of two to the collector.
+		both := &struct {
+			webSocketLine
+			client client
+		}{}
+		l, fresh = &both.webSocketLine, &both.client
+	} else {
+		l = &webSocketLine{}
+	}
+	l.dialect, l.line = d, l
+	l.clock.conn, l.clock.timing = &l.connection, &d.timing
 	ws, err := websocket.Accept(&hijacking{w, l}, r, &websocket.AcceptOptions{
 		Subprotocols:       d.echo(r),
 		InsecureSkipVerify: true, // the origin is checked above, by our own rule
@@ -85,7 +102,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, id Identi
 		return
 	}
 	ws.SetReadLimit(int64(s.limits.MessageBytes))
-	if err := s.register(c); err != nil {
+	if err := s.enter(&l.connection, fresh, r, id, d == &chimeV1, secret); err != nil {
 		_ = l.write(wire.AppendClose(nil, wire.CloseDrain, "drain"))
 		l.clock.close()
 		return
@@ -111,7 +128,7 @@ func headerHas(h http.Header, key, token string) bool {
 // reading and the answers to control frames; data frames are encoded once for
 // all who get them and written to the connection by us.
 type webSocketLine struct {
-	client  client
+	connection
 	dialect *dialect
 	clock   clock
 	ws      *websocket.Conn
@@ -189,7 +206,10 @@ func (cc controlConn) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	cc.c.sendControl(p)
+	n := &cc.l.connection
+	n.c.mu.Lock()
+	n.sendBytes(p)
+	n.c.mu.Unlock()
 	return len(p), nil
 }
 
@@ -203,8 +223,8 @@ var messageBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // takes more stack than waiting does, and a stack that has grown stays so.
 func (l *webSocketLine) read() {
 	if !l.clock.wind() {
-		l.clock.c.broken(Gone)
-		l.clock.close()
+		l.broken(Gone)
+		l.release()
 		return
 	}
 	for {
@@ -214,11 +234,11 @@ func (l *webSocketLine) read() {
 		}
 		if err != nil {
 			l.failed(err)
-			l.clock.close()
+			l.release()
 			return
 		}
 		if l.clock.ahead.possible() && !l.clock.ahead.held() && l.in.Buffered() == 0 && len(l.early) == 0 {
-			l.clock.c.server.tasks.Go(l.await)
+			l.c.server.tasks.Go(l.await)
 			return
 		}
 	}
@@ -229,10 +249,17 @@ func (l *webSocketLine) await() {
 	if err := l.clock.await(); err != nil {
 		l.cut = true
 		l.failed(err)
-		l.clock.close()
+		l.release()
 		return
 	}
-	l.clock.c.server.tasks.Go(l.read)
+	l.c.server.tasks.Go(l.read)
+}
+
+// release closes the connection, and drops what only its reading has needed: a
+// client that goes on elsewhere may share its memory with this line.
+func (l *webSocketLine) release() {
+	l.clock.close()
+	l.ws, l.in, l.early = nil, nil, nil
 }
 
 // take reads one message into a borrowed buffer and hands the frame on. An
@@ -248,53 +275,50 @@ func (l *webSocketLine) take(kind websocket.MessageType, r io.Reader) error {
 	if _, err := buf.ReadFrom(r); err != nil {
 		return err
 	}
-	c := l.clock.c
 	f, err := l.dialect.decode(kind, buf.Bytes())
 	switch {
 	case err == nil:
-		c.receive(f)
+		l.receive(f)
 	case l.dialect.lenient:
-		c.server.log.Debug("frame ignored", "dialect", l.dialect.name, "client", c.id, "error", err)
+		l.c.server.log.Debug("frame ignored", "dialect", l.dialect.name, "client", l.c.id, "error", err)
 	default:
-		c.Close(wire.CloseUndecodable, err.Error(), Closed)
+		l.connection.close(wire.CloseUndecodable, err.Error())
 	}
 	return nil
 }
 
-// failed ends the client after an error of reading.
+// failed ends the connection after an error of reading.
 func (l *webSocketLine) failed(err error) {
-	c := l.clock.c
+	n := &l.connection
 	switch {
 	case websocket.CloseStatus(err) != -1:
-		c.mu.Lock()
-		c.end.echo = true
-		c.queue.clear() // it reads no more
-		over := c.end.over
-		c.mu.Unlock()
+		n.c.mu.Lock()
+		over := n.over
+		n.c.mu.Unlock()
 		if over {
 			return // this was its answer to our close
 		}
-		c.Close(wire.CloseCode(websocket.CloseStatus(err)), "", Closed)
+		n.hungUp(wire.CloseCode(websocket.CloseStatus(err)))
 	case errors.Is(err, websocket.ErrMessageTooBig):
-		c.Close(wire.CloseTooLarge, "message too large", Closed)
+		n.close(wire.CloseTooLarge, "message too large")
 	case l.peer != 0:
-		c.Close(l.peer, "", Closed)
+		n.close(l.peer, "")
 	case !l.cut: // coder/websocket says nothing to a client that does not mask
-		c.Close(wire.CloseProtocol, "", Closed)
+		n.close(wire.CloseProtocol, "")
 	default:
-		c.broken(Gone)
+		n.broken(Gone)
 		return
 	}
 	// Read on until the farewell is out and the client has closed, or it takes
 	// too long: closing with unread data would reset the connection, and the
 	// client would never see why.
 	l.clock.drain()
-	c.broken(Gone) // does nothing if all went well
+	n.broken(Gone) // does nothing if all went well
 }
 
 func (l *webSocketLine) transport() string { return WebSocket }
 
-func (l *webSocketLine) encode(b []byte, c *client, it item) []byte {
+func (l *webSocketLine) encode(b []byte, c *client, it item, _ uint64) []byte {
 	if l.dialect.endsWith != "" && it.m.Event == l.dialect.endsWith && !c.end.begun {
 		c.begin(wire.CloseDisconnect, "", Gone)
 		c.server.tasks.Go(c.closed)

@@ -1,5 +1,11 @@
 package wire
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
 // Hello is the payload of the server's first frame to a client of the chime dialect.
 type Hello struct {
 	ID          string      `json:"id"`
@@ -26,11 +32,48 @@ func (h Hello) Message() *Message {
 	return control(EventHello, h)
 }
 
-// NewHeartbeat returns a heartbeat that says how many counted frames were sent.
-func NewHeartbeat(sent uint64) *Message {
+// NewHeartbeat returns a heartbeat that says how many counted frames were sent
+// to the client, and how many of its own have been received.
+func NewHeartbeat(sent, received uint64) *Message {
 	return control(EventHeartbeat, struct {
-		Sent uint64 `json:"sent"`
-	}{sent})
+		Sent     uint64 `json:"sent"`
+		Received uint64 `json:"received"`
+	}{sent, received})
+}
+
+// NewMoved tells a client that another connection carries its frames now.
+func NewMoved() *Message { return control(EventMoved, struct{}{}) }
+
+// NewProbeOK answers a probe.
+func NewProbeOK(nonce string) *Message {
+	return control(EventProbeOK, struct {
+		Nonce string `json:"nonce"`
+	}{nonce})
+}
+
+// AckedBy reads the payload of an ack: how many counted frames a client has received.
+func AckedBy(payload []byte) (uint64, error) {
+	var ack struct {
+		Received *uint64 `json:"received"`
+	}
+	if err := json.Unmarshal(payload, &ack); err != nil || ack.Received == nil {
+		return 0, errors.New("ack does not say how many frames were received")
+	}
+	return *ack.Received, nil
+}
+
+// maxNonce bounds what a probe makes the server write.
+const maxNonce = 64
+
+// ProbedWith reads the payload of a probe.
+func ProbedWith(payload []byte) (nonce string, err error) {
+	var probe struct {
+		Nonce *string `json:"nonce"`
+	}
+	if err := json.Unmarshal(payload, &probe); err != nil || probe.Nonce == nil || len(*probe.Nonce) > maxNonce {
+		return "", fmt.Errorf("probe has no nonce, which is a string of %d bytes at the most", maxNonce)
+	}
+	return *probe.Nonce, nil
 }
 
 // NewDrain asks a client to come back after retryMS.

@@ -57,7 +57,7 @@ func TestFormsOfTextMessages(t *testing.T) {
 		{"a reply with spaces in it", wire.NewJoinReply(joinRef, ref, "t", []byte("{\t\"a\":1} "), history, true),
 			same("[\"1\",\"2\",\"t\",\"phx_reply\",{\"status\":\"ok\",\"response\":{\"@history\":{\"epoch\":\"e\",\"offset\":41,\"count\":2},\t\"a\":1} }]")},
 
-		{"a heartbeat", wire.NewHeartbeat(7), same(`[null,null,"chime","heartbeat",{"sent":7}]`)},
+		{"a heartbeat", wire.NewHeartbeat(7, 3), same(`[null,null,"chime","heartbeat",{"sent":7,"received":3}]`)},
 		{"a drain", wire.NewDrain(2000), same(`[null,null,"chime","drain",{"retry_ms":2000}]`)},
 		{"a closed", wire.NewClosed(wire.CloseDrain, "<\"drain\">\n"), same(`[null,null,"chime","closed",{"code":1012,"reason":"<\"drain\">\n"}]`)},
 		{"hello", wire.Hello{ID: "i", Secret: "s", HeartbeatMS: 1, Limits: wire.HelloLimits{MessageBytes: 2, BatchBytes: 3, BatchMessages: 4, Topics: 5}, Transports: []string{"sse"}, Received: 6, Sent: 7}.Message(),
@@ -212,7 +212,7 @@ func TestWithRefsLeavesTheMessageAlone(t *testing.T) {
 }
 
 func TestAMessageIsCountedByItsTopic(t *testing.T) {
-	if wire.NewHeartbeat(1).Counted() {
+	if wire.NewHeartbeat(1, 0).Counted() {
 		t.Error("a heartbeat: got counted, want not")
 	}
 	if !wire.NewPush("room:1", "e", []byte("{}"), 0).Counted() {

@@ -13,7 +13,7 @@ import "unicode/utf8"
 
 // Topics and events that chime and Phoenix keep for themselves.
 const (
-	TopicChime   = "chime"   // hello, heartbeat, ack, drain, closed
+	TopicChime   = "chime"   // hello, heartbeat, ack, probe, moved, drain, closed
 	TopicPhoenix = "phoenix" // heartbeat of Phoenix clients
 
 	EventJoin  = "phx_join"
@@ -25,6 +25,9 @@ const (
 	EventHello     = "hello"
 	EventHeartbeat = "heartbeat"
 	EventAck       = "ack"
+	EventProbe     = "probe"
+	EventProbeOK   = "probe_ok"
+	EventMoved     = "moved"
 	EventDrain     = "drain"
 	EventClosed    = "closed"
 )

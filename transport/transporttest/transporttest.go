@@ -112,6 +112,7 @@ func newStage(t *testing.T, cfg transport.Config, serve func(*testing.T, http.Ha
 	s := &stage{t: t, entered: make(chan *receiver, 1000), greet: func(transport.ClientSocket) {}}
 	cfg.Accept = s.accept
 	cfg.Log = slog.New(slog.DiscardHandler)
+	cfg.Grace = -1 // a client that vanishes has gone at once
 	if cfg.Connect == nil {
 		cfg.Connect = func(*http.Request) (transport.Identity, error) { return transport.Identity{ID: "ada"}, nil }
 	}
