@@ -32,7 +32,7 @@ type ClientSocket interface {
 	ID() string
 	// Identity is who WithConnect said it is, pinned when the socket opened.
 	Identity() Identity
-	// Transport is the transport of the present connection.
+	// Transport is the transport of the present connection, or of the last.
 	Transport() string
 	// Context has the values of the request that opened the socket. It is
 	// never cancelled: who needs an end derives one.
@@ -81,8 +81,8 @@ type Reason string
 const (
 	Left     Reason = "left"     // the client left the topic
 	Closed   Reason = "closed"   // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
-	Gone     Reason = "gone"     // the connection broke or fell silent
-	Slow     Reason = "slow"     // its queue or inbox was full, a write to it stuck, or retention overtook its catching up
+	Gone     Reason = "gone"     // the connection broke or fell silent, and who could come back did not in time
+	Slow     Reason = "slow"     // its queue or inbox was full, a write to one that can't come back stuck, or retention overtook its catching up
 	Kicked   Reason = "kicked"   // Disconnect
 	Expired  Reason = "expired"  // Identity.Expires has come
 	Replaced Reason = "replaced" // it joined the topic again
