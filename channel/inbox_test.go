@@ -163,6 +163,24 @@ func TestASecondJoinReplacesTheFirst(t *testing.T) {
 	})
 }
 
+func TestARefusalNeedsNoReason(t *testing.T) {
+	for name, why := range map[string]error{"of Refuse": Refuse(""), "of a wrapped one": fmt.Errorf("banned: %w", &Error{})} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ch := &scripted{join: func(context.Context, *Socket, Message) (Accepted, error) { return Accept(nil), why }}
+				h, r := stage(t, ch)
+				r.says(t, `["1","1","a","phx_join",{}]`)
+				synctest.Wait()
+				r.wants(t, `["1","1","a","phx_reply",{"status":"error","response":{"reason":""}}]`)
+				ch.wants(t, "join 1")
+				if n := len(h.Members("a")); n != 0 {
+					t.Errorf("got %d members, want none", n)
+				}
+			})
+		})
+	}
+}
+
 func TestABlockedHandlerIsCancelled(t *testing.T) {
 	for _, test := range []struct {
 		name  string

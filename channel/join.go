@@ -48,7 +48,7 @@ func (in *inbox) join(old *Socket, f wire.Frame) {
 	if want.positioned() {
 		s.member.to = f.JoinRef.String()
 	}
-	if text := in.admit(s, Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}, f.Ref, want); text != "" {
+	if text, refused := in.admit(s, Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}, f.Ref, want); refused {
 		s.leave()
 		s.cancel()
 		c.hub.exit(s.topic)
@@ -56,9 +56,9 @@ func (in *inbox) join(old *Socket, f wire.Frame) {
 	}
 }
 
-// admit asks the channel, and has the client enter the topic. It returns why
-// the client is refused, or "".
-func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal string) {
+// admit asks the channel, and has the client enter the topic. It returns whether
+// the client is refused, and why, which the application may leave empty.
+func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal string, refused bool) {
 	c := in.client
 	log := c.hub.log.With("topic", m.Topic, "client", c.cs.ID())
 	// Known before the handler runs, so that the end of the client can cancel it.
@@ -92,13 +92,12 @@ func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal st
 		// The application has accepted, and must see the leave of whom it let in.
 		log.Error("reply to a join can't be sent", "error", encodeErr)
 		in.end(s, Panicked, func() { in.send(wire.NewReply(s.joinRef, ref, m.Topic, "error", reason("internal"))) })
-		return ""
+		return "", false
+	default:
+		s.enter(ref, response, want)
+		return "", false
 	}
-	if refusal != "" {
-		return refusal
-	}
-	s.enter(ref, response, want)
-	return ""
+	return refusal, true
 }
 
 var errEncodePanicked = errors.New("encoding it panicked")
