@@ -105,6 +105,6 @@ const (
 	Kicked   = transport.Kicked   // Disconnect
 	Expired  = transport.Expired  // Identity.Expires has come
 	Replaced = transport.Replaced // it joined the topic again
-	Panicked = transport.Panicked // a handler of this client and topic panicked
+	Panicked = transport.Panicked // a handler of this client and topic panicked, or called runtime.Goexit
 	Drained  = transport.Drained  // Shutdown
 )

@@ -152,6 +152,12 @@ func (j job) ends(s *Socket) bool {
 // run works the inbox off, and gives it up when nothing is left to come.
 func (in *inbox) run() {
 	c := in.client
+	done := false
+	defer func() {
+		if !done { // runtime.Goexit in a handler ends this goroutine, but not what waits
+			c.hub.tasks.Go(in.run)
+		}
+	}()
 	for {
 		c.mu.Lock()
 		if len(in.jobs) == 0 {
@@ -162,6 +168,7 @@ func (in *inbox) run() {
 				c.inboxes.remove(in)
 			}
 			c.mu.Unlock()
+			done = true
 			return
 		}
 		j := in.jobs[0]
@@ -212,21 +219,25 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 		_ = s.Reply(m, nil, Refuse("invalid event"))
 		return
 	}
+	crashed := true
 	// Replying belongs to it: the reply's MarshalJSON and the error's methods
 	// are the application's code, and may panic too.
-	crashed := in.panics("HandleMessage", f.Event, func() {
+	in.guard("HandleMessage", f.Event, func() {
 		reply, err := s.route.channel.HandleMessage(s.ctx, s, m)
 		if err != nil || reply != Later {
 			_ = s.Reply(m, reply, err)
 		}
+		crashed = false
+	}, func() {
+		if crashed {
+			s.fail(reason("channel_crash"))
+			in.end(s, Panicked, nil)
+		}
 	})
-	if crashed {
-		s.fail(reason("channel_crash"))
-		in.end(s, Panicked, nil)
-	}
 }
 
-// end takes s out of its topic, says so, and calls HandleLeave.
+// end takes s out of its topic, says so, and calls HandleLeave. That may end the
+// goroutine: what must follow is deferred.
 func (in *inbox) end(s *Socket, why Reason, say func()) {
 	s.leave()
 	in.unseat(why == Replaced)
@@ -236,21 +247,29 @@ func (in *inbox) end(s *Socket, why Reason, say func()) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), leaveWait)
 	defer cancel()
 	s.cancel()
-	in.panics("HandleLeave", string(why), func() { s.route.channel.HandleLeave(ctx, s, why) })
-	in.client.hub.exit(s.topic)
+	in.guard("HandleLeave", string(why),
+		func() { s.route.channel.HandleLeave(ctx, s, why) },
+		func() { in.client.hub.exit(s.topic) })
 }
 
-// panics calls f and reports whether it panicked.
-func (in *inbox) panics(handler, what string, f func()) (panicked bool) {
+// guard calls f, the application's code, and then what follows, even if f has
+// panicked or ended the goroutine by runtime.Goexit, as t.FailNow does. That can
+// not be stopped: what follows runs on the way out, and run has a successor.
+func (in *inbox) guard(handler, what string, f, then func()) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			panicked = true
+		if !returned {
+			v := recover()
+			if v == nil {
+				v = "runtime.Goexit"
+			}
 			in.client.hub.log.Error("handler panicked", "handler", handler, "topic", in.topic, "of", what,
 				"client", in.client.cs.ID(), "panic", v, "stack", string(debug.Stack()))
 		}
+		then()
 	}()
 	f()
-	return false
+	returned = true
 }
 
 // fail tells the client that its join has ended by an error; it rejoins. The

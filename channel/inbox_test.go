@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -497,41 +498,94 @@ func TestAnInboxThatOverflowsEndsThatTopicOnly(t *testing.T) {
 	})
 }
 
-func TestAPanicEndsThatJoinOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ch := &scripted{
-			join: func(_ context.Context, s *Socket, _ Message) (Accepted, error) {
-				if s.joinRef.String() == "0" {
-					panic("joining")
+// crashes are the ways in which a handler does not return. The second is that of
+// t.FailNow, and can't be recovered from.
+var crashes = map[string]func(){
+	"panic":          func() { panic("boom") },
+	"runtime.Goexit": runtime.Goexit,
+}
+
+func TestACrashEndsThatJoinOnly(t *testing.T) {
+	for name, crash := range crashes {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ch := &scripted{
+					join: func(_ context.Context, s *Socket, _ Message) (Accepted, error) {
+						if s.joinRef.String() == "0" {
+							crash()
+						}
+						return Accept(nil), nil
+					},
+					message: func(_ context.Context, _ *Socket, m Message) (any, error) {
+						if m.Event == "boom" {
+							crash()
+						}
+						return nil, nil
+					},
+					leave: func(context.Context, *Socket, Reason) { crash() },
 				}
-				return Accept(nil), nil
-			},
-			message: func(_ context.Context, _ *Socket, m Message) (any, error) {
-				if m.Event == "boom" {
-					panic(m.Event)
+				h, r := stage(t, ch)
+				r.says(t, `["0","0","a","phx_join",{}]`)
+				r.says(t, `["1","1","a","phx_join",{}]`)
+				r.says(t, `["1","2","a","boom",{}]`)
+				r.says(t, `["1","3","a","after",{}]`)
+				r.says(t, `["1","1","a","phx_join",{}]`)
+				r.says(t, `["2","2","a","phx_join",{}]`)
+				synctest.Wait()
+				r.says(t, `["0","0","a","phx_join",{}]`) // is answered before the end of the join it replaces
+				r.says(t, `["1","1","a","phx_join",{}]`)
+				r.says(t, `["1","9","a","phx_leave",{}]`)
+				synctest.Wait()
+				const crashed = `["0","0","a","phx_reply",{"status":"error","response":{"reason":"join crashed"}}]`
+				r.wants(t,
+					crashed,
+					joinOK, failed("channel_crash"),
+					`[null,"3","a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`,
+					joinOK, `["2","2","a","phx_reply",{"status":"ok","response":{}}]`, closed,
+					crashed, `["2","2","a","phx_close",{}]`,
+					joinOK, leaveOK, closed)
+				ch.wants(t, "join 0", "join 1", "boom", "leave 1 panicked",
+					"join 1", "leave 1 replaced", "join 2",
+					"leave 2 replaced", "join 0", "join 1", "leave 1 left")
+				if members := h.Members("a"); len(members) > 0 || h.find("a") != nil {
+					t.Errorf("members: got %v, want none and no topic", members)
 				}
-				return nil, nil
-			},
-			leave: func(_ context.Context, _ *Socket, why Reason) {
-				if why == Left {
-					panic("leaving")
+			})
+		})
+	}
+}
+
+// crashing is a reply whose encoding crashes.
+type crashing struct{ crash func() }
+
+func (c crashing) MarshalJSON() ([]byte, error) {
+	c.crash()
+	return nil, nil
+}
+
+func TestAReplyThatCrashesEndsThatJoinOnly(t *testing.T) {
+	for name, crash := range crashes {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ch := &scripted{
+					join: func(_ context.Context, s *Socket, _ Message) (Accepted, error) {
+						if s.joinRef.String() == "0" {
+							return Accept(crashing{crash}), nil
+						}
+						return Accept(nil), nil
+					},
+					message: func(context.Context, *Socket, Message) (any, error) { return crashing{crash}, nil },
 				}
-			},
-		}
-		_, r := stage(t, ch)
-		r.says(t, `["0","0","a","phx_join",{}]`)
-		r.says(t, `["1","1","a","phx_join",{}]`)
-		r.says(t, `["1","2","a","boom",{}]`)
-		r.says(t, `["1","3","a","after",{}]`)
-		r.says(t, `["1","1","a","phx_join",{}]`)
-		r.says(t, `["1","9","a","phx_leave",{}]`)
-		r.says(t, `["1","1","a","phx_join",{}]`)
-		synctest.Wait()
-		r.wants(t,
-			`["0","0","a","phx_reply",{"status":"error","response":{"reason":"join crashed"}}]`,
-			joinOK, failed("channel_crash"),
-			`[null,"3","a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`,
-			joinOK, leaveOK, closed, joinOK)
-		ch.wants(t, "join 0", "join 1", "boom", "leave 1 panicked", "join 1", "leave 1 left", "join 1")
-	})
+				_, r := stage(t, ch)
+				r.says(t, `["0","0","a","phx_join",{}]`)
+				r.says(t, `["1","1","a","phx_join",{}]`)
+				r.says(t, `["1","2","a","boom",{}]`)
+				r.says(t, `["1","1","a","phx_join",{}]`)
+				synctest.Wait()
+				r.wants(t, `["0","0","a","phx_reply",{"status":"error","response":{"reason":"internal"}}]`,
+					joinOK, failed("channel_crash"), joinOK)
+				ch.wants(t, "join 0", "leave 0 panicked", "join 1", "boom", "leave 1 panicked", "join 1")
+			})
+		})
+	}
 }

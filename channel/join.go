@@ -23,11 +23,17 @@ func (a ask) positioned() bool { return a.since != nil || a.last >= 0 }
 // join lets a client in, or not. Old is its join so far, which ends whatever
 // becomes of the new one: its client has given it up.
 func (in *inbox) join(old *Socket, f wire.Frame) {
-	c := in.client
-	if old != nil {
-		in.end(old, Replaced, nil)
-		defer old.say(wire.EventClose, []byte("{}"))
+	if old == nil {
+		in.joinAnew(f)
+		return
 	}
+	defer old.say(wire.EventClose, []byte("{}"))
+	defer in.joinAnew(f)
+	in.end(old, Replaced, nil)
+}
+
+func (in *inbox) joinAnew(f wire.Frame) {
+	c := in.client
 	refuse := func(text string) {
 		in.unseat(false)
 		in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(text)))
@@ -48,19 +54,6 @@ func (in *inbox) join(old *Socket, f wire.Frame) {
 	if want.positioned() {
 		s.member.to = f.JoinRef.String()
 	}
-	if text, refused := in.admit(s, Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}, f.Ref, want); refused {
-		s.leave()
-		s.cancel()
-		c.hub.exit(s.topic)
-		refuse(text)
-	}
-}
-
-// admit asks the channel, and has the client enter the topic. It returns whether
-// the client is refused, and why, which the application may leave empty.
-func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal string, refused bool) {
-	c := in.client
-	log := c.hub.log.With("topic", m.Topic, "client", c.cs.ID())
 	// Known before the handler runs, so that the end of the client can cancel it.
 	c.mu.Lock()
 	in.socket = s
@@ -68,36 +61,53 @@ func (in *inbox) admit(s *Socket, m Message, ref wire.Ref, want ask) (refusal st
 		in.announce(j)
 	}
 	c.mu.Unlock()
-	var accepted Accepted
-	var err error
-	crashed := in.panics("HandleJoined", m.Event, func() { accepted, err = s.route.channel.HandleJoined(s.ctx, s, m) })
-	// The reply's MarshalJSON is the application's code, and may panic too.
-	var response []byte
-	encodeErr := errEncodePanicked
-	if accepted.ok {
-		in.panics("MarshalJSON", m.Event, func() { response, encodeErr = wire.EncodeObject(accepted.reply) })
-	}
+	m := Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
+	var reply any
+	refused, why := true, "join crashed"
+	in.guard("HandleJoined", f.Event, func() { reply, refused, why = s.decide(m) }, func() {
+		if !refused {
+			in.admit(s, f.Ref, reply, want)
+			return
+		}
+		s.leave()
+		s.cancel()
+		c.hub.exit(s.topic)
+		refuse(why)
+	})
+}
+
+// decide has the channel decide whether the client may join.
+func (s *Socket) decide(m Message) (reply any, refused bool, why string) {
+	log := s.client.hub.log.With("topic", m.Topic, "client", s.ID())
+	accepted, err := s.route.channel.HandleJoined(s.ctx, s, m)
 	switch {
-	case crashed:
-		refusal = "join crashed"
 	case err != nil:
-		var public bool
-		if refusal, public = readable(err); !public {
+		text, public := readable(err)
+		if !public {
 			log.Error("join failed", "error", err)
 		}
+		return nil, true, text
 	case !accepted.ok:
-		refusal = "not accepted"
 		log.Warn("join refused: HandleJoined returned neither Accept nor an error")
-	case encodeErr != nil:
-		// The application has accepted, and must see the leave of whom it let in.
-		log.Error("reply to a join can't be sent", "error", encodeErr)
-		in.end(s, Panicked, func() { in.send(wire.NewReply(s.joinRef, ref, m.Topic, "error", reason("internal"))) })
-		return "", false
-	default:
-		s.enter(ref, response, want)
-		return "", false
+		return nil, true, "not accepted"
 	}
-	return refusal, true
+	return accepted.reply, false, ""
+}
+
+// admit has an accepted client enter the topic, unless the reply can't be sent:
+// then the application must see the leave of whom it let in.
+func (in *inbox) admit(s *Socket, ref wire.Ref, reply any, want ask) {
+	var response []byte
+	err := errEncodePanicked
+	// The reply's MarshalJSON is the application's code, and may panic too.
+	in.guard("MarshalJSON", wire.EventJoin, func() { response, err = wire.EncodeObject(reply) }, func() {
+		if err == nil {
+			s.enter(ref, response, want)
+			return
+		}
+		in.client.hub.log.Error("reply to a join can't be sent", "topic", in.topic, "client", s.ID(), "error", err)
+		in.end(s, Panicked, func() { in.send(wire.NewReply(s.joinRef, ref, in.topic, "error", reason("internal"))) })
+	})
 }
 
 var errEncodePanicked = errors.New("encoding it panicked")

@@ -59,6 +59,8 @@ func (ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 		return channel.Later, nil
 	case "boom":
 		panic("boom")
+	case "fatal":
+		runtime.Goexit() // as t.Fatal does
 	case "kick":
 		s.Disconnect("kicked")
 		return nil, nil
@@ -113,13 +115,15 @@ func TestWhatAClientSees(t *testing.T) {
 	}
 	left := func(why channel.Reason) any { return map[string]any{"name": "bob", "why": why} }
 
-	t.Run("a panic ends the join", func(t *testing.T) {
-		ann, bob, bobs := room(t)
-		bob.Push("boom", nil)
-		bob.WantError("channel_crash")
-		ann.WantBroadcast("user_left", left(channel.Panicked))
-		bobs.Join("chat_room:1", hello{"bob"}).Push("echo", post{"back"}).WantReply(post{"back"})
-	})
+	for _, crash := range []string{"boom", "fatal"} {
+		t.Run("a handler that does not return ends the join: "+crash, func(t *testing.T) {
+			ann, bob, bobs := room(t)
+			bob.Push(crash, nil)
+			bob.WantError("channel_crash")
+			ann.WantBroadcast("user_left", left(channel.Panicked))
+			bobs.Join("chat_room:1", hello{"bob"}).Push("echo", post{"back"}).WantReply(post{"back"})
+		})
+	}
 	t.Run("a second join replaces the first", func(t *testing.T) {
 		ann, bob, bobs := room(t)
 		again := bobs.Join("chat_room:1", hello{"bob"})
