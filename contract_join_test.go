@@ -99,6 +99,28 @@ var joining = []behaviour{
 		ann.WantNothing()
 	}},
 
+	{name: "join_reply_of_bytes", needs: toForget | toBeTold, script: func(s *stage) {
+		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
+			return channel.Accept(channel.Binary("\x00\xff")), sock.Push("welcome", channel.Binary("\x01"))
+		}
+		ann := s.Join("ann", "room:1")
+		if want := (obj{"@binary": []byte("\x00\xff")}); !same(ann.response, want) { // in the dialect's own form
+			s.Errorf("reply to the join: got %v, want %v", ann.response, want)
+		}
+		ann.WantBinary("welcome", []byte("\x01"))
+	}},
+
+	{name: "join_reply_of_bytes_has_no_room_for_history", needs: toRemember | toBeTold, script: func(s *stage) {
+		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
+			return channel.Accept(channel.Binary("\x00\xff")), nil
+		}
+		ann := s.Dial("ann").TryJoin("room:1", nil)
+		ann.WantRefused("internal") // also where no @history would be told: a channel that works for one works for all
+		s.WantLeave("room:1", channel.Panicked)
+		s.Broadcast("room:1", "news", obj{})
+		ann.WantNothing()
+	}},
+
 	{name: "join_payload", needs: toBeTold, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			var p struct{ Name string }

@@ -35,6 +35,8 @@ func (phoenixRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channe
 		return channel.Accepted{}, channel.Refuse("no")
 	case "crash":
 		panic("at the disco")
+	case "bytes":
+		return channel.Accept(channel.Binary("\x05")), nil
 	}
 	var who struct{ User string }
 	if err := m.Decode(&who); err != nil {
@@ -394,6 +396,11 @@ func TestPhoenixBinary(t *testing.T) {
 		if opcode, got, err := c.read(); err != nil || opcode != opBinary || got != want {
 			t.Errorf("got frame %#x %q and %v, want bytes %q", opcode, got, err, want)
 		}
+	}
+	c.say(`["9","10","room:bytes","phx_join",{}]`)
+	const want = "\x01\x01\x02\x0a\x02910room:bytesok\x05"
+	if opcode, got, err := c.read(); err != nil || opcode != opBinary || got != want {
+		t.Errorf("the reply to a join: got frame %#x %q and %v, want bytes %q", opcode, got, err, want)
 	}
 }
 

@@ -47,9 +47,10 @@ type Accepted struct {
 	reply any
 }
 
-// Accept lets a client in. Reply encodes to a JSON object, or is nil. With one
-// that can't be encoded the client is told "internal" and is not let in, the log
-// has why, and HandleLeave is called with Panicked: the channel had accepted.
+// Accept lets a client in. Reply encodes to a JSON object, or is nil, or is
+// Binary if the channel has no History, whose @history goes into the reply. With
+// one that can't be sent the client is told "internal" and is not let in, the
+// log has why, and HandleLeave is called with Panicked: the channel had accepted.
 func Accept(reply any) Accepted { return Accepted{true, reply} }
 
 // AnyoneMayJoin can be embedded in a Channel for which no one is turned away.

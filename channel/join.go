@@ -97,10 +97,10 @@ func (s *Socket) decide(m Message) (reply any, refused bool, why string) {
 // admit has an accepted client enter the topic, unless the reply can't be sent:
 // then the application must see the leave of whom it let in.
 func (in *inbox) admit(s *Socket, ref wire.Ref, reply any, want ask) {
-	var response []byte
+	var response body
 	err := errEncodePanicked
 	// The reply's MarshalJSON is the application's code, and may panic too.
-	in.guard("MarshalJSON", wire.EventJoin, func() { response, err = wire.EncodeObject(reply) }, func() {
+	in.guard("MarshalJSON", wire.EventJoin, func() { response, err = s.response(reply) }, func() {
 		if err == nil {
 			s.enter(ref, response, want)
 			return
@@ -109,6 +109,21 @@ func (in *inbox) admit(s *Socket, ref wire.Ref, reply any, want ask) {
 		in.end(s, Panicked, func() { in.send(wire.NewReply(s.joinRef, ref, in.topic, "error", reason("internal"))) })
 	})
 }
+
+// response encodes the reply to a join. Whether it may be binary is a matter of
+// the channel alone: one that works on one transport works on all.
+func (s *Socket) response(reply any) (body, error) {
+	if b, ok := reply.(Binary); ok {
+		if s.route.keep != nil {
+			return body{}, errNoRoom
+		}
+		return body{b, true}, nil
+	}
+	text, err := wire.EncodeObject(reply)
+	return body{text, false}, err
+}
+
+var errNoRoom = errors.New("it is Binary, which has no room for @history, and the channel has a History")
 
 var errEncodePanicked = errors.New("encoding it panicked")
 

@@ -31,17 +31,21 @@ const (
 
 // enter makes an accepted socket a member, sends the reply to its join and
 // what HandleJoined pushed, and then the history it asked for.
-func (s *Socket) enter(ref wire.Ref, response []byte, want ask) {
+func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	t := s.topic
 	if s.route.keep == nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.add(s, true, 0)
-		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response, nil, false))
+		if response.binary {
+			s.greet(wire.NewBinaryReply(s.joinRef, ref, t.name, response.data))
+		} else {
+			s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response.data, nil, false))
+		}
 		return
 	}
 	reply := func(h *wire.History) {
-		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response, h, want.positioned()))
+		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response.data, h, want.positioned()))
 	}
 	if err := t.load(s.ctx); err != nil {
 		s.enterWithout(err, want, reply)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -154,6 +155,28 @@ func TestWhatAClientSees(t *testing.T) {
 		bob.WantBroadcast("message_new", channel.Binary("\x00\xff"))
 		bob.Push("echo", channel.Binary("\x01")).WantReply(channel.Binary("\x01"))
 	})
+}
+
+// Canvas lets everybody in with a picture.
+type Canvas struct {
+	ChatRoom
+}
+
+func (Canvas) HandleJoined(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
+	return channel.Accept(channel.Binary("\x89PNG")), nil
+}
+
+func TestABinaryReplyToAJoin(t *testing.T) {
+	channeltest.New(t, "canvas:{id}", Canvas{}).Join("canvas:1", nil).WantReply(channel.Binary("\x89PNG"))
+
+	var log strings.Builder
+	hub := channeltest.Open(t, channel.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	hub.Channel("canvas:{id}", Canvas{}, channel.History{Keep: 1})
+	hub.Connect(transport.Identity{}).WantRefused("canvas:1", nil, "internal")
+	const want = `level=ERROR msg="reply to a join can't be sent" topic=canvas:1 client=client-1 error="it is Binary, which has no room for @history, and the channel has a History"`
+	if !strings.Contains(log.String(), want) {
+		t.Errorf("logged %q, want %s", log.String(), want)
+	}
 }
 
 func TestInABubble(t *testing.T) {
