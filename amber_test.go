@@ -42,6 +42,9 @@ func (amberRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel
 		return nil, s.Rebroadcast(ctx, m)
 	case "whoami":
 		return nil, s.Push("you", obj{"user": session(ctx)})
+	case "finish":
+		s.Leave(nil)
+		return nil, s.Push("bye", nil)
 	case "boom":
 		panic("password " + aSecret)
 	case "picture":
@@ -355,6 +358,25 @@ func TestAmberPanicEndsTheConnection(t *testing.T) {
 	s.wantLeft(t, departure{"chat_room:1", "ann", channel.Panicked}, departure{"chat_room:2", "ann", channel.Gone})
 	bob.text(amberMessage)
 	bob.want(amberMessage)
+}
+
+// TestAmberIsNotToldThatItsChannelHadItLeave: it stays connected, is in its other
+// topics, and joins again when its page does.
+func TestAmberIsNotToldThatItsChannelHadItLeave(t *testing.T) {
+	s := newAmberSite(t)
+	ann := s.amber(t, "ann")
+	ann.text(`{"event":"join","topic":"chat_room:2"}`)
+	ann.next()
+	ann.text(amberJoin)
+	ann.want(amberWelcome("ann"))
+	ann.text(`{"event":"message","topic":"chat_room:1","subject":"finish","payload":{}}`)
+	ann.want(`{"event":"message","topic":"chat_room:1","subject":"bye","payload":{}}`)
+	s.wantLeft(t, departure{"chat_room:1", "ann", channel.Left})
+	ann.text(amberMessage) // too late
+	ann.text(`{"event":"message","topic":"chat_room:2","subject":"message_new","payload":{}}`)
+	ann.want(`{"event":"message","topic":"chat_room:2","subject":"message_new","payload":{}}`)
+	ann.text(amberJoin)
+	ann.want(amberWelcome("ann"))
 }
 
 // TestAmberGetsNoBytes, and the log says so once for each client.

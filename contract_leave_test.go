@@ -220,6 +220,102 @@ var leaving = []behaviour{
 		s.WantBusy()
 	}},
 
+	{name: "left_by_its_channel", needs: toSend, script: func(s *stage) {
+		s.On("finish", func(_ context.Context, sock *channel.Socket, _ channel.Message) (any, error) {
+			sock.Leave(nil)
+			return obj{"n": 1}, sock.Push("bye", obj{}) // it is in until its handler has returned
+		})
+		ann := s.Dial("ann")
+		one, two, bob := ann.Join("room:1", nil), ann.Join("room:2", nil), s.Join("bob", "room:1")
+		last, behind := one.Push("finish", nil), one.Push("echo", obj{"n": 2})
+		one.WantPush("bye", obj{})
+		one.WantReply(last, obj{"n": 1})
+		one.WantClosed()
+		one.WantUnmatched(behind)
+		s.WantLeave("room:1", channel.Left)
+		one.WantReply(one.Leave(), obj{})
+		s.Broadcast("room:1", "news", obj{})
+		bob.WantBroadcast("news", obj{})
+		two.WantReply(two.Push("echo", obj{"n": 3}), obj{"n": 3})
+		one.WantNothing()
+		again := ann.Join("room:1", nil)
+		again.WantReply(again.Push("echo", obj{"n": 4}), obj{"n": 4})
+	}},
+
+	{name: "left_from_outside_of_handlers", script: func(s *stage) {
+		ann, bob := s.Join("ann", "room:1"), s.Join("bob", "room:1")
+		s.Broadcast("room:1", "last words", obj{})
+		s.room.socket().Leave(nil) // bob, who came last
+		ann.WantBroadcast("last words", obj{})
+		bob.WantBroadcast("last words", obj{})
+		if s.wire.dialect != "amber" { // which has no words for it
+			bob.WantClosed()
+		}
+		s.WantLeave("room:1", channel.Left)
+		s.Broadcast("room:1", "news", obj{})
+		ann.WantBroadcast("news", obj{})
+		bob.WantNothing()
+	}},
+
+	{name: "left_while_joining", needs: toBeTold, script: func(s *stage) {
+		s.room.joined = func(_ context.Context, sock *channel.Socket, m channel.Message) (channel.Accepted, error) {
+			sock.Leave(nil)
+			return channel.Accept(obj{"n": 1}), sock.Push("welcome", obj{})
+		}
+		ann := s.Join("ann", "room:1")
+		if want := (obj{"n": 1}); !same(ann.response, want) {
+			s.Errorf("reply to the join: got %v, want %v", ann.response, want)
+		}
+		ann.WantPush("welcome", obj{})
+		ann.WantClosed()
+		s.WantLeave("room:1", channel.Left)
+		s.Broadcast("room:1", "news", obj{})
+		ann.WantNothing()
+	}},
+
+	{name: "left_with_an_error", script: func(s *stage) {
+		for reason, why := range map[string]error{"moved": channel.Refuse("moved"), "internal": errors.New(secret)} {
+			ann := s.Join("ann", "room:1")
+			s.room.socket().Leave(why)
+			if s.wire.dialect == "amber" { // which has no words for it: its client comes back
+				ann.WantEnd(1001)
+			} else {
+				ann.WantFailed(reason)
+			}
+			s.WantLeave("room:1", channel.Left)
+			ann.WantNotTold(secret)
+		}
+	}},
+
+	{name: "kicked_in_a_handler", needs: toSend, script: func(s *stage) {
+		s.On("kick", func(_ context.Context, sock *channel.Socket, _ channel.Message) (any, error) {
+			sock.Disconnect("enough")
+			return nil, nil
+		})
+		kick := func(sock *channel.Socket, when string) {
+			if sock.Identity().ID == when {
+				sock.Disconnect("enough")
+			}
+		}
+		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
+			kick(sock, "joining")
+			return channel.Accept(nil), nil
+		}
+		s.room.left = func(_ context.Context, sock *channel.Socket, _ channel.Reason) { kick(sock, "leaving") }
+
+		joining := s.Dial("joining").TryJoin("room:1", nil)
+		joining.WantEnd(1001)
+		s.WantLeave("room:1", channel.Kicked)
+		sending := s.Join("sending", "room:1")
+		sending.Tell("kick", nil)
+		sending.WantEnd(1001)
+		s.WantLeave("room:1", channel.Kicked)
+		leaving := s.Join("leaving", "room:1")
+		leaving.Leave()
+		leaving.WantEnd(1001)
+		s.WantLeave("room:1", channel.Left)
+	}},
+
 	{name: "leave_expired", needs: toBeTold, script: func(s *stage) {
 		// Long enough to join, which nobody knows beforehand.
 		for valid := 50 * time.Millisecond; ; valid *= 2 {
@@ -279,6 +375,23 @@ var leaving = []behaviour{
 			got := await(s.T, s.room.leaves, "HandleLeave")
 			if got.why != channel.Left && got.why != channel.Kicked {
 				s.Errorf("HandleLeave: got %v, want one of the two", got)
+			}
+		}
+	}},
+
+	{name: "leave_runs_once_whoever_ends_it", script: func(s *stage) {
+		for range 10 {
+			ann := s.Join("ann", "room:1")
+			sock := s.room.socket()
+			var all sync.WaitGroup
+			all.Go(func() { sock.Leave(nil) })
+			all.Go(func() { sock.Leave(nil) })
+			all.Go(ann.Close)
+			all.Go(func() { s.Disconnect("ann") })
+			all.Wait()
+			got := await(s.T, s.room.leaves, "HandleLeave") // once, as the room watches
+			if !slices.Contains([]channel.Reason{channel.Left, channel.Closed, channel.Kicked, channel.Gone}, got.why) {
+				s.Errorf("HandleLeave: got %v, want one of the four", got)
 			}
 		}
 	}},

@@ -51,6 +51,46 @@ func Example() {
 	// message_new {"text":"anybody there?"}
 }
 
+// orders pushes what is to be known of an order. Once that is all, the client
+// has nothing to wait for.
+type orders struct {
+	channel.NothingOnLeave
+	state map[string][]string
+}
+
+func (o orders) HandleJoined(_ context.Context, s *channel.Socket, _ channel.Message) (channel.Accepted, error) {
+	states := o.state[s.Param("id")]
+	for _, state := range states {
+		if err := s.Push("order", map[string]string{"state": state}); err != nil {
+			return channel.Accepted{}, err
+		}
+		if state == "delivered" {
+			s.Leave(nil) // what is pushed goes out before
+		}
+	}
+	return channel.Accept(map[string]int{"states": len(states)}), nil
+}
+
+func (orders) HandleMessage(context.Context, *channel.Socket, channel.Message) (any, error) {
+	return nil, channel.Refuse("only listen")
+}
+
+// A channel ends a join by itself: the client stays connected, reads phx_close,
+// and does not join again.
+func Example_leave() {
+	live := chime.NewRouter(chime.WithAnonymous())
+	live.Channel("order:{id}", orders{state: map[string][]string{"42": {"packed", "shipped", "delivered"}}})
+	site, end := serve(live, live)
+	defer end()
+
+	listen(site+"/sse?join=order:42", "", 4)
+	// Output:
+	// order {"state":"packed"}
+	// order {"state":"shipped"}
+	// order {"state":"delivered"}
+	// phx_close {}
+}
+
 // Any handler or job can broadcast. When Broadcast returns, the event is kept
 // and on its way to all.
 func ExampleRouter_Broadcast() {

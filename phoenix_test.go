@@ -55,6 +55,15 @@ func (phoenixRoom) HandleMessage(ctx context.Context, s *channel.Socket, m chann
 		return channel.Later, s.Rebroadcast(ctx, m)
 	case "boom":
 		panic("boom")
+	case "stop":
+		s.Leave(nil)
+		return channel.Later, nil
+	case "stop_with_reply":
+		s.Leave(nil)
+		return m.Payload, nil
+	case "stop_with_reason":
+		s.Leave(channel.Refuse("going down"))
+		return channel.Later, nil
 	case "binary_event":
 		if err := s.Push("binary_event", channel.Binary("\x03")); err != nil {
 			return nil, err
@@ -364,8 +373,8 @@ func TestPhoenixTopicWithoutAChannelIsUnmatched(t *testing.T) {
 	})
 }
 
-// TestPhoenixJoinsThatFail is what is left of Phoenix's tests of channels that
-// are processes of an application's own: a channel here cannot close by itself.
+// TestPhoenixJoinsThatFail is of Phoenix's tests of channels that are processes
+// of an application's own, as is TestPhoenixChannelThatCloses.
 func TestPhoenixJoinsThatFail(t *testing.T) {
 	inPhoenix(t, func(t *testing.T, _ *phoenixSite, dial func(*testing.T) *phoenixClient) {
 		c := dial(t)
@@ -376,6 +385,35 @@ func TestPhoenixJoinsThatFail(t *testing.T) {
 			c.hear(`["1","2","` + topic + `","phx_reply",{"status":"ok","response":{}}]`)
 		}
 		c.enter("room:lobby", "ann")
+	})
+}
+
+// TestPhoenixChannelThatCloses: a handler that stops, with a reply and without.
+// Phoenix's client stays away after a phx_close, and joins again after a phx_error.
+func TestPhoenixChannelThatCloses(t *testing.T) {
+	inPhoenix(t, func(t *testing.T, s *phoenixSite, dial func(*testing.T) *phoenixClient) {
+		bob := dial(t).enter("room:lobby", "bob")
+		for event, frames := range map[string][]string{
+			"stop": {`["1","1","room:lobby","phx_close",{}]`},
+			"stop_with_reply": {`["1","2","room:lobby","phx_reply",{"status":"ok","response":{"n":1}}]`,
+				`["1","1","room:lobby","phx_close",{}]`},
+			"stop_with_reason": {`["1","1","room:lobby","phx_error",{"reason":"going down"}]`},
+		} {
+			ann := dial(t).enter("room:lobby", "ann")
+			bob.hear(`[null,null,"room:lobby","user_entered",{"user":"ann"}]`)
+			ann.say(`["1","2","room:lobby","` + event + `",{"n":1}]`)
+			ann.hear(frames...)
+			s.wantLeft(t, departure{"room:lobby", "ann", channel.Left})
+			bob.hear(`[null,null,"room:lobby","user_left",{"user":"ann"}]`)
+			ann.say(`["1","3","room:lobby","new_msg",{"body":"still there?"}]`)
+			ann.hear(`[null,"3","room:lobby","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+			ann.enter("room:lobby", "ann") // as often as it likes
+			bob.hear(`[null,null,"room:lobby","user_entered",{"user":"ann"}]`)
+			ann.say(`["1","4","room:lobby","phx_leave",{}]`)
+			ann.hear(`["1","4","room:lobby","phx_reply",{"status":"ok","response":{}}]`, `["1","1","room:lobby","phx_close",{}]`)
+			s.wantLeft(t, departure{"room:lobby", "ann", channel.Left})
+			bob.hear(`[null,null,"room:lobby","user_left",{"user":"ann"}]`)
+		}
 	})
 }
 

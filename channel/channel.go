@@ -35,8 +35,8 @@ type Channel interface {
 	HandleMessage(ctx context.Context, s *Socket, m Message) (any, error)
 	// HandleLeave is called once for each accepted join, however the client
 	// went. What it had sent before is handled first, for up to 5 s, unless why
-	// is Kicked or Slow. Ctx ends 5 s after the call began. The socket can still
-	// broadcast, but not push.
+	// is Kicked or Slow, or the channel called Leave. Ctx ends 5 s after the call
+	// began. The socket can still broadcast, but not push.
 	HandleLeave(ctx context.Context, s *Socket, why Reason)
 }
 
@@ -99,7 +99,7 @@ type Reason = transport.Reason
 
 // The reasons that HandleLeave gets.
 const (
-	Left     = transport.Left     // the client left the topic
+	Left     = transport.Left     // the client left the topic, or Socket.Leave
 	Closed   = transport.Closed   // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
 	Gone     = transport.Gone     // the connection broke or fell silent
 	Slow     = transport.Slow     // its queue or inbox was full, a write to it stuck, or retention overtook its catching up

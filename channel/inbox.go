@@ -112,7 +112,7 @@ func (in *inbox) add(j job) {
 }
 
 // interrupt puts an end before all that waits, so that what was sent to a join
-// that has failed is answered as to one that is over. client.mu is held.
+// that is over for the server is answered so. client.mu is held.
 func (in *inbox) interrupt(end job) {
 	in.jobs = slices.Insert(in.jobs, 0, end)
 	in.start()
@@ -134,7 +134,15 @@ func (in *inbox) announce(j job) {
 	case j.text != nil: // fail cancels it, once the client has been told
 	case j.why == Kicked || j.why == Slow:
 		in.socket.cancel()
-	case in.overdue == nil:
+	default:
+		in.expect()
+	}
+}
+
+// expect bounds how long the end of the present join waits for the handler in
+// its way. client.mu is held.
+func (in *inbox) expect() {
+	if in.overdue == nil {
 		in.overdue = time.AfterFunc(leaveWait, in.socket.cancel)
 	}
 }
@@ -186,10 +194,14 @@ func (in *inbox) work(s *Socket, j job) {
 	switch {
 	case j.kind == endJob:
 		if s != nil && j.ends(s) { // else that join has ended by itself, and s follows it
-			if j.text != nil {
+			var say func()
+			switch {
+			case j.text != nil:
 				s.fail(j.text)
+			case j.why == Left: // by its channel
+				say = func() { s.say(wire.EventClose, []byte("{}")) }
 			}
-			in.end(s, j.why, nil)
+			in.end(s, j.why, say)
 		}
 	case f.Event == wire.EventJoin:
 		in.join(s, f)

@@ -167,6 +167,41 @@ func (s *Socket) BroadcastFrom(ctx context.Context, event string, payload any) e
 	return s.client.hub.broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{Ephemeral(), from(s.ID())})
 }
 
+// Leave takes the client out of this topic; it stays connected. It may be called
+// in any handler and from any goroutine, and does not wait. With nil the client
+// reads phx_close, and does not join again by itself. With an error it reads
+// phx_error, and does: an error made by Refuse is read by it, any other reaches
+// it as "internal".
+//
+// The handler that runs at that moment, if any, is the last: it has 5 s before its
+// context is cancelled, and its reply is sent. Then HandleLeave is called with
+// Left, unless the client went first. What the client has sent behind that is
+// answered as to who is not in the topic. In HandleJoined the client is let in
+// first, if it is.
+func (s *Socket) Leave(why error) {
+	end := job{kind: endJob, why: Left, of: s}
+	public := true
+	if why != nil {
+		var text string
+		text, public = readable(why)
+		end.text = reason(text)
+	}
+	c := s.client
+	c.mu.Lock()
+	in := c.inboxes.find(s.Topic())
+	current := in != nil && in.socket == s && !(len(in.jobs) > 0 && in.jobs[0].ends(s)) // else it ends anyway
+	if current {
+		// Before what waits, unlike the leave of a client, which stands behind what
+		// it sent: a channel that is done must not be handed one more message.
+		in.interrupt(end)
+		in.expect()
+	}
+	c.mu.Unlock()
+	if current && !public {
+		c.hub.log.Error("channel had a client leave", "topic", s.Topic(), "client", s.ID(), "error", why)
+	}
+}
+
 // Disconnect ends the client socket, in all its topics. HandleLeave is called
 // with Kicked. The client may come back; to keep it out, refuse its next join
 // or its connect.

@@ -55,6 +55,9 @@ func (chatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 		return m.Payload, nil
 	case "remind":
 		return nil, s.Push("reminder", m.Payload)
+	case "finish", "move":
+		s.Leave(map[string]error{"move": channel.Refuse("moved")}[m.Event])
+		return nil, nil
 	case "boom":
 		panic("boom")
 	}

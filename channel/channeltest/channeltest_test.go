@@ -60,6 +60,12 @@ func (ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 		return channel.Later, nil
 	case "boom":
 		panic("boom")
+	case "finish":
+		s.Leave(nil)
+		return post{"that was all"}, nil
+	case "move":
+		s.Leave(channel.Refuse("moved"))
+		return channel.Later, nil
 	case "fatal":
 		runtime.Goexit() // as t.Fatal does
 	case "kick":
@@ -125,6 +131,17 @@ func TestWhatAClientSees(t *testing.T) {
 			bobs.Join("chat_room:1", hello{"bob"}).Push("echo", post{"back"}).WantReply(post{"back"})
 		})
 	}
+	t.Run("the channel ends the join", func(t *testing.T) {
+		ann, bob, bobs := room(t)
+		bob.Push("finish", nil).WantReply(post{"that was all"})
+		bob.WantLeft()
+		ann.WantBroadcast("user_left", left(channel.Left))
+		bob.Push("echo", nil).WantError("unmatched topic")
+		bob = bobs.Join("chat_room:1", hello{"bob"})
+		bob.Push("move", nil)
+		bob.WantError("moved")
+		ann.WantBroadcast("user_left", left(channel.Left))
+	})
 	t.Run("a second join replaces the first", func(t *testing.T) {
 		ann, bob, bobs := room(t)
 		again := bobs.Join("chat_room:1", hello{"bob"})

@@ -112,8 +112,16 @@ func (m *Member) WantBroadcast(event string, payload any) {
 	m.p.compare("broadcast "+event, f.Payload, payload)
 }
 
-// WantError waits until an error has ended the join: "channel_crash" after a
-// panic, "overloaded" if the handler has not kept up.
+// WantLeft waits until the channel has ended the join, by Leave(nil) of its
+// channel.Socket. HandleLeave may still run.
+func (m *Member) WantLeft() {
+	m.p.client.t.Helper()
+	m.WantPush(wire.EventClose, nil)
+}
+
+// WantError waits until an error has ended the join: that of Leave of its
+// channel.Socket, "channel_crash" after a panic, "overloaded" if the handler
+// has not kept up.
 func (m *Member) WantError(reason string) {
 	m.p.client.t.Helper()
 	m.WantPush(wire.EventError, map[string]string{"reason": reason})
