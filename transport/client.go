@@ -13,7 +13,8 @@ import (
 // numbers, and outlives the connections that carry them.
 type client struct {
 	id       string
-	identity Identity     // but for its Expires
+	who      string       // Identity.ID
+	value    any          // Identity.Value
 	expires  atomic.Int64 // Unix ns; 0 is never
 	chime    bool         // speaks the chime dialect: hello, numbers, positions
 	keeps    bool         // what is written until it is acknowledged, since the client may resume
@@ -23,16 +24,14 @@ type client struct {
 	flusher  *flusher
 	receiver Receiver // set before the first frame is read
 
-	mu        sync.Mutex  // guards what follows; held for memory operations only, never over I/O
-	conn      *connection // the one promoted last; nil while the client is detached
-	transport string      // of the connection promoted last
-	secret    string
-	queue     queue
-	rare      *rare
-	end       struct {
-		begun bool // nothing more is queued
-		why   Reason
-	}
+	mu     sync.Mutex  // guards what follows; held for memory operations only, never over I/O
+	conn   *connection // the one promoted last; nil while the client is detached
+	secret string
+	queue  queue
+	rare   *rare
+	why    Reason // of the end
+	ended  bool   // nothing more is queued
+	stream bool   // the connection promoted last is or was one
 
 	upstream sync.Mutex    // guards gone and changes of received, and orders the calls of the receiver
 	received atomic.Uint64 // counted frames taken from the client
@@ -61,15 +60,16 @@ func (c *client) ID() string               { return c.id }
 func (c *client) Context() context.Context { return c.ctx }
 
 func (c *client) Identity() Identity {
-	id := c.identity
-	id.Expires = c.expiry()
-	return id
+	return Identity{ID: c.who, Value: c.value, Expires: c.expiry()}
 }
 
 func (c *client) Transport() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.transport
+	if c.stream {
+		return SSE
+	}
+	return WebSocket
 }
 
 // expiry returns when the identity expires; zero is never.
@@ -93,7 +93,7 @@ func (c *client) refresh(expires time.Time) {
 // allocation but the growth of the queue.
 func (c *client) Send(m *wire.Message, to string) error {
 	c.mu.Lock()
-	if c.end.begun {
+	if c.ended {
 		c.mu.Unlock()
 		return ErrClosed
 	}
@@ -132,7 +132,7 @@ func (c *client) Send(m *wire.Message, to string) error {
 func (c *client) Ready(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.end.begun || c.hasRoom() {
+	if c.ended || c.hasRoom() {
 		return true // at the end Send says so
 	}
 	r := c.uncommon()
@@ -148,7 +148,7 @@ func (c *client) hasRoom() bool {
 
 // takeWaiting returns Ready's callers when there is room again. c.mu is held.
 func (c *client) takeWaiting() []func() {
-	if c.rare == nil || c.rare.waiting == nil || !c.end.begun && !c.hasRoom() {
+	if c.rare == nil || c.rare.waiting == nil || !c.ended && !c.hasRoom() {
 		return nil
 	}
 	waiting := c.rare.waiting
@@ -165,7 +165,7 @@ func call(fs []func()) {
 // Close implements ClientSocket.
 func (c *client) Close(code wire.CloseCode, reason string, why Reason) {
 	c.mu.Lock()
-	if c.end.begun {
+	if c.ended {
 		c.mu.Unlock()
 		return
 	}
@@ -178,7 +178,7 @@ func (c *client) Close(code wire.CloseCode, reason string, why Reason) {
 // the client may answer with an end of its own before the receiver is told.
 // c.mu is held.
 func (c *client) begin(code wire.CloseCode, reason string, why Reason) {
-	c.end.begun, c.end.why = true, why
+	c.ended, c.why = true, why
 	for _, n := range c.connections() {
 		n.finish(code, reason)
 	}
@@ -208,7 +208,7 @@ func (c *client) closed() {
 		return
 	}
 	c.mu.Lock()
-	why := c.end.why
+	why := c.why
 	connections := c.connections()
 	waiting := c.takeWaiting()
 	c.mu.Unlock()

@@ -25,21 +25,16 @@ type connection struct {
 
 	// Guarded by client.mu.
 	control []byte // to go out before the next message
-	end     farewell
+	reason  string // of its farewell
+	code    wire.CloseCode
+	ending  bool // a farewell is due, and nothing comes behind it
+	echo    bool // the client closed first: there is nothing to wait for
 	dirty   bool // on the flusher's list
 	writing bool // the flusher or a goroutine is writing
 	over    bool // nothing more is written
 
 	unused    atomic.Int64 // when it ends unless it is promoted, Unix ns; 0 once it is
 	lastWrite atomic.Int64 // Unix ns; the reader's clock looks at it
-}
-
-// farewell is what a connection says at its end.
-type farewell struct {
-	begun  bool
-	echo   bool // the client closed first: there is nothing to wait for
-	code   wire.CloseCode
-	reason string
 }
 
 // line is a connection as its client socket sees it: how messages look on it,
@@ -90,7 +85,7 @@ func (n *connection) sendControl(m *wire.Message) {
 // sendBytes is sendControl of what is encoded. A peer that asks for answers and
 // does not read them gets no more. c.mu is held.
 func (n *connection) sendBytes(b []byte) {
-	if n.end.begun || len(n.control)+len(b) > maxControl {
+	if n.ending || len(n.control)+len(b) > maxControl {
 		return
 	}
 	n.control = append(n.control, b...)
@@ -100,10 +95,10 @@ func (n *connection) sendBytes(b []byte) {
 // finish ends the connection with a farewell, the first one given. What its
 // client has queued goes out before it, if the client has ended too. c.mu is held.
 func (n *connection) finish(code wire.CloseCode, reason string) {
-	if n.end.begun {
+	if n.ending {
 		return
 	}
-	n.end.begun, n.end.code, n.end.reason = true, code, reason
+	n.ending, n.code, n.reason = true, code, reason
 	n.rouse()
 }
 
@@ -132,10 +127,10 @@ func (n *connection) close(code wire.CloseCode, reason string) {
 func (n *connection) hungUp(code wire.CloseCode) {
 	c := n.c
 	c.mu.Lock()
-	n.end.echo = true
+	n.echo = true
 	done := code == wire.CloseNormal || code == wire.CloseNoStatus
 	carries := c.conn == n
-	stays := carries && !c.end.begun && !done && c.resumable()
+	stays := carries && !c.ended && !done && c.resumable()
 	switch {
 	case stays:
 		n.dismiss(code, "")
@@ -155,17 +150,17 @@ func (n *connection) broken(why Reason) {
 	c := n.c
 	c.mu.Lock()
 	n.over = true
-	n.end.begun = true
+	n.ending = true
 	n.control = nil
 	ends := c.conn == n
 	switch {
 	case !ends:
 		c.lose(n)
-	case !c.end.begun && c.resumable():
+	case !c.ended && c.resumable():
 		c.detach()
 		ends = false
 	default:
-		if !c.end.begun {
+		if !c.ended {
 			c.begin(0, "", why)
 		}
 		c.queue.clear()
@@ -310,7 +305,7 @@ func (n *connection) next(b []byte) (_ []byte, last bool) {
 func (n *connection) hangUp() {
 	n.c.mu.Lock()
 	n.writing = false
-	echo := n.end.echo
+	echo := n.echo
 	n.c.mu.Unlock()
 	n.line.hangUp(!echo)
 }
@@ -320,7 +315,7 @@ func (n *connection) hangUp() {
 func (n *connection) take(b []byte, limit int) []byte {
 	c := n.c
 	carries := c.conn == n
-	if n.over || len(n.control) == 0 && !n.end.begun && !(carries && c.queue.due() > 0) {
+	if n.over || len(n.control) == 0 && !n.ending && !(carries && c.queue.due() > 0) {
 		return b
 	}
 	b = append(n.line.open(b), n.control...)
@@ -335,8 +330,8 @@ func (n *connection) take(b []byte, limit int) []byte {
 		}
 		c.queue.trim(c.server.limits.UnackedMessages, c.server.limits.UnackedBytes)
 	}
-	if n.end.begun && !(carries && c.queue.due() > 0) {
-		b = n.line.farewell(b, n.end.code, n.end.reason)
+	if n.ending && !(carries && c.queue.due() > 0) {
+		b = n.line.farewell(b, n.code, n.reason)
 		n.over = true
 	}
 	return n.line.seal(b, n.over)

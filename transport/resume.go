@@ -30,14 +30,14 @@ const (
 
 // issued is a secret that no promotion has made the current one yet.
 type issued struct {
-	number    int // of the hello it went out with
-	secret    string
-	transport string
-	conn      *connection // nil once it is broken
+	number int // of the hello it went out with
+	secret string
+	stream bool
+	conn   *connection // nil once it is broken
 }
 
 // live reports whether the connection that got the secret may be promoted.
-func (is issued) live() bool { return is.conn != nil && !is.conn.end.begun }
+func (is issued) live() bool { return is.conn != nil && !is.conn.ending }
 
 var (
 	errNotKnown = errors.New("no such client socket") // one answer for a secret that is wrong, unknown or expired: who guesses learns nothing
@@ -83,7 +83,7 @@ func (c *client) patience() time.Duration {
 func (c *client) lapse(turn int) {
 	c.mu.Lock()
 	r := c.rare
-	if c.conn != nil || c.end.begun || r.detached != turn {
+	if c.conn != nil || c.ended || r.detached != turn {
 		c.mu.Unlock()
 		return
 	}
@@ -110,7 +110,7 @@ func (c *client) attach(n *connection, secret string) bool {
 	c.server.index(fresh, c)
 	c.upstream.Lock() // what the hello says to have been received is where the numbers go on
 	c.mu.Lock()
-	ok := c.keeps && !c.end.begun && c.knows(secret)
+	ok := c.keeps && !c.ended && c.knows(secret)
 	if ok {
 		n.c = c
 		n.up = c.received.Load()
@@ -125,7 +125,7 @@ func (c *client) attach(n *connection, secret string) bool {
 			r.issued = append(slices.Delete(r.issued, i, i+1), used)
 		}
 		r.hellos++
-		r.issued = append(r.issued, issued{r.hellos, fresh, n.line.transport(), n})
+		r.issued = append(r.issued, issued{r.hellos, fresh, n.line.transport() == SSE, n})
 		n.sendControl(c.server.hello(c, fresh, true))
 		c.prune()
 	}
@@ -203,7 +203,7 @@ func (c *client) acked(received uint64) error {
 // have spoken already, if this word was late. What is no candidate is ignored.
 // c.upstream and c.mu are held.
 func (c *client) promote(n *connection, received uint64) error {
-	if c.rare == nil || n.end.begun {
+	if c.rare == nil || n.ending {
 		return nil
 	}
 	i := slices.IndexFunc(c.rare.issued, func(is issued) bool { return is.conn == n })
@@ -234,7 +234,7 @@ func (c *client) promoteIssued(i int, received uint64) error {
 		}
 		return is.number <= chosen.number
 	})
-	c.secret, c.transport, c.conn = chosen.secret, chosen.transport, chosen.conn
+	c.secret, c.stream, c.conn = chosen.secret, chosen.stream, chosen.conn
 	if received < c.queue.base {
 		c.queue.clear()
 		c.begin(wire.CloseSlow, "too much was missed", Gone)
@@ -265,23 +265,23 @@ func (n *connection) moved() {
 func (c *client) use(secret string, received uint64) (*connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.end.begun || c.gone {
+	if c.ended || c.gone {
 		return nil, errNotKnown
 	}
 	if secret == c.secret {
-		if c.transport != SSE {
+		if !c.stream {
 			return nil, errNotKnown // its frames come on the WebSocket
 		}
 		return c.conn, c.acked(received)
 	}
 	i := c.rare.find(secret)
-	if i < 0 || c.rare.issued[i].transport != SSE {
+	if i < 0 || !c.rare.issued[i].stream {
 		return nil, errNotKnown
 	}
 	if err := c.promoteIssued(i, received); err != nil {
 		return nil, err
 	}
-	if c.end.begun {
+	if c.ended {
 		return nil, errNotKnown
 	}
 	return c.conn, nil

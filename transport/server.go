@@ -142,7 +142,7 @@ func (s *Server) Disconnect(identity string, reason string) int {
 	s.mu.RUnlock()
 	n := 0
 	for _, c := range clients {
-		if c.identity.ID == identity {
+		if c.who == identity {
 			c.Close(wire.CloseDisconnect, reason, Kicked)
 			n++
 		}
@@ -162,7 +162,7 @@ func (s *Server) Len() int {
 // memory if it is not nil. From now on it can be closed.
 func (s *Server) enter(n *connection, fresh *client, r *http.Request, id Identity, chime bool, secret string) error {
 	n.lastWrite.Store(time.Now().UnixNano())
-	if former := s.find(secret); former != nil && chime && former.identity.ID == id.ID && former.attach(n, secret) {
+	if former := s.find(secret); former != nil && chime && former.who == id.ID && former.attach(n, secret) {
 		former.refresh(id.Expires)
 		return nil
 	}
@@ -170,7 +170,7 @@ func (s *Server) enter(n *connection, fresh *client, r *http.Request, id Identit
 		fresh = &client{}
 	}
 	s.initClient(fresh, r, id, chime)
-	fresh.conn, fresh.transport = n, n.line.transport()
+	fresh.conn, fresh.stream = n, n.line.transport() == SSE
 	n.c = fresh
 	return s.register(fresh)
 }
@@ -180,7 +180,7 @@ func (s *Server) initClient(c *client, r *http.Request, id Identity, chime bool)
 	shard := s.opened.Add(1) % uint64(len(s.flushers.shards))
 	c.id = randomText(16)
 	c.secret = randomText(24)
-	c.identity = id
+	c.who, c.value = id.ID, id.Value
 	c.refresh(id.Expires)
 	c.chime = chime
 	c.keeps = chime && s.grace > 0
@@ -275,7 +275,7 @@ func (s *Server) unindexLater(secret string) {
 // mayResume reports whether a request may come with secret: one that belongs to
 // another identity's client socket is refused.
 func (s *Server) mayResume(w http.ResponseWriter, secret string, id Identity) bool {
-	if former := s.find(secret); former != nil && former.identity.ID != id.ID {
+	if former := s.find(secret); former != nil && former.who != id.ID {
 		refuse(w, http.StatusForbidden, "this client socket belongs to another identity")
 		return false
 	}

@@ -319,7 +319,7 @@ func (l *webSocketLine) failed(err error) {
 func (l *webSocketLine) transport() string { return WebSocket }
 
 func (l *webSocketLine) encode(b []byte, c *client, it item, _ uint64) []byte {
-	if l.dialect.endsWith != "" && it.m.Event == l.dialect.endsWith && !c.end.begun {
+	if l.dialect.endsWith != "" && it.m.Event == l.dialect.endsWith && !c.ended {
 		c.begin(wire.CloseDisconnect, "", Gone)
 		c.server.tasks.Go(c.closed)
 	}

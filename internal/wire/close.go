@@ -2,7 +2,7 @@ package wire
 
 // CloseCode says why the server ended a connection, and thereby whether the
 // client should come back. Codes below 4000 are those of RFC 6455, section 7.4.
-type CloseCode int
+type CloseCode uint16
 
 const (
 	CloseNormal       CloseCode = 1000 // only as the echo of a client's own
