@@ -30,7 +30,8 @@ const (
 type ClientSocket interface {
 	// ID is the public name of this client socket: unguessable, but no secret.
 	ID() string
-	// Identity is who WithConnect said it is, pinned when the socket opened.
+	// Identity is who WithConnect said it is, pinned when the socket opened but
+	// for Expires, which is what it said last.
 	Identity() Identity
 	// Transport is the transport of the present connection, or of the last.
 	Transport() string
@@ -67,11 +68,12 @@ var (
 	ErrSlow   = errors.New("client reads too slowly")
 )
 
-// Identity is who a client is. It is pinned when the client socket opens.
+// Identity is who a client is. ID and Value are pinned when the client socket
+// opens.
 type Identity struct {
 	ID      string    // names the user: Disconnect takes it; "" is anonymous
 	Value   any       // whatever the application wants to find in its channels
-	Expires time.Time // when the client must connect anew; zero is never
+	Expires time.Time // when the client socket ends unless WithConnect has named a later time; zero is never
 }
 
 // Reason says why a client left.
