@@ -32,6 +32,15 @@ func (f folder) qualified(name string) string {
 	return f.pkg + "." + name
 }
 
+// router is what a program that mounts it calls the router, which must not hide
+// the folder's package.
+func (f folder) router() string {
+	if f.pkg == "live" {
+		return "router"
+	}
+	return "live"
+}
+
 // look reads a folder, which need not be there yet, but for the files that will
 // be replaced. Pkg is what --package says of it.
 func look(dir, pkg string, replaced []string) (folder, error) {

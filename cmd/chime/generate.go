@@ -108,9 +108,9 @@ func generateChannels(to target, names []string, out io.Writer) error {
 	}
 	var mount []string
 	for _, d := range channels {
-		mount = append(mount, fmt.Sprintf("live.Channel(%q, &%s{})", d.Pattern, f.qualified(d.Name)))
+		mount = append(mount, fmt.Sprintf("%s.Channel(%q, &%s{})", f.router(), d.Pattern, f.qualified(d.Name)))
 	}
-	f.printMount(out, "Where a chime.Router, live, is mounted on your routes, r:", mount)
+	f.printMount(out, fmt.Sprintf("Where a chime.Router, %s, is mounted on your routes, r:", f.router()), mount)
 	return nil
 }
 
@@ -153,7 +153,8 @@ func generateSocket(to target, name string, flags []string, out io.Writer) error
 			fmt.Fprintf(out, "\n%s is still missing: chime generate channel %[1]s%s\n", ch.Name, to.flag())
 		}
 	}
-	f.printMount(out, "Where your routes, r, are:", []string{fmt.Sprintf("live := %s()", f.qualified("New"+d.Noun+"Socket"))})
+	fmt.Fprintf(out, "\nNobody may connect before connect%s, in %s, lets somebody in.\n", d.Noun, filepath.Join(to.dir, file+".go"))
+	f.printMount(out, "Where your routes, r, are:", []string{fmt.Sprintf("%s := %s()", f.router(), f.qualified("New"+d.Noun+"Socket"))})
 	return nil
 }
 
@@ -234,5 +235,5 @@ func (f folder) printMount(out io.Writer, where string, lines []string) {
 		}
 		fmt.Fprintf(out, "\t%s\n", line)
 	}
-	fmt.Fprint(out, "\tr.Mount(\"/socket\", live)\n")
+	fmt.Fprintf(out, "\tr.Mount(\"/socket\", %s)\n", f.router())
 }

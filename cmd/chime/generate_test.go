@@ -102,6 +102,8 @@ Where a chime.Router, live, is mounted on your routes, r:
 			[]string{"user_socket.go", "user_socket_test.go"}, `user_socket.go
 user_socket_test.go
 
+Nobody may connect before connectUser, in user_socket.go, lets somebody in.
+
 Where your routes, r, are:
 
 	live := NewUserSocket()
@@ -115,6 +117,8 @@ live/admin_socket_test.go
 Room is still missing: chime generate channel Room --dir live
 
 Doc is still missing: chime generate channel Doc --dir live
+
+Nobody may connect before connectAdmin, in live/admin_socket.go, lets somebody in.
 
 Where your routes, r, are:
 
@@ -243,5 +247,25 @@ func TestGenerateForceOverwritesItsFilesOnly(t *testing.T) {
 	}
 	if got["rooms/other.go"] != before["rooms/other.go"] {
 		t.Errorf("other.go: got %q", got["rooms/other.go"])
+	}
+}
+
+// In a function with a variable called live, live.ChatRoom would be a field.
+func TestGenerateDoesNotHideThePackageThatItMounts(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"channel|ChatRoom|Lobby|--dir|live", `Where a chime.Router, router, is mounted on your routes, r:
+
+	router.Channel("chat_room:{id}", &live.ChatRoom{})
+	router.Channel("lobby:{id}", &live.Lobby{})
+	r.Mount("/socket", router)
+`},
+		{"socket|User|--channel|a:*=A|--dir|live", `
+	router := live.NewUserSocket()
+	r.Mount("/socket", router)
+`},
+	} {
+		if out, errs := generated(t, nil, strings.Split(tt.args, "|")...); !strings.HasSuffix(out, tt.want) || errs != "" {
+			t.Errorf("%s: got %s%q, want an end in %q", tt.args, errs, out, tt.want)
+		}
 	}
 }
