@@ -37,7 +37,8 @@ func (m Message) Decode(v any) error {
 }
 
 // Binary is a payload, or a reply, that is no JSON. It stays as it is where the
-// client's dialect can carry it, and is {"@binary":"<base64>"} elsewhere. The bytes are not copied: who gives them away must not change them.
+// client's dialect can carry it, and is {"@binary":"<base64>"} elsewhere. The
+// bytes are not copied: who gives them away must not change them.
 type Binary []byte
 
 // MarshalJSON gives the form for JSON.

@@ -177,7 +177,7 @@ func (s *Socket) BroadcastFrom(ctx context.Context, event string, payload any) e
 // context is cancelled, and its reply is sent. Then HandleLeave is called with
 // Left, unless the client went first. What the client has sent behind that is
 // answered as to who is not in the topic. In HandleJoined the client is let in
-// first, if it is.
+// first, unless it is refused: then there is nothing to leave.
 func (s *Socket) Leave(why error) {
 	end := job{kind: endJob, why: Left, of: s}
 	public := true
