@@ -7,8 +7,8 @@ export type TransportChoice = "auto" | "websocket" | "sse";
 export type Transport = "websocket" | "sse";
 
 /**
- * - `closed`: not connected, and not trying to be. Also after another connection took this one over (code `replaced`).
- * - `connecting`: trying, or waiting for the next try.
+ * - `closed`: not connected, and not trying to be. Also after somebody else took this client over (code `replaced`).
+ * - `connecting`: trying, or waiting for the next try. Channels that were joined may still be: the server waits for a while.
  * - `open`: connected; the server said hello.
  * - `refused`: the server does not want this client (401, 403, close code 4003). It stays away until `connect()` is called again.
  *
@@ -20,7 +20,7 @@ export type SocketState = "closed" | "connecting" | "open" | "refused";
  * - `closed`: not joined, and not trying to be: before `join()`, after `leave()`, refused, or closed by the server. Also when the
  *   socket was disconnected, refused or replaced: `connect()` then brings back a channel that was joined.
  * - `joining`: wants to be joined; waits for the connection, the answer, or the next try.
- * - `joined`: messages arrive and pushes leave at once.
+ * - `joined`: messages arrive and pushes leave at once; while the socket is `connecting`, as soon as it is back.
  */
 export type ChannelState = "closed" | "joining" | "joined";
 
@@ -84,16 +84,18 @@ export type Undo = () => void;
  * - `refused`: the server refused the join (`response` says why, as far as the application wants that known), or the connection.
  * - `error`: the server answered a push, or a join, with an error; `response.reason` says which.
  * - `timeout`: a push was not answered in time. `sent` tells whether it may have arrived nevertheless.
- * - `unknown_fate`: a push was sent, and the connection or the channel broke before its answer. It may have arrived; to send it
- *   again is safe if the application's payloads carry an id of their own.
+ * - `unknown_fate`: a push was sent, and before its answer the channel broke, or the client was over for the server: away for longer
+ *   than it waits, or the server itself started anew. It may have arrived; to send it again is safe if the application's payloads
+ *   carry an id of their own.
  * - `closed`: it was never sent: the channel was not joined, was left, or the socket was disconnected, refused or replaced (`cause`).
  * - `full`: it was never sent: 500 pushes of this channel are unanswered.
  * - `too_large`: it was never applied: it exceeds the server's limit.
  * - `invalid`: it was never applied: the server could not take the frame for one.
  * - `duplicate`: another channel of this socket has joined this topic.
  * - `lost`: the connection broke; the socket is about to connect again.
- * - `replaced`: another connection took this client over.
- * - `unreachable`: no transport worked; `message` says why for each, as far as the browser tells. The socket goes on trying.
+ * - `replaced`: somebody else took this client over.
+ * - `unreachable`: no transport worked; `message` says why for each, as far as the browser tells. The socket goes on trying; if it was
+ *   a move by `force()`, it stays on the connection it has.
  * - `credentials`: the socket's params or token function failed (`cause`). The socket goes on trying.
  * - `handler`: a function given to `on`, `onState` or `onReset` threw (`cause`).
  */
@@ -126,8 +128,15 @@ export class ChimeError extends Error {
 }
 
 /**
- * One client of one server. It keeps a connection, replaces it when it breaks (after a random delay that grows to at most 20 s, at
- * once when the browser comes online), and then joins its channels again.
+ * One client of one server. It keeps a connection, and replaces it when it breaks (after a random delay that grows to at most 20 s, at
+ * once when the browser comes online), on whichever transport works.
+ *
+ * If it is back while the server still waits (15 s unless the server says otherwise) nothing has happened: channels stay joined, and
+ * what either side sent arrives, once and in order. Later, and after a restart of the server, the channels join again from
+ * their positions: see `Channel.recovered` and the code `unknown_fate`.
+ *
+ * In a page, from `connect()` to `disconnect()`, it says goodbye when the page is closed, keeps the client when the page is put aside for
+ * the back button, and finds out whether the connection still lives when the page is shown, comes online, or wakes from a sleep.
  */
 export class Socket {
   /**
@@ -153,7 +162,10 @@ export class Socket {
    */
   disconnect(): void;
 
-  /** Chooses the transport from now on. If another one is in use the socket connects anew, and its channels join again. */
+  /**
+   * Chooses the transport from now on. If another one is in use the client moves, and nothing is lost or comes twice: what is there
+   * goes on until the new connection is. Should that one not be had, the socket stays where it is and reports `unreachable`.
+   */
   force(transport: TransportChoice): void;
 
   /** A channel of this socket, not joined yet. Of several for one topic only one can be joined at a time. */
@@ -172,8 +184,8 @@ export class Socket {
 /**
  * One topic. The same Channel can be joined, left and joined again; it keeps its listeners and its position throughout.
  *
- * Messages come in order, and a retained one at most once: after a break the channel joins from its last position, and what it
- * missed follows, `replayed`. Listeners should be added before `join()`, since replay follows on its heels.
+ * Messages come in order, and a retained one at most once: when the channel has to join again it does so from its last position, and
+ * what it missed follows, `replayed`. Listeners should be added before `join()`, since replay follows on its heels.
  */
 export class Channel {
   private constructor();
@@ -188,7 +200,7 @@ export class Channel {
   /**
    * Asks to be let in, now or as soon as the socket is connected. It resolves with what the server's HandleJoined accepted with, and
    * rejects with code `refused` or `error` when it did not, `closed` when `leave()` or `disconnect()` came first, `refused` or `replaced` when
-   * that befell the socket. There is no timeout: while the connection lives the answer is on its way, and without `connect()` the
+   * that befell the socket. There is no timeout: while the client lives the answer is on its way, and without `connect()` the
    * promise stays pending. Later breaks and returns are told by `onState`; the promise settles once.
    *
    * Params are sent with each join; a function is called at each. Two keys are for the server itself: `"@last"`: how many messages of

@@ -10,9 +10,10 @@
 //   await room.join();
 //   await room.push("message_new", { message: "hello" });
 //
-// It carries the channels over a WebSocket, or, where the network lets none through, over a stream and POSTs. It reconnects,
-// joins again from the last position, and hands no retained message to the application twice. What every name promises is in
-// chime.d.ts; the frames are in docs/protocol.md.
+// It carries the channels over a WebSocket, or, where the network lets none through, over a stream and POSTs. When a connection
+// breaks another one carries them on, and they notice nothing: each side sends again what the other does not have. Where the
+// server has waited in vain, or is another one by now, they join again from their last position. What every name promises is
+// in chime.d.ts; the frames are in docs/protocol.md.
 
 const FALLBACK_MS = 2_000; // how long one transport may stay without a hello before the next starts beside it
 const HELLO_MS = 10_000; // and before it is given up
@@ -23,7 +24,10 @@ const ACK_FRAMES = 64; // the server keeps what is not acknowledged, so tell it 
 const ACK_MS = 10_000; // or so long
 const POST_MS = 10_000;
 const BYE_MS = 1_000;
+const PROBE_MS = 2_000; // how long a connection of which we doubt has for a sign of life
 const PUSH_MS = 10_000;
+const PAGE_EVENTS = ["online", "pagehide", "pageshow", "resume", "visibilitychange"];
+const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes with which the client socket is over, and not its connection alone
 const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
 
 /** Every failure this module speaks of, told apart by its code. */
@@ -44,14 +48,17 @@ export class Socket {
   #options;
   #transport; // what was asked for: "auto", "websocket" or "sse"
   #state = "closed";
-  #link = null; // the connection that said hello first; the only one that carries frames
+  #session = null; // the client socket, from its hello until it is over
+  #link = null; // the connection that carries it, if there is one
   #told = null; // the transport the listeners know of
   #trying = new Set(); // connections that have not said hello yet
   #untried = []; // transports that this attempt may still start
+  #attempting = false;
   #failures = []; // why the others failed
   #timer = 0; // the next transport of this attempt, or the next attempt
   #waiting = false; // for the next attempt
   #round = 0; // tells an attempt that it was overtaken while it waited for a token
+  #address = null; // of the last attempt
   #attempts = 0;
   #webSocketWorked = false;
   #streamUntil = 0;
@@ -59,7 +66,7 @@ export class Socket {
   #pending = new Map(); // ref → the entry whose reply is due
   #refs = 0;
   #listeners = { state: new Listeners(), transport: new Listeners(), error: new Listeners() };
-  #online = () => this.#waiting && this.#attempt();
+  #page = { handleEvent: (event) => this.#lives(event) };
 
   constructor(url, options = {}) {
     this.#url = new URL(url, globalThis.location?.href);
@@ -80,7 +87,7 @@ export class Socket {
 
   connect() {
     if (this.#state === "connecting" || this.#state === "open") return;
-    globalThis.addEventListener?.("online", this.#online);
+    for (const type of PAGE_EVENTS) globalThis.addEventListener?.(type, this.#page);
     this.#attempts = 0;
     this.#setState("connecting");
     // Any listener may have disconnected again.
@@ -89,15 +96,15 @@ export class Socket {
   }
 
   disconnect() {
-    this.#stop("closed");
+    this.#stop("closed", undefined, "goodbye");
   }
 
   force(transport) {
     this.#transport = this.#checked(transport);
-    const settled = this.#state === "open" && this.#link.name === this.#order()[0];
-    if (settled || (this.#state !== "open" && this.#state !== "connecting")) return;
+    if (this.#state !== "open" && this.#state !== "connecting") return;
     this.#attempts = 0;
-    if (this.#away("connecting")) this.#attempt();
+    this.#cancel();
+    if (this.#link?.name !== this.#order()[0]) this.#attempt();
   }
 
   channel(topic, params) {
@@ -113,7 +120,7 @@ export class Socket {
         throw new ChimeError("duplicate", `${member.topic} is joined by another channel of this socket`);
       }
       this.#members.set(member.topic, member);
-      if (this.#link) member.up();
+      if (this.#session) member.up();
     },
     exit: (member) => this.#members.get(member.topic) === member && this.#members.delete(member.topic),
     send: (entry) => this.#send(entry),
@@ -134,10 +141,11 @@ export class Socket {
     return Date.now() < this.#streamUntil ? ["sse", "websocket"] : ["websocket", "sse"];
   }
 
+  // attempt looks for a connection. While there is one it is a move, from that one to what force chose.
   async #attempt() {
-    const round = ++this.#round;
-    clearTimeout(this.#timer);
-    this.#waiting = false;
+    this.#cancel();
+    const round = this.#round;
+    this.#attempting = true;
     this.#failures = [];
     const { params, token } = this.#options;
     let address;
@@ -145,52 +153,79 @@ export class Socket {
       address = addressOf(this.#url, await valueOf(params), await valueOf(token), this.#options);
     } catch (cause) {
       if (round !== this.#round) return;
+      this.#attempting = false;
       this.#listeners.error.call(this.#report, new ChimeError("credentials", "params or token of the socket failed", { cause }));
-      if (round === this.#round) this.#retry({}); // else a listener has disconnected, or begun anew
+      if (round === this.#round && !this.#link) this.#retry({}); // else a listener has disconnected, or begun anew
       return;
     }
     if (round !== this.#round) return; // disconnected, or switched, meanwhile
-    this.#untried = this.#order();
-    this.#next(address);
+    this.#address = address;
+    this.#untried = this.#link ? this.#order().slice(0, 1) : this.#order();
+    this.#next();
   }
 
   // next starts the attempt's next transport. The former one is not stopped: the first to say hello wins, and a slow network
   // is not taken for one that lets no WebSocket through.
-  #next(address) {
+  #next() {
     clearTimeout(this.#timer);
     const name = this.#untried.shift();
-    const link = new (name === "websocket" ? WebSocketLink : StreamLink)(address, {
+    const link = new (name === "websocket" ? WebSocketLink : StreamLink)(this.#address, {
       hello: () => this.#opened(link),
       frame: (frame) => this.#receive(frame),
-      lost: (why) => (link === this.#link ? this.#lost(why) : this.#failed(link, why, address)),
-    });
+      lost: (why) => (link === this.#link ? this.#lost(why) : this.#failed(link, why)),
+    }, this.#session);
     this.#trying.add(link);
-    if (this.#untried.length) this.#timer = setTimeout(() => this.#next(address), FALLBACK_MS);
+    if (this.#session) this.#session.held = true;
+    if (this.#untried.length) this.#timer = setTimeout(() => this.#next(), FALLBACK_MS);
+  }
+
+  // cancel ends what looks for a connection, or waits to.
+  #cancel() {
+    this.#round++;
+    clearTimeout(this.#timer);
+    this.#waiting = this.#attempting = false;
+    for (const link of this.#trying) link.close();
+    this.#trying.clear();
+    this.#untried = [];
+    if (this.#session) this.#session.held = false;
   }
 
   #opened(link) {
-    clearTimeout(this.#timer);
+    const [before, former] = [this.#link, this.#session];
+    const resumed = link.session === former;
+    // What we have is better than a new client socket, unless the server can do no more than that.
+    if (before && !resumed && former.graceMs) return link.end({ code: 1006, reason: "the server did not take the client over", over: true });
     this.#trying.delete(link);
     const tried = this.#failures.length || this.#trying.size;
-    for (const other of this.#trying) other.close();
-    this.#trying.clear();
-    this.#untried = [];
-    this.#link = link;
     if (link.name === "websocket") {
       this.#webSocketWorked = true;
       this.#streamUntil = 0;
     } else if (this.#transport === "auto" && tried && !this.#webSocketWorked) {
       this.#streamUntil = Date.now() + MEMO_MS;
     }
-    this.#setState("open");
-    for (const member of this.#members.values()) if (this.#link === link) member.up();
+    this.#session = link.session;
+    this.#link = link;
+    link.carry();
+    before?.close(resumed ? undefined : "goodbye");
+    this.#cancel();
+    if (former && !resumed) {
+      this.#drop(() => true);
+      for (const member of this.#members.values()) if (this.#link === link) member.down();
+    }
+    if (this.#link === link) this.#setState("open");
+    if (!resumed) for (const member of this.#members.values()) if (this.#link === link) member.up();
   }
 
-  #failed(link, why, address) {
+  #failed(link, why) {
     this.#trying.delete(link);
-    if (isRefusal(why)) return this.#refused(why);
+    if (!this.#link && isRefusal(why)) {
+      if (why.status !== 403 || !link.session) return this.#refused(why);
+      // The secret may be somebody else's by now: a page can change its user. So it is ourselves whom the server has to judge.
+      if (this.#away("connecting")) this.#attempt();
+      return;
+    }
     this.#failures.push({ name: link.name, ...why });
-    if (this.#untried.length) return this.#next(address);
+    if (this.#untried.length) return this.#next();
     if (this.#trying.size) return;
     const reasons = this.#failures.map(({ name, reason, code, status }) => `${name}: ${reason || code || status}`);
     const page = globalThis.location?.origin;
@@ -198,22 +233,31 @@ export class Socket {
       reasons.push(`if the server is up, its WithOrigins may not name ${page} (a browser hides why)`);
     }
     const { status, retryMs } = this.#failures.find((failure) => failure.status) ?? why; // a WebSocket is told neither
-    if (this.#away("connecting", new ChimeError("unreachable", reasons.join("; "), { status }))) this.#retry({ retryMs });
+    const error = new ChimeError("unreachable", reasons.join("; "), { status });
+    if (this.#link) {
+      this.#cancel(); // the move: we stay where we are
+      this.#listeners.error.call(this.#report, error);
+    } else if (this.#away("connecting", error, this.#session !== null)) this.#retry({ retryMs });
   }
 
   #lost(why) {
-    if (Date.now() - this.#link.since >= STEADY_MS) this.#attempts = 0;
-    const round = this.#round;
+    const link = this.#link;
+    if (Date.now() - link.since >= STEADY_MS) this.#attempts = 0;
     for (const entry of why.failed ?? []) {
       this.#forget(entry);
       entry.fail(why.error);
     }
-    if (round !== this.#round) return; // who heard of that has disconnected, or begun anew
+    if (this.#link !== link) return; // who heard of that has disconnected, or begun anew
     if (isRefusal(why)) return this.#refused(why);
-    // Another connection took this client socket over. To come back would throw that one out, and so on for ever.
-    if (why.code === 4001) return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));
+    // Somebody else took this client socket over. To come back would throw that one out, and so on for ever. A server that has not
+    // heard of our taking it over ends the connection with the same code, which is a loss like any other.
+    if (why.code === 4001 && link.confirmed) return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));
     const error = new ChimeError("lost", why.reason || `the connection was lost (${why.code})`, { status: why.code });
-    if (this.#away("connecting", error)) this.#retry(why);
+    const keep = this.#session.graceMs > 0 && !why.over && !ENDED.includes(why.code);
+    if (keep && this.#attempting) { // it was about to be replaced
+      this.#link = null;
+      this.#setState("connecting", error);
+    } else if (this.#away("connecting", error, keep)) this.#retry(why);
   }
 
   #refused({ code, status = code, reason }) {
@@ -226,28 +270,43 @@ export class Socket {
     this.#timer = setTimeout(() => this.#attempt(), Math.min(retryMs, RETRY_CAP_MS));
   }
 
-  // away ends every connection and attempt, takes back what they carried, and says so. It returns false when a listener that
-  // heard of it has already started or stopped the socket anew.
-  #away(state, error) {
-    const round = ++this.#round;
-    clearTimeout(this.#timer);
-    this.#waiting = false;
-    for (const link of this.#trying) link.close();
-    this.#trying.clear();
-    this.#link?.close();
+  // away ends the connection and every attempt; unless the client socket is to be kept, it takes back what that one carried. It
+  // returns false when a listener that heard of it has already started or stopped the socket anew.
+  #away(state, error, keep = false, goodbye = undefined) {
+    this.#cancel();
+    const [round, link, session] = [this.#round, this.#link, this.#session];
     this.#link = null;
-    this.#drop(() => true);
-    if (state === "connecting") for (const member of this.#members.values()) member.down();
+    if (link) link.close(goodbye);
+    else if (session && goodbye) farewell(this.#address, session.secret, goodbye);
+    if (!keep) {
+      this.#session = null;
+      this.#drop(() => true);
+      if (state === "connecting") for (const member of this.#members.values()) member.down();
+    }
     this.#setState(state, error);
     if (error && error.code !== "lost") this.#listeners.error.call(this.#report, error);
     return round === this.#round;
   }
 
   // stop is away until the application calls connect(). A listener that does so at once has set the channels to joining.
-  #stop(state, error) {
-    globalThis.removeEventListener?.("online", this.#online);
-    if (!this.#away(state, error)) return;
+  #stop(state, error, goodbye = undefined) {
+    for (const type of PAGE_EVENTS) globalThis.removeEventListener?.(type, this.#page);
+    if (!this.#away(state, error, false, goodbye)) return;
     for (const member of [...this.#members.values()]) if (this.#state === state) member.halt(error);
+  }
+
+  // lives follows the page: one that goes for good says goodbye, one that is put aside for the back button keeps its client socket,
+  // and one that wakes up finds out whether its connection did.
+  #lives({ type, persisted }) {
+    if (type === "pagehide") {
+      if (!persisted) return this.#stop("closed", undefined, "last");
+      const keep = this.#session?.graceMs > 0;
+      const error = new ChimeError("lost", "the page was put aside");
+      if (this.#away("connecting", error, keep, keep ? undefined : "last")) this.#waiting = true;
+    } else if (type === "pageshow" ? persisted : type !== "visibilitychange" || globalThis.document?.visibilityState === "visible") {
+      if (this.#waiting && type !== "visibilitychange") this.#attempt(); // not whenever a tab is shown: a server may have asked for time
+      else this.#link?.probe();
+    }
   }
 
   #setState(state, error) {
@@ -264,12 +323,14 @@ export class Socket {
     entry.text = `[${JSON.stringify([joinRef, ref, member.topic, event]).slice(1, -1)},${body}]`;
     entry.bytes = new TextEncoder().encode(entry.text).length;
     entry.sent = entry.dropped = false;
-    if (!this.#link) return entry.lost(); // a listener that is told of the loss before this channel is
-    if (entry.bytes > this.#link.limits.message_bytes) {
-      return entry.fail(new ChimeError("too_large", `${event} has ${entry.bytes} bytes, the server takes ${this.#link.limits.message_bytes}`));
+    if (!this.#session) return entry.lost(); // a listener that is told of the loss before this channel is
+    const { limits } = this.#session;
+    if (entry.bytes > limits.message_bytes) {
+      return entry.fail(new ChimeError("too_large", `${event} has ${entry.bytes} bytes, the server takes ${limits.message_bytes}`));
     }
     this.#pending.set(ref, entry);
-    this.#link.send(entry);
+    this.#session.queue.push(entry);
+    this.#link?.flush();
   }
 
   #forget(entry) {
@@ -289,6 +350,7 @@ export class Socket {
     const entry = this.#pending.get(ref); // by ref alone: some refusals carry no join_ref
     if (!entry) return;
     this.#forget(entry);
+    this.#session.knows(entry.number);
     entry.answer(payload?.status, payload?.response);
   }
 
@@ -307,7 +369,7 @@ export class Channel {
   #topic;
   #params;
   #state = "closed";
-  #joinRef = null; // of the join that was sent on the connection there is now
+  #joinRef = null; // of the join that the client socket of now was given
   #joining = null; // the promise that join() gave
   #timer = 0;
   #rejoins = 0;
@@ -420,7 +482,7 @@ export class Channel {
       },
       fail: (error) => push.reject(error),
       lost: () => {
-        if (push.entry.sent) push.fail("unknown_fate", "sent, but the connection or the channel broke before the answer");
+        if (push.entry.sent) push.fail("unknown_fate", "sent, but the client socket or the channel ended before the answer");
         else if (this.#state === "closed") push.fail("closed", "the channel was left");
         else push.entry = null; // it never left: it waits for the next join
       },
@@ -529,25 +591,78 @@ export class Channel {
   }
 }
 
-// A Link is one connection: it greets, counts, acknowledges, and notices silence. Its kinds know how frames travel: send(entry),
-// ack(), beat() and shut(wanted). hooks.lost is called once, unless close came first; nothing is called after either.
+// A Session is one client socket: what outlives its connections. It numbers the frames that are sent, and keeps each until the server
+// is known to have it, and counts those that come.
+class Session {
+  secret = "";
+  graceMs = 0; // how long the server keeps it without a connection
+  limits = {};
+  received = 0; // counted frames of the server
+  acked = 0; // of them, those the server knows were received
+  sent = 0; // numbers given to frames of ours
+  known = 0; // of them, those the server is known to have
+  held = false; // a connection is asked for: its hello may be older than what we hear meanwhile, so nothing is forgotten
+  queue = []; // entries, oldest first: numbered ones, then those that were never sent
+
+  // after returns what is to be sent to a server that has frame n.
+  after(n) {
+    this.#forget();
+    return this.queue.filter(({ number }) => !(number <= n));
+  }
+
+  // count gives an entry its number the first time it is sent. It must be sent from then on, since nothing else can have that number.
+  count(entry) {
+    if (!entry.sent && !entry.uncounted) entry.number = ++this.sent;
+    entry.sent = true;
+  }
+
+  // uncount takes back the newest numbers, which the server has not seen.
+  uncount(entries) {
+    for (const entry of entries) {
+      if (entry.number) this.sent--;
+      entry.sent = false;
+      entry.number = undefined;
+    }
+  }
+
+  knows(n) {
+    if (n > this.known && n <= this.sent) this.known = n;
+    this.#forget();
+  }
+
+  // goesOn tells whether all that follows on frame n is here.
+  goesOn(n) {
+    const oldest = this.queue.find(({ number }) => number)?.number ?? this.sent + 1;
+    return n >= oldest - 1 && n <= this.sent;
+  }
+
+  #forget() {
+    this.queue = this.queue.filter(({ number, dropped }) => (number ? this.held || number > this.known : !dropped));
+  }
+}
+
+// A Link is one connection: it greets, acknowledges, and notices silence. Its kinds know how frames travel: resume(), flush(),
+// ack(), beat(), say(text) and shut(goodbye). hooks.lost is called once, unless close came first; nothing is called after either.
 class Link {
   #hooks;
   #heard = 0;
   #watch;
+  #probe = 0;
   #ackTimer = 0;
   #retryMs;
+  #heartbeat = 0;
   name;
+  address;
+  session; // the one to go on with, or null; after hello the one there is
   since = 0; // hello came, or 0
-  secret = "";
-  limits = {};
   silence = 0; // ms without a word after which the connection is dead
-  received = 0; // counted frames
+  known = 0; // frames of ours that the server had at hello
+  resumed = false;
+  confirmed = false; // the server knows that this connection carries the session
   ended = false;
-  acked = 0; // of them, those the server knows were received
 
-  constructor(name, hooks) {
-    this.name = name;
+  constructor(name, address, hooks, session = null) {
+    Object.assign(this, { name, address, session });
     this.#hooks = hooks;
     this.#watch = setTimeout(() => this.end({ code: 1006, reason: "no hello" }), HELLO_MS);
   }
@@ -555,68 +670,107 @@ class Link {
   take(text) {
     if (this.ended) return;
     this.#heard = Date.now();
+    clearTimeout(this.#probe);
+    this.#probe = 0;
     const frame = parsed(text);
-    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent no frame" });
+    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent no frame", over: this.since > 0 });
     const [, , topic, event, payload] = frame;
     if (!this.since) {
       if (topic !== "chime" || event !== "hello") return this.end({ code: 1002, reason: "the server sent no hello" });
       return this.#greet(payload);
     }
     if (topic === "chime") return this.#control(event, payload);
-    if (topic !== "phoenix") this.received++;
+    if (topic !== "phoenix") {
+      this.confirmed = true;
+      this.session.received++;
+    }
     this.#hooks.frame(frame, text);
-    this.told(this.acked);
+    this.told(this.session.acked);
   }
 
   // told notes that the server knows of the first n counted frames, and sees to it that it learns of the rest.
   told(n) {
-    if (n > this.acked) {
-      this.acked = n;
+    const { session } = this;
+    if (n > session.acked) {
+      session.acked = n;
       clearTimeout(this.#ackTimer);
       this.#ackTimer = 0;
     }
-    if (this.ended || this.received === this.acked) return;
-    if (this.received - this.acked >= ACK_FRAMES) this.ack();
+    if (this.ended || session.received === session.acked) return;
+    if (session.received - session.acked >= ACK_FRAMES) this.ack();
     else this.#ackTimer ||= setTimeout(() => this.ack(), ACK_MS);
   }
 
+  // carry makes this the connection of its session. To the server it is that from the first word it gets; what either side sent
+  // on the former one and the other does not have is sent again.
+  carry() {
+    if (!this.resumed) return;
+    this.session.queue = this.session.queue.filter(({ uncounted }) => !uncounted); // a probe of the former connection
+    this.resume();
+  }
+
+  // probe asks for a sign of life, and takes the connection for dead without one. A server that keeps no session may not answer,
+  // and returning to it would cost more than waiting for its silence.
+  probe() {
+    if (!this.session?.graceMs) return false;
+    if (this.#probe) return true;
+    this.#probe = setTimeout(() => this.end({ code: 1006, reason: "no answer to a probe" }), PROBE_MS);
+    this.say(`[null,null,"chime","probe",{"nonce":"${Math.random()}"}]`);
+    return true;
+  }
+
   end(why) {
-    if (this.#finish(false)) this.#hooks.lost({ retryMs: this.#retryMs, ...why });
+    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.lost({ retryMs: this.#retryMs, ...why });
   }
 
-  close() {
-    this.#finish(true);
+  // close ends the connection, and with a goodbye the session: "goodbye", or "last" from a page that is gone in a moment.
+  close(goodbye) {
+    this.#finish(goodbye);
   }
 
-  #greet({ secret, heartbeat_ms: heartbeat = 15_000, limits }) {
-    this.since = Date.now();
-    this.secret = secret;
-    this.limits = { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits };
-    this.silence = 2 * heartbeat + 5_000;
+  #greet({ secret, resumed = false, received = 0, heartbeat_ms: heartbeat = 15_000, grace_ms: graceMs = 0, limits }) {
     clearTimeout(this.#watch);
-    this.#listen();
+    this.resumed = resumed && this.session !== null;
+    this.confirmed = !this.resumed;
+    if (!this.resumed) this.session = new Session();
+    else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received}, which is not here` });
+    this.known = received;
+    this.since = Date.now();
+    this.session.knows(received);
+    Object.assign(this.session, { secret, graceMs, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
+    this.#heartbeat = heartbeat;
+    this.silence = 2 * heartbeat + 5_000;
+    this.#listen(heartbeat);
     this.#hooks.hello();
   }
 
-  // One timer that looks back, not one that every frame winds up anew.
-  #listen() {
-    const left = this.#heard + this.silence - Date.now();
-    if (left <= 0) this.end({ code: 1006, reason: "the server fell silent" });
-    else this.#watch = setTimeout(() => this.#listen(), left);
+  // One timer that looks back, not one that every frame winds up anew. It comes as often as a heartbeat, to see soon when it comes far
+  // too late: the machine slept, and what the connection missed meanwhile says nothing about it.
+  #listen(ms) {
+    const due = Date.now() + ms;
+    this.#watch = setTimeout(() => {
+      const now = Date.now();
+      const quiet = now - this.#heard;
+      const slept = now - due > this.#heartbeat && quiet > this.#heartbeat;
+      if (slept && this.probe()) this.#listen(this.#heartbeat);
+      else if (quiet >= this.silence) this.end({ code: 1006, reason: "the server fell silent" });
+      else this.#listen(Math.min(this.silence - quiet, this.#heartbeat));
+    }, ms);
   }
 
   #control(event, payload) {
-    if (event === "heartbeat") this.beat();
-    else if (event === "drain") this.#retryMs = payload.retry_ms;
+    if (event === "heartbeat") {
+      this.session.knows(payload.received);
+      this.beat();
+    } else if (event === "drain") this.#retryMs = payload.retry_ms;
     else if (event === "closed") this.end({ code: payload.code, reason: payload.reason });
   }
 
-  #finish(wanted) {
+  #finish(goodbye) {
     if (this.ended) return false;
     this.ended = true;
-    clearTimeout(this.#watch);
-    clearTimeout(this.#ackTimer);
-    this.shut(wanted);
+    for (const timer of [this.#watch, this.#probe, this.#ackTimer]) clearTimeout(timer);
+    this.shut(goodbye);
     return true;
   }
 }
@@ -624,9 +778,10 @@ class Link {
 class WebSocketLink extends Link {
   #ws;
 
-  constructor(address, hooks) {
-    super("websocket", hooks);
+  constructor(address, hooks, session) {
+    super("websocket", address, hooks, session);
     const protocols = ["chime.v1"];
+    if (session) protocols.push(`chime.secret.${session.secret}`);
     if (address.token) protocols.push(`base64url.bearer.phx.${base64url(address.token)}`);
     try {
       this.#ws = new address.WebSocket(address.of("/websocket").replace(/^http/, "ws"), protocols);
@@ -638,49 +793,73 @@ class WebSocketLink extends Link {
     this.#ws.onerror = () => {}; // close follows and says more
   }
 
-  send(entry) {
-    if (this.#ws.readyState !== 1) return; // closing: the browser would drop it without a word, and onclose is under way
-    this.#ws.send(entry.text);
-    entry.sent = true;
+  // resume: frames carry no number here, so the first must be the one after those that hello told of, whatever we heard since.
+  resume() {
+    this.ack();
+    this.#write(this.session.after(this.known));
+  }
+
+  flush() {
+    this.#write(this.session.after(this.session.sent));
   }
 
   ack() {
-    if (this.#ws.readyState === 1) this.#ws.send(`[null,null,"chime","ack",{"received":${this.received}}]`);
-    this.told(this.received);
+    this.say(`[null,null,"chime","ack",{"received":${this.session.received}}]`);
+    this.told(this.session.received);
   }
 
   beat() {
     this.ack(); // the server knows by this that we live
   }
 
-  shut() {
-    this.#ws?.close(1000);
+  say(text) {
+    if (this.#ws.readyState === 1) this.#ws.send(text); // else it is closing, and onclose is under way
+  }
+
+  shut(goodbye) {
+    if (goodbye === "last") farewell(this.address, this.session.secret, goodbye); // such a page's close may not get out
+    this.#ws?.close(goodbye ? 1000 : 4000);
+  }
+
+  #write(entries) {
+    if (this.#ws.readyState !== 1) return; // the browser would drop it without a word
+    for (const entry of entries) {
+      this.session.count(entry);
+      this.#ws.send(entry.text);
+    }
   }
 }
 
 /** A connection: the stream carries frames down, POSTs carry them up, one in flight, so that they arrive in order, and numbered,
  * so that one which is sent again after a lost answer is applied once. Exported for phoenix-stream.js alone. */
 export class StreamLink extends Link {
-  #address;
   #stream = new AbortController();
   #post = null;
-  #queue = []; // entries the server has not confirmed, oldest first
-  #first = 1; // the number of the oldest
   #most = Infinity; // entries in a batch, after a 413
   #ackDue = false;
+  #wordDue = false;
   #pumping = false;
   #wake = () => {};
 
-  constructor(address, hooks) {
-    super("sse", hooks);
-    this.#address = address;
+  constructor(address, hooks, session) {
+    super("sse", address, hooks, session);
     this.#read();
   }
 
-  get buffered() { return this.#queue.reduce((sum, { bytes }) => sum + bytes, 0); }
+  get buffered() { return this.session ? this.session.after(this.session.known).reduce((sum, { bytes }) => sum + bytes, 0) : 0; }
 
   send(entry) {
-    this.#queue.push(entry);
+    this.session.queue.push(entry);
+    this.flush();
+  }
+
+  // resume: the first POST with the new secret is the word, with or without frames.
+  resume() {
+    this.#wordDue = true;
+    this.flush();
+  }
+
+  flush() {
     this.#pump();
   }
 
@@ -691,29 +870,30 @@ export class StreamLink extends Link {
 
   beat() {} // silent when idle: a POST for every heartbeat would keep radios awake
 
-  shut(wanted) {
+  say(text) {
+    this.send({ text, bytes: text.length, uncounted: true });
+    this.#wake();
+  }
+
+  shut(goodbye) {
     this.#post?.abort();
     this.#wake();
-    if (!wanted || !this.since) return this.#stream.abort();
+    if (!goodbye || !this.since) return this.#stream.abort();
     // The stream ends after the goodbye: before it, the server would take us for a client that vanished.
-    const headers = this.#address.headers({ "Content-Type": "text/plain" });
-    const bye = this.#address.fetch(this.#address.of("/bye"), { method: "POST", headers, body: this.secret, keepalive: true });
     const timer = setTimeout(() => this.#stream.abort(), BYE_MS);
-    bye.catch(() => {}).then(() => {
+    farewell(this.address, this.session.secret, goodbye).then(() => {
       clearTimeout(timer);
       this.#stream.abort();
     });
   }
 
   async #read() {
+    const headers = { Accept: "text/event-stream", "Chime-Received": String(this.session?.received ?? 0) };
+    if (this.session) headers["Chime-Secret"] = this.session.secret;
     await null; // whatever fails, fails when the socket holds this link
     let response;
     try {
-      response = await this.#address.fetch(this.#address.of("/sse"), {
-        headers: this.#address.headers({ Accept: "text/event-stream", "Chime-Received": "0" }),
-        cache: "no-store",
-        signal: this.#stream.signal,
-      });
+      response = await this.address.fetch(this.address.of("/sse"), { headers: this.address.headers(headers), cache: "no-store", signal: this.#stream.signal });
       const { status } = response;
       if (status !== 200 || !response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
         const body = parsed(await response.text());
@@ -740,34 +920,38 @@ export class StreamLink extends Link {
     await null; // what is pushed in one go travels in one batch
     for (let batch; !this.ended; await this.#deliver(batch)) {
       batch = this.#batch();
-      if (!batch.length && !(this.#ackDue && this.received > this.acked)) break;
+      if (!batch.length && !this.#wordDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
     }
     this.#pumping = false;
   }
 
   #batch() {
-    this.#queue = this.#queue.filter((entry) => entry.sent || !entry.dropped);
+    const { session } = this;
+    const batch = [];
     let bytes = 128; // the envelope
-    let count = 0;
-    for (const entry of this.#queue) {
+    for (const entry of session.after(session.known)) {
       bytes += entry.bytes + 1;
-      if (count && (bytes > this.limits.batch_bytes || count >= Math.min(this.#most, this.limits.batch_messages))) break;
-      entry.sent = true;
-      count++;
+      if (batch.length && (bytes > session.limits.batch_bytes || batch.length >= Math.min(this.#most, session.limits.batch_messages))) break;
+      session.count(entry);
+      batch.push(entry);
     }
-    return this.#queue.slice(0, count);
+    return batch;
   }
 
   // deliver sends one batch again and again until its fate is known.
   async #deliver(batch) {
     const started = Date.now();
+    const before = this.session.known; // the number of the last frame in front of the batch
+    const last = before + batch.filter((entry) => !entry.uncounted).length;
     for (let tries = 0; !this.ended; tries++) {
-      const { status, body, retryMs } = await this.#send(batch);
+      const { status, body, retryMs } = await this.#send(before + 1, batch);
       if (this.ended) return;
-      const want = status === 200 ? body?.applied + 1 : status === 409 ? body?.want : NaN;
-      const due = batch.some((entry) => !entry.uncounted);
-      if (Number.isInteger(want) && (want !== this.#first || !due)) return this.#settle(want, batch);
-      if (status === 400 || status === 413) return this.#refused(batch, status, body);
+      const has = status === 200 ? body?.applied : status === 409 ? body?.want - 1 : NaN;
+      if (Number.isInteger(has) && (has !== before || before === last)) return this.#settle(has, batch, before);
+      if (status === 400 || status === 413) {
+        if (tries === 0 && last === this.session.sent) this.session.uncount(batch);
+        return this.#refused(batch, status, body);
+      }
       const final = status >= 400 && status < 500 && ![408, 409, 429].includes(status);
       if (final || Date.now() - started > this.silence) {
         // Without the status: it is the next connection that learns whether we are refused.
@@ -777,44 +961,42 @@ export class StreamLink extends Link {
     }
   }
 
-  // settle: the server has every frame before number want.
-  #settle(want, batch) {
-    let has = want - this.#first;
-    if (has < 0 || has > batch.filter((entry) => !entry.uncounted).length) {
-      return this.end({ code: 1006, reason: `the server wants frame ${want}, which is not here` });
-    }
-    this.#first = want;
-    for (const { uncounted } of batch) { // what has no number went with what is in front of it
-      if (!uncounted && has-- === 0) break;
-      this.#queue.shift();
+  #settle(has, batch, before) {
+    if (has < before || has > this.session.sent) return this.end({ code: 1006, reason: `the server wants frame ${has + 1}, which is not here`, over: true });
+    this.session.knows(has);
+    for (const entry of batch) { // what has no number went with what is in front of it
+      if (entry.number > has) break;
+      entry.dropped = true;
     }
   }
 
   // refused: nothing of the batch was applied. A frame that cannot be sent leaves a number nothing can fill, so the others need a
   // new client socket.
   #refused(batch, status, body) {
-    for (const entry of batch) entry.sent = false;
     if (status === 413 && batch.length > 1) return void (this.#most = batch.length >> 1);
     const bad = batch[body?.frame - 1];
     const reason = `the server refused a frame: ${body?.reason ?? status}`;
     const error = new ChimeError(status === 413 ? "too_large" : "invalid", reason, { response: body, status });
-    this.end({ code: 1006, reason, error, failed: bad ? [bad] : batch });
+    this.end({ code: 1006, reason, error, failed: bad ? [bad] : batch, over: true });
   }
 
-  async #send(batch) {
+  async #send(first, batch) {
     const post = (this.#post = new AbortController());
     const timer = setTimeout(() => post.abort(), POST_MS);
-    const { received } = this;
-    this.#ackDue = false;
+    const { received, secret } = this.session;
+    this.#ackDue = this.#wordDue = false;
     try {
-      const response = await this.#address.fetch(this.#address.of("/sse"), {
+      const response = await this.address.fetch(this.address.of("/sse"), {
         method: "POST",
-        headers: this.#address.headers({ "Content-Type": "application/json", "Chime-Secret": this.secret }),
-        body: `{"first":${this.#first},"received":${received},"frames":[${batch.map((entry) => entry.text).join(",")}]}`,
+        headers: this.address.headers({ "Content-Type": "application/json", "Chime-Secret": secret }),
+        body: `{"first":${first},"received":${received},"frames":[${batch.map((entry) => entry.text).join(",")}]}`,
         signal: post.signal,
       });
       const body = parsed(await response.text());
-      if (response.status === 200 && body) this.told(received);
+      if (response.status === 200 && body && !this.ended) {
+        this.confirmed = true;
+        this.told(received);
+      }
       return { status: response.status, body, retryMs: retryAfter(response) };
     } catch {
       return { status: 0 };
@@ -831,6 +1013,17 @@ export class StreamLink extends Link {
         resolve();
       };
     });
+  }
+}
+
+// farewell ends a client socket, whatever carries it. The last word of a page is a beacon, which gets out after the page is gone.
+async function farewell(address, secret, goodbye) {
+  const url = address.of("/bye");
+  if (goodbye === "last" && globalThis.navigator?.sendBeacon?.(url, secret)) return;
+  try {
+    await address.fetch(url, { method: "POST", headers: address.headers({ "Content-Type": "text/plain" }), body: secret, keepalive: true });
+  } catch {
+    // Without it the server waits as long as for any client that vanished.
   }
 }
 

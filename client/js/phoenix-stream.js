@@ -39,7 +39,11 @@ export class ChimeStream {
         const event = { data: binaryOf(frame) ?? text };
         this.#soon(() => this.onmessage?.(event));
       },
-      lost: (why) => this.#soon(() => this.#lost(why)),
+      lost: (why) => {
+        // phoenix.js opens anew and never goes on with this one, for which the server would wait.
+        if (why.code === 1006 && !why.over) this.#link.shut("goodbye");
+        this.#soon(() => this.#lost(why));
+      },
     });
   }
 
@@ -58,7 +62,7 @@ export class ChimeStream {
     if (this.#state >= CLOSING) return;
     this.#state = CLOSING;
     this.#turns.length = 0; // what has come and was not handed out is dropped
-    this.#link.close();
+    this.#link.close("goodbye");
     this.#soon(() => this.#closed({ code, reason, wasClean: true }));
   }
 

@@ -131,7 +131,7 @@ test("a WebSocket that opens and says nothing gives way after two seconds", asyn
   await clock.pass(1);
   await net.stream.hello();
   assert.equal(socket.transport, "sse");
-  assert.equal(ws().closed, 1000);
+  assert.equal(ws().closed, 4000);
   await ws().say([null, null, "chime", "hello", {}]);
   assert.equal(socket.transport, "sse", "a hello that comes too late changes nothing");
 });
@@ -166,7 +166,7 @@ test("a first frame that is no hello is not taken for the server", async (t) => 
   await settle();
   ws().readyState = 1;
   await ws().say([null, null, "phoenix", "hello", {}]);
-  assert.equal(ws().closed, 1000);
+  assert.equal(ws().closed, 4000);
   assert.equal(net.gets.length, 1);
   assert.equal(socket.state, "connecting");
 });
@@ -689,9 +689,11 @@ test("a remembered stream that fails lets the WebSocket try", async (t) => {
   assert.deepEqual([sockets.length, net.gets.length], [3, 2], "which is then no longer remembered");
 });
 
-test("force switches, and the channels go on from where they were", async (t) => {
-  const { socket, net, ws, seen } = begin(t);
+test("force switches to a new client socket where the server keeps none, and the channels go on from where they were", async (t) => {
+  const { socket, net, ws, seen, sockets } = begin(t);
   const room = socket.channel("room:1");
+  const states = [];
+  room.onState((state) => states.push(state));
   room.join();
   socket.connect();
   const first = await Peer.meet(net, "websocket");
@@ -700,17 +702,21 @@ test("force switches, and the channels go on from where they were", async (t) =>
   socket.force("websocket");
   assert.equal(socket.state, "open", "what is asked for is there already");
   socket.force("sse");
-  assert.equal(ws().closed, 1000);
+  await settle();
+  assert.deepEqual([ws().closed, socket.state, room.state], [null, "open", "joined"], "until the new connection is there");
   const second = await Peer.meet(net, "sse");
+  assert.equal(ws().closed, 1000);
   assert.deepEqual((await second.last())[4], { "@since": { epoch: "e", offset: 4 } });
   await second.accept("room:1", { "@history": { epoch: "e", offset: 4, count: 0, recovered: true } });
 
   socket.force("auto");
   await settle();
-  assert.equal(net.byes.length, 1);
+  assert.equal(sockets.length, 2);
   await Peer.meet(net, "websocket");
-  assert.deepEqual(seen.transports, ["websocket", null, "sse", null, "websocket"]);
-  assert.deepEqual(seen.states, ["connecting", "open", "connecting", "open", "connecting", "open"]);
+  assert.equal(net.byes.length, 1);
+  assert.deepEqual(seen.transports, ["websocket", "sse", "websocket"]);
+  assert.deepEqual(seen.states, ["connecting", "open"]);
+  assert.deepEqual(states, ["joining", "joined", "joining", "joined", "joining"]);
   assert.deepEqual(seen.errors, []);
 });
 

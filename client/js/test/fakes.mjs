@@ -125,7 +125,8 @@ class Request {
 
   // apply answers as a server that took the whole batch.
   apply(more) {
-    return this.answer(200, { applied: this.body.first - 1 + this.frames.length, sent: 0, ...more });
+    const counted = this.frames.filter(([, , topic]) => topic !== "chime" && topic !== "phoenix");
+    return this.answer(200, { applied: this.body.first - 1 + counted.length, sent: 0, ...more });
   }
 
   async fail(message = "network error") {

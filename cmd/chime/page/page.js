@@ -6,7 +6,7 @@ import { Log } from "/log.js";
 const QUIET_MS = 400; // after the last line of history, screen readers are told of new ones
 const REASONS = {
   timeout: "Not sent: no answer came.",
-  unknown_fate: "The connection broke before an answer came.",
+  unknown_fate: "The server was gone before it answered.",
   too_large: "Not sent: it is too long.",
 };
 
@@ -62,10 +62,6 @@ $("leave").addEventListener("click", () => {
   socket.disconnect();
   toDoor("");
 });
-
-// A page that is kept for the back button must not hold a connection, and gets a new one when it is shown again.
-addEventListener("pagehide", () => socket.disconnect());
-addEventListener("pageshow", (event) => event.persisted && channel && socket.connect());
 
 async function enter(name) {
   me = name;

@@ -1,0 +1,537 @@
+// A client socket outlives its connections: what the client does at each turn of that. schedule.test.mjs has the turns at random.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeWebSocket, Peer, settle } from "./fakes.mjs";
+import { begin, joined, open, outcome, transports } from "./setup.mjs";
+
+const keeps = { grace_ms: 15_000 };
+const other = { websocket: "sse", sse: "websocket" };
+
+// lives is a joined channel on a server that keeps client sockets.
+async function lives(t, transport, options = {}) {
+  const all = begin(t, { transport, ...options });
+  all.socket.connect();
+  all.peer = await Peer.meet(all.net, transport, { ...keeps, secret: "s1" });
+  all.room = all.socket.channel("room:1");
+  all.states = [];
+  all.heard = [];
+  all.room.onState((state) => all.states.push(state));
+  all.room.on("*", (payload) => all.heard.push(payload));
+  all.room.join();
+  all.joinRef = await all.peer.accept("room:1");
+  all.states.length = 0;
+  all.meet = (name, more) => Peer.meet(all.net, name, { ...keeps, secret: "s2", ...more });
+  all.resume = async (more, name = transport) => {
+    await all.clock.pass(500);
+    return all.meet(name, { resumed: true, received: 1, sent: 1, ...more });
+  };
+  all.reply = (peer, [joinRef, ref, topic], response = {}) => peer.say([joinRef, ref, topic, "phx_reply", { status: "ok", response }]);
+  return all;
+}
+
+// shown is the secret with which a connection was asked for.
+const shown = (down) => (down.name === "sse" ? down.headers["Chime-Secret"] : down.protocols.find((name) => name.startsWith("chime.secret."))?.slice(13));
+const payloads = (frames) => frames.map((frame) => frame[4]);
+const word = ({ down }, net) => (down.name === "sse" ? [net.posts.at(-1).headers["Chime-Secret"], net.posts.at(-1).body.received] : down.acks);
+
+for (const transport of transports) {
+  for (const next of transports) {
+    test(`a broken connection is followed by another, and the channel notices nothing (${transport}, then ${next})`, async (t) => {
+      const { socket, room, peer, net, clock, seen, states, heard, meet, reply } = await lives(t, transport);
+      const pushes = [1, 2].map((n) => room.push("a", n));
+      const [, first, second] = await peer.frames();
+      await peer.say([null, null, "room:1", "m", "one"]);
+      await peer.drop();
+      assert.deepEqual([socket.state, socket.transport, room.state], ["connecting", null, "joined"]);
+      pushes.push(room.push("a", 3));
+      socket.force(next);
+      await settle();
+      assert.equal(shown(next === "sse" ? net.stream : FakeWebSocket.last), "s1");
+      if (next === "sse") assert.equal(net.stream.headers["Chime-Received"], "2");
+      const received = transport === "sse" ? 3 : 2; // a POST's answer has said so; of a WebSocket a part may arrive
+      const again = await meet(next, { resumed: true, received, sent: 2 });
+      assert.deepEqual(payloads(await again.frames()), [2, 3].slice(received - 2), "what the server has is not sent again");
+      if (next === "sse") assert.deepEqual([net.posts.at(-1).headers["Chime-Secret"], net.posts.at(-1).body.first, net.posts.at(-1).body.received], ["s2", received + 1, 2]);
+      else assert.deepEqual(again.down.sent[0], [null, null, "chime", "ack", { received: 2 }], "the word comes first");
+      const third = await again.last();
+      await again.say([null, null, "room:1", "m", "two"]);
+      for (const frame of [first, second, third]) await reply(again, frame, frame[4]);
+      assert.deepEqual(await Promise.all(pushes), [1, 2, 3]);
+      assert.deepEqual([heard, states, socket.state, socket.transport], [["one", "two"], [], "open", next]);
+      assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost", "open"]);
+      assert.deepEqual([seen.transports, seen.errors], [[transport, null, next], []]);
+      await clock.pass(1_000);
+      await again.frames();
+      await again.drop();
+      socket.force(transport);
+      await settle();
+      assert.equal(shown(transport === "sse" ? net.stream : FakeWebSocket.last), "s2", "the secret of the hello that was answered");
+    });
+  }
+
+  test(`a word without frames is a word (${transport})`, async (t) => {
+    const { peer, net, resume } = await lives(t, transport);
+    await peer.drop();
+    const again = await resume();
+    await again.frames();
+    assert.deepEqual(word(again, net), transport === "sse" ? ["s2", 1] : [1]);
+    if (transport === "sse") assert.deepEqual(net.posts.at(-1).body, { first: 2, received: 1, frames: [] });
+  });
+
+  test(`a hello that does not come changes nothing (${transport})`, async (t) => {
+    const { room, peer, net, clock, resume, ws, states } = await lives(t, transport);
+    const pushed = outcome(room.push("a"));
+    await peer.frames();
+    await peer.drop();
+    await clock.pass(500);
+    if (transport === "sse") await net.stream.fail();
+    else await ws().drop();
+    const again = await resume({ received: 2 });
+    assert.equal(shown(again.down), "s1");
+    assert.deepEqual(await again.frames(), []);
+    await again.reply([again.joinRef, "2", "room:1"]);
+    assert.deepEqual([await pushed, states], [{}, []]);
+  });
+
+  test(`a server that does not know the secret gets the channels anew, and what was sent is told (${transport})`, async (t) => {
+    const { room, peer, resume, states } = await lives(t, transport);
+    await peer.say([null, "@7", "room:1", "m", {}]);
+    const sent = outcome(room.push("a", "sent", { timeout: 0 }));
+    await peer.frames();
+    await peer.drop();
+    const unsent = room.push("a", "unsent", { timeout: 0 });
+    t.mock.timers.setTime(Date.now() + 3_600_000);
+    assert.deepEqual(states, []);
+    const again = await resume({ resumed: false, received: 0, sent: 0 });
+    assert.equal(shown(again.down), "s1", "however long it took: it is the server that knows");
+    assert.equal(await sent, "unknown_fate, sent");
+    assert.deepEqual(states, ["joining"]);
+    await again.accept("room:1");
+    assert.deepEqual(payloads(await again.frames()).at(-1), "unsent");
+    await again.reply(await again.last(), { done: true });
+    assert.deepEqual([await unsent, states], [{ done: true }, ["joining", "joined"]]);
+  });
+
+  test(`an answer that comes while another connection is asked for makes nothing be forgotten (${transport})`, async (t) => {
+    const { socket, room, peer, net, meet, reply } = await lives(t, transport);
+    socket.force(other[transport]);
+    await settle();
+    const [one, two] = [room.push("a", 1), room.push("a", 2)];
+    const frames = (await peer.frames()).slice(1);
+    for (const frame of frames) await reply(peer, frame);
+    await Promise.all([one, two]);
+    const again = await meet(other[transport], { resumed: true, received: 1, sent: 3 });
+    // On a WebSocket the frame after the hello's number must come first, or the count is off.
+    assert.deepEqual(payloads(await again.frames()), other[transport] === "websocket" ? [1, 2] : []);
+    if (other[transport] === "sse") assert.equal(net.posts.at(-1).body.first, 4);
+    await again.drop();
+    socket.force(transport);
+    const third = await meet(transport, { resumed: true, received: 3, sent: 3, secret: "s3" });
+    assert.deepEqual(await third.frames(), []);
+  });
+
+  test(`what the server's heartbeat says it has is not kept (${transport})`, async (t) => {
+    const { room, peer, resume, socket } = await lives(t, transport);
+    for (const n of [1, 2]) room.push("a", n).catch(() => {});
+    await peer.frames();
+    await peer.say([null, null, "chime", "heartbeat", { sent: 1, received: 2 }]);
+    await peer.drop();
+    const again = await resume({ received: 1 }); // no such server: it had 2
+    assert.equal(again.down.name === "sse" ? again.down.aborted : again.down.closed, again.down.name === "sse" ? true : 4000);
+    assert.equal(socket.state, "connecting");
+    await settle();
+    assert.equal(shown(transport === "sse" ? peer.down : FakeWebSocket.last), undefined, "a secret of no use is not shown again");
+  });
+
+  test(`force moves without a gap, and the former connection says nothing more (${transport})`, async (t) => {
+    const { socket, room, peer, joinRef, net, seen, states, heard, meet } = await lives(t, transport);
+    const pushed = room.push("a", 1);
+    const [, frame] = await peer.frames();
+    await peer.say([joinRef, null, "room:1", "m", "one"]);
+    socket.force(other[transport]);
+    await settle();
+    await peer.say([joinRef, null, "room:1", "m", "two"]);
+    assert.deepEqual([socket.transport, heard], [transport, ["one", "two"]]);
+    const again = await meet(other[transport], { resumed: true, received: 2, sent: 3 });
+    await peer.say([joinRef, null, "room:1", "m", "three"], [null, null, "chime", "moved", {}]).catch(() => {}); // an aborted stream takes no more
+    if (transport === "websocket") assert.equal(peer.down.closed, 4000);
+    else assert.ok(peer.down.aborted);
+    assert.deepEqual([socket.transport, heard, net.byes], [other[transport], ["one", "two"], []]);
+    await again.say([joinRef, null, "room:1", "m", "three"]);
+    await again.reply(frame, { done: true });
+    assert.deepEqual([await pushed, heard], [{ done: true }, ["one", "two", "three"]]);
+    assert.deepEqual(word(again, net), other[transport] === "sse" ? ["s2", 3] : [3]);
+    assert.deepEqual([states, seen.states, seen.transports, seen.errors], [[], ["connecting", "open"], [transport, other[transport]], []]);
+  });
+
+  for (const [what, fail] of [
+    ["cannot be had", (down) => (down.name === "sse" ? down.answer(502) : down.drop())],
+    ["is refused", (down) => (down.name === "sse" ? down.answer(403, { reason: "no" }) : down.drop(4003))],
+    ["does not continue the client socket", (down) => down.hello({ ...keeps, secret: "s9" })],
+    ["says nothing", (down, clock) => clock.pass(10_000)],
+  ]) {
+    test(`a move to what ${what} leaves all as it is, and is reported (${transport})`, async (t) => {
+      const { socket, room, peer, net, clock, seen, states } = await lives(t, transport);
+      socket.force(other[transport]);
+      await settle();
+      await fail(other[transport] === "sse" ? net.stream : FakeWebSocket.last, clock);
+      assert.deepEqual(seen.errors.map(({ code }) => code), ["unreachable"]);
+      const pushed = room.push("a");
+      await peer.reply(await peer.last(), { here: true });
+      await clock.pass(5_000);
+      assert.deepEqual([await pushed, states, socket.state, socket.transport], [{ here: true }, [], "open", transport]);
+      assert.deepEqual(seen.states, ["connecting", "open"]);
+    });
+  }
+
+  test(`a move that loses its ground in mid-flight is a resume (${transport})`, async (t) => {
+    const { socket, peer, meet, states, sockets, net, seen } = await lives(t, transport);
+    socket.force(other[transport]);
+    await settle();
+    const tries = sockets.length + net.gets.length;
+    await peer.drop();
+    assert.equal(socket.state, "connecting");
+    await meet(other[transport], { resumed: true, received: 1, sent: 1 });
+    assert.deepEqual([states, sockets.length + net.gets.length, socket.transport], [[], tries, other[transport]]);
+    assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost", "open"]);
+  });
+
+  test(`forced back while it moves, it stays (${transport})`, async (t) => {
+    const { socket, peer, room, net, seen } = await lives(t, transport);
+    socket.force(other[transport]);
+    await settle();
+    socket.force(transport);
+    const left = other[transport] === "sse" ? net.stream : FakeWebSocket.last;
+    if (left.name === "sse") assert.ok(left.aborted);
+    else assert.equal(left.closed, 4000);
+    const pushed = room.push("a");
+    await peer.reply(await peer.last());
+    await pushed;
+    assert.deepEqual([seen.transports, seen.errors], [[transport], []]);
+  });
+
+  for (const code of [1001, 1007, 1009, 1012, 1013]) {
+    test(`after close code ${code} the client socket is over (${transport})`, async (t) => {
+      const { socket, room, peer, net, clock, meet } = await lives(t, transport);
+      const pushed = outcome(room.push("a"));
+      await peer.frames();
+      if (transport === "sse") await peer.say([null, null, "chime", "closed", { code, reason: "why" }]);
+      else await peer.down.drop(code, "why");
+      assert.deepEqual([await pushed, room.state, socket.state], ["unknown_fate, sent", "joining", "connecting"]);
+      await clock.pass(500);
+      assert.equal(shown(transport === "sse" ? net.stream : FakeWebSocket.last), undefined);
+      await (await meet(transport)).accept("room:1");
+      assert.equal(room.state, "joined");
+    });
+  }
+
+  test(`4001 on a connection whose word the server never got is a loss, else somebody else has taken over (${transport})`, async (t) => {
+    const { socket, peer, resume, joinRef, seen } = await lives(t, transport);
+    const end = (one) => (one.down.name === "sse" ? one.say([null, null, "chime", "closed", { code: 4001, reason: "not used" }]) : one.down.drop(4001, "not used"));
+    await peer.drop();
+    await settle();
+    const unheard = (t.mock.method(Peer.prototype, "frames", async () => []), await resume()); // its POST stays unanswered
+    t.mock.restoreAll();
+    t.mock.method(Math, "random", () => 0.5);
+    await end(unheard);
+    assert.equal(socket.state, "connecting");
+    const heard = await resume({ secret: "s3" });
+    assert.equal(shown(heard.down), "s2");
+    await heard.say([joinRef, null, "room:1", "m", {}]);
+    await end(heard);
+    assert.deepEqual([socket.state, seen.errors.map(({ code }) => code)], ["closed", ["replaced"]]);
+  });
+
+  test(`a frame that is none ends the client socket: sent again it would be none again (${transport})`, async (t) => {
+    const { peer, net, room, states } = await lives(t, transport);
+    await peer.say("{");
+    assert.deepEqual([states, room.state], [["joining"], "joining"]);
+    if (transport === "websocket") assert.equal(peer.down.closed, 1000);
+    else assert.deepEqual(net.byes.map(({ text }) => text), ["s1"]);
+  });
+
+  test(`joins, leaves and pushes made meanwhile go out with the resume, in order (${transport})`, async (t) => {
+    const { socket, room, peer, resume, joinRef } = await lives(t, transport);
+    await peer.drop();
+    room.push("a", 1).catch(() => {});
+    const left = room.leave();
+    const two = socket.channel("room:2");
+    const joining = two.join();
+    const late = outcome(two.push("a", 2, { timeout: 100 }));
+    const again = await resume();
+    const frames = await again.frames();
+    assert.deepEqual(frames.map(([ref, , topic, event]) => [ref === joinRef, topic, event]), [[true, "room:1", "a"], [true, "room:1", "phx_leave"], [false, "room:2", "phx_join"]]);
+    await again.reply(frames[1]);
+    await left;
+    await again.accept("room:2", { in: true });
+    assert.deepEqual([await joining, await late], [{ in: true }, "timeout"]);
+  });
+
+  test(`a push that times out before it is sent is not sent, one that was keeps its place (${transport})`, async (t) => {
+    const { room, peer, resume, clock } = await lives(t, transport);
+    const sent = outcome(room.push("a", "sent", { timeout: 300 }));
+    await settle();
+    await peer.drop();
+    const unsent = outcome(room.push("a", "unsent", { timeout: 300 }));
+    room.push("a", "patient").catch(() => {});
+    await clock.pass(300);
+    assert.deepEqual([await sent, await unsent], ["timeout, sent", "timeout"]);
+    assert.deepEqual(payloads(await (await resume()).frames()), ["sent", "patient"]);
+  });
+
+  test(`disconnect says goodbye also while there is no connection, and forgets (${transport})`, async (t) => {
+    const { socket, room, peer, net, meet } = await lives(t, transport, { token: "tok" });
+    const pushed = outcome(room.push("a"));
+    await peer.frames();
+    await peer.drop();
+    socket.disconnect();
+    await settle();
+    assert.deepEqual([await pushed, room.state, net.byes.map(({ text, headers }) => [text, headers.Authorization])], ["unknown_fate, sent", "closed", [["s1", "Bearer tok"]]]);
+    socket.connect();
+    const again = await meet(transport);
+    assert.equal(shown(again.down), undefined);
+    await again.accept("room:1");
+    assert.equal(room.state, "joined");
+  });
+}
+
+for (const status of [403, 401]) {
+  test(`a secret that is refused with ${status} is ${status === 403 ? "forgotten, and who we are is asked once more" : "a refusal"}`, async (t) => {
+    const { socket, room, peer, net, clock, seen, meet, sockets } = await lives(t, "websocket");
+    const pushed = outcome(room.push("a"));
+    await peer.drop();
+    socket.force("auto");
+    await settle();
+    assert.equal(shown(sockets.at(-1)), "s1");
+    await sockets.at(-1).drop(); // a browser does not say why
+    await net.stream.answer(status, { reason: "another identity" });
+    assert.equal(await pushed, "unknown_fate, sent");
+    if (status === 401) return assert.deepEqual([socket.state, room.state], ["refused", "closed"]);
+    assert.deepEqual([socket.state, room.state, seen.errors.length, shown(sockets.at(-1))], ["connecting", "joining", 0, undefined]);
+    await (await meet("websocket")).accept("room:1");
+    assert.equal(room.state, "joined");
+
+    await sockets.at(-1).drop();
+    await clock.pass(500);
+    await sockets.at(-1).drop();
+    await net.stream.answer(403);
+    await settle();
+    await sockets.at(-1).drop();
+    await net.stream.answer(403, { reason: "banned" });
+    assert.deepEqual([socket.state, seen.errors[0].message, room.state], ["refused", "banned", "closed"]);
+  });
+}
+
+test("two transports race with the same secret; the first hello gets the word, the other goes without a goodbye", async (t) => {
+  const { socket, net, ws, clock, meet, peer, states } = await lives(t, "websocket");
+  await peer.drop();
+  socket.force("auto");
+  await clock.pass(2_000);
+  const slow = ws();
+  assert.deepEqual([shown(slow), shown(net.stream)], ["s1", "s1"]);
+  const again = await meet("sse", { resumed: true, received: 1, sent: 1 });
+  assert.deepEqual([slow.closed, word(again, net), net.byes, states], [4000, ["s2", 1], [], []]);
+  await slow.hello({ ...keeps, resumed: true, secret: "late" });
+  await again.drop();
+  await clock.pass(500);
+  assert.deepEqual([shown(ws()), socket.state], ["s2", "connecting"], "a hello that comes too late is nothing");
+});
+
+test("a POST in flight is sent again elsewhere, under the same numbers", async (t) => {
+  const { socket, room, net, meet } = await lives(t, "sse");
+  for (const n of [1, 2]) room.push("a", n).catch(() => {});
+  await settle();
+  assert.deepEqual([net.post.body.first, payloads(net.post.frames)], [2, [1, 2]]);
+  socket.force("websocket");
+  await meet("websocket", { resumed: true, received: 1, sent: 1 });
+  assert.ok(net.post.aborted);
+  assert.deepEqual(payloads(FakeWebSocket.last.frames), [1, 2]);
+});
+
+test("an answer that takes more than its POST had is one of a server that heard the rest elsewhere", async (t) => {
+  const { socket, room, net, clock, peer } = await lives(t, "websocket");
+  const pushes = [1, 2, 3].map((n) => room.push("a", n));
+  const frames = (await peer.frames()).slice(1);
+  socket.force("sse");
+  await settle();
+  await net.stream.hello({ ...keeps, secret: "s2", resumed: true, received: 1, limits: { batch_messages: 2 } });
+  assert.deepEqual([net.post.body.first, payloads(net.post.frames)], [2, [1, 2]]);
+  await net.post.answer(200, { applied: 4, sent: 1 });
+  await clock.pass(500);
+  assert.equal(net.posts.length, 1);
+  for (const [joinRef, ref] of frames) await net.stream.say([joinRef, ref, "room:1", "phx_reply", { status: "ok", response: {} }]);
+  await Promise.all(pushes);
+  assert.equal(socket.transport, "sse");
+});
+
+test("a frame that no POST can carry ends the client socket, with a goodbye", async (t) => {
+  const { room, net, socket } = await lives(t, "sse");
+  const pushed = outcome(room.push("a"));
+  await settle();
+  await net.post.answer(400, { frame: 1, reason: "no" });
+  await settle();
+  assert.deepEqual([await pushed, net.byes.map(({ text }) => text), room.state, socket.state], ["invalid", ["s1"], "joining", "connecting"]);
+});
+
+// page is a browser's window, as far as it is listened to.
+function page(t) {
+  const target = new EventTarget();
+  const listening = new Map();
+  globalThis.addEventListener = (type, listener) => { listening.set(type, listener); target.addEventListener(type, listener); };
+  globalThis.removeEventListener = (type, listener) => { listening.delete(type); target.removeEventListener(type, listener); };
+  globalThis.document = { visibilityState: "visible" };
+  const beacons = [];
+  const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { configurable: true, value: { sendBeacon: (url, body) => beacons.push([url, body]) && page.beacons } });
+  page.beacons = true;
+  t.after(() => {
+    for (const name of ["addEventListener", "removeEventListener", "document"]) delete globalThis[name];
+    if (navigator) Object.defineProperty(globalThis, "navigator", navigator);
+    else delete globalThis.navigator;
+  });
+  const fire = async (type, more) => {
+    target.dispatchEvent(Object.assign(new Event(type), more));
+    await settle();
+  };
+  return { fire, beacons, listening };
+}
+
+for (const transport of transports) {
+  test(`a page that goes says goodbye with a beacon (${transport})`, async (t) => {
+    const { fire, beacons, listening } = page(t);
+    const { socket, peer, net } = await lives(t, transport, { params: { v: 1 } });
+    await fire("pagehide", { persisted: false });
+    assert.deepEqual(beacons, [["https://chat.test/socket/bye?v=1", "s1"]]);
+    assert.deepEqual([socket.state, net.byes, listening.size], ["closed", [], 0]);
+    if (transport === "websocket") assert.equal(peer.down.closed, 1000);
+    else assert.ok(peer.down.aborted);
+  });
+
+  test(`a page whose beacon is not taken posts its goodbye (${transport})`, async (t) => {
+    const { fire } = page(t);
+    page.beacons = false;
+    const { net } = await lives(t, transport);
+    await fire("pagehide", { persisted: false });
+    assert.deepEqual(net.byes.map(({ text, keepalive }) => [text, keepalive]), [["s1", true]]);
+  });
+
+  test(`a page that goes while there is no connection says goodbye (${transport})`, async (t) => {
+    const { fire, beacons } = page(t);
+    const { peer } = await lives(t, transport);
+    await peer.drop();
+    await fire("pagehide", { persisted: false });
+    assert.equal(beacons.length, 1);
+  });
+
+  test(`a page that is put aside keeps its client socket, and goes on when it is shown (${transport})`, async (t) => {
+    const { fire, beacons } = page(t);
+    const { socket, room, peer, net, clock, states, meet, sockets } = await lives(t, transport);
+    const pushed = room.push("a", 1, { timeout: 0 });
+    await settle();
+    await fire("pagehide", { persisted: true });
+    if (transport === "websocket") assert.equal(peer.down.closed, 4000);
+    else assert.ok(peer.down.aborted);
+    const tries = sockets.length + net.gets.length;
+    await clock.pass(60_000);
+    assert.deepEqual([socket.state, states, beacons, net.byes, sockets.length + net.gets.length], ["connecting", [], [], [], tries]);
+    await fire("pageshow", { persisted: true });
+    const again = await meet(transport, { resumed: true, received: 1, sent: 1 });
+    assert.equal(shown(again.down), "s1");
+    await again.reply(await again.last(), { done: true });
+    assert.deepEqual([await pushed, states, socket.state], [{ done: true }, [], "open"]);
+  });
+
+  test(`a page that is put aside leaves a server that would not wait for it, and joins again (${transport})`, async (t) => {
+    const { fire, beacons } = page(t);
+    const { socket, room, again } = await joined(t, transport);
+    await fire("pagehide", { persisted: true });
+    assert.deepEqual([beacons.length, room.state, socket.state], [1, "joining", "connecting"]);
+    await fire("pageshow", { persisted: true });
+    await (await again()).accept("room:1");
+    assert.equal(room.state, "joined");
+  });
+
+  test(`where the connection may be dead it is asked, and replaced if it does not answer (${transport})`, async (t) => {
+    const { fire } = page(t);
+    const { socket, peer, clock, resume, states, net } = await lives(t, transport);
+    const asked = async () => (await peer.frames(), transport === "sse" ? net.posts.flatMap(({ frames }) => frames) : peer.down.sent).filter(([, , , event]) => event === "probe");
+    document.visibilityState = "hidden";
+    await fire("visibilitychange");
+    await fire("offline");
+    await fire("pageshow", { persisted: false });
+    assert.deepEqual(await asked(), []);
+    document.visibilityState = "visible";
+    for (const type of ["online", "visibilitychange", "resume"]) {
+      await fire(type);
+      await fire(type);
+      const [, , topic, , { nonce }] = (await asked()).at(-1);
+      assert.equal(topic, "chime");
+      await clock.pass(1_999);
+      await peer.say([null, null, "chime", "probe_ok", { nonce }]);
+    }
+    assert.equal((await asked()).length, 3);
+    await clock.pass(2_000);
+    assert.equal(socket.state, "open");
+    await fire("online");
+    await clock.pass(1_999);
+    assert.equal(socket.state, "open");
+    await clock.pass(1);
+    assert.equal(socket.state, "connecting");
+    const again = await resume();
+    assert.deepEqual([socket.state, states, (await again.frames())], ["open", [], []], "the probe is not sent again");
+  });
+
+  test(`going online ends the wait for the next attempt, being shown does not (${transport})`, async (t) => {
+    const { fire } = page(t);
+    const { peer, sockets, net } = await lives(t, transport);
+    await peer.drop();
+    const tries = () => sockets.length + net.gets.length;
+    await fire("visibilitychange");
+    assert.equal(tries(), 1);
+    await fire("online");
+    assert.equal(tries(), 2);
+  });
+
+  test(`a server that keeps no client sockets is not asked (${transport})`, async (t) => {
+    const { fire } = page(t);
+    const { socket, clock, peer } = await open(t, transport);
+    await fire("online");
+    await clock.pass(10_000);
+    assert.deepEqual([socket.state, await peer.frames()], ["open", []]);
+  });
+
+  test(`after a sleep the connection is asked, not judged (${transport})`, async (t) => {
+    const { socket, peer, clock, states } = await lives(t, transport);
+    const sleep = async (ms) => {
+      t.mock.timers.setTime(Date.now() + ms);
+      await clock.pass(1); // now all that was due meanwhile is late
+    };
+    await clock.pass(1_000);
+    await sleep(3_600_000);
+    assert.equal(socket.state, "open");
+    await peer.frames();
+    await peer.say([null, null, "chime", "probe_ok", {}]);
+    await clock.pass(14_000);
+    await peer.say([null, null, "chime", "heartbeat", { sent: 1, received: 1 }]);
+    assert.equal(socket.state, "open");
+    await clock.pass(1_000);
+    await sleep(3_600_000);
+    await clock.pass(2_000);
+    assert.deepEqual([socket.state, states], ["connecting", []]);
+  });
+}
+
+test("a probe overtakes the pause between two POSTs", async (t) => {
+  const { fire } = page(t);
+  const { room, net, clock } = await lives(t, "sse");
+  room.push("a").catch(() => {});
+  await settle();
+  for (let tries = 0; tries < 5; tries++) {
+    await net.post.answer(502);
+    await clock.pass(125 * 2 ** tries);
+  }
+  await net.post.answer(502);
+  const before = net.posts.length;
+  await fire("online");
+  assert.equal(net.posts.length, before + 1);
+});
