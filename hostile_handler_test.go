@@ -54,6 +54,38 @@ func TestErrorOfAHandlerTellsOnlyWhatTheApplicationSaid(t *testing.T) {
 	w.isWell()
 }
 
+// TestErrorThatNobodyIsToldOfIsLogged: of a message without a ref, and of all
+// that an Amber client sends, the log is the only witness.
+func TestErrorThatNobodyIsToldOfIsLogged(t *testing.T) {
+	for name, send := range map[string]func(*testing.T, *rawSite, string){
+		"phoenix": func(t *testing.T, s *rawSite, event string) {
+			ws := s.phoenix(t).join("hall:1", "attacker")
+			ws.text(`["1",null,"hall:1","` + event + `",{}]`)
+			ws.text(`["1","2","hall:1","echo",{}]`)
+			ws.want(`["1","2","hall:1","phx_reply",{"status":"ok","response":{}}]`) // and nothing before it
+		},
+		"amber": func(t *testing.T, s *rawSite, event string) {
+			ws := s.amber(t, "attacker")
+			ws.text(`{"event":"message","topic":"hall:1","subject":"` + event + `"}`)
+			ws.text(`{"event":"message","topic":"hall:1","subject":"say"}`)
+			ws.want(`{"event":"message","topic":"hall:1","subject":"say","payload":{}}`)
+		},
+	} {
+		for event, log := range map[string]string{
+			"fail":      `"level":"ERROR","msg":"message failed","topic":"hall:1","event":"fail"`,
+			"phx_reply": `"level":"DEBUG","msg":"frame refused","reason":"invalid event","topic":"hall:1","event":"phx_reply"`,
+		} {
+			t.Run(name+"/"+event, func(t *testing.T) {
+				s := newSite(t)
+				send(t, s, event)
+				if got := s.logs.String(); !strings.Contains(got, log) {
+					t.Errorf("logged %s, want %s", clip(got), log)
+				}
+			})
+		}
+	}
+}
+
 func TestHandlerThatBlocksHoldsUpItsTopicOfItsClientOnly(t *testing.T) {
 	s := newSite(t)
 	w := s.witness(t)

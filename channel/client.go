@@ -128,15 +128,20 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 	return in, nil
 }
 
-// refuse answers a frame with an error of the hub's own. It is logged too, for
-// the sake of clients whose dialect can't be told.
+// refuse answers a frame with an error of the hub's own.
 func (c *client) refuse(f wire.Frame, joinRef wire.Ref, why string) {
-	c.hub.log.Debug("frame refused", "reason", why, "topic", f.Topic, "event", f.Event, "client", c.cs.ID())
+	c.logRefusal(f, why)
 	_ = c.cs.Send(wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(why)), "")
+}
+
+// logRefusal is for the sake of clients whose dialect can't be told.
+func (c *client) logRefusal(f wire.Frame, why string) {
+	c.hub.log.Debug("frame refused", "reason", why, "topic", f.Topic, "event", f.Event, "client", c.cs.ID())
 }
 
 // Reasons of the hub's own.
 const (
+	invalid   = "invalid event"
 	unmatched = "unmatched topic"
 	tooMany   = "too many channels joined"
 )

@@ -228,7 +228,8 @@ func (in *inbox) send(m *wire.Message) { _ = in.client.cs.Send(m, "") }
 func (in *inbox) message(s *Socket, f wire.Frame) {
 	m := Message{Topic: f.Topic, Event: f.Event, Payload: f.Payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
 	if !validEvent(f.Event) {
-		_ = s.Reply(m, nil, Refuse("invalid event"))
+		in.client.logRefusal(f, invalid)
+		_ = s.Reply(m, nil, Refuse(invalid))
 		return
 	}
 	crashed := true

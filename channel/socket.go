@@ -108,8 +108,11 @@ func (s *Socket) Push(event string, payload any) error {
 // called from any goroutine; err is treated as HandleMessage's. A client takes
 // the first reply to a message and ignores others.
 func (s *Socket) Reply(m Message, reply any, err error) error {
-	if m.ref.Null() {
-		return nil // nobody waits for it
+	if m.ref.Null() { // nobody waits for it, but what failed has to be seen somewhere
+		if err != nil {
+			s.told(m, err)
+		}
+		return nil
 	}
 	r := s.replyTo(m, reply, err)
 	s.mu.Lock()
@@ -120,7 +123,7 @@ func (s *Socket) Reply(m Message, reply any, err error) error {
 	return s.client.cs.Send(r, "")
 }
 
-// replyTo encodes a reply; an error that the client may not read is logged.
+// replyTo encodes a reply.
 func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
 	var response []byte
 	if err == nil {
@@ -132,11 +135,17 @@ func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
 	if err == nil {
 		return wire.NewReply(s.joinRef, m.ref, s.Topic(), "ok", response)
 	}
+	return wire.NewReply(s.joinRef, m.ref, s.Topic(), "error", reason(s.told(m, err)))
+}
+
+// told is what the client is told of an error that m has led to. One that it may
+// not read is logged.
+func (s *Socket) told(m Message, err error) string {
 	text, public := readable(err)
 	if !public {
 		s.client.hub.log.Error("message failed", "topic", s.Topic(), "event", m.Event, "client", s.ID(), "error", err)
 	}
-	return wire.NewReply(s.joinRef, m.ref, s.Topic(), "error", reason(text))
+	return text
 }
 
 // Rebroadcast sends m to everybody in the topic, its sender too, and keeps it
