@@ -185,6 +185,7 @@ func TestTheChannelDoesNotSeeWhatAJoinAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		payloads := map[string]string{
 			`{"@last":3,"name":"ann","@since":{"epoch":"e","offset":1}}`: `{"name":"ann"}`,
+			`{"@last":3,"name":"<b>&\u2028"}`:                            `{"name":"<b>&\u2028"}`,
 			`{"name":"ann","@other":1}`:                                  `{"name":"ann","@other":1}`,
 			`["@last"]`:                                                  `["@last"]`,
 			`"@since"`:                                                   `"@since"`,

@@ -159,6 +159,6 @@ func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
 	}
 	delete(fields, "@since")
 	delete(fields, "@last")
-	rest, err := json.Marshal(fields)
+	rest, err := wire.EncodeValue(fields) // json.Marshal would escape what the client has not
 	return a, rest, err
 }
