@@ -216,6 +216,7 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{with("other.go", "package other"), "channel|ChatRoom", "holds the packages main, other: choose one with --package"},
 		{main, "channel|ChatRoom|--dir|main.go", "main.go"},
 		{main, "channel|Lobby|" + long + "|--dir|rooms", "file name too long"},
+		{main, "channel|Lobby|" + long + "|--dir|live/chat/rooms", "file name too long"},
 	} {
 		_, errs := generated(t, tt.files, strings.FieldsFunc(tt.args, func(r rune) bool { return r == '|' })...)
 		if !strings.Contains(errs, tt.want) || strings.Count(errs, "\n") != 1 {

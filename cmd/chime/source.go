@@ -86,11 +86,11 @@ func (to target) write(sources []source) (err error) {
 			err = errors.Join(err, undo[i-1]())
 		}
 	}()
-	if _, missing := os.Stat(to.dir); missing != nil {
-		if err := os.MkdirAll(to.dir, 0o755); err != nil {
-			return fmt.Errorf("--dir: %w", err)
-		}
-		undo = append(undo, func() error { return os.Remove(to.dir) })
+	for _, dir := range missing(to.dir) {
+		undo = append(undo, func() error { return removed(dir) })
+	}
+	if err := os.MkdirAll(to.dir, 0o755); err != nil {
+		return fmt.Errorf("--dir: %w", err)
 	}
 	for _, s := range sources {
 		at := filepath.Join(to.dir, s.file)
@@ -114,6 +114,23 @@ func (to target) write(sources []source) (err error) {
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// missing lists the folders that have to be made for dir to be there, the
+// outermost first.
+func missing(dir string) []string {
+	if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+		return nil
+	}
+	return append(missing(filepath.Dir(dir)), dir)
+}
+
+// removed removes a folder that may never have been made.
+func removed(dir string) error {
+	if err := os.Remove(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
