@@ -208,6 +208,37 @@ const behaviours = {
     assert.equal(answered, null)
   },
 
+  // The two ends that a channel can make of a join: after a phx_close phoenix.js
+  // forgets the channel, after a phx_error it joins again.
+  async "stays away when its channel is done with it"() {
+    const [, adaSees] = await joined(connect(), quiet)
+    const socket = connect({ user: "Bob" })
+    const [channel] = await joined(socket, quiet)
+    await adaSees.next("Bob came")
+    const closed = within("phx_close", (resolve) => channel.onClose(resolve))
+    assert.deepEqual(await reply("finish", channel.push("finish", { n: 1 })), ["ok", { n: 1 }])
+    await closed
+    assert.equal(channel.state, "closed")
+    assert.ok(!socket.channels.includes(channel))
+    assert.deepEqual((await adaSees.next("Bob went")).payload, { who: "Bob", why: "left" })
+    const [again] = await joined(socket, quiet)
+    assert.deepEqual(await reply("echo", again.push("echo", { n: 2 })), ["ok", { n: 2 }])
+  },
+
+  async "joins again when its channel says so"() {
+    const [, adaSees] = await joined(connect(), quiet)
+    const channel = connect({ user: "Bob" }).channel(quiet, {})
+    const answers = joins(channel)
+    await answers.next("first join")
+    await adaSees.next("Bob came")
+    const ended = within("phx_error", (resolve) => channel.onError(resolve))
+    assert.deepEqual(await reply("move", channel.push("move", { n: 1 })), ["ok", { n: 1 }])
+    assert.deepEqual(await ended, { reason: "moved" })
+    assert.deepEqual((await adaSees.next("Bob went")).payload, { who: "Bob", why: "left" })
+    await answers.next("second join")
+    assert.deepEqual(await reply("echo", channel.push("echo", { n: 2 })), ["ok", { n: 2 }])
+  },
+
   async "asks for the params of its socket at each connect"() {
     let n = 0
     const socket = connect({ params: () => ({ user: "Ada", mark, n: ++n, deep: { a: "x y&" } }) })

@@ -206,6 +206,12 @@ func (hall) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Mess
 		return nil, channel.Refuse("not today")
 	case "fail":
 		return nil, fmt.Errorf("a secret of the server")
+	case "finish":
+		s.Leave(nil)
+		return m.Payload, nil
+	case "move":
+		s.Leave(channel.Refuse("moved"))
+		return m.Payload, nil
 	case "boom":
 		panic("as the client asked, in a message")
 	}
