@@ -442,6 +442,23 @@ func TestPhoenixBinary(t *testing.T) {
 	}
 }
 
+// TestPhoenixPositionsNeedAJoinRef: some clients refuse a ref where there is none,
+// so a join without one that asks gets the messages, and no positions.
+func TestPhoenixPositionsNeedAJoinRef(t *testing.T) {
+	s := newSite(t)
+	if err := s.live.Broadcast(t.Context(), "book:1", "say", obj{"n": 1}); err != nil {
+		t.Fatal(err)
+	}
+	for joinRef, refs := range map[string]string{`null`: `null,null`, `""`: `null,null`, `"7"`: `"7","@1"`} {
+		ws := s.phoenix(t)
+		ws.text(`[` + joinRef + `,"8","book:1","phx_join",{"@last":1}]`)
+		if got := ws.next(); !strings.HasPrefix(got, `[`+joinRef+`,"8","book:1","phx_reply",{"status":"ok","response":{"@history":{"epoch":`) {
+			t.Errorf("join_ref %s: got %s, want a reply with @history", joinRef, got)
+		}
+		ws.want(`[` + refs + `,"book:1","say",{"n":1}]`)
+	}
+}
+
 // Phoenix tests what is below channels by a socket of its own. Its subprotocols
 // and requests that are no upgrades:
 
