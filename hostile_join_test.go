@@ -228,3 +228,19 @@ func TestReplyToAJoinStaysJSON(t *testing.T) {
 		t.Errorf("got %s, want @history in it", got)
 	}
 }
+
+// The topic of heartbeats is one that nobody has joined.
+func TestTheTopicPhoenixIsNoChannel(t *testing.T) {
+	s := newSite(t)
+	chime, _ := s.chime(t)
+	for name, ws := range map[string]*rawSocket{"phoenix": s.phoenix(t), "chime": chime} {
+		t.Run(name, func(t *testing.T) {
+			ws.text(`[null,"1","phoenix","heartbeat",{}]`)
+			ws.want(`[null,"1","phoenix","phx_reply",{"status":"ok","response":{}}]`)
+			ws.text(`["2","2","phoenix","phx_join",{}]`)
+			ws.want(`[null,"2","phoenix","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+			ws.text(`["2","3","phoenix","phx_leave",{}]`)
+			ws.want(`["2","3","phoenix","phx_reply",{"status":"ok","response":{}}]`)
+		})
+	}
+}

@@ -382,11 +382,14 @@ func (c *client) deliver(f wire.Frame) {
 		c.receiver.Receive(f)
 		return
 	}
-	status, response := "error", `{"reason":"unmatched topic"}`
-	if f.Event == wire.EventHeartbeat {
+	joinRef, status, response := wire.Ref{}, "error", `{"reason":"unmatched topic"}`
+	switch f.Event {
+	case wire.EventHeartbeat:
 		status, response = "ok", "{}"
+	case wire.EventLeave: // as of any topic that it has not joined
+		joinRef, status, response = f.JoinRef, "ok", "{}"
 	}
-	_ = c.Send(wire.NewReply(wire.Ref{}, f.Ref, f.Topic, status, []byte(response)), "")
+	_ = c.Send(wire.NewReply(joinRef, f.Ref, f.Topic, status, []byte(response)), "")
 }
 
 // control takes a frame of the topic chime that came for connection n, which is
