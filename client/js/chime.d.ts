@@ -128,8 +128,8 @@ export class ChimeError extends Error {
 }
 
 /**
- * One client of one server. It keeps a connection, and replaces it when it breaks (after a random delay that grows to at most 20 s, at
- * once when the browser comes online), on whichever transport works.
+ * One client of one server. It keeps a connection, and replaces it when it breaks, on whichever transport works: after a random delay
+ * that grows to at most 20 s, or a quarter of the time that the server waits, and at once when the browser comes online.
  *
  * If it is back while the server still waits (15 s unless the server says otherwise) nothing has happened: channels stay joined, and
  * what either side sent arrives, once and in order. Later, and after a restart of the server, the channels join again from

@@ -253,6 +253,7 @@ export class Socket {
     // heard of our taking it over ends the connection with the same code, which is a loss like any other.
     if (why.code === 4001 && link.confirmed) return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));
     const error = new ChimeError("lost", why.reason || `the connection was lost (${why.code})`, { status: why.code });
+    this.#session.until = Date.now() + this.#session.graceMs;
     const keep = this.#session.graceMs > 0 && !why.over && !ENDED.includes(why.code);
     if (keep && this.#attempting) { // it was about to be replaced
       this.#link = null;
@@ -264,7 +265,8 @@ export class Socket {
     this.#stop("refused", new ChimeError("refused", reason || "the server refused the connection", { status, response: { reason } }));
   }
 
-  #retry({ retryMs = jitter(this.#attempts) }) {
+  // retry is in more of a hurry while the server waits for us.
+  #retry({ retryMs = jitter(this.#attempts, 500, Date.now() < this.#session?.until ? this.#session.graceMs / 4 : 20_000) }) {
     this.#attempts++;
     this.#waiting = true;
     this.#timer = setTimeout(() => this.#attempt(), Math.min(retryMs, RETRY_CAP_MS));
@@ -556,7 +558,7 @@ export class Channel {
     if (this.#state === "joined" && Date.now() - this.#joinedAt >= STEADY_MS) this.#rejoins = 0;
     this.#rest();
     this.#wire.drop(this.#member);
-    if (this.#state === "joining") this.#timer = setTimeout(() => this.#sendJoin(), jitter(this.#rejoins++));
+    if (this.#state === "joining") this.#timer = setTimeout(() => this.#sendJoin(), jitter(this.#rejoins++, 500, 20_000));
   }
 
   #rest() {
@@ -596,6 +598,7 @@ export class Channel {
 class Session {
   secret = "";
   graceMs = 0; // how long the server keeps it without a connection
+  until = 0; // when that is over, at the earliest
   limits = {};
   received = 0; // counted frames of the server
   acked = 0; // of them, those the server knows were received
@@ -1098,7 +1101,7 @@ function deferred() {
 }
 
 // Full jitter: clients that lost one server together do not come back together.
-function jitter(tries, first = 500, cap = 20_000) {
+function jitter(tries, first, cap) {
   return Math.random() * Math.min(cap, first * 2 ** tries);
 }
 

@@ -93,6 +93,21 @@ for (const transport of transports) {
     assert.deepEqual([await pushed, states], [{}, []]);
   });
 
+  test(`while the server waits the tries do not grow far apart (${transport})`, async (t) => {
+    const { peer, net, clock, sockets } = await lives(t, transport);
+    await peer.drop();
+    const tries = () => sockets.length + net.gets.length;
+    const fail = () => (transport === "sse" ? net.stream.fail() : FakeWebSocket.last.drop());
+    for (const wait of [250, 500, 1_000, 1_875, 1_875, 1_875, 1_875, 1_875, 1_875, 1_875, 1_875, 10_000, 10_000]) { // half of what chance allows
+      const before = tries();
+      await clock.pass(wait - 1);
+      assert.equal(tries(), before);
+      await clock.pass(1);
+      assert.equal(tries(), before + 1, `after ${wait} ms`);
+      await fail();
+    }
+  });
+
   test(`a server that does not know the secret gets the channels anew, and what was sent is told (${transport})`, async (t) => {
     const { room, peer, resume, states } = await lives(t, transport);
     await peer.say([null, "@7", "room:1", "m", {}]);
