@@ -192,6 +192,10 @@ func (cc controlConn) Read(p []byte) (int, error) {
 	if err != nil {
 		cc.l.cut = true
 	}
+	if errors.Is(err, io.EOF) {
+		// Within a message coder/websocket takes it for the end of that.
+		err = io.ErrUnexpectedEOF
+	}
 	return n, err
 }
 
