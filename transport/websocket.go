@@ -104,7 +104,8 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, id Identi
 	ws.SetReadLimit(int64(s.limits.MessageBytes))
 	if err := s.enter(&l.connection, fresh, r, id, d == &chimeV1, secret); err != nil {
 		_ = l.write(wire.AppendClose(nil, wire.CloseDrain, "drain"))
-		l.clock.close()
+		l.ws = ws
+		l.release()
 		return
 	}
 	// The handler returns: its goroutine, with net/http's stack and the request,
@@ -263,6 +264,9 @@ func (l *webSocketLine) await() {
 // client that goes on elsewhere may share its memory with this line.
 func (l *webSocketLine) release() {
 	l.clock.close()
+	// A websocket.Conn has a finalizer and a way back to itself, so the collector
+	// keeps what is not closed for ever.
+	_ = l.ws.CloseNow()
 	l.ws, l.in, l.early = nil, nil, nil
 }
 

@@ -1,0 +1,235 @@
+package transport_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// slack is for goroutines of the runtime, which come and go.
+const slack = 5
+
+func TestADetachedClientSocketHasNoGoroutine(t *testing.T) {
+	for _, kind := range bothTransports {
+		t.Run(kind, func(t *testing.T) {
+			inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
+				const clients = 1000
+				synctest.Wait()
+				before := runtime.NumGoroutine()
+				for range clients {
+					cr, a := begin(t, h, knock{transport: kind})
+					cr.plug.kill()
+					synctest.Wait()
+					tell(t, a, 2) // what is queued waits without one, too
+				}
+				synctest.Wait()
+				if n := h.server.Len(); n != clients {
+					t.Fatalf("Len is %d, want %d", n, clients)
+				}
+				if n := runtime.NumGoroutine(); n > before+slack {
+					t.Errorf("%d goroutines, %d before there were %d detached client sockets", n, before, clients)
+				}
+			})
+		})
+	}
+}
+
+func TestAfterAStormAllIsAsItWas(t *testing.T) {
+	clients := 1000
+	if testing.Short() {
+		clients = 100
+	}
+	const storms, tolerance = 3, 512 << 10
+	inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
+		storm(t, h, clients) // a map keeps the size that it once had
+		goroutines, heap := runtime.NumGoroutine(), heapBytes()
+		for range storms {
+			storm(t, h, clients)
+		}
+		if n := h.server.Len(); n != 0 {
+			t.Errorf("Len is %d, want 0", n)
+		}
+		if n := runtime.NumGoroutine(); n > goroutines+slack {
+			t.Errorf("%d goroutines, %d before", n, goroutines)
+		}
+		if now := heapBytes(); now > heap+tolerance {
+			t.Errorf("%d bytes of heap, %d before", now, heap)
+		}
+	})
+}
+
+// storm opens client sockets, breaks their connections, resumes them on the
+// other transport and on the same, gives them up, and waits for their end.
+func storm(t *testing.T, h *hall, clients int) {
+	t.Helper()
+	other := map[string]string{transport.WebSocket: transport.SSE, transport.SSE: transport.WebSocket}
+	apps := make([]*app, clients)
+	for i := range clients {
+		kind := bothTransports[i%2]
+		cr := mustOpen(t, h, knock{transport: kind})
+		apps[i] = <-h.apps
+		for n := range 3 {
+			tell(t, apps[i], n)
+			synctest.Wait()
+			cr.plug.kill()
+			_ = cr.plug.Close()
+			if kind = other[kind]; n == 1 {
+				kind = other[kind]
+			}
+			if cr = mustOpen(t, h, knock{transport: kind, secret: cr.hello.Secret, received: uint64(n)}); !cr.hello.Resumed {
+				t.Fatal("hello has resumed false, want true")
+			}
+			if n < 2 || i%3 > 0 { // the last stays a candidate in some
+				cr.promote(t, h, uint64(n))
+			}
+		}
+		if i%5 > 0 {
+			cr.plug.kill()
+		} else { // it says goodbye
+			_, _, _ = h.post("/bye", "", "", cr.hello.Secret, fault{})
+		}
+		_ = cr.plug.Close()
+	}
+	for _, a := range apps {
+		<-a.closed
+	}
+	time.Sleep(time.Minute) // for what hangs up
+	synctest.Wait()
+}
+
+// mustOpen is open without what a test keeps to its end.
+func mustOpen(t *testing.T, h *hall, k knock) *carrier {
+	t.Helper()
+	cr, err := h.open(k)
+	if err != nil {
+		t.Fatalf("%s: %v", k.transport, err)
+	}
+	return cr
+}
+
+func heapBytes() uint64 {
+	runtime.GC()
+	runtime.GC() // what the pools held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// What a client can make the server hold by never acknowledging. Each message
+// here is one client's own, and held as its payload and as what was written.
+func TestWhatIsKeptForAClientIsBounded(t *testing.T) {
+	const clients, bound = 20, 3 * 256 << 10 // of Limits.UnackedBytes and UnackedMessages by default
+	for _, kind := range bothTransports {
+		for _, size := range []int{10, 1 << 10, 30 << 10} {
+			t.Run(fmt.Sprintf("%s/%d", kind, size), func(t *testing.T) {
+				sockets := make(chan transport.ClientSocket, 1)
+				cfg := transport.Config{Accept: func(cs transport.ClientSocket) transport.Receiver {
+					sockets <- cs
+					return deafTo{}
+				}}
+				inHall(t, cfg, func(t *testing.T, h *hall) {
+					before := heapBytes()
+					for range clients {
+						cr := mustOpen(t, h, knock{transport: kind})
+						cs := <-sockets
+						for range min(1500, 1<<20/size) {
+							sendPad(t, cs, size)
+							if _, _, err := cr.read(); err != nil {
+								t.Fatal(err)
+							}
+						}
+						cr.plug.kill()
+						_ = cr.plug.Close()
+					}
+					synctest.Wait()
+					if n := h.server.Len(); n != clients {
+						t.Fatalf("Len is %d, want %d", n, clients)
+					}
+					each := (int64(heapBytes()) - int64(before)) / clients
+					if each > bound {
+						t.Errorf("%d bytes are kept for each client, want %d at the most", each, bound)
+					}
+					t.Logf("%d bytes for each client", each)
+				})
+			})
+		}
+	}
+}
+
+type deafTo struct{}
+
+func (deafTo) Receive(wire.Frame)      {}
+func (deafTo) Closed(transport.Reason) {}
+
+func sendPad(t testing.TB, cs transport.ClientSocket, size int) {
+	t.Helper()
+	if err := cs.Send(wire.NewPush("room:1", "said", []byte(`{"pad":"`+strings.Repeat("x", size)+`"}`), 0), ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// BenchmarkDetached reports what a client socket without a connection costs,
+// in bytes of heap after a collection: one to which little was said, and one
+// that has not acknowledged 64 broadcasts, as many as a client may leave so.
+// The broadcasts themselves are shared, and not in it.
+func BenchmarkDetached(b *testing.B) {
+	const clients = 2000
+	for _, kind := range bothTransports {
+		for _, unacked := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/unacked=%d", kind, unacked), func(b *testing.B) {
+				for range b.N {
+					b.ReportMetric(detachedBytes(b, clients, kind, unacked), "B/client")
+				}
+			})
+		}
+	}
+}
+
+func detachedBytes(b *testing.B, clients int, kind string, unacked int) float64 {
+	b.Helper()
+	sockets := make(chan transport.ClientSocket, 1)
+	h, err := newHall(transport.Config{Grace: 2 * time.Minute, Accept: func(cs transport.ClientSocket) transport.Receiver {
+		sockets <- cs
+		return deafTo{}
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = h.close() }()
+	broadcasts := make([]*wire.Message, unacked)
+	for i := range broadcasts {
+		broadcasts[i] = wire.NewPush("room:1", "said", []byte(`{"text":"hello"}`), 0)
+	}
+	goroutines, before := runtime.NumGoroutine(), heapBytes()
+	for range clients {
+		cr, err := h.open(knock{transport: kind})
+		if err != nil {
+			b.Fatal(err)
+		}
+		cs := <-sockets
+		for _, m := range broadcasts {
+			if err := cs.Send(m, ""); err != nil {
+				b.Fatal(err)
+			}
+			if _, _, err := cr.read(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		cr.plug.kill()
+		_ = cr.plug.Close()
+	}
+	for runtime.NumGoroutine() > goroutines {
+		runtime.Gosched()
+	}
+	each := (float64(heapBytes()) - float64(before)) / float64(clients)
+	if n := h.server.Len(); n != clients {
+		b.Fatalf("Len is %d, want %d", n, clients)
+	}
+	return each
+}
