@@ -348,7 +348,12 @@ func (n *connection) receive(f wire.Frame) {
 	}
 	counted := wire.Counted(f.Topic)
 	if c.chime && f.Topic == wire.TopicChime {
-		if err := c.control(n, f); err != nil {
+		switch err := c.control(n, f); {
+		case err == nil:
+		case errors.Is(err, errBeyond):
+			// Who has miscounted would do so on every connection.
+			c.Close(wire.CloseUndecodable, err.Error(), Closed)
+		default:
 			n.close(wire.CloseUndecodable, err.Error())
 		}
 		return
