@@ -42,7 +42,7 @@ const chiModule = "github.com/go-chi/chi/v5"
 
 // direct are the requirements of go.mod that are not indirect. One more is a
 // page in docs/adr.
-var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt"}
+var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt", "pgregory.net/rapid"}
 
 func TestImports(t *testing.T) {
 	for file, list := range importsOf(t) {
