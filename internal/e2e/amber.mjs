@@ -1,4 +1,4 @@
-// One behaviour of a client of Amber's wire against chime serve:
+// One behaviour of a client of Amber's wire against chime serve, or a club:
 //
 //	node amber.mjs BEHAVIOUR URL
 //
@@ -47,6 +47,16 @@ async function pair() {
   await adaSees.next("Bob came")
   await bobSees.next("the first message")
   return { ada, adaIs, adaSees, bob, bobIs, bobSees }
+}
+
+// The WebSocket of somebody who has logged in: like a browser's, it brings the
+// cookie of the session.
+async function loggedIn(name) {
+  const answer = await fetch(url + "/login", { method: "POST", body: new URLSearchParams({ name }), redirect: "manual" })
+  const [cookie] = answer.headers.getSetCookie()[0].split(";")
+  return class extends WebSocket {
+    constructor(url) { super(url, { headers: { Cookie: cookie } }) }
+  }
 }
 
 async function wants(log, subject, payload) {
@@ -189,6 +199,30 @@ const behaviours = {
       await bob.leave()
       await wants(log, "user_left", { name: "Bob" })
     }
+  },
+
+  // In the club the name is the session's, whatever the client says.
+  async "is who its session says"() {
+    const refused = new WebSocket(url.replace(/^http/, "ws") + "/socket")
+    const status = await within("refusal", (resolve) => refused.on("unexpected-response", (_, answer) => resolve(answer.statusCode)))
+    assert.equal(status, 401)
+
+    const ada = await open({ WebSocket: await loggedIn("Ada") })
+    const bob = await open({ WebSocket: await loggedIn("Bob") })
+    const [adaIs, adaSees] = join(ada, { name: "Eve" })
+    adaIs.push("message_new", { name: "Eve", message: "first" })
+    await wants(adaSees, "message_new", { name: "Ada", id: "member Ada", message: "first" })
+    const [bobIs] = join(bob, { name: "Eve" })
+    await wants(adaSees, "user_joined", { name: "Bob", id: "member Bob" })
+    bobIs.push("message_new", { name: "Eve", message: "hello" })
+    await wants(adaSees, "message_new", { name: "Bob", id: "member Bob", message: "hello" })
+    bobIs.leave()
+    await wants(adaSees, "user_left", { name: "Bob", id: "member Bob", why: "left" })
+    bobIs.join()
+    await wants(adaSees, "user_joined", { name: "Bob", id: "member Bob" })
+    bob.terminate() // and the new connection brings the cookie again
+    await wants(adaSees, "user_left", { name: "Bob", id: "member Bob", why: "gone" })
+    await wants(adaSees, "user_joined", { name: "Bob", id: "member Bob" })
   },
 
   // Every 30 s, so this is not in a hurry.

@@ -2,9 +2,9 @@
 // people use: Chromium, the Phoenix client of npm, curl, and nginx in between.
 //
 // Each test needs a program that Go does not bring; package need says what
-// happens without it. But for the site of site_test.go nothing here knows
-// chime's Go API: a server in another language that serves the same demo would
-// pass.
+// happens without it. But for the applications of site_test.go and club_test.go
+// nothing here knows chime's Go API: a server in another language that serves the
+// same demo would pass.
 package e2e
 
 import (
