@@ -26,7 +26,7 @@ const POST_MS = 10_000;
 const BYE_MS = 1_000;
 const PROBE_MS = 2_000; // how long a connection of which we doubt has for a sign of life
 const PUSH_MS = 10_000;
-const PAGE_EVENTS = ["online", "pagehide", "pageshow", "resume", "visibilitychange"];
+const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
 const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes with which the client socket is over, and not its connection alone
 const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
 
@@ -87,7 +87,7 @@ export class Socket {
 
   connect() {
     if (this.#state === "connecting" || this.#state === "open") return;
-    for (const type of PAGE_EVENTS) globalThis.addEventListener?.(type, this.#page);
+    this.#listens("addEventListener");
     this.#attempts = 0;
     this.#setState("connecting");
     // Any listener may have disconnected again.
@@ -292,9 +292,15 @@ export class Socket {
 
   // stop is away until the application calls connect(). A listener that does so at once has set the channels to joining.
   #stop(state, error, goodbye = undefined) {
-    for (const type of PAGE_EVENTS) globalThis.removeEventListener?.(type, this.#page);
+    this.#listens("removeEventListener");
     if (!this.#away(state, error, false, goodbye)) return;
     for (const member of [...this.#members.values()]) if (this.#state === state) member.halt(error);
+  }
+
+  // listens takes part in the page's life, with "addEventListener", or no longer, with "removeEventListener".
+  #listens(how) {
+    for (const type of PAGE_EVENTS) globalThis[how]?.(type, this.#page);
+    globalThis.document?.[how]?.("resume", this.#page); // of a frozen page; it does not bubble
   }
 
   // lives follows the page: one that goes for good says goodbye, one that is put aside for the back button keeps its client socket,

@@ -388,13 +388,15 @@ test("a frame that no POST can carry ends the client socket, with a goodbye", as
   assert.deepEqual([await pushed, net.byes.map(({ text }) => text), room.state, socket.state], ["invalid", ["s1"], "joining", "connecting"]);
 });
 
-// page is a browser's window, as far as it is listened to.
+// page is a browser's window and its document, as far as they are listened to.
 function page(t) {
-  const target = new EventTarget();
   const listening = new Map();
-  globalThis.addEventListener = (type, listener) => { listening.set(type, listener); target.addEventListener(type, listener); };
-  globalThis.removeEventListener = (type, listener) => { listening.delete(type); target.removeEventListener(type, listener); };
-  globalThis.document = { visibilityState: "visible" };
+  const targets = [globalThis, (globalThis.document = { visibilityState: "visible" })].map((it) => {
+    const target = new EventTarget();
+    it.addEventListener = (type, listener) => { listening.set(type, listener); target.addEventListener(type, listener); };
+    it.removeEventListener = (type, listener) => { listening.delete(type); target.removeEventListener(type, listener); };
+    return target;
+  });
   const beacons = [];
   const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
   Object.defineProperty(globalThis, "navigator", { configurable: true, value: { sendBeacon: (url, body) => beacons.push([url, body]) && page.beacons } });
@@ -405,7 +407,9 @@ function page(t) {
     else delete globalThis.navigator;
   });
   const fire = async (type, more) => {
-    target.dispatchEvent(Object.assign(new Event(type), more));
+    const [window, document] = targets;
+    if (["resume", "visibilitychange"].includes(type)) document.dispatchEvent(new Event(type));
+    if (type !== "resume") window.dispatchEvent(Object.assign(new Event(type), more)); // it does not bubble
     await settle();
   };
   return { fire, beacons, listening };
