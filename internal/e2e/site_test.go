@@ -27,6 +27,7 @@ type site struct {
 	cable *cable
 	kept  *store.Memory
 	log   *slog.Logger
+	with  []chime.Option
 
 	mu      sync.Mutex
 	live    *chime.Router
@@ -43,9 +44,9 @@ type arrival struct {
 const blank = "<!doctype html><meta charset=utf-8><title>blank</title>"
 
 // openSite starts a site that ends with the test.
-func openSite(t testing.TB) *site {
+func openSite(t testing.TB, with ...chime.Option) *site {
 	t.Helper()
-	s := &site{log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), kept: store.NewMemory()}
+	s := &site{with: with, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), kept: store.NewMemory()}
 	mux := http.NewServeMux()
 	mux.Handle("/socket/", http.StripPrefix("/socket", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.router().ServeHTTP(w, r)
@@ -54,6 +55,7 @@ func openSite(t testing.TB) *site {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, blank)
 	})
+	mux.HandleFunc("GET /talk", answerTalk)
 	mux.Handle("GET /npm/", http.StripPrefix("/npm", http.FileServer(http.Dir("node_modules"))))
 	mux.HandleFunc("GET /test/arrived", s.answerArrived)
 	mux.HandleFunc("POST /test/cut", func(http.ResponseWriter, *http.Request) { s.cable.cut() })
@@ -82,7 +84,7 @@ func (s *site) router() *chime.Router {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.live == nil {
-		s.live = chime.NewRouter(chime.WithConnect(s.connect), chime.WithStore(s.kept), chime.WithLogger(s.log))
+		s.live = chime.NewRouter(append([]chime.Option{chime.WithConnect(s.connect), chime.WithStore(s.kept), chime.WithLogger(s.log)}, s.with...)...)
 		s.live.Channel("room:{id}", hall{}, channel.History{Keep: 10_000, Replay: 50})
 		s.live.Channel("quiet:{id}", hall{})
 	}
