@@ -1,0 +1,141 @@
+// What a client of chime.js makes of a network and a server that fail:
+//
+//	node resume.mjs BEHAVIOUR TRANSPORT URL FRAIL SEED
+//
+// FRAIL is the same server behind a network that fails. What is to happen to it is printed, a word a line.
+import assert from "node:assert/strict"
+import WebSocket from "ws"
+import { Socket } from "../../client/js/chime.js"
+import { Log, atEnd, run, within } from "./kit.mjs"
+
+const [behaviour, transport, url, frail, seed] = process.argv.slice(2)
+const room = "chat_room:" + behaviour?.replace(/\W+/g, "-")
+
+// Retries are as likely to be quick as slow; a test has no time for the slow ones.
+const chance = Math.random
+Math.random = () => chance() / 10
+
+let state = Number(seed) >>> 0
+const random = (n) => ((state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) >>> 8) % n
+
+// person joins the room and notes what happens to it.
+async function person(name, where, via) {
+  const socket = new Socket(where + "/socket", { WebSocket, transport: via })
+  atEnd(() => socket.disconnect())
+  const channel = socket.channel(room, { name })
+  const one = { name, socket, channel, heard: [], states: [], resets: 0, errors: [], log: new Log() }
+  channel.on("message_new", ({ id }) => one.heard.push(id))
+  channel.on("*", ({ name }, { event }) => event !== "message_new" && one.log.put([event, name]))
+  channel.onReset(() => one.resets++)
+  socket.connect()
+  await within(name + " to join", (resolve, reject) => channel.join().then(resolve, reject))
+  channel.onState((state, error) => one.states.push(error ? `${state}: ${error.code}` : state))
+  socket.on("error", ({ code }) => code !== "unreachable" && one.errors.push(code)) // for a moment it may be
+  one.say = (id) => channel.push("message_new", { name, message: "x".repeat(random(300)), id }, { timeout: 0 })
+  // heardAll waits until so many messages have come.
+  one.heardAll = (n) => within(`${name} to hear ${n} messages, not ${one.heard.length}`, (resolve) => {
+    const look = () => one.heard.length >= n && resolve()
+    channel.on("message_new", look)
+    look()
+  }, 60)
+  return one
+}
+
+const unaware = ({ name, states, resets, errors }) => assert.deepEqual({ name, states, resets, errors }, { name, states: [], resets: 0, errors: [] })
+
+await run({
+  // Every connection breaks after some bytes, in the middle of whatever travels there.
+  async "a network that cuts every connection"() {
+    const cy = await person("Cy", url, "auto")
+    const talkers = [await person("Ada", frail, transport), await person("Bob", frail, transport)]
+    assert.deepEqual([await cy.log.next("Ada to come"), await cy.log.next("Bob to come")], [["user_joined", "Ada"], ["user_joined", "Bob"]])
+    console.log("cut")
+    const each = 150
+    await within("all to be said", (resolve, reject) => Promise.all(talkers.map(async (one) => {
+      const said = []
+      for (let n = 0; n < each; n++) {
+        said.push(one.say(`${one.name} ${n}`))
+        if (n % 10 === 9) await Promise.all(said) // so that it takes a while
+        if (transport === "auto" && random(25) === 0) one.socket.force(["auto", "sse", "websocket"][random(3)])
+      }
+      await Promise.all(said)
+    })).then(resolve, reject), 90)
+    console.log("mend")
+    for (const one of [cy, ...talkers]) await one.heardAll(2 * each)
+    for (const one of [cy, ...talkers]) {
+      unaware(one)
+      assert.deepEqual(one.heard, cy.heard)
+    }
+    for (const { name } of talkers) assert.deepEqual(cy.heard.filter((id) => id.startsWith(name)), Array.from({ length: each }, (_, n) => `${name} ${n}`))
+    assert.deepEqual(cy.log.rest(), [], "nobody has left")
+    for (const one of talkers) {
+      one.socket.disconnect()
+      assert.deepEqual(await cy.log.next(one.name + " to leave"), ["user_left", one.name])
+    }
+  },
+
+  // Within the grace period nobody notices; beyond it one has left, and comes back to what was said meanwhile.
+  async "a network that is gone for a while"() {
+    const cy = await person("Cy", url, "auto")
+    const ada = await person("Ada", frail, transport)
+    await cy.log.next("Ada to come")
+    const gone = () => within("Ada to notice", (resolve) => {
+      const undo = ada.socket.on("state", (state) => state === "connecting" && (undo(), resolve()))
+      console.log("offline")
+    })
+    await gone()
+    await cy.say("within")
+    const pushed = ada.say("from Ada")
+    console.log("online")
+    await pushed
+    await ada.heardAll(2)
+    unaware(ada)
+    assert.deepEqual(cy.log.rest(), [])
+
+    await gone()
+    const fate = ada.say("late") // never sent, and so not in doubt
+    assert.deepEqual(await cy.log.next("Ada to be missed"), ["user_left", "Ada"])
+    await cy.say("beyond")
+    console.log("online")
+    await fate
+    await ada.heardAll(4)
+    assert.deepEqual(await cy.log.next("Ada to come back"), ["user_joined", "Ada"])
+    assert.deepEqual([ada.heard, ada.heard, ada.states, ada.channel.recovered, ada.resets], [["within", "from Ada", "beyond", "late"], cy.heard, ["joining", "joined"], true, 0])
+  },
+
+  // The server is killed, and another one starts with what was kept. What is in doubt is told, and sent again.
+  async "a server that is killed"() {
+    const ada = await person("Ada", url, transport)
+    const total = 300
+    const fates = {}
+    let doubts = 0
+    const say = (id) => ada.say(id).then(
+      () => (fates[id] ?? "said"),
+      async ({ code, sent }) => {
+        assert.deepEqual([code, sent], ["unknown_fate", true])
+        doubts++
+        fates[id] = "in doubt"
+        await say(id)
+        return fates[id]
+      })
+    await within("all to be said", (resolve, reject) => (async () => {
+      const said = []
+      for (let n = 0; n < total; n++) {
+        said.push(say(String(n)))
+        if (n === total / 3) console.log("kill")
+        if (n % 20 === 19) await Promise.all(said.slice(-40, -20))
+      }
+      const how = await Promise.all(said)
+      const times = {}
+      await ada.heardAll(total)
+      for (const id of ada.heard) times[id] = (times[id] ?? 0) + 1
+      for (let n = 0; n < total; n++) {
+        if (how[n] === "said") assert.equal(times[n], 1, `${n} was said once`)
+        else assert.ok(times[n] === 1 || times[n] === 2, `${n} was in doubt, and is there ${times[n]} times`)
+      }
+    })().then(resolve, reject), 60)
+    assert.deepEqual([ada.states, ada.channel.recovered, ada.resets], [["joining", "joined"], true, 0])
+    console.log(`${doubts} in doubt, ${ada.heard.length} heard`)
+  },
+}, behaviour)
+
