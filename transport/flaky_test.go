@@ -87,6 +87,17 @@ func (n *flaky) mend() {
 	}
 }
 
+// end breaks all connections.
+func (n *flaky) end() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.cables {
+		c.mu.Lock()
+		c.tear(time.Now())
+		c.mu.Unlock()
+	}
+}
+
 // cable is one connection. Its ends share a lock.
 type cable struct {
 	fault

@@ -20,10 +20,11 @@ import (
 // attach is called, and does all else by itself. What the protocol forbids the
 // server, it notes.
 //
-// Two rules of it are easily missed. While it attaches it forgets no frame: the
+// Three rules of it are easily missed. While it attaches it forgets no frame: the
 // number in the hello may be older than what it has been told elsewhere by
-// then. And a hello that answers a secret which it no longer uses is too late:
-// another connection has been promoted meanwhile.
+// then. A hello that answers a secret which it no longer uses is too late:
+// another connection has been promoted meanwhile. And it does not begin more
+// attempts beside one that is open than the server keeps secrets.
 type resumer struct {
 	hall     *hall
 	flaw     flaw
@@ -44,6 +45,7 @@ type resumer struct {
 	posting    string   // the secret of the POST under way
 
 	attaching int      // connections on their way to be promoted
+	attempts  int      // of these, and of those that have failed beside them
 	frames    []string // counted frames that it can't forget
 	forgotten uint64   // how many there were before them
 	known     uint64   // how many the server has, as far as it has said
@@ -82,11 +84,21 @@ func newResumer(h *hall, ackEvery uint64, f flaw) *resumer {
 	return c
 }
 
+const maxAttempts = 8
+
 // attach opens a connection, promotes it after a while, and reads it to its end.
 func (c *resumer) attach(kind string, f fault, hold time.Duration) {
 	c.mu.Lock()
+	if c.attaching == 0 {
+		c.attempts = 0
+	}
+	if c.attempts == maxAttempts {
+		c.mu.Unlock()
+		return
+	}
 	secret, received := c.secret, c.received
 	c.attaching++
+	c.attempts++
 	c.mu.Unlock()
 	cr, err := c.hall.open(knock{transport: kind, secret: secret, received: received, fault: f})
 	if err == nil {
