@@ -104,9 +104,10 @@ type Limits struct {
 	Topics        int // joined by one client at once; 100
 	InboxMessages int // waiting in one inbox; 512
 
-	// Of a client that resumes: written to it and not acknowledged. What is over
-	// that is forgotten, the oldest first, and a connection that breaks then can't
-	// be resumed.
+	// Of a client that may resume: written to it and not acknowledged. What is
+	// over that is forgotten, the oldest first, and a client that has missed it
+	// can't resume. Bytes are those of payloads and names; with what is made of
+	// them they take up to three times as much.
 	UnackedBytes    int // 256 KiB
 	UnackedMessages int // 1024
 }

@@ -76,7 +76,7 @@ func (c *client) patience() time.Duration {
 	if at := c.expiry(); !at.IsZero() {
 		end = earlier(end, at)
 	}
-	return time.Until(end)
+	return max(time.Until(end), 1) // what has passed is due at once
 }
 
 // lapse ends a client that has not come back.
