@@ -33,9 +33,9 @@ type client struct {
 	ended  bool   // nothing more is queued
 	stream bool   // the connection promoted last is or was one
 
-	upstream sync.Mutex    // guards gone and changes of received, and orders the calls of the receiver
+	upstream sync.Mutex    // guards told and changes of received, and orders the calls of the receiver
 	received atomic.Uint64 // counted frames taken from the client
-	gone     bool          // the receiver has been told
+	told     bool          // the receiver has been told
 }
 
 // rare is what few clients ever have.
@@ -108,14 +108,14 @@ func (c *client) Send(m *wire.Message, to string) error {
 	limits := &c.server.limits
 	if waiting := c.queue.waiting(); waiting >= limits.QueueMessages || c.queue.bytes+m.Size() > limits.QueueBytes && waiting > 0 {
 		c.queue.clear()
-		c.begin(wire.CloseSlow, "too slow", Slow)
+		c.end(wire.CloseSlow, "too slow", Slow)
 		c.mu.Unlock()
-		// Send may be called under locks of the channel side, Closed may not.
+		// Send may be called under locks of the channel side, Receiver.Closed may not.
 		c.server.tasks.Go(func() {
 			if n != nil {
 				n.line.hurry(hangUpWait)
 			}
-			c.closed()
+			c.tellEnd()
 		})
 		return ErrSlow
 	}
@@ -169,20 +169,20 @@ func (c *client) Close(code wire.CloseCode, reason string, why Reason) {
 		c.mu.Unlock()
 		return
 	}
-	c.begin(code, reason, why)
+	c.end(code, reason, why)
 	c.mu.Unlock()
-	c.closed()
+	c.tellEnd()
 }
 
-// begin marks the end, which all connections are told. The first reason counts:
-// the client may answer with an end of its own before the receiver is told.
-// c.mu is held.
-func (c *client) begin(code wire.CloseCode, reason string, why Reason) {
+// end marks the end of the client, which all connections are told; tellEnd must
+// follow, without c.mu. The first reason counts: the client may answer with an
+// end of its own before the receiver is told. c.mu is held.
+func (c *client) end(code wire.CloseCode, reason string, why Reason) {
 	c.ended, c.why = true, why
 	for _, n := range c.connections() {
 		n.finish(code, reason)
 	}
-	c.attached()
+	c.stopGrace()
 }
 
 // connections returns all that the client has. c.mu is held.
@@ -201,9 +201,9 @@ func (c *client) connections() []*connection {
 	return list
 }
 
-// closed tells the receiver, once, and forgets the client. It is called when
-// the end has begun, and not under locks of the channel side.
-func (c *client) closed() {
+// tellEnd tells the receiver, once, and forgets the client. It is called after
+// end, and not under locks of the channel side.
+func (c *client) tellEnd() {
 	if !c.server.forget(c) {
 		return
 	}
@@ -218,7 +218,7 @@ func (c *client) closed() {
 	call(waiting)
 	tell := func() {
 		defer c.upstream.Unlock()
-		c.gone = true
+		c.told = true
 		c.receiver.Closed(why)
 		c.server.tasks.Done()
 	}

@@ -122,9 +122,9 @@ func (n *connection) close(code wire.CloseCode, reason string) {
 	c.Close(code, reason, Closed)
 }
 
-// hungUp says what it means that the client has closed the connection: that it
-// is done, if it says so or can't resume, or else that it will be back.
-func (n *connection) hungUp(code wire.CloseCode) {
+// peerClosed takes note that the client has closed the connection. It is done,
+// if it says so or can't resume; else it will be back.
+func (n *connection) peerClosed(code wire.CloseCode) {
 	c := n.c
 	c.mu.Lock()
 	n.echo = true
@@ -144,8 +144,8 @@ func (n *connection) hungUp(code wire.CloseCode) {
 	}
 }
 
-// broken takes note that the connection is: nothing more can be written. Why
-// is the reason if its client ends with it.
+// broken takes note that the connection is: nothing more can be written. The
+// client, if the connection carries it, is detached or else ends with why.
 func (n *connection) broken(why Reason) {
 	c := n.c
 	c.mu.Lock()
@@ -155,30 +155,20 @@ func (n *connection) broken(why Reason) {
 	ends := c.conn == n
 	switch {
 	case !ends:
-		c.lose(n)
+		c.candidateBroke(n)
 	case !c.ended && c.resumable():
 		c.detach()
 		ends = false
 	default:
 		if !c.ended {
-			c.begin(0, "", why)
+			c.end(0, "", why)
 		}
 		c.queue.clear()
 	}
 	c.mu.Unlock()
 	n.line.hangUp(false)
 	if ends {
-		c.closed()
-	}
-}
-
-// expire ends the client, if it has one, because its identity has expired.
-func (n *connection) expire() {
-	n.c.mu.Lock()
-	carries := n.c.conn == n
-	n.c.mu.Unlock()
-	if carries {
-		n.c.Close(wire.CloseDisconnect, "expired", Expired)
+		c.tellEnd()
 	}
 }
 
@@ -201,8 +191,8 @@ func (n *connection) watch(now time.Time, heartbeat time.Duration) time.Time {
 	if at := n.c.expiry(); !at.IsZero() {
 		if at.After(now) {
 			next = earlier(next, at)
-		} else {
-			n.expire()
+		} else if n.carries() {
+			n.c.Close(wire.CloseDisconnect, "expired", Expired)
 		}
 	}
 	return next
@@ -264,7 +254,7 @@ func (n *connection) drain(rest []byte, last bool) {
 		for len(rest) > 0 {
 			size := min(len(rest), blockWrite)
 			if err := n.line.write(rest[:size]); err != nil {
-				// N.writing stays set: another write would put a new frame behind
+				// n.writing stays set: another write would put a new frame behind
 				// half of this one.
 				if errors.Is(err, os.ErrDeadlineExceeded) {
 					n.broken(Slow)
@@ -302,6 +292,7 @@ func (n *connection) next(b []byte) (_ []byte, last bool) {
 	return b, last
 }
 
+// hangUp ends the connection when its farewell is out.
 func (n *connection) hangUp() {
 	n.c.mu.Lock()
 	n.writing = false
@@ -343,7 +334,7 @@ func (n *connection) receive(f wire.Frame) {
 	c := n.c
 	c.upstream.Lock()
 	defer c.upstream.Unlock()
-	if c.gone {
+	if c.told {
 		return
 	}
 	counted := wire.Counted(f.Topic)
@@ -374,6 +365,7 @@ func (n *connection) receive(f wire.Frame) {
 	c.deliver(f)
 }
 
+// carries reports whether n carries its client, for who does not hold c.mu.
 func (n *connection) carries() bool {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
@@ -398,7 +390,7 @@ func (c *client) deliver(f wire.Frame) {
 }
 
 // control takes a frame of the topic chime that came for connection n, which is
-// nil if it is broken. C.upstream is held.
+// nil if it is broken. c.upstream is held.
 func (c *client) control(n *connection, f wire.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -53,25 +53,25 @@ func (c *client) resumable() bool {
 
 // detach begins the grace period. It costs a timer and no goroutine. c.mu is held.
 func (c *client) detach() {
-	c.attached()
+	c.stopGrace()
 	r := c.uncommon()
 	c.conn = nil
 	r.detached++
 	turn := r.detached
 	r.until = time.Now().Add(c.server.grace)
-	r.grace = time.AfterFunc(c.patience(), func() { c.lapse(turn) })
+	r.grace = time.AfterFunc(c.graceLeft(), func() { c.lapse(turn) })
 }
 
-// attached ends the grace period. c.mu is held.
-func (c *client) attached() {
+// stopGrace ends the grace period. c.mu is held.
+func (c *client) stopGrace() {
 	if c.rare != nil && c.rare.grace != nil {
 		c.rare.grace.Stop()
 		c.rare.grace = nil
 	}
 }
 
-// patience is how long a detached client may stay so. c.mu is held.
-func (c *client) patience() time.Duration {
+// graceLeft is how long a detached client may still stay so. c.mu is held.
+func (c *client) graceLeft() time.Duration {
 	end := c.rare.until
 	if at := c.expiry(); !at.IsZero() {
 		end = earlier(end, at)
@@ -90,22 +90,22 @@ func (c *client) lapse(turn int) {
 	now, expires := time.Now(), c.expiry()
 	switch {
 	case !expires.IsZero() && !now.Before(expires):
-		c.begin(wire.CloseDisconnect, "expired", Expired)
+		c.end(wire.CloseDisconnect, "expired", Expired)
 	case now.Before(r.until): // something has given it more time
-		r.grace.Reset(c.patience())
+		r.grace.Reset(c.graceLeft())
 		c.mu.Unlock()
 		return
 	default:
-		c.begin(wire.CloseSlow, "too late", Gone)
+		c.end(wire.CloseSlow, "too late", Gone)
 	}
 	c.queue.clear()
 	c.mu.Unlock()
-	c.closed()
+	c.tellEnd()
 }
 
-// attach makes n a candidate of the client, if secret is one of its own and it
-// has not ended.
-func (c *client) attach(n *connection, secret string) bool {
+// addCandidate makes n a candidate of the client, and greets it. It reports false
+// if secret is not good or the client has ended.
+func (c *client) addCandidate(n *connection, secret string) bool {
 	fresh := randomText(24)
 	c.server.index(fresh, c)
 	c.upstream.Lock() // what the hello says to have been received is where the numbers go on
@@ -176,9 +176,9 @@ func (c *client) prune() {
 	}
 }
 
-// lose takes note that a connection which does not carry the client has broken.
-// c.mu is held.
-func (c *client) lose(n *connection) {
+// candidateBroke takes note that a connection which does not carry the client
+// has broken. If it was a candidate, its secret stays good. c.mu is held.
+func (c *client) candidateBroke(n *connection) {
 	if c.rare == nil {
 		return
 	}
@@ -237,8 +237,8 @@ func (c *client) promoteIssued(i int, received uint64) error {
 	c.secret, c.stream, c.conn = chosen.secret, chosen.stream, chosen.conn
 	if received < c.queue.base {
 		c.queue.clear()
-		c.begin(wire.CloseSlow, "too much was missed", Gone)
-		c.server.tasks.Go(c.closed)
+		c.end(wire.CloseSlow, "too much was missed", Gone)
+		c.server.tasks.Go(c.tellEnd)
 		return nil
 	}
 	c.queue.acknowledge(received)
@@ -247,7 +247,7 @@ func (c *client) promoteIssued(i int, received uint64) error {
 		c.detach()
 		return nil
 	}
-	c.attached()
+	c.stopGrace()
 	c.conn.unused.Store(0)
 	c.conn.rouse()
 	return nil
@@ -265,7 +265,7 @@ func (n *connection) moved() {
 func (c *client) use(secret string, received uint64) (*connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || c.gone {
+	if c.ended {
 		return nil, errNotKnown
 	}
 	if secret == c.secret {

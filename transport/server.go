@@ -162,7 +162,7 @@ func (s *Server) Len() int {
 // memory if it is not nil. From now on it can be closed.
 func (s *Server) enter(n *connection, fresh *client, r *http.Request, id Identity, chime bool, secret string) error {
 	n.lastWrite.Store(time.Now().UnixNano())
-	if former := s.find(secret); former != nil && chime && former.who == id.ID && former.attach(n, secret) {
+	if former := s.find(secret); former != nil && chime && former.who == id.ID && former.addCandidate(n, secret) {
 		former.refresh(id.Expires)
 		return nil
 	}

@@ -306,7 +306,7 @@ func (l *webSocketLine) failed(err error) {
 		if over {
 			return // this was its answer to our close
 		}
-		n.hungUp(wire.CloseCode(websocket.CloseStatus(err)))
+		n.peerClosed(wire.CloseCode(websocket.CloseStatus(err)))
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		n.close(wire.CloseTooLarge, "message too large")
 	case l.peer != 0:
@@ -328,8 +328,8 @@ func (l *webSocketLine) transport() string { return WebSocket }
 
 func (l *webSocketLine) encode(b []byte, c *client, it item, _ uint64) []byte {
 	if l.dialect.endsWith != "" && it.m.Event == l.dialect.endsWith && !c.ended {
-		c.begin(wire.CloseDisconnect, "", Gone)
-		c.server.tasks.Go(c.closed)
+		c.end(wire.CloseDisconnect, "", Gone)
+		c.server.tasks.Go(c.tellEnd)
 	}
 	n := len(b)
 	b = l.dialect.encode(b, it.m, it.to)
