@@ -178,7 +178,7 @@ var leaving = []behaviour{
 		ann.WantEnd(1000)
 	}},
 
-	{name: "leave_gone", script: func(s *stage) {
+	{name: "leave_gone", grace: noTime, script: func(s *stage) {
 		s.Join("ann", "room:1").Cut()
 		s.WantLeave("room:1", channel.Gone)
 	}},
@@ -319,11 +319,9 @@ var leaving = []behaviour{
 	{name: "leave_expired", needs: toBeTold, script: func(s *stage) {
 		// Long enough to join, which nobody knows beforehand.
 		for valid := 50 * time.Millisecond; ; valid *= 2 {
-			s.mu.Lock()
-			s.expires = time.Now().Add(valid)
-			s.mu.Unlock()
-			c := s.Dial("ann")
-			if c.line.send(frame{joinRef: "1", ref: "1", topic: "room:1", event: "phx_join"}) == nil && c.box.hears("room:1") {
+			s.expire(time.Now().Add(valid))
+			c, err := s.tryDial("acme", "ann")
+			if err == nil && c.line.send(frame{joinRef: "1", ref: "1", topic: "room:1", event: "phx_join"}) == nil && c.box.hears("room:1") {
 				c.WantEnd(1001)
 				s.WantLeave("room:1", channel.Expired)
 				return
@@ -331,7 +329,7 @@ var leaving = []behaviour{
 		}
 	}},
 
-	{name: "leave_in_every_topic", needs: toSend, script: func(s *stage) {
+	{name: "leave_in_every_topic", needs: toSend, grace: noTime, script: func(s *stage) {
 		ann := s.Dial("ann")
 		want := map[leave]int{}
 		for n := range 10 {

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -24,7 +25,23 @@ type visit struct {
 	mount string
 	http  *http.Client
 	head  http.Header
-	box   *mailbox
+	box   ear
+
+	// Of a client that lasts, or is to.
+	secret   string // to come back with
+	received uint64 // counted frames, so far
+	losses   bool   // it may lose its connection when it likes
+	seed     uint64 // of what it does at random
+}
+
+// ear hears what comes on a line.
+type ear interface {
+	keep(raw []byte) // everything, as it was on the wire
+	put(f frame)
+	retryAfter(ms string)
+	say(code int) // why the connection ends
+	end()
+	blame(format string, args ...any) // for what is not as the wire should be
 }
 
 // refusedError is a connect that the server refused.
@@ -45,7 +62,7 @@ func refused(resp *http.Response) error {
 // socketLine is a WebSocket.
 type socketLine struct {
 	ws      *websocket.Conn
-	box     *mailbox
+	box     ear
 	dialect socketDialect
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -78,6 +95,9 @@ func dialSocket(v visit, d socketDialect) (line, error) {
 	options := &websocket.DialOptions{HTTPClient: v.http, HTTPHeader: v.head}
 	if d.protocol != "" {
 		options.Subprotocols = []string{d.protocol}
+	}
+	if v.secret != "" {
+		options.Subprotocols = append(options.Subprotocols, "chime.secret."+v.secret)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ws, resp, err := websocket.Dial(ctx, v.mount+d.path, options)
@@ -207,15 +227,20 @@ type streamLine struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the stream has ended; nil before it began
 	hello  chan string   // the secret
+	heard  atomic.Uint64 // counted frames, those of former connections too
 
 	mu     sync.Mutex // guards what follows, and keeps POSTs in order
-	secret string
-	posted uint64 // counted frames
+	secret string     // that of its hello
+	posted uint64     // counted frames
 }
 
 func dialStream(v visit) (line, error) {
 	l := &streamLine{visit: v, hello: make(chan string, 1)}
-	if err := l.open("", http.Header{"Chime-Received": {"0"}}); err != nil {
+	head := http.Header{"Chime-Received": {fmt.Sprint(v.received)}}
+	if v.secret != "" {
+		head.Set("Chime-Secret", v.secret)
+	}
+	if err := l.open("", head); err != nil {
 		return nil, err
 	}
 	select {
@@ -264,7 +289,6 @@ func (l *streamLine) read(body io.ReadCloser) {
 	defer body.Close()
 	lines := bufio.NewReader(body)
 	var id, data string
-	var counted uint64
 	for {
 		text, err := lines.ReadString('\n')
 		if err != nil {
@@ -275,7 +299,7 @@ func (l *streamLine) read(body io.ReadCloser) {
 		value = strings.TrimPrefix(value, " ")
 		switch {
 		case text == "\n" && data != "":
-			l.event(id, data, &counted)
+			l.event(id, data)
 			id, data = "", ""
 		case text == "\n" && id == "", field == "": // the end of nothing, a comment
 		case field == "id" && id == "":
@@ -283,14 +307,14 @@ func (l *streamLine) read(body io.ReadCloser) {
 		case field == "data" && data == "":
 			data = value
 		case field == "retry":
-			l.box.change(func() { l.box.retry = value })
+			l.box.retryAfter(value)
 		default:
 			l.box.blame("the stream has the line %q", text)
 		}
 	}
 }
 
-func (l *streamLine) event(id, data string, counted *uint64) {
+func (l *streamLine) event(id, data string) {
 	f, err := parseFrame([]byte(data))
 	if err != nil {
 		l.box.blame("%v", err)
@@ -308,9 +332,8 @@ func (l *streamLine) event(id, data string, counted *uint64) {
 	}
 	if !l.bare {
 		want := ""
-		if f.topic != "chime" && f.topic != "phoenix" {
-			*counted++
-			want = fmt.Sprint(*counted)
+		if f.counted() {
+			want = fmt.Sprint(l.heard.Add(1))
 		}
 		if id != want {
 			l.box.blame("the event %v has the id %q, want %q", f, id, want)
@@ -325,22 +348,35 @@ func (l *streamLine) send(f frame) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	body, err := json.Marshal(obj{"first": l.posted + 1, "received": 0, "frames": []json.RawMessage{f.text()}})
-	if err != nil {
-		return err
-	}
-	if f.topic != "chime" && f.topic != "phoenix" {
+	first := l.posted + 1
+	if f.counted() {
 		l.posted++
+	}
+	applied, err := l.batch(first, 0, f.text())
+	if err == nil && applied != l.posted {
+		err = fmt.Errorf("the POST has %d frames applied, want %d", applied, l.posted)
+	}
+	return err
+}
+
+// batch posts frames, and returns how many the server then has.
+func (l *streamLine) batch(first, received uint64, frames ...json.RawMessage) (applied uint64, err error) {
+	if frames == nil {
+		frames = []json.RawMessage{}
+	}
+	body, err := json.Marshal(obj{"first": first, "received": received, "frames": frames})
+	if err != nil {
+		return 0, err
 	}
 	answer, err := l.post("/sse", body, http.Header{"Content-Type": {"application/json"}, "Chime-Secret": {l.secret}})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var got struct{ Applied uint64 }
-	if err := json.Unmarshal(answer, &got); err != nil || got.Applied != l.posted {
-		return fmt.Errorf("the POST's answer is %s, want %d frames applied", answer, l.posted)
+	if err := json.Unmarshal(answer, &got); err != nil {
+		return 0, fmt.Errorf("the POST's answer is %s: %w", answer, err)
 	}
-	return nil
+	return got.Applied, nil
 }
 
 // post sends a POST. It carries another X-Visit than the stream: the channel

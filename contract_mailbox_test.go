@@ -83,6 +83,9 @@ func (f frame) hasBytes() bool {
 	return f.binary != nil || response["@binary"] != nil
 }
 
+// counted reports whether f has a number in the chime dialect.
+func (f frame) counted() bool { return f.topic != "chime" && f.topic != "phoenix" }
+
 func (f frame) String() string { return string(f.text()) }
 
 // parseFrame reads a five-array, and nothing that is only like one.
@@ -184,6 +187,8 @@ func (b *mailbox) put(f frame) {
 func (b *mailbox) keep(raw []byte) {
 	b.change(func() { b.read = append(append(b.read, raw...), '\n') })
 }
+
+func (b *mailbox) retryAfter(ms string) { b.change(func() { b.retry = ms }) }
 
 func (b *mailbox) end() { b.change(func() { b.ended = true }) }
 

@@ -135,9 +135,11 @@ var answering = []behaviour{
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			return channel.Accept(describe(sock)), nil
 		}
-		ann := s.Join("ann", "room:42")
+		c := s.Dial("ann")
+		transport := c.Transport()
+		ann := c.Join("room:42", nil)
 		want := obj{
-			"topic": "room:42", "id": "42", "transport": s.wire.transport,
+			"topic": "room:42", "id": "42", "transport": transport,
 			"identity": "ann", "value": "the value of ann", "socket": s.room.socket().ID(),
 		}
 		if !same(ann.response, want) {
@@ -152,7 +154,7 @@ var answering = []behaviour{
 		ann.WantReply(ann.Push("describe", nil), want)
 	}},
 
-	{name: "context_of_the_opening_request", needs: toBeTold, script: func(s *stage) {
+	{name: "context_of_the_opening_request", needs: toBeTold, grace: noTime, script: func(s *stage) {
 		see := func(ctx context.Context) obj {
 			return obj{"tenant": chi.URLParamFromCtx(ctx, "tenant"), "visit": ctx.Value(visitKey{}), "alive": ctx.Err() == nil}
 		}
@@ -313,7 +315,7 @@ var sending = []behaviour{
 		ann.WantBinary("image", []byte("\x89PNG\r\n"))
 	}},
 
-	{name: "members", script: func(s *stage) {
+	{name: "members", grace: noTime, script: func(s *stage) {
 		if got := s.live.Members("room:1"); len(got) != 0 {
 			s.Errorf("Members of an empty room: got %v", got)
 		}

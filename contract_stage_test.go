@@ -7,9 +7,14 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,26 +36,36 @@ type position = store.Position
 type stage struct {
 	*testing.T
 	wire   *wire
+	dial   func(visit) (line, error)
+	losses bool // clients may lose their connections
+	seed   uint64
 	live   *chime.Router
 	room   *room
 	store  store.Store // nil: nothing is kept
 	server *httptest.Server
+	url    string
 	http   *http.Client
 
-	mu      sync.Mutex // guards expires
-	expires time.Time  // of the identities to come
+	mu      sync.Mutex // guards what follows
+	expires time.Time  // of ann
+	clients []*client
 }
 
 // visitKey is the context key of what the app's middleware knows of a request.
 type visitKey struct{}
 
 func newStage(t *testing.T, b *behaviour, w *wire, kept store.Store) *stage {
-	s := &stage{T: t, wire: w, store: kept, room: newRoom(t)}
+	s := &stage{T: t, wire: w, dial: w.dial, losses: b.grace == 0, seed: seed(t), store: kept, room: newRoom(t)}
+	if b.needs&toComeBack != 0 {
+		s.dial = w.lasting
+	}
 	options := []chime.Option{
 		chime.WithConnect(s.connect),
 		chime.WithLimits(b.limits),
-		chime.WithGrace(0), // who vanishes has left
 		chime.WithLogger(slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))),
+	}
+	if b.grace != 0 {
+		options = append(options, chime.WithGrace(b.grace))
 	}
 	var remember []channel.Option
 	if kept != nil {
@@ -75,10 +90,40 @@ func newStage(t *testing.T, b *behaviour, w *wire, kept store.Store) *stage {
 	})
 	app.Mount("/{tenant}/socket", s.live)
 	app.Post("/{tenant}/say/{topic}", s.say)
-	s.server = httptest.NewServer(app)
-	s.http = s.server.Client()
+	s.serve(app, b.timed)
 	t.Cleanup(s.end)
 	return s
+}
+
+// serve serves app over TCP, or over pipes.
+func (s *stage) serve(app http.Handler, overPipes bool) {
+	if !overPipes {
+		s.server = httptest.NewServer(app)
+		s.url, s.http = s.server.URL, s.server.Client()
+		return
+	}
+	pipes := newPipes()
+	s.server = &httptest.Server{Listener: pipes, Config: &http.Server{Handler: app}}
+	s.server.Start()
+	s.url = "http://chime.example"
+	s.http = &http.Client{Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return pipes.dial() },
+	}}
+}
+
+// seed is another one in every run, unless CHIME_SEED says which. To repeat what
+// a moving client did, its messages must come as they came then.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := rand.Uint64()
+	if given := os.Getenv("CHIME_SEED"); given != "" {
+		var err error
+		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatalf("CHIME_SEED: %v", err)
+		}
+	}
+	t.Logf("CHIME_SEED=%d", n)
+	return n
 }
 
 // connect is the app's idea of who a client is: whoever it says.
@@ -89,7 +134,18 @@ func (s *stage) connect(r *http.Request) (chime.Identity, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return chime.Identity{ID: token, Value: "the value of " + token, Expires: s.expires}, nil
+	id := chime.Identity{ID: token, Value: "the value of " + token}
+	if token == "ann" {
+		id.Expires = s.expires
+	}
+	return id, nil
+}
+
+// expire says when ann expires, if she shows her token from now on.
+func (s *stage) expire(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expires = at
 }
 
 // say is a handler of the app that broadcasts.
@@ -112,7 +168,19 @@ func (s *stage) end() {
 	s.room.check()
 }
 
+// rest has all clients stay on the connections that they have: who is on its
+// way to another can't know why the former one ended.
+func (s *stage) rest() {
+	s.mu.Lock()
+	clients := slices.Clone(s.clients)
+	s.mu.Unlock()
+	for _, c := range clients {
+		c.Rest()
+	}
+}
+
 func (s *stage) shutdown() error {
+	s.rest()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return s.live.Shutdown(ctx)
@@ -140,11 +208,19 @@ func (s *stage) tryDial(tenant, token string) (*client, error) {
 	if token != "" {
 		head.Set("Authorization", "Bearer "+token)
 	}
-	l, err := s.wire.dial(visit{mount: s.server.URL + "/" + tenant + "/socket", http: s.http, head: head, box: c.box})
+	s.mu.Lock()
+	n := uint64(len(s.clients))
+	s.mu.Unlock()
+	l, err := s.dial(visit{
+		mount: s.url + "/" + tenant + "/socket", http: s.http, head: head, box: c.box, losses: s.losses, seed: s.seed + n,
+	})
 	if err != nil {
 		return nil, err
 	}
 	c.line = l
+	s.mu.Lock()
+	s.clients = append(s.clients, c)
+	s.mu.Unlock()
 	s.Cleanup(l.cut)
 	return c, nil
 }
@@ -246,7 +322,7 @@ func (s *stage) Flood(topic, event string) (stop func()) {
 // Say has the app's own handler broadcast, and wants its status.
 func (s *stage) Say(tenant, topic string, status int) {
 	s.Helper()
-	resp, err := s.http.Post(s.server.URL+"/"+tenant+"/say/"+topic, "text/plain", nil)
+	resp, err := s.http.Post(s.url+"/"+tenant+"/say/"+topic, "text/plain", nil)
 	if err != nil {
 		s.Fatalf("say: %v", err)
 	}
@@ -259,6 +335,7 @@ func (s *stage) Say(tenant, topic string, status int) {
 // Disconnect ends the clients of an identity.
 func (s *stage) Disconnect(token string) {
 	s.Helper()
+	s.rest()
 	if err := s.live.Disconnect(s.Context(), token); err != nil {
 		s.Fatalf("Disconnect: %v", err)
 	}
@@ -275,6 +352,16 @@ func (s *stage) WantLeave(topic string, why channel.Reason) {
 	got := await(s.T, s.room.leaves, "HandleLeave")
 	if want := (leave{topic, why}); got != want {
 		s.Fatalf("HandleLeave: got %v, want %v", got, want)
+	}
+}
+
+// WantNobodyLeft wants that the channel has been told of no other leave.
+func (s *stage) WantNobodyLeft() {
+	s.Helper()
+	select {
+	case got := <-s.room.leaves:
+		s.Fatalf("HandleLeave: got %v, want no call", got)
+	default:
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
@@ -16,9 +18,10 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 // TestContract is what a channel and its clients are promised, each behaviour
 // as one script that is run on every transport, in every dialect and over every
-// store that has it: TestContract/<behaviour>/<transport>/<dialect>/<store>.
+// store that has it: TestContract/<behaviour>/<transport>/<dialect>/<store>. On
+// the transport "moving" the client changes its connection at random.
 func TestContract(t *testing.T) {
-	for _, b := range slices.Concat(joining, answering, sending, suffering, leaving, remembering, resuming) {
+	for _, b := range slices.Concat(joining, answering, sending, suffering, leaving, remembering, resuming, lasting) {
 		t.Run(b.name, func(t *testing.T) {
 			for _, w := range wires {
 				for _, k := range kept {
@@ -26,11 +29,18 @@ func TestContract(t *testing.T) {
 						continue
 					}
 					t.Run(w.transport+"/"+w.dialect+"/"+k.name, func(t *testing.T) {
-						var history store.Store
-						if k.open != nil {
-							history = k.open(t)
+						play := func(t *testing.T) {
+							var history store.Store
+							if k.open != nil {
+								history = k.open(t)
+							}
+							b.script(newStage(t, &b, w, history))
 						}
-						b.script(newStage(t, &b, w, history))
+						if b.timed {
+							synctest.Test(t, play)
+						} else {
+							play(t)
+						}
 					})
 				}
 			}
@@ -44,8 +54,14 @@ type behaviour struct {
 	needs   need
 	limits  chime.Limits
 	history channel.History // of the room; zero keeps 1000 messages and replays none
+	grace   time.Duration   // zero is the default
+	timed   bool            // time passes as soon as everybody waits, in a bubble
 	script  func(*stage)
 }
+
+// noTime is the grace of a script whose clients vanish for good. It is long
+// enough for a move, which is none.
+const noTime = time.Millisecond
 
 // need is what a script can not do without.
 type need int
@@ -58,6 +74,8 @@ const (
 	toBeTold                      // a dialect with replies
 	toBePlaced                    // one with positions
 	toCarryBytes                  // one with binary payloads
+	toComeBack                    // a dialect whose clients resume
+	toBeGone                      // one whose clients can't
 )
 
 func (b behaviour) isFor(w *wire, remembers bool) bool {
@@ -66,6 +84,8 @@ func (b behaviour) isFor(w *wire, remembers bool) bool {
 		(b.needs&toForget == 0 || !remembers) &&
 		(b.needs&bareOnly == 0 || w.dialect == "bare") &&
 		(b.needs&(toBeTold|toCarryBytes) == 0 || w.dialect != "amber") &&
+		(b.needs&toComeBack == 0 || w.lasting != nil) &&
+		(b.needs&toBeGone == 0 || w.lasting == nil) &&
 		(b.needs&toBePlaced == 0 || w.dialect != "amber" && w.dialect != "phoenix1")
 }
 
@@ -74,15 +94,17 @@ type wire struct {
 	transport, dialect string
 	sends              bool // and is answered; what Amber's clients send is in amber_test.go
 	dial               func(visit) (line, error)
+	lasting            func(visit) (line, error) // of a client that can lose its connection and come back
 }
 
 var wires = []*wire{
-	{"websocket", "phoenix", true, dialPhoenix},
-	{"websocket", "phoenix1", true, dialPhoenix1},
-	{"websocket", "chime", true, dialChime},
-	{"websocket", "amber", false, dialAmber},
-	{"sse", "chime", true, dialStream},
-	{"sse", "bare", false, dialBare},
+	{"websocket", "phoenix", true, dialPhoenix, nil},
+	{"websocket", "phoenix1", true, dialPhoenix1, nil},
+	{"websocket", "chime", true, dialChime, dialLastingOn("websocket")},
+	{"websocket", "amber", false, dialAmber, nil},
+	{"sse", "chime", true, dialStream, dialLastingOn("sse")},
+	{"sse", "bare", false, dialBare, nil},
+	{"moving", "chime", true, dialMoving, dialMoving},
 }
 
 // kept are the stores; nil has no store at all.
