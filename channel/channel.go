@@ -101,8 +101,8 @@ type Reason = transport.Reason
 const (
 	Left     = transport.Left     // the client left the topic, or Socket.Leave
 	Closed   = transport.Closed   // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
-	Gone     = transport.Gone     // the connection broke or fell silent
-	Slow     = transport.Slow     // its queue or inbox was full, a write to it stuck, or retention overtook its catching up
+	Gone     = transport.Gone     // the connection broke or fell silent, and who could come back did not in time
+	Slow     = transport.Slow     // its queue or inbox was full, a write to one that can't come back stuck, or retention overtook its catching up
 	Kicked   = transport.Kicked   // Disconnect
 	Expired  = transport.Expired  // Identity.Expires has come
 	Replaced = transport.Replaced // it joined the topic again

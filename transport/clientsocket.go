@@ -6,9 +6,13 @@
 // identity, opens a client socket, and hands each decoded frame to the
 // [Receiver] that its [Acceptor] gave for that client.
 //
+// A client socket outlives its connections: a client of the chime dialect whose
+// connection has broken goes on with another within [Config].Grace, on any
+// transport, and its Receiver notices nothing.
+//
 // What is promised: frames of one client arrive in the order it sent them, each
 // once; what was queued goes out in order, several in one write; a client that
-// does not read delays nobody and loses its connection once its queue is full.
+// does not read delays nobody and has left once its queue is full.
 package transport
 
 import (
@@ -25,8 +29,8 @@ const (
 	SSE       = "sse"
 )
 
-// ClientSocket is one client's line to the server. All methods are safe for
-// concurrent use and none blocks.
+// ClientSocket is one client, from its first connection until it has left. All
+// methods are safe for concurrent use and none blocks.
 type ClientSocket interface {
 	// ID is the public name of this client socket: unguessable, but no secret.
 	ID() string
@@ -38,15 +42,17 @@ type ClientSocket interface {
 	// Context has the values of the request that opened the socket. It is
 	// never cancelled: who needs an end derives one.
 	Context() context.Context
-	// Send queues m. To is the join_ref of a join that asked for positions, or
-	// "". It returns ErrClosed after the end, and ErrSlow when m does not fit
-	// into the queue any more, which ends the connection.
+	// Send queues m; while there is no connection it waits for the next. To is
+	// the join_ref of a join that asked for positions, or "". It returns ErrClosed
+	// after the end, and ErrSlow when m does not fit into the queue any more,
+	// which ends the socket and drops what is queued.
 	Send(m *wire.Message, to string) error
 	// Ready reports whether the queue has room for a page of a replay. If it
 	// has not, f is called once it has, or at the end; f must not block.
 	Ready(f func()) bool
 	// Close ends the socket: what is queued goes out first, then the code and
-	// the reason. The receiver is told why. Only the first call counts.
+	// the reason, if there is a connection. The receiver is told why. Only the
+	// first call counts.
 	Close(code wire.CloseCode, reason string, why Reason)
 }
 
@@ -54,8 +60,8 @@ type ClientSocket interface {
 type Receiver interface {
 	// Receive takes a frame. Calls come one at a time and must not block.
 	Receive(f wire.Frame)
-	// Closed says that the client socket has ended. It is called once, after
-	// the last Receive, and must not block.
+	// Closed says that the client socket has ended, not its connection alone. It
+	// is called once, after the last Receive, and must not block.
 	Closed(why Reason)
 }
 

@@ -12,7 +12,7 @@ import (
 
 const (
 	// defaultHeartbeat is under the 30 s of CloudFront and the 60 s of nginx,
-	// ALB and HAProxy. Two may be lost before a client counts as gone.
+	// ALB and HAProxy. Two may be lost before a connection counts as broken.
 	defaultHeartbeat = 15 * time.Second
 	silenceSlack     = 5 * time.Second
 	// phoenixSilence is the time Phoenix gives its clients, whose own heartbeat
@@ -33,7 +33,7 @@ var errSilent = errors.New("client has been silent for too long")
 
 // clock is the reading half of a connection. The one goroutine that reads is
 // also the one that keeps the time: the deadline of its read is the next
-// moment at which something is due, so no client needs a timer.
+// moment at which something is due, so no connection needs a timer.
 type clock struct {
 	net.Conn
 	ahead    readAhead
@@ -45,7 +45,7 @@ type clock struct {
 }
 
 // Read implements net.Conn. Between two bytes of the client it does what is
-// due; it fails with errSilent when the client counts as gone.
+// due; it fails with errSilent when the connection counts as broken.
 func (k *clock) Read(p []byte) (int, error) {
 	for {
 		n, err := k.readOnce(p)
@@ -121,7 +121,7 @@ func (k *clock) close() {
 }
 
 // wind does what is due and sets the deadline for what is next. It reports
-// false when the client counts as gone.
+// false when the connection counts as broken.
 func (k *clock) wind() bool {
 	now := time.Now()
 	var next time.Time

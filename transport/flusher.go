@@ -10,15 +10,15 @@ import (
 
 // flushers write what is queued. A connection with something new is put on the
 // list of its flusher, once; the flusher joins all that there is for it into
-// one write that does not block. So a publisher never touches a socket, a
-// burst becomes one write per client, and no goroutine waits for work: a
+// one write that does not block. So a publisher never touches a connection, a
+// burst becomes one write on each, and no goroutine waits for work: a
 // flusher runs only while its list has somebody on it.
 type flushers struct {
 	shards []flusher
 }
 
-// flusher writes for the clients of one shard. A client belongs to one shard
-// for life, which keeps its writes in order.
+// flusher writes for the clients of one shard, one connection at a time. A client
+// belongs to one shard for life, so two flushers never meet at a connection.
 type flusher struct {
 	mu      sync.Mutex // guards dirty and running
 	dirty   []*connection

@@ -135,7 +135,8 @@ func (s *Server) list() []*client {
 	return list
 }
 
-// Disconnect ends the client sockets of an identity and returns how many.
+// Disconnect ends the client sockets of an identity, detached ones too, with
+// code 1001, and returns how many.
 func (s *Server) Disconnect(identity string, reason string) int {
 	s.mu.RLock()
 	clients := s.list()
@@ -207,7 +208,7 @@ func (s *Server) register(c *client) error {
 	return nil
 }
 
-// hello greets c, whose mu is held if it has been known before.
+// hello returns what greets c, whose mu is held unless nobody knows it yet.
 func (s *Server) hello(c *client, secret string, resumed bool) *wire.Message {
 	return wire.Hello{
 		ID: c.id, Secret: secret,
@@ -267,13 +268,14 @@ func (s *Server) unindex(secret string) {
 	delete(s.clients, secret)
 }
 
-// unindexLater is unindex for who holds a client's mu.
+// unindexLater is unindex for who holds a client's mu. Until then the client
+// itself refuses the secret.
 func (s *Server) unindexLater(secret string) {
 	s.tasks.Go(func() { s.unindex(secret) })
 }
 
-// mayResume reports whether a request may come with secret: one that belongs to
-// another identity's client socket is refused.
+// mayResume reports whether a request may come with secret, and answers one that
+// may not: the secret belongs to another identity's client socket.
 func (s *Server) mayResume(w http.ResponseWriter, secret string, id Identity) bool {
 	if former := s.find(secret); former != nil && former.who != id.ID {
 		refuse(w, http.StatusForbidden, "this client socket belongs to another identity")

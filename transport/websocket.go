@@ -201,7 +201,7 @@ func (cc controlConn) Read(p []byte) (int, error) {
 }
 
 // Write takes a whole control frame. Close frames are not passed on: the end
-// of a client socket is said once, after what is queued.
+// of a connection is said once, after what is queued.
 func (cc controlConn) Write(p []byte) (int, error) {
 	const opcode, opClose = 0x0f, 0x8
 	if len(p) > 0 && p[0]&opcode == opClose {

@@ -5,15 +5,15 @@ package wire
 type CloseCode uint16
 
 const (
-	CloseNormal       CloseCode = 1000 // only as the echo of a client's own
+	CloseNormal       CloseCode = 1000 // the client closed, or said goodbye
 	CloseDisconnect   CloseCode = 1001 // Disconnect, or the identity expired: come back with fresh credentials
 	CloseProtocol     CloseCode = 1002 // broken WebSocket framing
 	CloseNoStatus     CloseCode = 1005 // a close frame without a code; never sent
 	CloseUndecodable  CloseCode = 1007 // a frame that can't be decoded
 	CloseTooLarge     CloseCode = 1009 // a message over the limit
 	CloseDrain        CloseCode = 1012 // the server is going down: come back later
-	CloseSlow         CloseCode = 1013 // the client read too slowly for its queue
-	CloseReplaced     CloseCode = 4001 // a resume took the client socket over
+	CloseSlow         CloseCode = 1013 // the client read too slowly for its queue, or came back too late to resume
+	CloseReplaced     CloseCode = 4001 // another connection carries the client socket, or this one was never used
 	CloseRefused      CloseCode = 4003 // do not come back (chime dialect only)
 	maxCloseReason              = 123  // RFC 6455, section 5.5: control frames hold 125 bytes, two are the code
 	closePayloadStart           = 2
