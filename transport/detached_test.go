@@ -16,28 +16,24 @@ import (
 const slack = 5
 
 func TestADetachedClientSocketHasNoGoroutine(t *testing.T) {
-	for _, kind := range bothTransports {
-		t.Run(kind, func(t *testing.T) {
-			inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
-				const clients = 1000
-				synctest.Wait()
-				before := runtime.NumGoroutine()
-				for range clients {
-					cr, a := begin(t, h, knock{transport: kind})
-					cr.plug.kill()
-					synctest.Wait()
-					tell(t, a, 2) // what is queued waits without one, too
-				}
-				synctest.Wait()
-				if n := h.server.Len(); n != clients {
-					t.Fatalf("Len is %d, want %d", n, clients)
-				}
-				if n := runtime.NumGoroutine(); n > before+slack {
-					t.Errorf("%d goroutines, %d before there were %d detached client sockets", n, before, clients)
-				}
-			})
-		})
-	}
+	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, kind string) {
+		const clients = 1000
+		synctest.Wait()
+		before := runtime.NumGoroutine()
+		for range clients {
+			cr, a := begin(t, h, knock{transport: kind})
+			cr.plug.kill()
+			synctest.Wait()
+			tell(t, a, 2) // what is queued waits without one, too
+		}
+		synctest.Wait()
+		if n := h.server.Len(); n != clients {
+			t.Fatalf("Len is %d, want %d", n, clients)
+		}
+		if n := runtime.NumGoroutine(); n > before+slack {
+			t.Errorf("%d goroutines, %d before there were %d detached client sockets", n, before, clients)
+		}
+	})
 }
 
 func TestAfterAStormAllIsAsItWas(t *testing.T) {

@@ -68,22 +68,18 @@ func TestTheGraceWaitsForACandidate(t *testing.T) {
 }
 
 func TestAClientSocketOnWhichNothingWasCountedEndsWithItsConnection(t *testing.T) {
-	for _, kind := range bothTransports {
-		t.Run(kind, func(t *testing.T) {
-			inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
-				cr := open(t, h, knock{transport: kind})
-				a := <-h.apps
-				if cr.ws != nil {
-					cr.write(t, `[null,"1","phoenix","heartbeat",{}]`)
-					cr.want(t, `[null,"1","phoenix","phx_reply",{"status":"ok","response":{}}]`)
-				}
-				start := time.Now()
-				cr.plug.kill()
-				wantClosed(t, a, start, 0, transport.Gone)
-				wantDead(t, h, cr.hello.Secret)
-			})
-		})
-	}
+	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, kind string) {
+		cr := open(t, h, knock{transport: kind})
+		a := <-h.apps
+		if cr.ws != nil {
+			cr.write(t, `[null,"1","phoenix","heartbeat",{}]`)
+			cr.want(t, `[null,"1","phoenix","phx_reply",{"status":"ok","response":{}}]`)
+		}
+		start := time.Now()
+		cr.plug.kill()
+		wantClosed(t, a, start, 0, transport.Gone)
+		wantDead(t, h, cr.hello.Secret)
+	})
 }
 
 func TestADialectThatCannotResumeLeavesAtOnce(t *testing.T) {
@@ -111,7 +107,6 @@ func TestADialectThatCannotResumeLeavesAtOnce(t *testing.T) {
 	}
 }
 
-// endings are what ends a client socket while it has no connection.
 func TestADetachedClientSocketEndsOnce(t *testing.T) {
 	small := transport.Config{Limits: transport.Limits{QueueMessages: 8}}
 	for _, test := range []struct {
@@ -149,8 +144,8 @@ func TestADetachedClientSocketEndsOnce(t *testing.T) {
 		}, transport.Drained},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			onEachPair(t, test.cfg, func(t *testing.T, h *hall, from, to string) {
-				cr, a := begin(t, h, knock{transport: from})
+			onBoth(t, test.cfg, func(t *testing.T, h *hall, kind string) {
+				cr, a := begin(t, h, knock{transport: kind})
 				cr.plug.kill()
 				time.Sleep(5 * time.Second)
 				start := time.Now()
@@ -165,7 +160,6 @@ func TestADetachedClientSocketEndsOnce(t *testing.T) {
 				if test.why != transport.Drained {
 					wantDead(t, h, cr.hello.Secret)
 				}
-				_ = to
 			})
 		})
 	}
@@ -240,9 +234,9 @@ func TestAnIdentityExpiresThoughItsClientIsDetached(t *testing.T) {
 	cfg := transport.Config{Grace: time.Minute, Connect: func(*http.Request) (transport.Identity, error) {
 		return transport.Identity{Expires: time.Now().Add(20 * time.Second)}, nil
 	}}
-	onEachPair(t, cfg, func(t *testing.T, h *hall, from, _ string) {
+	onBoth(t, cfg, func(t *testing.T, h *hall, kind string) {
 		start := time.Now()
-		cr, a := begin(t, h, knock{transport: from})
+		cr, a := begin(t, h, knock{transport: kind})
 		cr.plug.kill()
 		wantClosed(t, a, start, 20*time.Second, transport.Expired)
 		wantDead(t, h, cr.hello.Secret)
@@ -330,19 +324,15 @@ func TestAnAckBeyondWhatWasSentEndsItsWebSocket(t *testing.T) {
 }
 
 func TestAPromotionBeyondWhatWasSentEndsTheClientSocket(t *testing.T) {
-	for _, from := range bothTransports {
-		t.Run(from, func(t *testing.T) {
-			inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
-				cr, a := begin(t, h, knock{transport: from})
-				next := resume(t, h, knock{transport: transport.WebSocket, secret: cr.hello.Secret})
-				start := time.Now()
-				next.write(t, ack(7))
-				next.wantEnd(t, wire.CloseUndecodable, "")
-				wantClosed(t, a, start, 0, transport.Closed)
-				wantDead(t, h, cr.hello.Secret)
-			})
-		})
-	}
+	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, from string) {
+		cr, a := begin(t, h, knock{transport: from})
+		next := resume(t, h, knock{transport: transport.WebSocket, secret: cr.hello.Secret})
+		start := time.Now()
+		next.write(t, ack(7))
+		next.wantEnd(t, wire.CloseUndecodable, "")
+		wantClosed(t, a, start, 0, transport.Closed)
+		wantDead(t, h, cr.hello.Secret)
+	})
 }
 
 func TestAStuckWriteDetaches(t *testing.T) {

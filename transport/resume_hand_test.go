@@ -16,6 +16,16 @@ import (
 
 var bothTransports = []string{transport.WebSocket, transport.SSE}
 
+// onBoth runs a test on both transports.
+func onBoth(t *testing.T, cfg transport.Config, run func(t *testing.T, h *hall, kind string)) {
+	t.Helper()
+	for _, kind := range bothTransports {
+		t.Run(kind, func(t *testing.T) {
+			inHall(t, cfg, func(t *testing.T, h *hall) { run(t, h, kind) })
+		})
+	}
+}
+
 // onEachPair runs a test for each transport that a client socket can begin
 // with, and each that it can go on with.
 func onEachPair(t *testing.T, cfg transport.Config, run func(t *testing.T, h *hall, from, to string)) {

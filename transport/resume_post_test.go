@@ -158,29 +158,25 @@ func deliver(t *testing.T, h *hall, secret string, p numbered) {
 
 // What the POST that promotes has not received comes down its stream.
 func TestTheFirstPostWithItsSecretPromotesAStream(t *testing.T) {
-	for _, from := range bothTransports {
-		t.Run(from, func(t *testing.T) {
-			inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
-				cr, a := begin(t, h, knock{transport: from})
-				missed := []string{tell(t, a, 2), tell(t, a, 3)}
-				next := resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1})
-				wantPost(t, h, next.hello.Secret, numbered{first: 2, last: 3}.body(1), 200, `{"applied":3,"sent":3}`)
-				cr.want(t, missed...)
-				cr.wantMoved(t)
-				for i, want := range missed {
-					number, text, err := next.read()
-					if number != uint64(i)+2 || text != want {
-						t.Errorf("got number %d, %s and error %v, want number %d, %s", number, text, err, i+2, want)
-					}
-				}
-				wantHeard(t, a, numbers(1, 3)...)
-				// Delivered again, it moves nothing back.
-				wantPost(t, h, next.hello.Secret, numbered{first: 2, last: 3}.body(1), 200, `{"applied":3,"sent":3}`)
-				next.want(t, tell(t, a, 4))
-				wantAlive(t, a)
-			})
-		})
-	}
+	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, from string) {
+		cr, a := begin(t, h, knock{transport: from})
+		missed := []string{tell(t, a, 2), tell(t, a, 3)}
+		next := resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1})
+		wantPost(t, h, next.hello.Secret, numbered{first: 2, last: 3}.body(1), 200, `{"applied":3,"sent":3}`)
+		cr.want(t, missed...)
+		cr.wantMoved(t)
+		for i, want := range missed {
+			number, text, err := next.read()
+			if number != uint64(i)+2 || text != want {
+				t.Errorf("got number %d, %s and error %v, want number %d, %s", number, text, err, i+2, want)
+			}
+		}
+		wantHeard(t, a, numbers(1, 3)...)
+		// Delivered again, it moves nothing back.
+		wantPost(t, h, next.hello.Secret, numbered{first: 2, last: 3}.body(1), 200, `{"applied":3,"sent":3}`)
+		next.want(t, tell(t, a, 4))
+		wantAlive(t, a)
+	})
 }
 
 func TestWhichSecretsAPostMayHave(t *testing.T) {

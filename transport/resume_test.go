@@ -176,8 +176,8 @@ func TestAFifthCandidateEndsTheOldest(t *testing.T) {
 		cr, a := begin(t, h, knock{transport: from})
 		var candidates []*carrier
 		for range 5 {
-			candidates = append(candidates, resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1}))
 			time.Sleep(time.Second)
+			candidates = append(candidates, resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1}))
 		}
 		start := time.Now()
 		candidates[0].wantEnd(t, wire.CloseReplaced, "")
@@ -247,23 +247,19 @@ func TestASecretThatIsTriedAgainAndAgainStaysGood(t *testing.T) {
 // A POST that promotes may be late: its stream has broken, and the client has
 // seen the hello of another connection.
 func TestALatePromotionKeepsTheNewerSecretGood(t *testing.T) {
-	for _, to := range bothTransports {
-		t.Run(to, func(t *testing.T) {
-			inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
-				cr, a := begin(t, h, knock{transport: transport.SSE})
-				cr.plug.kill()
-				broken := resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1})
-				broken.plug.kill()
-				newer := resume(t, h, knock{transport: to, secret: broken.hello.Secret, received: 1})
-				wantPost(t, h, broken.hello.Secret, batch(2, 1, `["1",null,"room:1","say",{"n":2}]`), 200, `{"applied":2,"sent":1}`)
-				last := resume(t, h, knock{transport: to, secret: newer.hello.Secret, received: 1})
-				last.promote(t, h, 1)
-				last.want(t, tell(t, a, 2))
-				wantHeard(t, a, `{"n":1}`, `{"n":2}`)
-				wantAlive(t, a)
-			})
-		})
-	}
+	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, to string) {
+		cr, a := begin(t, h, knock{transport: transport.SSE})
+		cr.plug.kill()
+		broken := resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1})
+		broken.plug.kill()
+		newer := resume(t, h, knock{transport: to, secret: broken.hello.Secret, received: 1})
+		wantPost(t, h, broken.hello.Secret, batch(2, 1, `["1",null,"room:1","say",{"n":2}]`), 200, `{"applied":2,"sent":1}`)
+		last := resume(t, h, knock{transport: to, secret: newer.hello.Secret, received: 1})
+		last.promote(t, h, 1)
+		last.want(t, tell(t, a, 2))
+		wantHeard(t, a, `{"n":1}`, `{"n":2}`)
+		wantAlive(t, a)
+	})
 }
 
 func TestWhoIsRefusedHarmsNothing(t *testing.T) {
@@ -352,17 +348,13 @@ func TestAProbeIsAnsweredOnItsConnectionBeforeAndAfterThePromotion(t *testing.T)
 }
 
 func TestAHeartbeatSaysWhatTheServerHas(t *testing.T) {
-	for _, kind := range bothTransports {
-		t.Run(kind, func(t *testing.T) {
-			inHall(t, transport.Config{}, func(t *testing.T, h *hall) {
-				cr, a := begin(t, h, knock{transport: kind})
-				cr.push(t, h, 2, `{"n":2}`)
-				cr.push(t, h, 3, `{"n":3}`)
-				cr.want(t, tell(t, a, 2))
-				if _, text, err := cr.read(); text != `[null,null,"chime","heartbeat",{"sent":2,"received":3}]` {
-					t.Errorf("got %s and error %v, want a heartbeat with 2 sent and 3 received", text, err)
-				}
-			})
-		})
-	}
+	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, kind string) {
+		cr, a := begin(t, h, knock{transport: kind})
+		cr.push(t, h, 2, `{"n":2}`)
+		cr.push(t, h, 3, `{"n":3}`)
+		cr.want(t, tell(t, a, 2))
+		if _, text, err := cr.read(); text != `[null,null,"chime","heartbeat",{"sent":2,"received":3}]` {
+			t.Errorf("got %s and error %v, want a heartbeat with 2 sent and 3 received", text, err)
+		}
+	})
 }
