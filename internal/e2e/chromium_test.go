@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime/internal/need"
 )
@@ -102,8 +103,13 @@ func TestChromiumSendsAFailedMessageAgain(t *testing.T) {
 		c.watch(t)
 	}
 	s.stop(t)
+	said := time.Now()
 	ada.say(t, "is anybody there?")
 	ada.until(t, "the message to be marked", "document.querySelector('#log li[data-id][data-state=failed]')")
+	if after := time.Since(said); after < 15*time.Second {
+		t.Errorf("the message is called failed after %v, while the server may still wait for the page", after)
+	}
+	ada.until(t, "to read that nothing was sent", "document.querySelector('#log .fate').textContent.startsWith('Not sent: there was no connection.')")
 	ada.look(t, 390, 844, "dark")
 	ada.screenshot(t, "failed-390-dark")
 
@@ -117,6 +123,30 @@ func TestChromiumSendsAFailedMessageAgain(t *testing.T) {
 	for _, c := range []*chatter{ada, bob} {
 		c.wantOnce(t, "is anybody there?")
 	}
+}
+
+// A message that was under way when the server was killed is not called unsent;
+// sent again it arrives once.
+func TestChromiumSaysWhichMessageMayHaveArrived(t *testing.T) {
+	need.Program(t, "chromium", "chromium-browser", "google-chrome")
+	need.Program(t, "chromedriver")
+	s := serve(t)
+	b := browse(t)
+	c := lay(t, s.addr)
+	ada := enter(t, b, "http://"+c.addr, "lobby", "Ada")
+	ada.watch(t)
+	c.fallSilent()
+	ada.say(t, "did you get this?")
+	s.kill(t)
+	s.start(t)
+	c.cut()
+	c.up()
+	ada.comesBack(t)
+	ada.until(t, "the message to be marked", "document.querySelector('#log li[data-id][data-state=failed]')")
+	ada.until(t, "to read that it may have arrived", "document.querySelector('#log .fate').textContent.startsWith('It may have been sent: the connection was gone')")
+	ada.click(t, "#log li[data-state=failed] button")
+	ada.until(t, "the message to be sent", "document.querySelector('#log li[data-id][data-state=sent]')")
+	ada.wantOnce(t, "did you get this?")
 }
 
 // picture keeps screenshots of the narrow and the wide page in both colour

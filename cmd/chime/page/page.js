@@ -4,9 +4,10 @@ import { Socket } from "/socket/chime.js";
 import { Log } from "/log.js";
 
 const QUIET_MS = 400; // after the last line of history, screen readers are told of new ones
+const ANSWER_MS = 20_000; // longer than the server waits for a page that lost its connection: until then nothing has failed
 const REASONS = {
-  timeout: "Not sent: no answer came.",
-  unknown_fate: "The server was gone before it answered.",
+  timeout: "Not sent: there was no connection.",
+  unknown_fate: "It may have been sent: the connection was gone before an answer came.",
   too_large: "Not sent: it is too long.",
 };
 
@@ -111,10 +112,11 @@ async function send(message) {
   log.fate(message, "pending");
   try {
     const { name, id, message: text } = message;
-    await channel.push("message_new", { name, message: text, id });
+    await channel.push("message_new", { name, message: text, id }, { timeout: ANSWER_MS });
     log.said(message, true);
   } catch (error) {
-    log.fate(message, "failed", REASONS[error.code] ?? `Not sent: ${error.response?.reason ?? "the connection is gone"}.`);
+    const reason = error.code === "timeout" && error.sent ? "It may have been sent: no answer came." : REASONS[error.code];
+    log.fate(message, "failed", reason ?? `Not sent: ${error.response?.reason ?? "the connection is gone"}.`);
   }
 }
 
