@@ -73,7 +73,10 @@ export interface SocketOptions {
 }
 
 export interface PushOptions {
-  /** Milliseconds from the call of `push` to the answer, waiting for the connection included. Default 10,000; 0 waits for ever. */
+  /**
+   * Milliseconds from the call of `push` to the answer, waiting for the connection included. Default 10,000, which is less than a server
+   * waits for a client to come back; 0 waits until the answer or another failure.
+   */
   readonly timeout?: number;
 }
 
