@@ -665,7 +665,7 @@ class Link {
   session; // the one to go on with, or null; after hello the one there is
   since = 0; // hello came, or 0
   silence = 0; // ms without a word after which the connection is dead
-  known = 0; // frames of ours that the server had at hello
+  had = 0; // frames of ours that the server had at hello
   resumed = false;
   confirmed = false; // the server knows that this connection carries the session
   ended = false;
@@ -728,11 +728,13 @@ class Link {
     return true;
   }
 
+  // end is for a connection that ends by itself: hooks.lost hears why. With why.over the session has ended too.
   end(why) {
     if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.lost({ retryMs: this.#retryMs, ...why });
   }
 
-  // close ends the connection, and with a goodbye the session: "goodbye", or "last" from a page that is gone in a moment.
+  // close is for who wants the connection to end, and with a goodbye the session: "goodbye", or "last" from a page that is gone in
+  // a moment.
   close(goodbye) {
     this.#finish(goodbye);
   }
@@ -743,7 +745,7 @@ class Link {
     this.confirmed = !this.resumed;
     if (!this.resumed) this.session = new Session();
     else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received}, which is not here` });
-    this.known = received;
+    this.had = received;
     this.since = Date.now();
     this.session.knows(received);
     Object.assign(this.session, { secret, graceMs, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
@@ -805,7 +807,7 @@ class WebSocketLink extends Link {
   // resume: frames carry no number here, so the first must be the one after those that hello told of, whatever we heard since.
   resume() {
     this.ack();
-    this.#write(this.session.after(this.known));
+    this.#write(this.session.after(this.had));
   }
 
   flush() {
