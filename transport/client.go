@@ -185,6 +185,16 @@ func (c *client) end(code wire.CloseCode, reason string, why Reason) {
 	c.stopGrace()
 }
 
+// sendControl tells all connections: which of them the client hears is its own
+// decision, and may be under way.
+func (c *client) sendControl(m *wire.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.connections() {
+		n.sendControl(m)
+	}
+}
+
 // connections returns all that the client has. c.mu is held.
 func (c *client) connections() []*connection {
 	var list []*connection

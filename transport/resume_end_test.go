@@ -392,3 +392,16 @@ func TestAStuckWriteDetaches(t *testing.T) {
 	t.Run("and it is gone after the grace", func(t *testing.T) { onEachStuck(t, false) })
 	t.Run("and it resumes", func(t *testing.T) { onEachStuck(t, true) })
 }
+
+// The word that promotes one of them may be under way.
+func TestADrainIsToldOnEveryConnectionOfAClient(t *testing.T) {
+	onEachPair(t, transport.Config{}, func(t *testing.T, h *hall, from, to string) {
+		cr, _ := begin(t, h, knock{transport: from})
+		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
+		go func() { _ = h.server.Shutdown(t.Context()) }() // the one of the hall's end waits for what this one began
+		for _, told := range []*carrier{cr, next} {
+			told.want(t, `[null,null,"chime","drain",{"retry_ms":2000}]`)
+			told.wantEnd(t, wire.CloseDrain, "drain")
+		}
+	})
+}

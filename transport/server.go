@@ -115,7 +115,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			// Spread over the time it takes them to come back, so that the next
 			// server is not met by all at once.
 			spread := drainRetry * time.Duration(i) / time.Duration(len(clients))
-			_ = c.Send(wire.NewDrain((drainRetry + spread).Milliseconds()), "")
+			c.sendControl(wire.NewDrain((drainRetry + spread).Milliseconds()))
 		}
 		c.Close(wire.CloseDrain, "drain", Drained)
 	}
