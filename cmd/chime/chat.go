@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/go-chime/chime/channel"
@@ -18,13 +19,19 @@ const (
 
 // ChatRoom is the channel behind the topics chat_room:{id}.
 //
-// A join with a name is announced to the others, as is its end; a join without
-// one is a silent reader. The name of a message is the one it carries, so a
+// A join with a name is announced to the others, as is the end of the last one of
+// that name; a join without one is a silent reader. The name of a message is the one it carries, so a
 // silent reader may write as well, as long as each message says who speaks: this
 // is a demo where anybody may be anybody, and it does not pretend otherwise.
 type ChatRoom struct {
 	log *slog.Logger
+
+	mu    sync.Mutex     // guards times
+	times map[person]int // how often somebody is there
 }
+
+// person is a name in a topic.
+type person struct{ topic, name string }
 
 // said is one message, as clients send it and, with At, as a room keeps it.
 // The ID is the writer's, so that a message sent again is known as the same.
@@ -51,6 +58,7 @@ func (c *ChatRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channe
 	if p.Name != "" {
 		c.announce(ctx, s, "user_joined", p.Name)
 	}
+	c.count(person{s.Topic(), p.Name}, 1)
 	return channel.Accept(nil), nil
 }
 
@@ -74,13 +82,31 @@ func (c *ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m chann
 	return nil, channel.Refuse("unknown event: this room knows message_new, echo and boom")
 }
 
-// HandleLeave tells the others that somebody who had a name is gone.
+// HandleLeave tells the others that somebody who had a name is gone. Who reloads a
+// page without a network is there again before the grace period of the former
+// client socket is over, and has not left at its end.
 func (c *ChatRoom) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {
 	name, _ := s.Assigned("name").(string)
 	c.log.Info("left", "topic", s.Topic(), "name", name, "reason", string(why))
-	if name != "" {
+	if c.count(person{s.Topic(), name}, -1) == 0 && name != "" {
 		c.announce(ctx, s, "user_left", name)
 	}
+}
+
+// count returns how often p is there now.
+func (c *ChatRoom) count(p person, more int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.times[p] + more
+	if n == 0 {
+		delete(c.times, p) // names that nobody has any more must not fill the memory
+		return 0
+	}
+	if c.times == nil {
+		c.times = map[person]int{}
+	}
+	c.times[p] = n
+	return n
 }
 
 // announce is not retained: who came an hour ago is no part of the talk.

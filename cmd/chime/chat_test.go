@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/channel/channeltest"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
 )
 
 // openSite serves the chat, whose lifecycle lines go nowhere.
@@ -49,6 +52,23 @@ func TestAnnouncesWhoComesAndGoes(t *testing.T) {
 	bob.send("lobby", "phx_leave", `{}`)
 	bob.want("phx_reply", `{"status":"ok","response":{}}`)
 	ann.want("user_left", `{"name":"Bob"}`)
+}
+
+// A page that was reloaded without a network is there twice, until the grace
+// period of its former client socket is over.
+func TestWhoIsThereAgainHasNotLeft(t *testing.T) {
+	hub := channeltest.New(t, "chat_room:{id}", &ChatRoom{log: slog.New(slog.DiscardHandler)})
+	ann := hub.Join("chat_room:lobby", who{"Ann"})
+	former, again := hub.Connect(transport.Identity{}), hub.Connect(transport.Identity{})
+	for _, bob := range []*channeltest.Client{former, again} {
+		bob.Join("chat_room:lobby", who{"Bob"})
+		ann.WantBroadcast("user_joined", who{"Bob"})
+	}
+	former.Close(channel.Gone)
+	ann.WantNothing()
+	again.Close(channel.Closed)
+	ann.WantBroadcast("user_left", who{"Bob"})
+	ann.WantNothing()
 }
 
 func TestKeepsMessagesButNotComingAndGoing(t *testing.T) {
