@@ -51,14 +51,21 @@ func (c *client) resumable() bool {
 	return c.keeps && (c.received.Load() > 0 || c.queue.sent() > 0 || c.rare != nil && len(c.rare.issued) > 0)
 }
 
-// detach begins the grace period. It costs a timer and no goroutine. c.mu is held.
+// detach begins the grace period, which waits for a candidate that is there. It
+// costs a timer and no goroutine. c.mu is held.
 func (c *client) detach() {
 	c.stopGrace()
 	r := c.uncommon()
 	c.conn = nil
 	r.detached++
 	turn := r.detached
-	r.until = time.Now().Add(c.server.grace)
+	now, wait := time.Now(), c.server.grace
+	for _, is := range r.issued {
+		if is.live() {
+			wait = max(wait, time.Duration(is.conn.unused.Load()-now.UnixNano()))
+		}
+	}
+	r.until = now.Add(wait)
 	r.grace = time.AfterFunc(c.graceLeft(), func() { c.lapse(turn) })
 }
 

@@ -67,6 +67,18 @@ func TestTheGraceWaitsForACandidate(t *testing.T) {
 	})
 }
 
+func TestTheGraceWaitsForACandidateThatWasThereBefore(t *testing.T) {
+	onEachPair(t, transport.Config{Grace: time.Second}, func(t *testing.T, h *hall, from, to string) {
+		cr, a := begin(t, h, knock{transport: from})
+		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
+		cr.plug.kill()
+		time.Sleep(9 * time.Second)
+		wantAlive(t, a)
+		next.promote(t, h, 1)
+		next.want(t, tell(t, a, 2))
+	})
+}
+
 func TestAClientSocketOnWhichNothingWasCountedEndsWithItsConnection(t *testing.T) {
 	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, kind string) {
 		cr := open(t, h, knock{transport: kind})
