@@ -111,15 +111,28 @@ func (n *connection) dismiss(code wire.CloseCode, reason string) {
 // close ends the client with the connection that carries it. Another
 // connection ends alone.
 func (n *connection) close(code wire.CloseCode, reason string) {
-	c := n.c
-	c.mu.Lock()
-	if c.conn != n {
-		n.dismiss(code, reason)
-		c.mu.Unlock()
-		return
+	n.c.mu.Lock()
+	ends := n.conclude(code, reason)
+	n.c.mu.Unlock()
+	if ends {
+		n.c.tellEnd()
 	}
-	c.mu.Unlock()
-	c.Close(code, reason, Closed)
+}
+
+// conclude is close without tellEnd, which must follow, without c.mu, if it
+// reports true. No other connection may be promoted between the look at c.conn
+// and the end. c.mu is held.
+func (n *connection) conclude(code wire.CloseCode, reason string) bool {
+	c := n.c
+	switch {
+	case c.conn != n:
+		n.dismiss(code, reason)
+		return false
+	case c.ended:
+		return false
+	}
+	c.end(code, reason, Closed)
+	return true
 }
 
 // peerClosed takes note that the client has closed the connection. It is done,
@@ -129,18 +142,19 @@ func (n *connection) peerClosed(code wire.CloseCode) {
 	c.mu.Lock()
 	n.echo = true
 	done := code == wire.CloseNormal || code == wire.CloseNoStatus
-	carries := c.conn == n
-	stays := carries && !c.ended && !done && c.resumable()
-	switch {
-	case stays:
+	carries, ends := c.conn == n, false
+	if carries && !c.ended && !done && c.resumable() {
 		n.dismiss(code, "")
 		c.detach()
-	case carries:
-		c.queue.clear() // it reads no more
+	} else {
+		if carries {
+			c.queue.clear() // it reads no more
+		}
+		ends = n.conclude(code, "")
 	}
 	c.mu.Unlock()
-	if !stays {
-		n.close(code, "")
+	if ends {
+		c.tellEnd()
 	}
 }
 
@@ -182,7 +196,9 @@ func (n *connection) watch(now time.Time, heartbeat time.Duration) time.Time {
 	if at := n.unused.Load(); at != 0 {
 		if at <= now.UnixNano() {
 			n.c.mu.Lock()
-			n.dismiss(wire.CloseReplaced, "not used")
+			if n.unused.Load() != 0 { // a POST may have promoted it in this moment
+				n.dismiss(wire.CloseReplaced, "not used")
+			}
 			n.c.mu.Unlock()
 		} else {
 			next = earlier(next, time.Unix(0, at))
