@@ -74,8 +74,8 @@ export interface SocketOptions {
 
 export interface PushOptions {
   /**
-   * Milliseconds from the call of `push` to the answer, waiting for the connection included. Default 10,000, which is less than a server
-   * waits for a client to come back; 0 waits until the answer or another failure.
+   * Milliseconds from the call of `push` to the answer, waiting for the connection included. Default 20,000, which is more than a
+   * server waits for a client to come back unless it was told otherwise (15 s); 0 waits until the answer or another failure.
    */
   readonly timeout?: number;
 }

@@ -25,7 +25,7 @@ const ACK_MS = 10_000; // or so long
 const POST_MS = 10_000;
 const BYE_MS = 1_000;
 const PROBE_MS = 2_000; // how long a connection of which we doubt has for a sign of life
-const PUSH_MS = 10_000;
+const PUSH_MS = 20_000; // longer than a server waits, unless told otherwise, for a client whose connection broke
 const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
 const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes with which the client socket is over, and not its connection alone
 const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
@@ -250,8 +250,8 @@ export class Socket {
     if (this.#link !== link) return; // who heard of that has disconnected, or begun anew
     if (isRefusal(why)) return this.#refused(why);
     // Somebody else took this client socket over. To come back would throw that one out, and so on for ever. A server that has not
-    // heard of our taking it over ends the connection with the same code, which is a loss like any other.
-    if (why.code === 4001 && link.confirmed) return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));
+    // heard of our taking it over ends the connection with the same code, as not used, which is a loss like any other.
+    if (why.code === 4001 && link.confirmed && why.reason !== "not used") return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));
     const error = new ChimeError("lost", why.reason || `the connection was lost (${why.code})`, { status: why.code });
     this.#session.until = Date.now() + this.#session.graceMs;
     const keep = this.#session.graceMs > 0 && !why.over && !ENDED.includes(why.code);

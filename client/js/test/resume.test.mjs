@@ -241,19 +241,24 @@ for (const transport of transports) {
   }
 
   test(`4001 on a connection whose word the server never got is a loss, else somebody else has taken over (${transport})`, async (t) => {
-    const { socket, peer, resume, joinRef, seen } = await lives(t, transport);
-    const end = (one) => (one.down.name === "sse" ? one.say([null, null, "chime", "closed", { code: 4001, reason: "not used" }]) : one.down.drop(4001, "not used"));
+    const { socket, peer, resume, joinRef, seen, clock } = await lives(t, transport);
+    const end = (one, reason) => (one.down.name === "sse" ? one.say([null, null, "chime", "closed", { code: 4001, reason }]) : one.down.drop(4001, reason));
     await peer.drop();
     await settle();
     const unheard = (t.mock.method(Peer.prototype, "frames", async () => []), await resume()); // its POST stays unanswered
     t.mock.restoreAll();
     t.mock.method(Math, "random", () => 0.5);
-    await end(unheard);
+    await end(unheard, "moved");
     assert.equal(socket.state, "connecting");
     const heard = await resume({ secret: "s3" });
     assert.equal(shown(heard.down), "s2");
     await heard.say([joinRef, null, "room:1", "m", {}]);
-    await end(heard);
+    await end(heard, "not used"); // our word came when the server had given up waiting for it
+    assert.equal(socket.state, "connecting");
+    await clock.pass(500); // the tries grow apart
+    const again = await resume({ secret: "s4", sent: 2 });
+    await again.say([joinRef, null, "room:1", "m", {}]);
+    await end(again, "moved");
     assert.deepEqual([socket.state, seen.errors.map(({ code }) => code)], ["closed", ["replaced"]]);
   });
 
