@@ -96,3 +96,58 @@ func TestAShortQueueAllocatesNothing(t *testing.T) {
 		t.Errorf("got %v allocations, want none", n)
 	}
 }
+
+// TestQueueNumbersWhatItKeeps plays a client that acknowledges, loses its
+// connection and comes back, against a slice of all that was ever pushed.
+func TestQueueNumbersWhatItKeeps(t *testing.T) {
+	random := rand.New(rand.NewPCG(seed(t), 0))
+	const most, mostBytes = 20, 2000
+	var q queue
+	var all []item              // number n is all[n-1]
+	var base, written, next int // forgotten, ever written, written on this connection
+	for step := range 200_000 {
+		switch random.IntN(8) {
+		case 0, 1, 2:
+			it := item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
+			q.push(it)
+			all = append(all, it)
+		case 3, 4, 5:
+			if q.due() == 0 {
+				break
+			}
+			it, number := q.next()
+			if next++; it != all[next-1] || number != uint64(next) {
+				t.Fatalf("step %d: got number %d, want %d", step, number, next)
+			}
+			written = max(written, next)
+			q.trim(most, mostBytes)
+			held := 0
+			for _, it := range all[base:written] {
+				held += it.m.Size()
+			}
+			for ; next == written && (written-base > most || held > mostBytes); base++ {
+				held -= all[base].m.Size()
+			}
+		case 6:
+			number := base + random.IntN(written-base+2)
+			if ok := q.acknowledge(uint64(number)); ok != (number <= written) {
+				t.Fatalf("step %d: acknowledge(%d) is %v, %d were written", step, number, ok, written)
+			}
+			if number <= written {
+				base, next = number, max(next, number)
+			}
+		case 7:
+			if random.IntN(10) == 0 {
+				q.rewind()
+				next = base
+			}
+		}
+		if q.sent() != uint64(written) || q.due() != len(all)-next || q.waiting() != len(all)-written || q.base != uint64(base) {
+			t.Fatalf("step %d: got sent %d, due %d, waiting %d, base %d, want %d, %d, %d, %d", step,
+				q.sent(), q.due(), q.waiting(), q.base, written, len(all)-next, len(all)-written, base)
+		}
+	}
+	if base == 0 || written < 10_000 {
+		t.Errorf("%d were written and %d forgotten: the schedule shows nothing", written, base)
+	}
+}
