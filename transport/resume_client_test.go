@@ -381,6 +381,17 @@ func (c *resumer) deliver(secret, body string, received uint64) {
 	}
 }
 
+// spare takes back the fates that no POST has met yet.
+func (c *resumer) spare() {
+	for {
+		select {
+		case <-c.posts:
+		default:
+			return // a POST may take the last one at the same time, so a look at len would not do
+		}
+	}
+}
+
 // cut breaks the present connection, and what is under way on it is lost.
 func (c *resumer) cut() {
 	if cr := c.present(); cr != nil {

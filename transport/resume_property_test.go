@@ -128,9 +128,7 @@ func (s schedule) run(f flaw) error {
 		p.take(step, attach)
 	}
 	h.net.mend()
-	for len(c.posts) > 0 {
-		<-c.posts
-	}
+	c.spare()
 	err = p.settle(attach)
 	c.leave()
 	time.Sleep(5 * time.Second) // for what hangs up
