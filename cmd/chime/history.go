@@ -68,7 +68,12 @@ the offset, the event and the payload. With --json a line is what export writes.
 				return fmt.Errorf("--last %d: want how many messages, or 0 for all", last)
 			}
 			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
-				return showTopic(c, r, out, args[1], last, asJSON)
+				err := showTopic(c, r, out, args[1], last, asJSON)
+				if errors.Is(err, errNoTopic) {
+					file := printable(args[0])
+					err = fmt.Errorf("%s has %w %q; chime history topics %s lists them", file, errNoTopic, args[1], file)
+				}
+				return err
 			})
 		},
 	}
@@ -176,6 +181,8 @@ func printTopics(r *boltstore.Reader, out io.Writer) error {
 	return nil
 }
 
+var errNoTopic = errors.New("no topic")
+
 // showPage bounds what is read, and so held, at once.
 const showPage = 1 << 20 // bytes of payload
 
@@ -191,7 +198,7 @@ func showTopic(c *cobra.Command, r *boltstore.Reader, out io.Writer, topic strin
 		}
 	}
 	if about == nil {
-		return fmt.Errorf("the file knows no topic %q; chime history topics lists them", topic)
+		return errNoTopic
 	}
 	show := func(page store.Page) error {
 		for _, m := range page.Messages {

@@ -95,7 +95,7 @@ func (r *Reader) Export(w io.Writer) (err error) {
 		}
 		topics := map[uint64]shelf{}
 		for _, t := range s.order {
-			floor, err := t.agedSeen(now, within(tx))
+			floor, err := t.visible(now, within(tx))
 			if err != nil {
 				return err
 			}
@@ -172,11 +172,11 @@ func (s *Store) bring(r io.Reader) (n int, err error) {
 		}
 		n++
 		if err != nil {
-			return 0, badLine(n, err)
+			return 0, badMessage(n, err)
 		}
 		m, keep, err := l.message()
 		if err != nil {
-			return 0, badLine(n, err)
+			return 0, badMessage(n, err)
 		}
 		if err := s.Append(context.Background(), l.Topic, m, keep, nil); err != nil {
 			return 0, err
@@ -184,4 +184,5 @@ func (s *Store) bring(r io.Reader) (n int, err error) {
 	}
 }
 
-func badLine(n int, err error) error { return &outsideError{fmt.Errorf("line %d: %w", n, err)} }
+// badMessage counts messages: there may be empty lines, or several to one.
+func badMessage(n int, err error) error { return &outsideError{fmt.Errorf("message %d: %w", n, err)} }

@@ -27,6 +27,7 @@ type op struct {
 	rec      record
 	announce func(store.Message)
 	then     view       // what readers see when it is committed
+	warn     error      // not of o: what else has failed on the way, for the log
 	done     chan error // gets one value; nil if nobody waits
 }
 
@@ -100,13 +101,23 @@ func (s *Store) append(ctx context.Context, name string, o *op, keep store.Reten
 		s.plan.Unlock()
 		o.publish()
 		t.mu.Unlock()
+		s.untrimmed(t, o.warn)
 		return nil
 	}
 	t.mu.Unlock()
 	o.done = make(chan error, 1)
 	s.enqueue(o)
 	s.plan.Unlock()
+	s.untrimmed(t, o.warn)
 	return <-o.done
+}
+
+// untrimmed logs what keeps a topic from being trimmed, if anything does. It is
+// called without locks: a log may write to a history itself, or take its time.
+func (s *Store) untrimmed(t *topic, err error) {
+	if err != nil {
+		s.log.Warn("history could not be trimmed", "file", s.path, "topic", t.name, "error", explain(s.path, err))
+	}
 }
 
 // let decides what o, an append, makes of t. It is called with plan and t.mu
@@ -131,8 +142,7 @@ func (s *Store) let(o *op, t *topic, keep store.Retention, now int64) error {
 		return err
 	}
 	if err := s.trim(t, now); err != nil {
-		// Nothing that a reader may see hangs on it, and the next one trims again.
-		s.log.Warn("history could not be trimmed", "file", s.path, "topic", t.name, "error", err)
+		o.warn = err // nothing that a reader may see hangs on it, and the next one trims again
 	}
 	s.meta.seq = seq
 	s.since++

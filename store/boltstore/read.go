@@ -184,7 +184,7 @@ func (s *Store) guard(err *error) {
 func (s *Store) Backup(w io.Writer) error {
 	f, err := s.backup()
 	if err != nil {
-		return err
+		return fmt.Errorf("backup history: %w", err)
 	}
 	defer discard(f)
 	_, err = io.Copy(w, f)

@@ -68,9 +68,6 @@ func readOnly(path string) (s *Store, err error) {
 	return s, err
 }
 
-// Epoch is that of the file. The next Open may begin another; see there.
-func (r *Reader) Epoch() string { return r.s.epoch }
-
 // Topics returns the topics that the file remembers, by name.
 func (r *Reader) Topics() (list []Topic, err error) {
 	s, now := r.s, clock()
@@ -78,11 +75,7 @@ func (r *Reader) Topics() (list []Topic, err error) {
 	defer noFault()()
 	err = s.db.View(func(tx *bolt.Tx) error {
 		for _, t := range s.order {
-			floor, err := t.agedSeen(now, within(tx))
-			if err != nil {
-				return err
-			}
-			n, newest, err := t.kept(floor, within(tx))
+			n, newest, err := t.kept(now, within(tx))
 			if err != nil {
 				return err
 			}
@@ -98,8 +91,15 @@ func (r *Reader) Topics() (list []Topic, err error) {
 	return list, err
 }
 
-// kept counts the messages beyond floor, and returns the time of the last.
-func (t *topic) kept(floor uint64, from loader) (n int, newest int64, err error) {
+// kept counts the messages that readers see at the time now, and returns the
+// time of the last. It is called without mu.
+func (t *topic) kept(now int64, from loader) (n int, newest int64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	floor, err := t.agedSeen(now, from)
+	if err != nil {
+		return 0, 0, err
+	}
 	for _, b := range t.blocks {
 		if b.last <= floor {
 			continue

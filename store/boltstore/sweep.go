@@ -45,15 +45,22 @@ func (s *Store) pass(now int64) {
 	s.due, s.passed = 0, now
 	s.plan.Unlock()
 	for i > 0 {
+		var wrong []func()
 		s.plan.Lock()
 		// From the end: dropping a topic moves one to its place that was looked at.
 		for range passSlice {
 			if i = min(i, len(s.order)) - 1; i < 0 {
 				break
 			}
-			s.look(s.order[i], now)
+			t := s.order[i]
+			if err := s.look(t, now); err != nil {
+				wrong = append(wrong, func() { s.untrimmed(t, err) })
+			}
 		}
 		s.plan.Unlock()
+		for _, tell := range wrong {
+			tell()
+		}
 	}
 	s.plan.Lock()
 	defer s.plan.Unlock()
@@ -63,12 +70,11 @@ func (s *Store) pass(now int64) {
 	s.ripe = s.wasted > 0
 }
 
-func (s *Store) look(t *topic, now int64) {
+// look returns what has kept t from being trimmed; all else is done even so.
+func (s *Store) look(t *topic, now int64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := s.trim(t, now); err != nil {
-		s.log.Warn("history could not be trimmed", "file", s.path, "topic", t.name, "error", explain(s.path, err))
-	}
+	err := s.trim(t, now)
 	// What has aged for the planner has for readers, who may not come by.
 	if t.seen.top == t.top {
 		t.seen.floor = max(t.seen.floor, t.floor)
@@ -81,6 +87,7 @@ func (s *Store) look(t *topic, now int64) {
 	case t.keep.Age > 0:
 		s.due = earlier(s.due, expiry(t.blocks[0].newest, t.keep.Age))
 	}
+	return err
 }
 
 // earlier of two times, of which 0 is never.

@@ -93,7 +93,7 @@ func TestWritersDoNotWaitForASweepToBegin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		log.do = sync.OnceFunc(func() {
+		once := sync.OnceFunc(func() {
 			defer close(told)
 			if !s.plan.TryLock() {
 				t.Error("it reads with the plan locked")
@@ -102,18 +102,10 @@ func TestWritersDoNotWaitForASweepToBegin(t *testing.T) {
 			s.plan.Unlock()
 			say(t, s, "b", "meanwhile", store.Retention{})
 		})
+		log.do = func(string) { once() }
 		sayN(t, s, 300, store.Retention{Age: time.Hour})
 		synctest.Wait()
-		say(t, s, "b", "regretted", store.Retention{})
-		if err := s.Forget(t.Context(), "b"); err != nil { // with a checkpoint
-			t.Fatal(err)
-		}
-		if err := s.db.Update(func(tx *bolt.Tx) error {
-			k, _ := tx.Bucket(indexBucket).Cursor().First()
-			return tx.Bucket(indexBucket).Put(slices.Clone(k), []byte("damaged"))
-		}); err != nil {
-			t.Fatal(err)
-		}
+		damageIndex(t, s)
 		time.Sleep(2 * time.Hour)
 		<-told
 		if err := s.Close(); err != nil {
@@ -122,17 +114,85 @@ func TestWritersDoNotWaitForASweepToBegin(t *testing.T) {
 	})
 }
 
-// onWarn calls do at each warning.
+// Nor for the log: what keeps a topic from being trimmed is told when no lock
+// is held, whether a look around has found it or an append.
+func TestWritersDoNotWaitForTheLog(t *testing.T) {
+	tests := []struct {
+		name string
+		keep store.Retention
+		find func(*testing.T, *Store)
+	}{
+		{"append", store.Retention{}, func(t *testing.T, s *Store) {
+			say(t, s, "a", "one of less", store.Retention{Keep: 150})
+		}},
+		// It looks because of c, when the first half of a block has aged.
+		{"look", store.Retention{Age: time.Hour}, func(t *testing.T, s *Store) {
+			say(t, s, "c", "aged soon", store.Retention{Age: 45 * time.Minute})
+			time.Sleep(46 * time.Minute)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := &onWarn{Handler: slog.DiscardHandler}
+				s, err := Open(filepath.Join(t.TempDir(), "chime.db"), Options{WriteBehind: true, Log: slog.New(log)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				told := make(chan string, 100)
+				log.do = func(message string) {
+					told <- message
+					if !s.plan.TryLock() {
+						t.Errorf("%q is logged with the plan locked", message)
+						return
+					}
+					s.plan.Unlock()
+					say(t, s, "b", "meanwhile", store.Retention{})
+				}
+				for range 2 {
+					sayN(t, s, 100, test.keep) // the first block has some of both
+					time.Sleep(10 * time.Minute)
+				}
+				damageIndex(t, s)
+				test.find(t, s)
+				synctest.Wait()
+				if message := <-told; message != "history could not be trimmed" {
+					t.Errorf("logged: got %q", message)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// damageIndex has the first block in the file be unreadable, and none in memory.
+func damageIndex(t *testing.T, s *Store) {
+	t.Helper()
+	say(t, s, "b", "regretted", store.Retention{})
+	if err := s.Forget(t.Context(), "b"); err != nil { // with a checkpoint
+		t.Fatal(err)
+	}
+	if err := s.db.Update(func(tx *bolt.Tx) error {
+		k, _ := tx.Bucket(indexBucket).Cursor().First()
+		return tx.Bucket(indexBucket).Put(slices.Clone(k), []byte("damaged"))
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onWarn calls do at each warning, with its message.
 type onWarn struct {
 	slog.Handler
-	do func()
+	do func(message string)
 }
 
 func (h *onWarn) Enabled(context.Context, slog.Level) bool { return true }
 
 func (h *onWarn) Handle(_ context.Context, r slog.Record) error {
 	if r.Level == slog.LevelWarn {
-		h.do()
+		h.do(r.Message)
 	}
 	return nil
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +63,40 @@ func wantPages(t *testing.T, s store.Store, want map[string]store.Page) {
 		if !slices.EqualFunc(got.Messages, page.Messages, same) || got.Top != page.Top || got.Complete != page.Complete {
 			t.Errorf("topic %s: got %d messages up to %d, complete %t, want %d, %d, %t",
 				topic, len(got.Messages), got.Top, got.Complete, len(page.Messages), page.Top, page.Complete)
+		}
+	}
+}
+
+// What a reader loads of the index it keeps, so several who ask at once may
+// load the same.
+func TestReaderServesSeveralAtOnce(t *testing.T) {
+	path, want := lived(t)
+	for range 20 {
+		r, err := OpenReader(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var start, end sync.WaitGroup
+		start.Add(1)
+		for _, ask := range []func() error{
+			func() error { _, err := r.Topics(); return err },
+			func() error { return r.Export(io.Discard) },
+			func() error { _, err := r.Read(t.Context(), "few", store.Range{}); return err },
+		} {
+			for range 2 {
+				end.Go(func() {
+					start.Wait()
+					if err := ask(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		start.Done()
+		end.Wait()
+		wantPages(t, r.s, want)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -322,8 +358,8 @@ func TestImportRefuses(t *testing.T) {
 	good := `{"topic":"a","at":"2026-01-01T00:00:00Z","event":"e","payload":{}}` + "\n"
 	for _, bad := range []string{`{"topic":"a"`, `{"topic":"a","event":"e"}`, `{"event":"e","payload":1}`, `7`, `{"topic":"a","payload":1,"bytes":""}`,
 		`{"topic":"a","payload":1,"binary":true}`, `{"topic":"a","payload":1,"age":"x"}`, `{"topic":"a","payload":1,"other":1}`, `{"topic":"a","bytes":"%"}`} {
-		if _, err := Import(path, strings.NewReader(good+bad)); err == nil || !strings.Contains(err.Error(), "line 2: ") || strings.Contains(err.Error(), "disk") {
-			t.Errorf("%s: got %v, want an error that names line 2", bad, err)
+		if _, err := Import(path, strings.NewReader(good+"\n\n"+bad)); err == nil || !strings.Contains(err.Error(), "message 2: ") || strings.Contains(err.Error(), "disk") {
+			t.Errorf("%s: got %v, want an error that names message 2", bad, err)
 		}
 	}
 	if got, _ := os.ReadDir(dir); len(got) != 0 {

@@ -114,9 +114,16 @@ func (t *topic) aged(floor, top uint64, age time.Duration, now int64, from loade
 	return floor, nil
 }
 
-// agedSeen returns the floor that readers have at the time now.
+// agedSeen returns the floor that readers have at the time now. mu is held.
 func (t *topic) agedSeen(now int64, from loader) (uint64, error) {
 	return t.aged(t.seen.floor, t.seen.top, t.seen.keep.Age, now, from)
+}
+
+// visible is agedSeen for who does not hold mu.
+func (t *topic) visible(now int64, from loader) (uint64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock() // also when the file can't be mapped any more, which panics
+	return t.agedSeen(now, from)
 }
 
 // over returns floor, or the sequence under the newest keep entries, if that is higher.
