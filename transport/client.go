@@ -18,11 +18,10 @@ type client struct {
 	expires  atomic.Int64 // Unix ns; 0 is never
 	chime    bool         // speaks the chime dialect: hello, numbers, positions
 	keeps    bool         // what is written until it is acknowledged, since the client may resume
-	listed   bool         // among the clients of the server; guarded by its mu
 	ctx      context.Context
 	server   *Server
 	flusher  *flusher
-	receiver Receiver // set before the first frame is read
+	receiver Receiver
 
 	mu     sync.Mutex  // guards what follows; held for memory operations only, never over I/O
 	conn   *connection // the one promoted last; nil while the client is detached
@@ -33,7 +32,7 @@ type client struct {
 	ended  bool   // nothing more is queued
 	stream bool   // the connection promoted last is or was one
 
-	upstream sync.Mutex    // guards told and changes of received, and orders the calls of the receiver
+	upstream sync.Mutex    // guards receiver, told, connection.up and changes of received, and orders the calls of the receiver
 	received atomic.Uint64 // counted frames taken from the client
 	told     bool          // the receiver has been told
 }

@@ -65,7 +65,8 @@ type Receiver interface {
 	Closed(why Reason)
 }
 
-// Acceptor makes the channel side of a new client socket. It may send at once.
+// Acceptor makes the channel side of a new client socket, which it may send to,
+// or close, at once. It must not block, and not panic.
 type Acceptor func(ClientSocket) Receiver
 
 // Errors of ClientSocket.Send.

@@ -28,7 +28,7 @@ func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &client{}
-	s.initClient(c, get(""), Identity{}, true)
+	s.initClient(c, get(""), caller{chime: true})
 	text := string(s.hello(c, c.secret, false).AppendText(nil, true, ""))
 	want := `[null,null,"chime","hello",{"id":"` + c.id + `","secret":"` + c.secret + `","heartbeat_ms":15000,"grace_ms":15000,` +
 		`"limits":{"message_bytes":1000,"batch_bytes":262144,"batch_messages":100,"topics":9},` +
@@ -40,7 +40,7 @@ func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 		t.Errorf("id %q and secret %q: want a secret of 128 bits at least, and JSON", c.id, c.secret)
 	}
 	other := &client{}
-	s.initClient(other, get(""), Identity{}, true)
+	s.initClient(other, get(""), caller{chime: true})
 	if other.id == c.id || other.secret == c.secret {
 		t.Error("two clients have the same id or secret")
 	}

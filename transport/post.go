@@ -27,17 +27,21 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
+	if s.isDraining() { // not the end of the client socket: it comes on the stream
+		busy(w, http.StatusServiceUnavailable, errDraining.Error())
+		return
+	}
 	id, refused := s.identify(r)
 	if refused != nil {
 		turnAway(w, refused)
 		return
 	}
 	c := s.find(secret)
-	if c == nil || !c.chime {
+	if c == nil {
 		refuseGone(w)
 		return
 	}
-	if !s.mayResume(w, secret, id) {
+	if !owns(w, id, c) {
 		return
 	}
 	c.refresh(id.Expires)

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -52,9 +54,9 @@ type Server struct {
 	flushers *flushers
 	opened   atomic.Uint64
 
-	mu       sync.RWMutex       // guards what follows; taken before any client's mu
-	clients  map[string]*client // by each secret that may be good
-	open     int                // clients that have not ended
+	mu       sync.RWMutex         // guards what follows; taken before any client's mu
+	clients  map[*client]struct{} // that have not ended
+	secrets  map[string]*client   // whose each one may be
 	draining bool
 }
 
@@ -79,7 +81,8 @@ func NewServer(cfg Config) (*Server, error) {
 		limits:  cfg.Limits.WithDefaults(),
 		grace:   max(cfg.Grace, 0),
 		log:     cfg.Log,
-		clients: map[string]*client{},
+		clients: map[*client]struct{}{},
+		secrets: map[string]*client{},
 	}
 	if s.detach == nil {
 		s.detach = context.WithoutCancel
@@ -108,7 +111,7 @@ const drainRetry = 2 * time.Second
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
-	clients := s.list()
+	clients := slices.Collect(maps.Keys(s.clients))
 	s.mu.Unlock()
 	for i, c := range clients {
 		if c.chime {
@@ -122,76 +125,99 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.tasks.Wait(ctx)
 }
 
-// list returns all clients. s.mu is held.
-func (s *Server) list() []*client {
-	list := make([]*client, 0, len(s.clients))
-	seen := make(map[*client]bool, len(s.clients))
-	for _, c := range s.clients {
-		if c.listed && !seen[c] {
-			seen[c] = true
-			list = append(list, c)
-		}
-	}
-	return list
-}
-
 // Disconnect ends the client sockets of an identity, detached ones too, with
 // code 1001, and returns how many.
 func (s *Server) Disconnect(identity string, reason string) int {
+	var clients []*client
 	s.mu.RLock()
-	clients := s.list()
-	s.mu.RUnlock()
-	n := 0
-	for _, c := range clients {
+	for c := range s.clients {
 		if c.who == identity {
-			c.Close(wire.CloseDisconnect, reason, Kicked)
-			n++
+			clients = append(clients, c)
 		}
 	}
-	return n
+	s.mu.RUnlock()
+	for _, c := range clients {
+		c.Close(wire.CloseDisconnect, reason, Kicked)
+	}
+	return len(clients)
 }
 
 // Len returns the number of open client sockets, detached ones included.
 func (s *Server) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.open
+	return len(s.clients)
 }
 
-// enter gives connection n its client: the one whose secret it came with, if
-// that can be resumed, or else a new one of identity id, for which fresh is the
-// memory if it is not nil. From now on it can be closed.
-func (s *Server) enter(n *connection, fresh *client, r *http.Request, id Identity, chime bool, secret string) error {
+// caller is who asks for a connection.
+type caller struct {
+	id     Identity
+	chime  bool    // in the chime dialect
+	secret string  // of the client socket to go on with; "" for a new one
+	former *client // which that is; nil if nobody knows the secret
+}
+
+// together makes a connection's line and, unless its caller knows a client, a
+// client in the same object: half the cost of two to the collector.
+func together[L any](from caller) (*L, *client) {
+	if from.former != nil {
+		return new(L), nil
+	}
+	both := new(struct {
+		line   L
+		client client
+	})
+	return &both.line, &both.client
+}
+
+// enter gives connection n its client: the one that its caller goes on with, if
+// that can be resumed, or else a new one, for which fresh is the memory if it is
+// not nil. From now on it can be closed.
+func (s *Server) enter(n *connection, fresh *client, r *http.Request, from caller) error {
 	n.lastWrite.Store(time.Now().UnixNano())
-	if former := s.find(secret); former != nil && chime && former.who == id.ID && former.addCandidate(n, secret) {
-		former.refresh(id.Expires)
+	if from.former != nil && from.former.addCandidate(n, from.secret) {
+		from.former.refresh(from.id.Expires)
 		return nil
 	}
 	if fresh == nil {
 		fresh = &client{}
 	}
-	s.initClient(fresh, r, id, chime)
+	s.initClient(fresh, r, from)
 	fresh.conn, fresh.stream = n, n.line.transport() == SSE
 	n.c = fresh
 	return s.register(fresh)
 }
 
 // initClient makes c a client socket that is not yet known to anybody.
-func (s *Server) initClient(c *client, r *http.Request, id Identity, chime bool) {
+func (s *Server) initClient(c *client, r *http.Request, from caller) {
 	shard := s.opened.Add(1) % uint64(len(s.flushers.shards))
 	c.id = randomText(16)
-	c.secret = randomText(24)
-	c.who, c.value = id.ID, id.Value
-	c.refresh(id.Expires)
-	c.chime = chime
-	c.keeps = chime && s.grace > 0
+	c.who, c.value = from.id.ID, from.id.Value
+	c.refresh(from.id.Expires)
+	c.chime = from.chime
+	if c.chime {
+		c.secret = randomText(24)
+	}
+	c.keeps = c.chime && s.grace > 0
 	c.ctx = s.detach(r.Context())
 	c.server = s
 	c.flusher = &s.flushers.shards[shard]
 }
 
-// register makes c known and greets it.
+// register makes c known, greets it and gives it its receiver. Whoever speaks
+// for it or ends it meanwhile waits for that; the server does not, since Accept
+// is not ours.
 func (s *Server) register(c *client) error {
+	c.upstream.Lock()
+	defer c.upstream.Unlock()
+	if err := s.enlist(c); err != nil {
+		return err
+	}
+	c.receiver = s.accept(c)
+	return nil
+}
+
+func (s *Server) enlist(c *client) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
@@ -199,11 +225,9 @@ func (s *Server) register(c *client) error {
 	}
 	if c.chime {
 		_ = c.Send(s.hello(c, c.secret, false), "") // before whatever Accept sends
+		s.secrets[c.secret] = c
 	}
-	c.receiver = s.accept(c)
-	s.clients[c.secret] = c
-	c.listed = true
-	s.open++
+	s.clients[c] = struct{}{}
 	s.tasks.Add() // until its receiver is told of its end, by whom ever: Shutdown waits for that
 	return nil
 }
@@ -229,17 +253,16 @@ func (s *Server) hello(c *client, secret string, resumed bool) *wire.Message {
 func (s *Server) forget(c *client) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !c.listed {
+	if _, known := s.clients[c]; !known {
 		return false
 	}
-	c.listed = false
-	s.open--
+	delete(s.clients, c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(s.clients, c.secret)
+	delete(s.secrets, c.secret)
 	if c.rare != nil {
 		for _, is := range c.rare.issued {
-			delete(s.clients, is.secret)
+			delete(s.secrets, is.secret)
 		}
 	}
 	return true
@@ -253,19 +276,19 @@ func (s *Server) find(secret string) *client {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.clients[secret]
+	return s.secrets[secret]
 }
 
 func (s *Server) index(secret string, c *client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clients[secret] = c
+	s.secrets[secret] = c
 }
 
 func (s *Server) unindex(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.clients, secret)
+	delete(s.secrets, secret)
 }
 
 // unindexLater is unindex for who holds a client's mu. Until then the client
@@ -274,10 +297,10 @@ func (s *Server) unindexLater(secret string) {
 	s.tasks.Go(func() { s.unindex(secret) })
 }
 
-// mayResume reports whether a request may come with secret, and answers one that
-// may not: the secret belongs to another identity's client socket.
-func (s *Server) mayResume(w http.ResponseWriter, secret string, id Identity) bool {
-	if former := s.find(secret); former != nil && former.who != id.ID {
+// owns reports whether id may speak for former, the client that its secret leads
+// to, or nil; a request of another identity's is answered.
+func owns(w http.ResponseWriter, id Identity, former *client) bool {
+	if former != nil && former.who != id.ID {
 		refuse(w, http.StatusForbidden, "this client socket belongs to another identity")
 		return false
 	}

@@ -58,7 +58,8 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	secret := r.Header.Get(headerSecret)
-	if !s.mayResume(w, secret, id) {
+	from := caller{id, chime, secret, s.find(secret)}
+	if !owns(w, id, from.former) {
 		return
 	}
 	if blocker := cannotFlush(w); blocker != "" {
@@ -66,32 +67,22 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
 		return
 	}
-	s.tasks.Do(func() { s.openStream(w, r, id, chime, secret, joins) })
+	s.tasks.Do(func() { s.openStream(w, r, from, joins) })
 }
 
 // openStream is openWebSocket for a stream; without chime headers it has joins.
 // A handler that stays is waited for too.
-func (s *Server) openStream(w http.ResponseWriter, r *http.Request, id Identity, chime bool, secret string, joins []wire.Frame) {
-	var l *streamLine
-	var fresh *client
-	if s.find(secret) == nil {
-		both := &struct { // as in openWebSocket
-			streamLine
-			client client
-		}{}
-		l, fresh = &both.streamLine, &both.client
-	} else {
-		l = &streamLine{}
-	}
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame) {
+	l, fresh := together[streamLine](from)
 	l.line = l
 	if err := l.begin(w, r); err != nil {
 		s.log.Debug("event stream not opened", "error", err)
 		return
 	}
-	if !chime {
+	if !from.chime {
 		l.bare = newBare(joins)
 	}
-	if err := s.enter(&l.connection, fresh, r, id, chime, secret); err != nil {
+	if err := s.enter(&l.connection, fresh, r, from); err != nil {
 		_ = l.write(l.seal(l.farewell(l.open(nil), wire.CloseDrain, "drain"), true))
 		l.release()
 		return

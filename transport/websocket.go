@@ -52,7 +52,7 @@ func IsUpgrade(r *http.Request) bool {
 
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 	if s.isDraining() {
-		busy(w, http.StatusServiceUnavailable, "shutting down")
+		busy(w, http.StatusServiceUnavailable, errDraining.Error())
 		return
 	}
 	id, refused := s.identify(r)
@@ -64,7 +64,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 	if d == &chimeV1 {
 		secret = subprotocolSecret(r)
 	}
-	if !s.mayResume(w, secret, id) {
+	from := caller{id, d == &chimeV1, secret, s.find(secret)}
+	if !owns(w, id, from.former) {
 		return
 	}
 	if blocker := cannotHijack(w); blocker != "" {
@@ -72,24 +73,13 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 		refuse(w, http.StatusInternalServerError, "WebSockets are not possible here: "+blocker+" can't hijack")
 		return
 	}
-	s.tasks.Do(func() { s.openWebSocket(w, r, id, d, secret) })
+	s.tasks.Do(func() { s.openWebSocket(w, r, d, from) })
 }
 
 // openWebSocket is among the tasks that Shutdown waits for: it may find the
 // server open, and start what reads after that.
-func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, id Identity, d *dialect, secret string) {
-	var l *webSocketLine
-	var fresh *client
-	if s.find(secret) == nil {
-		// One object for both is half the cost of two to the collector.
-		both := &struct {
-			webSocketLine
-			client client
-		}{}
-		l, fresh = &both.webSocketLine, &both.client
-	} else {
-		l = &webSocketLine{}
-	}
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, d *dialect, from caller) {
+	l, fresh := together[webSocketLine](from)
 	l.dialect, l.line = d, l
 	l.clock.conn, l.clock.timing = &l.connection, &d.timing
 	ws, err := websocket.Accept(&hijacking{w, l}, r, &websocket.AcceptOptions{
@@ -102,7 +92,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, id Identi
 		return
 	}
 	ws.SetReadLimit(int64(s.limits.MessageBytes))
-	if err := s.enter(&l.connection, fresh, r, id, d == &chimeV1, secret); err != nil {
+	if err := s.enter(&l.connection, fresh, r, from); err != nil {
 		_ = l.write(wire.AppendClose(nil, wire.CloseDrain, "drain"))
 		l.ws = ws
 		l.release()

@@ -99,6 +99,19 @@ func greeting(s *stage) {
 	s.want(p, 1, 10)
 }
 
+func turningAway(s *stage) {
+	s.greet = func(cs transport.ClientSocket) {
+		if err := cs.Send(push(room, 1, 10), ""); err != nil {
+			s.t.Errorf("Send in Accept: %v", err)
+		}
+		cs.Close(wire.CloseDisconnect, "not you", transport.Kicked)
+	}
+	p, r := s.enter()
+	s.want(p, 1, 10)
+	s.wantEnd(p, End{1001, "not you"})
+	r.wantClosed(transport.Kicked)
+}
+
 func closing(s *stage) {
 	p, r := s.enter()
 	for n := range 50 {

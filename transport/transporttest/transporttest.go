@@ -61,6 +61,7 @@ func Run(t *testing.T, serve func(t *testing.T, h http.Handler) (connect func() 
 		{name: "what is sent arrives in order", run: downwards},
 		{name: "what several send at once arrives, each one's in order", run: together},
 		{name: "what Accept sends arrives", run: greeting},
+		{name: "what Accept closes is closed, and told", run: turningAway},
 		{name: "Close says why, after what was queued", run: closing},
 		{name: "the first Close counts", run: closingTwice},
 		{name: "a peer that leaves has closed", run: leaving},
