@@ -64,7 +64,9 @@ func WithOrigins(origins ...string) Option {
 	return func(c *config) { c.origins = append(c.origins, origins...) }
 }
 
-// WithLimits replaces the default limits, those that are not zero.
+// WithLimits replaces the default limits, those that are not zero. NewRouter
+// panics at what can't be meant: a limit that is negative, or a BatchBytes that
+// has no room for a frame of MessageBytes.
 func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
 
 // WithGrace says how long a client whose connection has broken may take to come

@@ -49,7 +49,10 @@ var (
 // mistake in the options panics.
 func NewRouter(options ...Option) *Router {
 	cfg := config{log: slog.Default()}
-	for _, o := range options {
+	for i, o := range options {
+		if o == nil {
+			panic(fmt.Sprintf("chime: NewRouter: option %d is nil", i+1))
+		}
 		o(&cfg)
 	}
 	if cfg.named && cfg.anonymous {
@@ -64,9 +67,8 @@ func NewRouter(options ...Option) *Router {
 	if cfg.log == nil {
 		panic("chime: NewRouter: WithLogger(nil)")
 	}
-	if l := cfg.limits; min(l.MessageBytes, l.BatchBytes, l.BatchMessages, l.QueueBytes, l.QueueMessages, l.Topics, l.InboxMessages,
-		l.UnackedBytes, l.UnackedMessages) < 0 {
-		panic("chime: NewRouter: a limit is negative")
+	if err := cfg.limits.Check(); err != nil {
+		panic(fmt.Sprintf("chime: NewRouter: WithLimits: %v", err))
 	}
 	hub := channel.NewHub(channel.Config{Broker: broker.Local(cfg.store), Limits: cfg.limits, Log: cfg.log})
 	server, err := transport.NewServer(transport.Config{
@@ -99,14 +101,19 @@ func (rt *Router) Channel(pattern string, ch channel.Channel, options ...channel
 // Broadcast sends an event to everybody in a topic, and keeps it if its channel
 // has a History and it is not channel.Ephemeral. It returns when the event is
 // kept and queued for all; call it after the application's own commit. Payload
-// encodes to a JSON object, or is channel.Binary.
+// encodes to a JSON object, or is channel.Binary; a json.RawMessage or Binary is
+// not copied and must not change any more. Ctx bounds the wait for room in the
+// store, not a commit that has begun. After an error nobody has seen it:
+// channel.ErrNoChannel if no pattern matches the topic, else the store's.
 func (rt *Router) Broadcast(ctx context.Context, topic, event string, payload any, options ...channel.SendOption) error {
 	return rt.hub.Broadcast(ctx, topic, event, payload, options...)
 }
 
 // History returns up to n of the newest messages of a topic, the oldest first,
 // and the position behind them. A page rendered from it joins with that
-// position as "@since" and misses nothing.
+// position as "@since" and misses nothing. N is 1 or more, and all of them are
+// held at once. Payloads may be shared and must not be modified. The errors are
+// channel.ErrNoChannel, channel.ErrNoHistory and the store's.
 func (rt *Router) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
 	return rt.hub.History(ctx, topic, n)
 }

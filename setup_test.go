@@ -84,8 +84,10 @@ func TestMistakesAtSetUpPanicWithASentence(t *testing.T) {
 		"connect and anonymous":       {func() { chime.NewRouter(chime.WithConnect(byToken), anyone) }, "chime: NewRouter: WithConnect and WithAnonymous contradict each other"},
 		"anonymous and connect":       {func() { chime.NewRouter(anyone, chime.WithConnect(byToken)) }, "chime: NewRouter: WithConnect and WithAnonymous contradict each other"},
 		"no logger":                   {with(chime.WithLogger(nil)), "chime: NewRouter: WithLogger(nil)"},
-		"negative limits":             {with(chime.WithLimits(chime.Limits{Topics: -1})), "chime: NewRouter: a limit is negative"},
-		"a negative queue":            {with(chime.WithLimits(chime.Limits{QueueBytes: -1})), "chime: NewRouter: a limit is negative"},
+		"negative limits":             {with(chime.WithLimits(chime.Limits{Topics: -1})), "chime: NewRouter: WithLimits: limit Topics is -1"},
+		"a negative queue":            {with(chime.WithLimits(chime.Limits{QueueBytes: -1})), "chime: NewRouter: WithLimits: limit QueueBytes is -1"},
+		"no room for a frame":         {with(chime.WithLimits(chime.Limits{BatchBytes: 10})), "chime: NewRouter: WithLimits: limit BatchBytes is 10: want 65664 at the least"},
+		"no option":                   {with(nil), "chime: NewRouter: option 2 is nil"},
 
 		"an origin with a path":     {with(chime.WithOrigins("https://app.example.com/chat")), `chime: NewRouter: WithOrigins: origin "https://app.example.com/chat"`},
 		"an origin with a slash":    {with(chime.WithOrigins("https://app.example.com/")), `chime: NewRouter: WithOrigins: origin "https://app.example.com/"`},

@@ -47,8 +47,11 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// NewHub returns a hub without channels.
+// NewHub returns a hub without channels. It panics at limits that can't be meant.
 func NewHub(cfg Config) *Hub {
+	if err := cfg.Limits.Check(); err != nil {
+		panic(fmt.Sprintf("chime: NewHub: %v", err))
+	}
 	h := &Hub{broker: cfg.Broker, limits: cfg.Limits.WithDefaults(), log: cfg.Log, seed: maphash.MakeSeed()}
 	if h.broker == nil {
 		h.broker = broker.Local(nil)
@@ -162,7 +165,7 @@ func (h *Hub) Forget(ctx context.Context, topic string) error {
 		return err
 	}
 	if err := h.history.Forget(ctx, topic); err != nil {
-		return fmt.Errorf("forget %q: %w", topic, err)
+		return err // it says of what; see store.Store
 	}
 	if t := h.find(topic); t != nil {
 		t.forget()
@@ -177,7 +180,7 @@ func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
 		return err
 	}
 	if err := h.history.Redact(ctx, topic, offset); err != nil {
-		return fmt.Errorf("redact %d of %q: %w", offset, topic, err)
+		return err // it says of what; see store.Store
 	}
 	if t := h.find(topic); t != nil {
 		t.redact(offset)

@@ -32,6 +32,8 @@ const (
 	literal
 )
 
+var errWhole = errors.New("{name} is a whole segment, and * stands at the end")
+
 func parsePattern(text string) (pattern, error) {
 	p := pattern{text: text}
 	if !wire.ValidName(text) {
@@ -47,7 +49,10 @@ func parsePattern(text string) (pattern, error) {
 		switch {
 		case braced:
 			name, closed := strings.CutSuffix(inner, "}")
-			if !closed {
+			switch {
+			case !closed && strings.Contains(inner, "}"):
+				return p, errWhole
+			case !closed:
 				return p, errors.New("unclosed {")
 			}
 			if name == "" || strings.ContainsAny(name, "{}*") {
@@ -60,7 +65,7 @@ func parsePattern(text string) (pattern, error) {
 			p.segments = append(p.segments, segment{literal, part})
 		}
 		if s := p.segments[i]; s.kind != param && strings.ContainsAny(s.text, "{}*") {
-			return p, errors.New("{name} is a whole segment, and * stands at the end")
+			return p, errWhole
 		}
 	}
 	for i, s := range p.segments {

@@ -32,6 +32,8 @@ var (
 // creates it. It is remembered, even when all its messages are gone, for at
 // least 30 days after its last one. If it begins anew after that, positions from
 // before are incomplete; so may then be offset 0 of any topic that begins later.
+//
+// Errors say which operation failed and of which topic: callers hand them on.
 type Store interface {
 	// Epoch names this history. Offsets of another epoch mean nothing here: it
 	// changes whenever offsets could have been lost or given twice. It does not

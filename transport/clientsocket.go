@@ -18,6 +18,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -104,7 +105,7 @@ const (
 // its handler has not taken yet.
 type Limits struct {
 	MessageBytes  int // of one frame from a client; 64 KiB
-	BatchBytes    int // of the body of one POST; 256 KiB
+	BatchBytes    int // of the body of one POST; 256 KiB, or what one frame takes if that is more
 	BatchMessages int // frames in one POST; 100
 	QueueBytes    int // waiting to be written to one client, and again in each inbox; 1 MiB
 	QueueMessages int // waiting to be written to one client; 4096
@@ -119,21 +120,54 @@ type Limits struct {
 	UnackedMessages int // 1024
 }
 
+// batchEnvelope is what the body of a POST takes besides its frames.
+const batchEnvelope = 128
+
+type limit struct {
+	name  string
+	field *int
+	def   int
+}
+
+func (l *Limits) all() []limit {
+	return []limit{
+		{"MessageBytes", &l.MessageBytes, 64 << 10},
+		{"BatchBytes", &l.BatchBytes, 256 << 10},
+		{"BatchMessages", &l.BatchMessages, 100},
+		{"QueueBytes", &l.QueueBytes, 1 << 20},
+		{"QueueMessages", &l.QueueMessages, 4096},
+		{"Topics", &l.Topics, 100},
+		{"InboxMessages", &l.InboxMessages, 512},
+		{"UnackedBytes", &l.UnackedBytes, 256 << 10},
+		{"UnackedMessages", &l.UnackedMessages, 1024},
+	}
+}
+
 // WithDefaults returns l with its zero fields filled in.
 func (l Limits) WithDefaults() Limits {
-	set := func(field *int, def int) {
-		if *field == 0 {
-			*field = def
+	batch := l.BatchBytes
+	for _, f := range l.all() {
+		if *f.field == 0 {
+			*f.field = f.def
 		}
 	}
-	set(&l.MessageBytes, 64<<10)
-	set(&l.BatchBytes, 256<<10)
-	set(&l.BatchMessages, 100)
-	set(&l.QueueBytes, 1<<20)
-	set(&l.QueueMessages, 4096)
-	set(&l.Topics, 100)
-	set(&l.InboxMessages, 512)
-	set(&l.UnackedBytes, 256<<10)
-	set(&l.UnackedMessages, 1024)
+	if batch == 0 {
+		l.BatchBytes = max(l.BatchBytes, l.MessageBytes+batchEnvelope)
+	}
 	return l
+}
+
+// Check returns an error that names a limit which can't be meant: a negative
+// one, or one of a POST under which a frame could come on a WebSocket only.
+func (l Limits) Check() error {
+	for _, f := range l.all() {
+		if *f.field < 0 {
+			return fmt.Errorf("limit %s is %d: want more, or 0 for the default", f.name, *f.field)
+		}
+	}
+	l = l.WithDefaults()
+	if least := l.MessageBytes + batchEnvelope; l.BatchBytes < least {
+		return fmt.Errorf("limit BatchBytes is %d: want %d at the least, for a frame of MessageBytes and what is around it", l.BatchBytes, least)
+	}
+	return nil
 }

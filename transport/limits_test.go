@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -20,10 +21,40 @@ func TestLimitsThatAreNotSaidAreTheDefault(t *testing.T) {
 	if got := (Limits{Topics: 9}).WithDefaults(); got != want {
 		t.Errorf("one: got %+v, want %+v", got, want)
 	}
+	want = defaults
+	want.MessageBytes, want.BatchBytes = 1<<20, 1<<20+128
+	if got := (Limits{MessageBytes: 1 << 20}).WithDefaults(); got != want {
+		t.Errorf("large messages: got %+v, want %+v, in which one goes into a POST", got, want)
+	}
+}
+
+func TestLimitsThatCannotBeMeantAreNamed(t *testing.T) {
+	for name, l := range map[string]Limits{
+		"":                               {},
+		"limit Topics is -1: ":           {Topics: -1},
+		"limit UnackedMessages is -7: ":  {UnackedMessages: -7},
+		"limit BatchBytes is 65663: ":    {BatchBytes: 65663},
+		"limit BatchBytes is 100: ":      {BatchBytes: 100, MessageBytes: 50},
+		"limit BatchMessages is -1: ":    {BatchBytes: 100, BatchMessages: -1},
+		"a server needs Connect":         {BatchBytes: 65664},
+		"a server needs Connect and Acc": {MessageBytes: 10, BatchBytes: 138},
+	} {
+		err := l.Check()
+		if strings.HasPrefix(name, "limit") != (err != nil) || err != nil && !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("%+v: got %v, want %q", l, err, name)
+		}
+		if _, err := NewServer(Config{Limits: l}); err == nil || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("NewServer with %+v: got %v, want %q", l, err, name)
+		}
+	}
 }
 
 func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
-	s, err := NewServer(Config{Limits: Limits{MessageBytes: 1000, Topics: 9}})
+	s, err := NewServer(Config{
+		Connect: func(*http.Request) (Identity, error) { return Identity{}, nil },
+		Accept:  func(ClientSocket) Receiver { return nil },
+		Limits:  Limits{MessageBytes: 1000, Topics: 9},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

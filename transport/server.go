@@ -20,7 +20,7 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// Config says how a Server treats its clients. Connect, Accept and Log are needed.
+// Config says how a Server treats its clients. Connect and Accept are needed.
 type Config struct {
 	// Connect says who a request comes from; a *RefusedError says with which
 	// status it is refused. Any other error goes to the log only, and the client,
@@ -37,7 +37,7 @@ type Config struct {
 	// Grace is how long a client of the chime dialect whose connection has broken
 	// may take to come back; zero is 15 s, negative none, 2 min the most.
 	Grace time.Duration
-	Log   *slog.Logger
+	Log   *slog.Logger // nil is slog's default
 }
 
 // Server answers the requests of all clients, and owns every goroutine and
@@ -60,10 +60,15 @@ type Server struct {
 	draining bool
 }
 
-// NewServer returns a server, or an error that names an origin it can't read or
-// a grace period that is too long.
+// NewServer returns a server, or an error that names what is missing or can't
+// be meant in its configuration.
 func NewServer(cfg Config) (*Server, error) {
+	if err := cfg.Limits.Check(); err != nil {
+		return nil, err
+	}
 	switch {
+	case cfg.Connect == nil, cfg.Accept == nil:
+		return nil, errors.New("a server needs Connect and Accept")
 	case cfg.Grace > MaxGrace:
 		return nil, fmt.Errorf("grace period of %v: %v is the most", cfg.Grace, MaxGrace)
 	case cfg.Grace == 0:
@@ -83,6 +88,9 @@ func NewServer(cfg Config) (*Server, error) {
 		log:     cfg.Log,
 		clients: map[*client]struct{}{},
 		secrets: map[string]*client{},
+	}
+	if s.log == nil {
+		s.log = slog.Default()
 	}
 	if s.detach == nil {
 		s.detach = context.WithoutCancel
