@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 // Clients that do not read. In a bubble no time passes while anybody can go
@@ -82,6 +84,48 @@ func TestReaderThatNeverReadsIsEndedAndDelaysNobody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A client joins again and again for all of a history, and reads nothing. What
+// was read for a join that is over is not kept, nor is the topic it was in.
+func TestRejoinsOfAReaderThatNeverReadsHoldLittle(t *testing.T) {
+	file, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := newSite(t, chime.WithStore(file))
+	const messages, size, joins = 100, 10_000, 200
+	for n := range messages {
+		if err := s.live.Broadcast(t.Context(), "book:1", "said", map[string]string{"n": fmt.Sprint(n), "pad": strings.Repeat("x", size)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	ws := s.phoenix(t)
+	for ref := range joins {
+		ws.text(fmt.Sprintf(`["%d","%d","book:1","phx_join",{"as":"victim","@last":500}]`, ref, ref))
+		if ref > 0 {
+			s.hall.wantLeft(t, departure{"book:1", "victim", "replaced"})
+		}
+	}
+	const most = 16 << 20 // the joins were answered with 200 MB, were they read
+	if after := heap(); after > before+most {
+		t.Errorf("%d joins that nobody reads hold %d bytes, want less than %d", joins, after-before, most)
+	}
+	ws.conn.Close()
+	s.hall.wantLeft(t, departure{"book:1", "victim", "gone"})
 }
 
 // ours counts the goroutines that run code of chime's.

@@ -13,11 +13,23 @@ type client struct {
 	hub *Hub
 	cs  transport.ClientSocket
 
-	mu      sync.Mutex // guards inboxes and what is in them
-	inboxes inboxes
-	seats   int        // inboxes that are joined or about to be; Limits.Topics bounds them
 	replays sync.Mutex // held while a part of a replay is queued, so that two don't take the same room
+
+	mu      sync.Mutex // guards what follows, and what is in the inboxes
+	inboxes inboxes
+	seats   int // inboxes that are joined or about to be; Limits.Topics bounds them
 	gone    bool
+	turns   chan struct{} // full while one socket holds a list of its replay; made when it is needed
+}
+
+// turn returns the channel in which the socket whose turn it is has left a token.
+func (c *client) turn() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turns == nil {
+		c.turns = make(chan struct{}, 1)
+	}
+	return c.turns
 }
 
 // inboxes finds an inbox by its topic. Most clients are in a few topics, and

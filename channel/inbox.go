@@ -252,7 +252,7 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 // end takes s out of its topic, says so, and calls HandleLeave. That may end the
 // goroutine: what must follow is deferred.
 func (in *inbox) end(s *Socket, why Reason, say func()) {
-	s.leave()
+	s.leave(nil)
 	in.unseat(why == Replaced)
 	if say != nil {
 		say()
@@ -288,13 +288,6 @@ func (in *inbox) guard(handler, what string, f, then func()) {
 // fail tells the client that its join has ended by an error; it rejoins. The
 // handler is cancelled after that: its reply must not come before the error.
 func (s *Socket) fail(text []byte) {
-	s.topic.remove(s)
-	s.mu.Lock()
-	already := s.phase != joined
-	s.phase = left
-	s.mu.Unlock()
-	if !already {
-		s.say(wire.EventError, text)
-	}
+	s.leave(func() { s.say(wire.EventError, text) })
 	s.cancel()
 }

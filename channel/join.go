@@ -69,7 +69,7 @@ func (in *inbox) joinAnew(f wire.Frame) {
 			in.admit(s, f.Ref, reply, want)
 			return
 		}
-		s.leave()
+		s.leave(nil)
 		s.cancel()
 		c.hub.exit(s.topic)
 		refuse(why)

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -15,10 +16,15 @@ import (
 // turns live. While it is behind, retained messages are not queued for it,
 // since it will read them: a client that reads slowly holds a position, not a queue.
 
-// replay is what a socket that catches up still has to send.
+// replay is what a socket that catches up still has to send. Of what is read for
+// one client only one list is held at a time, or a client that never reads could
+// have the server hold many: the socket that has it has the client's turn.
 type replay struct {
-	list []*wire.Message
-	pos  uint64 // everything up to here is sent or in list
+	list     []*wire.Message
+	pos      uint64                  // everything up to here is sent or in list
+	promised bool                    // list is what the reply to the join has announced, and must not be dropped
+	waiting  *atomic.Pointer[Socket] // what is called when there is room calls this
+	turn     chan struct{}           // the client's, if it is this socket's
 }
 
 const (
@@ -63,15 +69,25 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	}
 	t.add(s, false, 0)
 	t.mu.Unlock()
+	if !s.takeTurn() {
+		t.remove(s)
+		s.enterWithout(context.Cause(s.ctx), want, reply)
+		return
+	}
+	t.mu.Lock()
+	list, recovered, ok = s.fromTail(want) // it may have waited
+	h = s.found(want, t.last, len(list), recovered)
+	t.mu.Unlock()
 	if !ok {
 		var err error
 		if list, h, err = s.read(want); err != nil {
 			t.remove(s)
+			s.giveTurn()
 			s.enterWithout(err, want, reply)
 			return
 		}
 	}
-	s.replay = replay{list, h.Offset}
+	s.hold(list, h.Offset, true)
 	reply(h)
 	s.catchUp()
 }
@@ -200,33 +216,131 @@ func pushes(topic string, page store.Page) []*wire.Message {
 // room for it. No goroutine waits meanwhile: the queue calls again. Only one
 // runs per socket.
 func (s *Socket) catchUp() {
-	for {
-		for len(s.replay.list) > 0 {
-			if !s.sendNext() {
-				return
-			}
-		}
+	for s.sendList() && s.hasRoom() && s.takeTurn() {
 		if !s.readOn() {
+			s.giveTurn()
 			return
 		}
 	}
 }
 
-// sendNext sends the next message of the replay. It reports whether the caller
-// goes on: not if the socket has left, nor if the queue has no room now; then
-// another goroutine will go on, and may already run.
-func (s *Socket) sendNext() bool {
-	s.client.replays.Lock()
-	defer s.client.replays.Unlock()
-	if !s.client.cs.Ready(func() { s.client.hub.tasks.Go(s.catchUp) }) {
-		return false
+// hasRoom reports whether the client has room. If not, catchUp is called when it
+// has, by another goroutine, which may already run.
+func (s *Socket) hasRoom() bool {
+	cs := s.client.cs
+	if cs.Ready(nothing) {
+		return true
 	}
-	m := s.replay.list[0]
-	s.replay.list[0] = nil
-	s.replay.list = s.replay.list[1:]
+	// The queue of a client that never reads keeps what it is to call: that must
+	// not hold on to a socket that has left, nor so to its topic.
+	waiting := &atomic.Pointer[Socket]{}
+	waiting.Store(s)
+	if cs.Ready(func() {
+		if s := waiting.Swap(nil); s != nil {
+			s.client.hub.tasks.Go(s.catchUp)
+		}
+	}) {
+		return true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase == joined && s.client.cs.Send(m, s.member.to) == nil
+	s.replay.waiting = waiting
+	if s.phase == left {
+		s.yield()
+	}
+	return false
+}
+
+func nothing() {}
+
+// sendList sends what the replay holds. It reports whether it is all sent: not if
+// the socket has left, nor if the client has no room; then a page is dropped, and
+// will be read again.
+func (s *Socket) sendList() bool {
+	for {
+		sent, more := s.sendNext()
+		if !sent {
+			return !more
+		}
+	}
+}
+
+// sendNext sends the next message of the replay, or reports whether there is more
+// to send, at another time. At the end of a list it gives back the turn.
+func (s *Socket) sendNext() (sent, more bool) {
+	s.client.replays.Lock()
+	defer s.client.replays.Unlock()
+	r := &s.replay
+	s.mu.Lock()
+	waits := len(r.list) > 0
+	s.mu.Unlock()
+	room := waits && s.hasRoom()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.phase != joined:
+		return false, true
+	case len(r.list) == 0:
+		r.promised = false
+		s.yield()
+		return false, false
+	case !room && r.promised:
+		return false, true
+	case !room:
+		r.pos = r.list[0].Offset - 1
+		s.yield()
+		return false, true
+	}
+	m := r.list[0]
+	r.list[0] = nil
+	r.list = r.list[1:]
+	return s.client.cs.Send(m, s.member.to) == nil, true
+}
+
+// takeTurn waits until no other socket of the client holds a list. It reports
+// false if s has left meanwhile, or is about to.
+func (s *Socket) takeTurn() bool {
+	turn := s.client.turn()
+	select {
+	case turn <- struct{}{}:
+	case <-s.ctx.Done():
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replay.turn = turn
+	if s.phase == left {
+		s.yield()
+		return false
+	}
+	return true
+}
+
+// hold takes a list that was read with the turn.
+func (s *Socket) hold(list []*wire.Message, pos uint64, promised bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != left {
+		s.replay.list, s.replay.pos, s.replay.promised = list, pos, promised
+	}
+}
+
+func (s *Socket) giveTurn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.yield()
+}
+
+// yield drops the list and gives back the turn, if s has it. s.mu is held.
+func (s *Socket) yield() {
+	s.replay.list = nil
+	if s.phase == left && s.replay.waiting != nil {
+		s.replay.waiting.Store(nil)
+	}
+	if s.replay.turn != nil {
+		<-s.replay.turn
+		s.replay.turn = nil
+	}
 }
 
 // readOn gets the next page, or turns the socket live at the top. It reports
@@ -257,12 +371,10 @@ func (s *Socket) readOn() bool {
 		}
 		list, top = pushes(t.name, page), page.Top
 	}
-	s.replay.list = list
 	if n := len(list); n > 0 {
-		s.replay.pos = list[n-1].Offset
-	} else {
-		s.replay.pos = top // what was there has been redacted
-	}
+		top = list[n-1].Offset
+	} // else what was there has been redacted
+	s.hold(list, top, false)
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +231,67 @@ func TestASlowJoinerHoldsAPositionNotAQueue(t *testing.T) {
 		broadcast(t, h, 1)
 		if got := r.takes(); len(got) != 1 {
 			t.Errorf("at the top it read %q, want one message", got)
+		}
+	})
+}
+
+// A client that does not read joins again and again, in many topics: whatever is
+// read for it, one list of it is held. When it reads at last it gets all that
+// it was promised in the joins that it is still in.
+func TestAClientThatNeverReadsHoldsOneReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const topics, rounds, kept = 10, 20, 100
+		var sockets []*Socket
+		var mu sync.Mutex // guards sockets
+		ch := &scripted{join: func(_ context.Context, s *Socket, _ Message) (Accepted, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			sockets = append(sockets, s)
+			return Accept(nil), nil
+		}}
+		h, _, r := stageAt(t, ch, History{Keep: 1000, Replay: kept})
+		h.limits.QueueMessages = 1000
+		r.limits = h.limits
+		for topic := range topics {
+			for n := range kept {
+				if err := h.Broadcast(t.Context(), fmt.Sprint("topic-", topic), "said", map[string]int{"n": n}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		r.stick(true)
+		ref := 0
+		for round := range rounds {
+			for topic := range topics {
+				ref++
+				r.says(t, fmt.Sprintf(`["%d","%d","topic-%d","phx_join",{"@last":%d}]`, ref, ref, topic, kept))
+			}
+			synctest.Wait()
+			mu.Lock()
+			holding := 0
+			for _, s := range sockets {
+				if len(s.replay.list) > 0 {
+					holding++
+				}
+			}
+			mu.Unlock()
+			if holding > 1 {
+				t.Fatalf("after %d joins in each topic, %d sockets hold what was read for them, want 1 at most", round+1, holding)
+			}
+		}
+		r.stick(false)
+		synctest.Wait()
+		replayed := map[string]int{} // by join_ref
+		for _, s := range r.seen {
+			if s.m.Event == "said" {
+				replayed[s.to]++
+			}
+		}
+		for topic := range topics {
+			members := h.find(fmt.Sprint("topic-", topic)).members
+			if len(members) != 1 || replayed[members[0].joinRef.String()] != kept {
+				t.Errorf("topic %d has %d members, and the last got %d messages, want 1 and %d", topic, len(members), replayed[members[0].joinRef.String()], kept)
+			}
 		}
 	})
 }

@@ -22,13 +22,13 @@ type Socket struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 
-	mu       sync.Mutex // guards phase, early and assigned, and the order of what goes to the client
+	mu       sync.Mutex // guards phase, early, assigned and replay, and the order of what goes to the client
 	phase    phase
+	replay   replay
 	early    []*wire.Message // pushed by HandleJoined, to follow the reply
 	assigned map[string]any
 
 	member member // guarded by topic.mu
-	replay replay // of the one goroutine that catches up
 }
 
 // phase is how far a socket has come. What a client sees of a topic begins
@@ -231,12 +231,18 @@ func Ephemeral() SendOption { return func(s *sending) { s.ephemeral = true } }
 
 func from(id string) SendOption { return func(s *sending) { s.from = id } }
 
-// leave makes s left: nothing reaches the client through it any more.
-func (s *Socket) leave() {
+// leave makes s left: nothing reaches the client through it any more but, if
+// that was not so before, what say does.
+func (s *Socket) leave(say func()) {
 	s.topic.remove(s)
 	s.mu.Lock()
+	already := s.phase != joined
 	s.phase = left
+	s.yield()
 	s.mu.Unlock()
+	if say != nil && !already {
+		say()
+	}
 }
 
 // say sends one of the last frames of a socket, which has left.
