@@ -259,12 +259,24 @@ func (m *member) WantRecovered(count int, recovered bool) {
 	}
 }
 
-// WantBinary wants a broadcast that is no JSON.
-func (m *member) WantBinary(event string, data []byte) {
+// WantBinary wants an event that is no JSON.
+func (m *member) WantBinary(event string, data []byte) frame {
 	m.Helper()
-	if f := m.next("the binary broadcast " + event); f.event != event || string(f.binary) != string(data) {
+	f := m.next("the binary broadcast " + event)
+	if f.event != event || string(f.binary) != string(data) {
 		m.Fatalf("got %v, want %s %q", f, event, data)
 	}
+	return f
+}
+
+// WantRetainedBinary is WantRetained for what is no JSON.
+func (m *member) WantRetainedBinary(event string, data []byte) (offset uint64) {
+	m.Helper()
+	f := m.WantBinary(event, data)
+	if offset = m.position(f); (offset > 0) != m.positioned() {
+		m.Fatalf("got %v with the offset %d; want one: %v", f, offset, m.positioned())
+	}
+	return offset
 }
 
 // positioned reports whether this client is told the positions of messages.

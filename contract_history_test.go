@@ -133,9 +133,26 @@ var remembering = []behaviour{
 	{name: "binary_is_kept", needs: toRemember | toCarryBytes, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
 		s.Broadcast("room:1", "image", channel.Binary("\x89PNG\r\n"))
 		ann := s.Join("ann", "room:1")
-		ann.WantBinary("image", []byte("\x89PNG\r\n"))
+		ann.WantRetainedBinary("image", []byte("\x89PNG\r\n"))
 		bob := s.Dial("bob").Join("room:1", obj{"@last": 1})
-		bob.WantBinary("image", []byte("\x89PNG\r\n"))
+		bob.WantRetainedBinary("image", []byte("\x89PNG\r\n"))
+	}},
+
+	{name: "bytes_move_the_position", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
+		bob := s.Dial("bob").Join("room:1", obj{"@last": 0})
+		epoch := bob.WantHistory(0).Epoch
+		s.Broadcast("room:1", "image", channel.Binary("\xff\x00"))
+		offset := bob.WantRetainedBinary("image", []byte("\xff\x00"))
+		s.Broadcast("room:1", "cursor", channel.Binary("\x07"), channel.Ephemeral())
+		if f := bob.WantBinary("cursor", []byte("\x07")); f.ref != "" {
+			s.Fatalf("got %v, want no position of what is not retained", f)
+		}
+		if offset == 0 {
+			return // a dialect without positions
+		}
+		again := s.Dial("bob").Join("room:1", obj{"@since": position{Epoch: epoch, Offset: offset}})
+		again.WantRecovered(0, true)
+		again.WantNothing()
 	}},
 
 	{name: "one_order_for_all", needs: toRemember, history: channel.History{Keep: 1000, Replay: 500}, script: func(s *stage) {

@@ -141,8 +141,8 @@ func (l *socketLine) read(ctx context.Context) {
 			l.box.blame("%v", err)
 		case !d.bytes && kind == websocket.MessageBinary, !d.greets && f.topic == "chime":
 			l.box.blame("got %v, which is not of this dialect", f)
-		case d.bytes && kind == websocket.MessageText && f.hasBytes():
-			l.box.blame("got %v, want a binary frame", f)
+		case d.bytes && kind == websocket.MessageText && f.hasBytes() && !strings.HasPrefix(f.ref, "@"):
+			l.box.blame("got %v, want a binary frame, which has a place for all but a position", f)
 		case d.greets && n == 0 && (f.topic != "chime" || f.event != "hello"):
 			l.box.blame("the first frame is %v, want hello", f)
 		}

@@ -29,6 +29,7 @@ export class ChimeStream {
   #state = CONNECTING;
   #link;
   #turns = [];
+  #asked = new Set(); // topics whose join asked for positions
   #clock = new MessageChannel(); // not a timer: a page in the background has hardly any
 
   constructor(url, protocols = []) {
@@ -36,7 +37,7 @@ export class ChimeStream {
     this.#link = new StreamLink(addressOf(url, protocols, this.constructor.fetch), {
       hello: () => this.#soon(() => this.#opened()),
       frame: (frame, text) => {
-        const event = { data: binaryOf(frame) ?? text };
+        const event = { data: (this.#inText(frame) ? null : binaryOf(frame)) ?? text };
         this.#soon(() => this.onmessage?.(event));
       },
       lost: (why) => {
@@ -54,7 +55,8 @@ export class ChimeStream {
     if (this.#state === CONNECTING) throw new DOMException("the stream is not open yet", "InvalidStateError");
     if (this.#state !== OPEN) return; // as a WebSocket does
     const text = typeof data === "string" ? data : textOf(data);
-    const [, , topic] = JSON.parse(text);
+    const [, , topic, event, payload] = JSON.parse(text);
+    if (event === "phx_join") this.#joining(topic, payload);
     this.#link.send({ text, bytes: new TextEncoder().encode(text).length, uncounted: topic === "phoenix" });
   }
 
@@ -65,6 +67,14 @@ export class ChimeStream {
     this.#link.close("goodbye");
     this.#soon(() => this.#closed({ code, reason, wasClean: true }));
   }
+
+  #joining(topic, payload) {
+    if (payload?.["@since"] !== undefined || payload?.["@last"] !== undefined) this.#asked.add(topic);
+    else this.#asked.delete(topic);
+  }
+
+  // A binary frame has no place for a position: as on a WebSocket, bytes that have one are text for a join that asked.
+  #inText([, ref, topic]) { return ref !== null && ref.startsWith("@") && this.#asked.has(topic); }
 
   // soon calls back later, and once a turn: whoever awaits the reply to a push goes on before the next frame is handed out.
   #soon(fn) {
@@ -106,7 +116,7 @@ function addressOf(endpoint, protocols, fetch) {
   };
 }
 
-// Bytes travel in text here, as {"@binary": base64}; phoenix.js has binary frames for them.
+// Bytes travel in text here, as {"@binary": base64}; phoenix.js has binary frames for them, without a ref.
 
 function binaryOf([joinRef, ref, topic, event, payload]) {
   const reply = event === "phx_reply";

@@ -42,10 +42,12 @@ function following(socket, topic = room) {
   let offset = null
   const channel = socket.channel(topic, () => (offset === null ? { "@last": 50 } : { "@since": { epoch, offset } }))
   channel.onMessage = (event, payload, ref) => {
-    if (ref?.startsWith("@")) offset = Number(ref.slice(1))
-    return payload
+    if (!ref?.startsWith("@")) return payload
+    offset = Number(ref.slice(1))
+    if (Object.keys(payload).join() !== "@binary") return payload
+    return Uint8Array.from(atob(payload["@binary"]), (char) => char.charCodeAt(0)).buffer
   }
-  const log = listen(channel, "message_new")
+  const log = listen(channel, "message_new", "reminder")
   const answers = new Log()
   channel.join().receive("ok", ({ "@history": history }) => {
     epoch = history.epoch
@@ -342,6 +344,35 @@ const behaviours = {
       last = offset
     }
     assert.deepEqual(log.rest(), [])
+  },
+
+  // A binary frame has no place for a position, and what has none comes again after each break.
+  async "hears retained bytes once, and as bytes"() {
+    const say = (...data) => ask("say", { topic: room, event: "message_new", binary: "1" }, Uint8Array.from(data))
+    const [, bobSees] = await joined(connect({ user: "Bob" })) // who does not ask for positions
+    const socket = connect()
+    const [channel, log, answers] = following(socket)
+    await answers.next("first join")
+    assert.equal((await bobSees.next("Ada came")).event, "came")
+    for (const n of [1, 2]) {
+      await say(0, 255, n)
+      const { payload, ref } = await log.next("bytes " + n)
+      assert.deepEqual(list(payload), [0, 255, n])
+      assert.match(ref, /^@\d+$/)
+      await cut()
+      const { recovered, count } = await answers.next("join after bytes " + n)
+      assert.deepEqual([recovered, count], [true, 0])
+    }
+    const down = lost(socket)
+    await cut()
+    await down
+    await say()
+    assert.equal((await answers.next("join after a message was missed")).recovered, true)
+    assert.deepEqual(list((await log.next("no bytes")).payload), [])
+    await reply("remind", channel.push("remind", bytes(7))) // which is not retained
+    assert.deepEqual(list((await log.next("bytes for one")).payload), [7])
+    assert.deepEqual(log.rest(), [])
+    assert.deepEqual(list((await bobSees.next("bytes")).payload), [0, 255, 1])
   },
 
   async "carries bytes as bytes"() {

@@ -35,6 +35,11 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
+// pushes are the two kinds of payload.
+var pushes = map[string]func(topic, event string, payload []byte, offset uint64) *wire.Message{
+	"json": wire.NewPush, "binary": wire.NewBinaryPush,
+}
+
 // BenchmarkEncodeOnce broadcasts to members over all transports: a form is made
 // at its first use, so the allocations don't grow with the members.
 func BenchmarkEncodeOnce(b *testing.B) {
@@ -58,9 +63,9 @@ func BenchmarkEncodeOnce(b *testing.B) {
 func TestABroadcastAllocatesTheSameForOneMemberAndForMany(t *testing.T) {
 	payload := []byte(benchPayload)
 	buf := make([]byte, 0, 4<<10)
-	allocations := func(members int) float64 {
+	allocations := func(members int, push func(topic, event string, payload []byte, offset uint64) *wire.Message) float64 {
 		return testing.AllocsPerRun(100, func() {
-			m := wire.NewPush("chat_room:lobby", "message_new", payload, 42)
+			m := push("chat_room:lobby", "message_new", payload, 42)
 			for range members {
 				buf = m.AppendWebSocket(buf[:0], false, "")
 				buf = m.AppendWebSocket(buf, true, "")
@@ -69,15 +74,18 @@ func TestABroadcastAllocatesTheSameForOneMemberAndForMany(t *testing.T) {
 			}
 		})
 	}
-	one, many := allocations(1), allocations(1000)
-	if one != many || one > 7 { // the message, and two for each of three forms
-		t.Errorf("got %v allocations for 1 member and %v for 1,000, want the same, 7 at the most", one, many)
+	for name, push := range pushes {
+		one, many := allocations(1, push), allocations(1000, push)
+		if one != many || one > 9 { // the message, and two for each of four forms
+			t.Errorf("%s: got %v allocations for 1 member and %v for 1,000, want the same, 9 at the most", name, one, many)
+		}
 	}
 }
 
 // BenchmarkAppendForms is what one member of a topic costs once the forms are made.
 func BenchmarkAppendForms(b *testing.B) {
 	m := wire.NewPush("chat_room:lobby", "message_new", []byte(benchPayload), 42)
+	bytes := wire.NewBinaryPush("chat_room:lobby", "message_new", []byte(benchPayload), 42)
 	for _, bm := range []struct {
 		name string
 		form func([]byte) []byte
@@ -85,6 +93,7 @@ func BenchmarkAppendForms(b *testing.B) {
 		{"websocket", func(buf []byte) []byte { return m.AppendWebSocket(buf, false, "") }},
 		{"websocket-chime", func(buf []byte) []byte { return m.AppendWebSocket(buf, true, "") }},
 		{"websocket-asked", func(buf []byte) []byte { return m.AppendWebSocket(buf, false, "1") }},
+		{"websocket-asked-binary", func(buf []byte) []byte { return bytes.AppendWebSocket(buf, false, "1") }},
 		{"stream", m.AppendEvent},
 	} {
 		b.Run(bm.name, func(b *testing.B) {

@@ -30,6 +30,7 @@ func written() map[string]*wire.Message {
 		"the answer to a heartbeat":      wire.NewReply(null, ref, wire.TopicPhoenix, "ok", empty),
 
 		"a binary broadcast":                wire.NewBinaryPush("topic", "event", bytes, 0),
+		"a retained binary broadcast":       wire.NewBinaryPush("topic", "event", bytes, 42),
 		"a binary push":                     wire.NewBinaryPush("topic", "event", bytes, 0).WithRefs(joinRef, null),
 		"a binary reply":                    wire.NewBinaryReply(joinRef, ref, "topic", bytes),
 		"a binary reply without bytes":      wire.NewBinaryReply(joinRef, ref, "topic", nil),

@@ -38,6 +38,7 @@ const (
 	formWebSocket           = iota // for the Phoenix dialect: no position
 	formWebSocketPositioned        // for the chime dialect: "@offset" as ref
 	formStream                     // an event, always positioned
+	formTail                       // what follows the join_ref of a join that asked for positions
 	formV1                         // for Phoenix V1, on a WebSocket
 	formAmber                      // for Amber, on a WebSocket
 	formCount
@@ -106,19 +107,25 @@ func (m *Message) Size() int {
 // where there is a ref.
 func (m *Message) AppendText(b []byte, positioned bool, to string) []byte {
 	b = append(b, '[')
-	switch {
-	case m.Offset > 0 && (positioned || to != ""):
-		if to != "" && !positioned {
-			b = AppendString(b, to)
-		} else {
-			b = m.joinRef.append(b)
-		}
-		b = append(b, `,"@`...)
+	if m.marked(positioned, to) {
+		return m.appendTail(AppendString(b, to), true)
+	}
+	return m.appendTail(m.joinRef.append(b), positioned)
+}
+
+// marked reports whether m has its position because one join asked for it.
+func (m *Message) marked(positioned bool, to string) bool {
+	return m.Offset > 0 && !positioned && to != ""
+}
+
+// appendTail appends what follows the join_ref in the five-array.
+func (m *Message) appendTail(b []byte, positioned bool) []byte {
+	b = append(b, ',')
+	if positioned && m.Offset > 0 {
+		b = append(b, `"@`...)
 		b = strconv.AppendUint(b, m.Offset, 10)
 		b = append(b, '"')
-	default:
-		b = m.joinRef.append(b)
-		b = append(b, ',')
+	} else {
 		b = m.ref.append(b)
 	}
 	b = append(b, ',')
@@ -167,10 +174,14 @@ func (m *Message) appendWithHistory(b []byte) []byte {
 	return append(b, m.payload[start:]...)
 }
 
-// AppendWebSocket appends m as a WebSocket frame.
+// AppendWebSocket appends m as a WebSocket frame. To a join that asked for
+// positions retained bytes go as text, because a binary frame has no place for
+// one.
 func (m *Message) AppendWebSocket(b []byte, positioned bool, to string) []byte {
-	if to != "" && !positioned && m.Offset > 0 && !m.binary {
-		return m.frame(b, positioned, to)
+	if m.marked(positioned, to) {
+		start := len(b)
+		b = AppendString(append(beginFrame(b), '['), to)
+		return endFrame(append(b, m.form(formTail)...), start, opText)
 	}
 	form := formWebSocket
 	if positioned {
@@ -194,25 +205,27 @@ func (m *Message) form(form int) []byte {
 		b = append(b, "data: "...)
 		b = m.AppendText(b, true, "")
 		b = append(b, "\n\n"...)
+	case formTail:
+		b = m.appendTail(b, true)
 	case formV1:
 		b = endFrame(m.appendV1Text(beginFrame(b)), 0, opText)
 	case formAmber:
 		b = endFrame(m.appendAmberText(beginFrame(b)), 0, opText)
 	default:
-		b = m.frame(b, form == formWebSocketPositioned, "")
+		b = m.frame(b, form == formWebSocketPositioned)
 	}
 	m.forms[form].Store(&b)
 	return b
 }
 
 // frame appends a WebSocket frame of Phoenix V2 or the chime dialect.
-func (m *Message) frame(b []byte, positioned bool, to string) []byte {
+func (m *Message) frame(b []byte, positioned bool) []byte {
 	start := len(b)
 	b = beginFrame(b)
 	if m.binary && !positioned && m.fitsBinary() {
 		return endFrame(m.appendBinary(b), start, opBinary)
 	}
-	return endFrame(m.AppendText(b, positioned, to), start, opText)
+	return endFrame(m.AppendText(b, positioned, ""), start, opText)
 }
 
 // beginFrame leaves room for a header, whose length is known only after the

@@ -141,8 +141,7 @@ func TestWebSocketHeaders(t *testing.T) {
 	}
 }
 
-// A join that asked for positions gets a frame of its own, which takes another
-// way than the shared ones.
+// A join that asked for positions gets a frame of its own around what is shared.
 func TestWebSocketHeadersOfAFrameOfItsOwn(t *testing.T) {
 	const around = len(`["jr","@1","t","e",{"a":""}]`)
 	for _, length := range []int{around, 125, 126, 65535, 65536} {
@@ -168,7 +167,8 @@ func TestFormsOfBinaryMessages(t *testing.T) {
 		text     string // in the chime dialect
 	}{
 		{"a broadcast", "", broadcast, "\x02\x05\x05topicevent" + string(data), `[null,"@42","topic","event",` + encoded + `]`},
-		{"a broadcast to a join that asked", "jr", broadcast, "\x02\x05\x05topicevent" + string(data), `[null,"@42","topic","event",` + encoded + `]`},
+		{"what is not retained, to a join that asked", "jr", wire.NewBinaryPush("topic", "event", data, 0),
+			"\x02\x05\x05topicevent" + string(data), `[null,null,"topic","event",` + encoded + `]`},
 		{"a push to one", "", wire.NewBinaryPush("topic", "event", data, 0).WithRefs(wire.RefOf("12"), wire.Ref{}),
 			"\x00\x02\x05\x0512topicevent" + string(data), `["12",null,"topic","event",` + encoded + `]`},
 		{"a push to one with an empty join_ref", "", wire.NewBinaryPush("topic", "event", data, 0).WithRefs(wire.RefOf(""), wire.Ref{}),
@@ -193,6 +193,23 @@ func TestFormsOfBinaryMessages(t *testing.T) {
 				t.Errorf("event: got %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// A binary frame has no place for a position, and without one a client gets the
+// same bytes again after each break.
+func TestRetainedBytesHaveTheirPositionForAJoinThatAsked(t *testing.T) {
+	m := wire.NewBinaryPush("topic", "event", []byte{0, 255, '\n', '"'}, 42)
+	for range 2 { // made, then shared
+		for _, joinRef := range []string{"1", "22"} {
+			want := `["` + joinRef + `","@42","topic","event",{"@binary":"AP8KIg=="}]`
+			if got := text(t, m.AppendWebSocket(nil, false, joinRef)); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+		if opcode, _, _ := webSocketFrame(t, m.AppendWebSocket(nil, false, "")); opcode != 2 {
+			t.Errorf("to a join that did not ask: got opcode %d, want bytes", opcode)
+		}
 	}
 }
 
@@ -259,6 +276,7 @@ func TestAppendedBytesAreACopy(t *testing.T) {
 	for _, form := range []func([]byte) []byte{
 		func(b []byte) []byte { return m.AppendWebSocket(b, false, "") },
 		func(b []byte) []byte { return m.AppendWebSocket(b, true, "") },
+		func(b []byte) []byte { return m.AppendWebSocket(b, false, "jr") },
 		m.AppendEvent,
 		m.AppendV1,
 		m.AppendAmber,

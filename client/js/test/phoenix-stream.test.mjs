@@ -75,6 +75,23 @@ test("frames are handed out as they came, without those of chime", async (t) => 
   assert.deepEqual(heard.map(([, , data]) => data), [reply, retained, '[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]']);
 });
 
+test("retained bytes stay text, which has their position, for a topic whose join asked", async (t) => {
+  const { stream, net, heard } = await open(t);
+  const bytes = (topic, ref) => JSON.stringify([null, ref, topic, "image", { "@binary": "AP8=" }]);
+  const kinds = async (...frames) => {
+    await net.stream.say(...frames);
+    await settle();
+    return heard.splice(0).map(([, , data]) => (typeof data === "string" ? data : "bytes"));
+  };
+  stream.send('["1","1","a","phx_join",{"@last":0}]');
+  stream.send('["2","2","b","phx_join",{}]');
+  stream.send('["3","3","c","phx_join",7]');
+  assert.deepEqual(await kinds(bytes("a", "@7"), bytes("b", "@8"), bytes("c", "@9"), bytes("a", null)), [bytes("a", "@7"), "bytes", "bytes", "bytes"]);
+  stream.send('["4","4","a","phx_join",{}]');
+  stream.send('["5","5","b","phx_join",{"@since":{"epoch":"e","offset":8}}]');
+  assert.deepEqual(await kinds(bytes("a", "@10"), bytes("b", "@11")), ["bytes", bytes("b", "@11")]);
+});
+
 test("between two frames whoever awaits something goes on", async (t) => {
   const { stream, net } = await open(t);
   const order = [];
