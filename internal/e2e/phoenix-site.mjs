@@ -210,6 +210,35 @@ const behaviours = {
     assert.equal(answered, null)
   },
 
+  // What comes late of the first join, its reply and its close, is no longer for anybody.
+  async "leaves a join that takes too long, and joins again"() {
+    const [, adaSees] = await joined(connect(), quiet)
+    const socket = connect({ user: "Bob", timeout: 1_000 })
+    const sent = new Log()
+    const { push } = socket
+    socket.push = (frame) => { sent.put([frame.event, performance.now()]); return push.call(socket, frame) }
+    let tries = 0
+    const channel = socket.channel(quiet, () => ({ be: ["slow", "welcome"][tries++] }))
+    const answers = joins(channel)
+    const [first] = await sent.next("a join")
+    const [second, left] = await sent.next("a leave")
+    await ask("release")
+    const [third, rejoined] = await sent.next("another join")
+    assert.deepEqual([first, second, third], ["phx_join", "phx_leave", "phx_join"])
+    assert.ok(rejoined - left > 900, `joined again after ${rejoined - left} ms, want a second`)
+    assert.deepEqual(await answers.next("the second join"), ["ok", { you: "Bob", asked: { be: "welcome" } }])
+    assert.deepEqual(await reply("echo", channel.push("echo", { n: 1 })), ["ok", { n: 1 }])
+    await reply("leave", channel.leave())
+    for (const [event, payload] of [
+      ["came", { who: "Bob" }], ["went", { who: "Bob", why: "left" }], // once for each
+      ["came", { who: "Bob" }], ["went", { who: "Bob", why: "left" }],
+    ]) {
+      const seen = await adaSees.next(event)
+      assert.deepEqual([seen.event, seen.payload], [event, payload])
+    }
+    assert.deepEqual([answers.rest(), adaSees.rest()], [[], []])
+  },
+
   // The two ends that a channel can make of a join: after a phx_close phoenix.js
   // forgets the channel, after a phx_error it joins again.
   async "stays away when its channel is done with it"() {
@@ -343,6 +372,30 @@ const behaviours = {
       assert.ok(offset > last, `${offset} after ${last}`)
       last = offset
     }
+    assert.deepEqual(log.rest(), [])
+  },
+
+  // On a stream it is the transport that listens for the server's heartbeats, and has a test of its own for it.
+  async "notices a server that falls silent, and misses nothing"() {
+    if (streams) return
+    const logged = new Log()
+    const socket = connect({ heartbeatIntervalMs: 200, logger: (_, text) => logged.put(text) })
+    const [, log, answers] = following(socket)
+    await answers.next("first join")
+    await say(1)
+    assert.deepEqual((await log.next("message 1")).payload, { n: 1 })
+    const failed = within("another connection, which fails", (resolve) => socket.onError(resolve))
+    logged.rest()
+    answers.rest()
+    await ask("silence")
+    await say(2)
+    await failed
+    assert.ok(logged.rest().some((text) => text.startsWith("heartbeat timeout")))
+    await ask("up")
+    assert.equal((await answers.next("second join")).recovered, true)
+    assert.deepEqual((await log.next("message 2")).payload, { n: 2 })
+    await say(3)
+    assert.deepEqual((await log.next("message 3")).payload, { n: 3 })
     assert.deepEqual(log.rest(), [])
   },
 

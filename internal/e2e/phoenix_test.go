@@ -36,7 +36,10 @@ func TestPhoenixClient(t *testing.T) {
 func TestPhoenixClientOnASite(t *testing.T) {
 	eachPhoenix(t, "phoenix-site.mjs", func(t *testing.T) func(t *testing.T, client phoenixClient) {
 		s := openSite(t)
-		return func(t *testing.T, client phoenixClient) { client.run(t, s.url, s.desk) }
+		return func(t *testing.T, client phoenixClient) {
+			defer s.cable.up() // a behaviour that failed may have left it silent
+			client.run(t, s.url, s.desk)
+		}
 	})
 }
 

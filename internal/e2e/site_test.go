@@ -28,6 +28,7 @@ type site struct {
 	kept  *store.Memory
 	log   *slog.Logger
 	with  []chime.Option
+	slow  chan struct{} // lets one slow join go on
 
 	mu      sync.Mutex
 	live    *chime.Router
@@ -46,7 +47,7 @@ const blank = "<!doctype html><meta charset=utf-8><title>blank</title>"
 // openSite starts a site that ends with the test.
 func openSite(t testing.TB, with ...chime.Option) *site {
 	t.Helper()
-	s := &site{with: with, log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), kept: store.NewMemory()}
+	s := &site{with: with, slow: make(chan struct{}), log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), kept: store.NewMemory()}
 	mux := http.NewServeMux()
 	mux.Handle("/socket/", http.StripPrefix("/socket", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.router().ServeHTTP(w, r)
@@ -60,8 +61,11 @@ func openSite(t testing.TB, with ...chime.Option) *site {
 	mux.HandleFunc("GET /test/arrived", s.answerArrived)
 	mux.HandleFunc("POST /test/cut", func(http.ResponseWriter, *http.Request) { s.cable.cut() })
 	mux.HandleFunc("POST /test/kick", s.kick)
+	mux.HandleFunc("POST /test/release", s.release)
 	mux.HandleFunc("POST /test/restart", s.restart)
 	mux.HandleFunc("POST /test/say", s.say)
+	mux.HandleFunc("POST /test/silence", func(http.ResponseWriter, *http.Request) { s.cable.fallSilent() })
+	mux.HandleFunc("POST /test/up", func(http.ResponseWriter, *http.Request) { s.cable.up() })
 	server := httptest.NewServer(mux)
 	s.cable = lay(t, server.Listener.Addr().String())
 	s.url, s.desk = "http://"+s.cable.addr, server.URL
@@ -85,8 +89,8 @@ func (s *site) router() *chime.Router {
 	defer s.mu.Unlock()
 	if s.live == nil {
 		s.live = chime.NewRouter(append([]chime.Option{chime.WithConnect(s.connect), chime.WithStore(s.kept), chime.WithLogger(s.log)}, s.with...)...)
-		s.live.Channel("room:{id}", hall{}, channel.History{Keep: 10_000, Replay: 50})
-		s.live.Channel("quiet:{id}", hall{})
+		s.live.Channel("room:{id}", hall{s.slow}, channel.History{Keep: 10_000, Replay: 50})
+		s.live.Channel("quiet:{id}", hall{s.slow})
 	}
 	return s.live
 }
@@ -130,6 +134,15 @@ func (s *site) kick(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// release returns when a join that was slow goes on.
+func (s *site) release(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.slow <- struct{}{}:
+	case <-r.Context().Done():
+		http.Error(w, "nobody is slow", http.StatusConflict)
+	}
+}
+
 // restart drains the Router and puts another in its place, which has its
 // history; or none, with history=lost.
 func (s *site) restart(w http.ResponseWriter, r *http.Request) {
@@ -162,9 +175,9 @@ func (s *site) say(w http.ResponseWriter, r *http.Request) {
 }
 
 // hall is the channel of a site: it does what the client asks for.
-type hall struct{}
+type hall struct{ slow <-chan struct{} }
 
-func (hall) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
+func (h hall) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
 	var p struct{ Be string }
 	if err := m.Decode(&p); err != nil {
 		return channel.Accepted{}, err
@@ -174,6 +187,12 @@ func (hall) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Messa
 		return channel.Accepted{}, channel.Refuse("not invited")
 	case "crashed":
 		panic("as the client asked, in a join")
+	case "slow":
+		select {
+		case <-h.slow:
+		case <-ctx.Done():
+			return channel.Accepted{}, ctx.Err()
+		}
 	}
 	if err := s.BroadcastFrom(ctx, "came", map[string]string{"who": s.Identity().ID}); err != nil {
 		return channel.Accepted{}, err
