@@ -250,16 +250,15 @@ func TestPhoenixConnectIsRefused(t *testing.T) {
 			query  string
 			header string
 			status int
+			reason string // Phoenix gives none
 		}{
-			{"", "Origin: http://" + s.host, http.StatusSwitchingProtocols},
-			{"", "Origin: https://evil.example", http.StatusForbidden},
-			{"&user=nobody", "X: y", http.StatusServiceUnavailable}, // a failure, not a verdict
-			{"&user=many", "X: y", http.StatusTooManyRequests},
+			{"", "Origin: https://evil.example", http.StatusForbidden, "origin not allowed"},
+			{"&user=nobody", "X: y", http.StatusServiceUnavailable, "unavailable"}, // a failure, not a verdict
+			{"&user=many", "X: y", http.StatusTooManyRequests, "too many"},
 		} {
-			if got := s.upgrade(t, phoenixTarget+c.query, c.header).head.StatusCode; got != c.status {
-				t.Errorf("%s %s: got %d, want %d", c.query, c.header, got, c.status)
-			}
+			wantAnswer(t, s.upgrade(t, phoenixTarget+c.query, c.header).head, c.status, `{"reason":"`+c.reason+`"}`)
 		}
+		s.upgrade(t, phoenixTarget, "Origin: http://"+s.host).opened()
 	}, limited)
 }
 
@@ -493,9 +492,17 @@ func TestPhoenixSubprotocols(t *testing.T) {
 // other methods with 400 too, without saying which are allowed.
 func TestRequestsThatAreNoUpgrade(t *testing.T) {
 	s := newSite(t)
-	for method, status := range map[string]int{"GET": http.StatusBadRequest, "HEAD": http.StatusBadRequest, "POST": http.StatusMethodNotAllowed, "DELETE": http.StatusMethodNotAllowed} {
-		if got := s.request(t, method, phoenixTarget, "").StatusCode; got != status {
-			t.Errorf("%s: got %d, want %d", method, got, status)
+	const allowed = "GET, HEAD, OPTIONS"
+	for method, want := range map[string]struct {
+		status int
+		allow  string
+	}{
+		"GET": {http.StatusBadRequest, ""}, "HEAD": {http.StatusBadRequest, ""},
+		"POST": {http.StatusMethodNotAllowed, allowed}, "DELETE": {http.StatusMethodNotAllowed, allowed},
+	} {
+		got := s.request(t, method, phoenixTarget, "")
+		if allow := got.Header.Get("Allow"); got.StatusCode != want.status || allow != want.allow {
+			t.Errorf("%s: got %d and Allow %q, want %d and %q", method, got.StatusCode, allow, want.status, want.allow)
 		}
 	}
 }
