@@ -75,7 +75,8 @@ export interface SocketOptions {
 export interface PushOptions {
   /**
    * Milliseconds from the call of `push` to the answer, waiting for the connection included. Default 20,000, which is more than a
-   * server waits for a client to come back unless it was told otherwise (15 s); 0 waits until the answer or another failure.
+   * server waits for a client to come back unless it was told otherwise (15 s). 0, Infinity, and what is beyond the 24 days of a timer
+   * wait until the answer or another failure.
    */
   readonly timeout?: number;
 }
@@ -118,7 +119,10 @@ export type ErrorCode =
   | "credentials"
   | "handler";
 
-/** Every failure chime.js speaks of, except a programmer's mistake, which is a TypeError. */
+/**
+ * Every failure chime.js speaks of, except a programmer's mistake: an argument that can't be meant is a TypeError, thrown by the call or,
+ * of `join` and `push`, what the promise is rejected with. Nothing was sent then.
+ */
 export class ChimeError extends Error {
   constructor(code: ErrorCode, message: string, more?: { response?: unknown; status?: number; sent?: boolean; cause?: unknown });
   readonly code: ErrorCode;
@@ -171,7 +175,11 @@ export class Socket {
    */
   force(transport: TransportChoice): void;
 
-  /** A channel of this socket, not joined yet. Of several for one topic only one can be joined at a time. */
+  /**
+   * A channel of this socket, not joined yet. Of several for one topic only one can be joined at a time. A topic, like an event, is 1 to
+   * 255 bytes of UTF-8 without control characters; the topics `chime` and `phoenix`, and events that begin with `phx_`, are not the
+   * application's.
+   */
   channel(topic: string, params?: Params | (() => Params)): Channel;
 
   /** Calls `fn` after each change of state. `error` says why, unless the change was asked for. */
@@ -215,8 +223,9 @@ export class Channel {
   leave(): Promise<void>;
 
   /**
-   * Sends `payload`, any JSON, as it is at the call; default `{}`. It resolves with the reply. Pushes leave in the order of the calls; while the
-   * channel is `joining` they wait. See `ErrorCode` for what it rejects with; one that is rejected with `sent: false` was not applied.
+   * Sends `payload`, any JSON, as it is at the call; default `{}`. Bytes are `{"@binary": …}`, in padded base64. It resolves with the reply.
+   * Pushes leave in the order of the calls; while the channel is `joining` they wait. See `ErrorCode` for what it rejects with; one that is
+   * rejected with `sent: false` was not applied.
    */
   push<Response = unknown>(event: string, payload?: unknown, options?: PushOptions): Promise<Response>;
 

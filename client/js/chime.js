@@ -28,6 +28,7 @@ const PROBE_MS = 2_000; // how long a connection of which we doubt has for a sig
 const PUSH_MS = 20_000; // longer than a server waits, unless told otherwise, for a client whose connection broke
 const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
 const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes with which the client socket is over, and not its connection alone
+const NAME_BYTES = 255;
 const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
 
 /** Every failure this module speaks of, told apart by its code. */
@@ -69,9 +70,11 @@ export class Socket {
   #page = { handleEvent: (event) => this.#lives(event) };
 
   constructor(url, options = {}) {
+    if (typeof url !== "string" && !(url instanceof URL)) throw new TypeError("chime: a socket needs the URL of its server");
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace(/^ws/, "http");
-    this.#options = { ...options };
+    if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`chime: nothing travels over ${this.#url.protocol}`);
+    this.#options = { ...only(options, ["params", "token", "transport", "WebSocket", "fetch"]) };
     this.#options.WebSocket ??= globalThis.WebSocket;
     this.#options.fetch ??= (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`
     this.#transport = this.#checked(options.transport ?? "auto");
@@ -108,7 +111,7 @@ export class Socket {
   }
 
   channel(topic, params) {
-    return new Channel(this.#wire, topic, params);
+    return new Channel(this.#wire, checkedName("topic", topic, /^(chime|phoenix)$/), params);
   }
 
   // What a channel may ask of its socket.
@@ -329,7 +332,7 @@ export class Socket {
   #send(entry) {
     const { joinRef, ref, member, event, body } = entry;
     entry.text = `[${JSON.stringify([joinRef, ref, member.topic, event]).slice(1, -1)},${body}]`;
-    entry.bytes = new TextEncoder().encode(entry.text).length;
+    entry.bytes = sizeOf(entry.text);
     entry.sent = entry.dropped = false;
     if (!this.#session) return entry.lost(); // a listener that is told of the loss before this channel is
     const { limits } = this.#session;
@@ -412,7 +415,7 @@ export class Channel {
   get recovered() { return this.#recovered; }
 
   on(event, fn) {
-    if (!this.#handlers.has(event)) this.#handlers.set(event, new Listeners());
+    if (!this.#handlers.has(checkedName("event", event, /^phx_/))) this.#handlers.set(event, new Listeners());
     return this.#handlers.get(event).add(fn);
   }
 
@@ -456,15 +459,16 @@ export class Channel {
     });
   }
 
-  push(event, payload = {}, { timeout = PUSH_MS } = {}) {
+  push(event, payload = {}, options = {}) {
     return new Promise((resolve, reject) => {
-      const body = JSON.stringify(payload); // now: what the application changes later is not what it pushed
-      const what = `${this.#topic} ${event}`;
-      if (body === undefined) throw new TypeError(`chime: the payload of ${what} is no JSON`);
+      const { timeout = PUSH_MS } = only(options, ["timeout"]);
+      if (typeof timeout !== "number" || !(timeout >= 0)) throw new TypeError("chime: a timeout is a number of milliseconds");
+      const what = `${this.#topic} ${checkedName("event", event, /^phx_/)}`;
+      const body = encoded(payload, what); // now: what the application changes later is not what it pushed
       if (this.#state === "closed") throw new ChimeError("closed", `${what}: the channel is not joined`);
       if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes are unanswered`);
       const push = { event, what, body, entry: null };
-      const timer = timeout > 0 && timeout < Infinity ? setTimeout(() => {
+      const timer = timeout > 0 && timeout < 2 ** 31 ? setTimeout(() => {
         if (push.entry) this.#wire.forget(push.entry);
         push.fail("timeout", `no answer within ${timeout} ms`);
       }, timeout) : 0;
@@ -505,7 +509,7 @@ export class Channel {
     try {
       const { "@since": since, "@last": last, ...params } = valueOf(this.#params) ?? {};
       asked = this.position ?? since;
-      body = JSON.stringify(asked ? { ...params, "@since": asked } : last === undefined ? params : { ...params, "@last": last });
+      body = encoded(asked ? { ...params, "@since": asked } : last === undefined ? params : { ...params, "@last": last }, `${this.#topic} phx_join`);
     } catch (error) {
       return this.#close(error);
     }
@@ -1083,6 +1087,7 @@ class Listeners {
   get empty() { return this.#all.size === 0; }
 
   add(fn) {
+    if (typeof fn !== "function") throw new TypeError("chime: a listener is a function");
     const own = { fn }; // so that a function added twice is called twice, and each undo takes back its own
     this.#all.add(own);
     return () => void this.#all.delete(own);
@@ -1097,6 +1102,41 @@ class Listeners {
       }
     }
   }
+}
+
+// checkedName returns a name that the server takes for one of a topic or an event, and that the protocol does not keep for itself.
+function checkedName(kind, name, reserved) {
+  const valid = typeof name === "string" && /^[^\p{Cc}\p{Cs}\u2028\u2029]+$/u.test(name) && sizeOf(name) <= NAME_BYTES;
+  if (!valid || reserved.test(name)) throw new TypeError(`chime: no ${kind} can have the name ${JSON.stringify(name)}`);
+  return name;
+}
+
+// only returns options that have no other names than these: a misspelled one would be as if not given.
+function only(options, names) {
+  if (options === null || typeof options !== "object") throw new TypeError("chime: options are an object");
+  for (const name of Object.keys(options)) if (!names.includes(name)) throw new TypeError(`chime: there is no option "${name}"`);
+  return options;
+}
+
+// encoded returns a payload as JSON that the server can read: where it can't, all channels of the client socket would end with it.
+function encoded(payload, what) {
+  let body, cause;
+  try {
+    body = JSON.stringify(payload);
+  } catch (error) {
+    cause = error;
+  }
+  if (body === undefined) throw new TypeError(`chime: the payload of ${what} is no JSON`, { cause });
+  const { "@binary": bytes, ...more } = body.startsWith('{"@binary":"') ? JSON.parse(body) : { "@binary": "" };
+  const base64 = bytes.replace(/[\r\n]/g, "");
+  if (!Object.keys(more).length && (base64.length % 4 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64))) {
+    throw new TypeError(`chime: the @binary of ${what} is no base64 with its padding`);
+  }
+  return body;
+}
+
+function sizeOf(text) {
+  return new TextEncoder().encode(text).length;
 }
 
 function deferred() {

@@ -157,11 +157,49 @@ each("a push is refused at once when there is nothing it could wait for", async 
   for (const how of await Promise.all(waiting)) assert.match(how, /^(closed|unknown_fate, sent)$/);
 });
 
+// What the server could not take would end the client socket, and so the joins of all channels.
+const names = ["", "a\nb", "\u0085", "\u2028", "\ud800", "é".repeat(128), undefined, null, 1, Symbol("a"), {}];
+
+test("a topic is what the server takes for one, and not the protocol's own", (t) => {
+  const { socket } = begin(t);
+  for (const topic of [...names, "chime", "phoenix"]) assert.throws(() => socket.channel(topic), TypeError, JSON.stringify(topic));
+  for (const topic of ["chime:1", "комната:日本語🎈", "x".repeat(255)]) assert.equal(socket.channel(topic).topic, topic);
+});
+
+each("what is pushed by mistake is a TypeError, and costs nothing else", async (t, transport) => {
+  const { socket, room, peer } = await joined(t, transport);
+  for (const event of [...names, "phx_leave"]) await assert.rejects(room.push(event), TypeError, String(event));
+  for (const options of [null, 1_000, { timeuot: 1 }, { timeout: "1" }, { timeout: null }, { timeout: -1 }, { timeout: NaN }]) {
+    await assert.rejects(room.push("a", {}, options), TypeError, JSON.stringify(options));
+  }
+  const deep = Array.from({ length: 50_000 }).reduce((inner) => [inner], 0);
+  for (const payload of [() => {}, 1n, { toJSON: () => { throw new Error("oops"); } }, deep]) await assert.rejects(room.push("a", payload), TypeError);
+  for (const base64 of ["?", "3q2-7w==", "3q2+7w", "3q2+7w===", "\"", "===="]) await assert.rejects(room.push("a", { "@binary": base64 }), TypeError, base64);
+  for (const text of ["3q2+7w==", "3q2+\r\n7w==", ""]) room.push("a", { "@binary": text }).catch(() => {});
+  for (const payload of [{ "@binary": "?", more: 1 }, { "@binary": 1 }]) room.push("a", payload).catch(() => {});
+  assert.deepEqual([room.state, socket.state, (await peer.frames()).length], ["joined", "open", 6]);
+});
+
+test("a listener is a function, of what can come", (t) => {
+  const room = begin(t).socket.channel("room:1");
+  for (const fn of [undefined, null, "fn"]) {
+    for (const listen of [() => room.on("a", fn), () => room.onState(fn), () => room.onReset(fn)]) assert.throws(listen, TypeError);
+  }
+  for (const event of [...names, "phx_error"]) assert.throws(() => room.on(event, () => {}), TypeError, String(event));
+});
+
+each("a join whose params are no payload rejects, and the others go on", async (t, transport) => {
+  const { socket, room } = await joined(t, transport);
+  for (const params of [{ n: 1n }, { "@binary": "?" }]) await assert.rejects(socket.channel("room:2", params).join(), TypeError);
+  assert.deepEqual([room.state, socket.state], ["joined", "open"]);
+});
+
 each("a push without an answer times out, sent or not", async (t, transport) => {
   const { room, peer, clock, again } = await joined(t, transport);
   const quick = outcome(room.push("a", {}, { timeout: 1_000 }));
   const slow = outcome(room.push("a"));
   const never = room.push("a", {}, { timeout: 0 });
+  const patient = [Infinity, 2 ** 31].map((timeout) => room.push("a", {}, { timeout }));
   const frames = (await peer.frames()).slice(1);
   await clock.pass(1_000);
   assert.equal(await quick, "timeout, sent");
@@ -171,6 +209,8 @@ each("a push without an answer times out, sent or not", async (t, transport) => 
   await clock.pass(10_000);
   await peer.reply(frames[2], { at: "last" });
   assert.deepEqual(await never, { at: "last" });
+  for (const frame of frames.slice(3)) await peer.reply(frame);
+  assert.deepEqual(await Promise.all(patient), [{}, {}]);
 
   await peer.drop();
   assert.equal(await Promise.race([outcome(room.push("lost", {}, { timeout: 100 })), clock.pass(100).then(settle)]), "timeout");

@@ -52,9 +52,12 @@ test("the URL may be relative to the page, of any scheme, and have a query of it
 
 test("a mistake at set-up is a TypeError", () => {
   assert.throws(() => new Socket("/socket"), TypeError, "a relative URL outside a page");
+  for (const url of [undefined, null, 42, {}, "ftp://x.test", "file:///socket", "mailto:x"]) assert.throws(() => new Socket(url), TypeError, String(url));
+  for (const options of [null, "sse", { tranport: "sse" }]) assert.throws(() => new Socket("https://x.test", options), TypeError);
   assert.throws(() => new Socket("https://x.test", { transport: "pigeon" }), TypeError);
   assert.throws(() => new Socket("https://x.test").force("pigeon"), TypeError);
   for (const name of ["message", "toString"]) assert.throws(() => new Socket("https://x.test").on(name, () => {}), /tells nothing/);
+  for (const fn of [undefined, "fn"]) assert.throws(() => new Socket("https://x.test").on("state", fn), TypeError);
   if (!globalThis.WebSocket) assert.throws(() => new Socket("https://x.test", { transport: "websocket" }), TypeError);
 });
 

@@ -49,6 +49,8 @@ room.push();
 room.push("a", {}, 1_000);
 // @ts-expect-error not an option
 room.push("a", {}, { timeouts: 1_000 });
+// @ts-expect-error milliseconds are a number
+room.push("a", {}, { timeout: "1s" });
 // @ts-expect-error an unknown reply has no members
 void (await room.push("a")).at;
 // @ts-expect-error an unknown reply has no members
