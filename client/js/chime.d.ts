@@ -86,17 +86,18 @@ export type Undo = () => void;
 
 /**
  * - `refused`: the server refused the join (`response` says why, as far as the application wants that known), or the connection.
- * - `error`: the server answered a push, or a join, with an error; `response.reason` says which.
+ * - `error`: the server answered a push, or a join, with an error, or ended a join with one, as when a handler panicked
+ *   (`channel_crash`), more was sent than it could take (`overloaded`), or it left with a reason; `response.reason` says which.
  * - `timeout`: a push was not answered in time. `sent` tells whether it may have arrived nevertheless.
  * - `unknown_fate`: a push was sent, and before its answer the channel broke, or the client was over for the server: away for longer
- *   than it waits, or the server itself started anew. It may have arrived; to send it again is safe if the application's payloads
- *   carry an id of their own.
+ *   than it waits, or the server itself started anew (`cause`). It may have arrived; to send it again is safe if the application's
+ *   payloads carry an id of their own.
  * - `closed`: it was never sent: the channel was not joined, was left, or the socket was disconnected, refused or replaced (`cause`).
  * - `full`: it was never sent: 500 pushes of this channel are unanswered.
  * - `too_large`: it was never applied: it exceeds the server's limit.
  * - `invalid`: it was never applied: the server could not take the frame for one.
  * - `duplicate`: another channel of this socket has joined this topic.
- * - `lost`: the connection broke; the socket is about to connect again.
+ * - `lost`: the connection broke; the socket is about to connect again. Of a channel: the client was over for the server besides.
  * - `replaced`: somebody else took this client over.
  * - `unreachable`: no transport worked; `message` says why for each, as far as the browser tells. The socket goes on trying; if it was
  *   a move by `force()`, it stays on the connection it has.

@@ -128,7 +128,7 @@ export class Socket {
     exit: (member) => this.#members.get(member.topic) === member && this.#members.delete(member.topic),
     send: (entry) => this.#send(entry),
     forget: (entry) => this.#forget(entry),
-    drop: (member) => this.#drop((entry) => entry.member === member),
+    drop: (member, cause) => this.#drop((entry) => entry.member === member, cause),
     report: (error) => this.#report(error),
   };
 
@@ -212,8 +212,9 @@ export class Socket {
     before?.close(resumed ? undefined : "goodbye");
     this.#cancel();
     if (former && !resumed) {
-      this.#drop(() => true);
-      for (const member of this.#members.values()) if (this.#link === link) member.down();
+      const error = new ChimeError("lost", "the server made this a new client socket");
+      this.#drop(() => true, error);
+      for (const member of this.#members.values()) if (this.#link === link) member.down(error);
     }
     if (this.#link === link) this.#setState("open");
     if (!resumed) for (const member of this.#members.values()) if (this.#link === link) member.up();
@@ -224,7 +225,7 @@ export class Socket {
     if (!this.#link && isRefusal(why)) {
       if (why.status !== 403 || !link.session) return this.#refused(why);
       // The secret may be somebody else's by now: a page can change its user. So it is ourselves whom the server has to judge.
-      if (this.#away("connecting")) this.#attempt();
+      if (this.#away("connecting", new ChimeError("lost", why.reason, { status: why.status }))) this.#attempt();
       return;
     }
     this.#failures.push({ name: link.name, ...why });
@@ -285,8 +286,8 @@ export class Socket {
     else if (session && goodbye) farewell(this.#address, session.secret, goodbye);
     if (!keep) {
       this.#session = null;
-      this.#drop(() => true);
-      if (state === "connecting") for (const member of this.#members.values()) member.down();
+      this.#drop(() => true, error);
+      if (state === "connecting") for (const member of this.#members.values()) member.down(error);
     }
     this.#setState(state, error);
     if (error && error.code !== "lost") this.#listeners.error.call(this.#report, error);
@@ -349,10 +350,10 @@ export class Socket {
     this.#pending.delete(entry.ref);
   }
 
-  #drop(which) {
+  #drop(which, cause) {
     for (const entry of [...this.#pending.values()].filter(which)) {
       this.#forget(entry);
-      entry.lost();
+      entry.lost(cause);
     }
   }
 
@@ -402,7 +403,7 @@ export class Channel {
     this.#member = {
       topic,
       up: () => this.#joinRef === null && this.#sendJoin(),
-      down: () => this.#rest(),
+      down: (error) => this.#rest(error),
       halt: (error) => this.#halt(error),
       wanted: () => this.#state !== "closed",
       take: (...frame) => this.#take(...frame),
@@ -493,8 +494,8 @@ export class Channel {
         else push.fail("error", response?.reason ?? status, { response, sent: true });
       },
       fail: (error) => push.reject(error),
-      lost: () => {
-        if (push.entry.sent) push.fail("unknown_fate", "sent, but the client socket or the channel ended before the answer");
+      lost: (cause) => {
+        if (push.entry.sent) push.fail("unknown_fate", "sent, but the client socket or the channel ended before the answer", { cause });
         else if (this.#state === "closed") push.fail("closed", "the channel was left");
         else push.entry = null; // it never left: it waits for the next join
       },
@@ -542,16 +543,18 @@ export class Channel {
   #refused(response) {
     const reason = response?.reason ?? "refused";
     const passing = reason === "join crashed" || reason === "internal"; // the server's trouble, not its verdict on us
-    if (passing && this.#joining.settled) return this.#rejoin();
-    this.#close(new ChimeError(passing ? "error" : "refused", `${this.#topic}: ${reason}`, { response, sent: true }));
+    const error = new ChimeError(passing ? "error" : "refused", `${this.#topic}: ${reason}`, { response, sent: true });
+    if (passing && this.#joining.settled) this.#rejoin(error);
+    else this.#close(error);
   }
 
   #take(joinRef, ref, event, payload) {
     if (joinRef !== null && joinRef !== this.#joinRef) return; // of an earlier join
-    if (event === "phx_error") return this.#rejoin();
+    if (event === "phx_error") return this.#rejoin(new ChimeError("error", `${this.#topic}: ${payload?.reason ?? event}`, { response: payload }));
     if (event === "phx_close") {
-      this.#close(new ChimeError("closed", `${this.#topic} was closed by the server`, { response: payload }));
-      return this.#wire.drop(this.#member);
+      const error = new ChimeError("closed", `${this.#topic} was closed by the server`, { response: payload });
+      this.#close(error);
+      return this.#wire.drop(this.#member, error);
     }
     if (this.#state !== "joined") return; // a broadcast that was under way to an earlier join
     const offset = typeof ref === "string" && ref.startsWith("@") ? Number(ref.slice(1)) : null;
@@ -564,17 +567,17 @@ export class Channel {
     this.#handlers.get("*")?.call(this.#wire.report, payload, meta);
   }
 
-  #rejoin() {
+  #rejoin(error) {
     if (this.#state === "joined" && Date.now() - this.#joinedAt >= STEADY_MS) this.#rejoins = 0;
-    this.#rest();
-    this.#wire.drop(this.#member);
+    this.#rest(error);
+    this.#wire.drop(this.#member, error);
     if (this.#state === "joining") this.#timer = setTimeout(() => this.#sendJoin(), jitter(this.#rejoins++, 500, 20_000));
   }
 
-  #rest() {
+  #rest(error) {
     clearTimeout(this.#timer);
     this.#joinRef = null;
-    this.#setState("joining");
+    this.#setState("joining", error);
   }
 
   // halt: the socket stays away until the application connects it again. Then this channel comes back if it ever was joined;

@@ -100,7 +100,7 @@ await run({
     await fate
     await ada.heardAll(4)
     assert.deepEqual(await cy.log.next("Ada to come back"), ["user_joined", "Ada"])
-    assert.deepEqual([ada.heard, ada.heard, ada.states, ada.channel.recovered, ada.resets], [["within", "from Ada", "beyond", "late"], cy.heard, ["joining", "joined"], true, 0])
+    assert.deepEqual([ada.heard, ada.heard, ada.states, ada.channel.recovered, ada.resets], [["within", "from Ada", "beyond", "late"], cy.heard, ["joining: lost", "joined"], true, 0])
   },
 
   // The server is killed, and another one starts with what was kept. What is in doubt is told, and sent again.
@@ -134,7 +134,7 @@ await run({
         else assert.ok(times[n] === 1 || times[n] === 2, `${n} was in doubt, and is there ${times[n]} times`)
       }
     })().then(resolve, reject), 60)
-    assert.deepEqual([ada.states, ada.channel.recovered, ada.resets], [["joining", "joined"], true, 0])
+    assert.deepEqual([ada.states, ada.channel.recovered, ada.resets], [["joining: lost", "joined"], true, 0])
     console.log(`${doubts} in doubt, ${ada.heard.length} heard`)
   },
 }, behaviour)

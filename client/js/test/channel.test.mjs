@@ -333,6 +333,37 @@ each("after phx_error the channel rejoins, later and later, and pushes wait", as
   assert.deepEqual(await waiting, { late: true });
 });
 
+// A handler that panicked, one that was sent too much, and one that left with a reason of its own.
+for (const reason of ["channel_crash", "overloaded", "moved"]) {
+  each(`a channel whose join the server ends is told why: ${reason}`, async (t, transport) => {
+    const { room, peer, joinRef, clock, seen } = await joined(t, transport);
+    const told = [];
+    room.onState((state, error) => told.push([state, error?.code, error?.response, error?.message]));
+    const broken = room.push("a");
+    await peer.frames();
+    peer.say([joinRef, joinRef, "room:1", "phx_error", { reason }]);
+    await assert.rejects(broken, ({ code, sent, cause }) => {
+      assert.deepEqual([code, sent, cause instanceof ChimeError, cause.code, cause.response], ["unknown_fate", true, true, "error", { reason }]);
+      return true;
+    });
+    await clock.pass(250);
+    await peer.accept("room:1");
+    assert.deepEqual(told, [["joining", "error", { reason }, `room:1: ${reason}`], ["joined", undefined, undefined, undefined]]);
+    assert.deepEqual(seen.errors, []);
+  });
+}
+
+each("a channel whose client socket ends is told why, and so are its pushes", async (t, transport) => {
+  const { room, peer } = await joined(t, transport);
+  const told = [];
+  room.onState((state, error) => told.push([state, error?.code]));
+  const sent = room.push("a");
+  await peer.frames();
+  peer.drop();
+  await assert.rejects(sent, ({ code, cause }) => code === "unknown_fate" && cause.code === "lost");
+  assert.deepEqual(told, [["joining", "lost"]]);
+});
+
 each("phx_close ends the channel for good", async (t, transport) => {
   const { room, peer, joinRef, clock } = await joined(t, transport);
   const states = [];
@@ -500,13 +531,13 @@ each("all channels come back, each from its own position", async (t, transport) 
 each("a rejoin that is refused closes the channel and says why", async (t, transport) => {
   const { room, peer, clock, again } = await joined(t, transport);
   const states = [];
-  room.onState((state, error) => states.push(error ? `${state}: ${error.response.reason}` : state));
+  room.onState((state, error) => states.push(`${state}: ${error.response?.reason ?? error.code}`));
   await peer.drop();
   const waiting = outcome(room.push("a"));
   await clock.pass(500);
   const next = await again();
   await next.reply(await next.last(), { reason: "banned" }, "error");
-  assert.deepEqual(states, ["joining", "closed: banned"]);
+  assert.deepEqual(states, ["joining: lost", "closed: banned"]);
   assert.equal(await waiting, "closed");
 });
 

@@ -433,7 +433,7 @@ for (const transport of transports) {
     const next = await again();
     assert.deepEqual((await next.last())[4], { "@since": { epoch: "e", offset: 4 } });
     await next.accept("room:1");
-    assert.deepEqual(states, ["joining", "closed: refused", "joining", "closed: refused", "joining", "joined"]);
+    assert.deepEqual(states, ["joining: lost", "closed: refused", "joining", "closed: refused", "joining", "joined"]);
   });
 
   test(`a channel that was closed with its socket may be left, joined, or replaced by another (${transport})`, async (t) => {
