@@ -206,7 +206,10 @@ export class Channel {
   readonly state: ChannelState;
   /** Of the last retained message that was handed out; null before there is one, and in topics without history. */
   readonly position: Position | null;
-  /** Of the last join: true when it went on without a gap, false when it could not (see `onReset`), null when no position was asked for. */
+  /**
+   * Of the last join: true when it went on without a gap, false when it could not (see `onReset`), null when there was nothing to go on
+   * from: it was the first since `join()`, without a position.
+   */
   readonly recovered: boolean | null;
 
   /**
@@ -237,8 +240,8 @@ export class Channel {
   onState(fn: (state: ChannelState, error?: ChimeError) => void): Undo;
 
   /**
-   * Calls `fn` when messages were missed that history no longer has, or may have been. Throw away what is shown: the newest messages
-   * follow, and replace it.
+   * Calls `fn` when messages were missed that history no longer has, or may have been: also when a topic without history had to be joined
+   * again. Throw away what is shown: the newest messages follow, and replace it; where there is no history nothing does, so fetch it anew.
    */
   onReset(fn: () => void): Undo;
 }

@@ -526,8 +526,9 @@ export class Channel {
   #accepted(asked, { "@history": history, ...response }) {
     const ref = this.#joinRef;
     this.#joinedAt = Date.now();
-    // A server that says nothing of a position it was asked for has not covered it.
-    this.#recovered = history?.recovered ?? (asked ? false : null);
+    // A server that says nothing of a position it was asked for has not covered it, nor has one that could not be asked for what came
+    // since the join before this one.
+    this.#recovered = history?.recovered ?? (asked || this.#joining.settled ? false : null);
     this.#epoch = history?.epoch ?? null;
     this.#cut = history?.offset ?? 0;
     // Where replay follows, the position moves with each message of it, so that a break in mid-replay goes on from there.

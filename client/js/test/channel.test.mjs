@@ -488,6 +488,59 @@ each("a server that says nothing of the position asked for has not covered it", 
   assert.deepEqual([resets, room.recovered, room.position], [1, false, null]);
 });
 
+// Without a history there is no position to ask from, and nobody else would tell that something is missing.
+each("a topic without history that has to be joined again is reset", async (t, transport) => {
+  const { socket, room, peer, joinRef, clock, again } = await joined(t, transport);
+  const resets = [];
+  room.onReset(() => resets.push(room.recovered));
+  assert.deepEqual([resets, room.recovered], [[], null], "the first join missed nothing");
+
+  await peer.say([joinRef, joinRef, "room:1", "phx_error", { reason: "overloaded" }]);
+  await clock.pass(250);
+  await peer.accept("room:1");
+  assert.deepEqual([resets, room.recovered], [[false], false]);
+
+  await peer.drop();
+  await clock.pass(500);
+  const next = await again();
+  await next.accept("room:1");
+  assert.deepEqual(resets, [false, false]);
+
+  room.leave();
+  room.join();
+  await next.accept("room:1");
+  assert.deepEqual([resets.length, room.recovered], [2, null], "what comes between leave and join was not asked for");
+
+  socket.disconnect();
+  socket.connect();
+  await (await again()).accept("room:1");
+  assert.deepEqual([resets.length, room.recovered], [3, false], "as one that comes back by itself is reset where history has a gap");
+});
+
+each("a join that was not answered before the client socket ended is still the first", async (t, transport) => {
+  const { socket, peer, clock, again } = await open(t, transport);
+  const room = socket.channel("room:1");
+  room.onReset(() => assert.fail("reset"));
+  room.join();
+  await peer.frames();
+  await peer.drop();
+  await clock.pass(500);
+  await (await again()).accept("room:1");
+  assert.deepEqual([room.state, room.recovered], ["joined", null]);
+});
+
+each("a break in mid-replay before the first message leaves nothing to go on from", async (t, transport) => {
+  const { room, peer, clock, again } = await joined(t, transport, { response: history({ offset: 12, count: 2 }) });
+  let resets = 0;
+  room.onReset(() => resets++);
+  await peer.drop();
+  await clock.pass(500);
+  const next = await again();
+  assert.deepEqual((await next.frames())[0][4], {});
+  await next.accept("room:1", history({ offset: 14, count: 2 }));
+  assert.deepEqual([resets, room.recovered, room.position], [1, false, null]);
+});
+
 each("a channel that is left and joined anew while it is told to reset belongs to the new join", async (t, transport) => {
   const { room, peer, clock, again } = await joined(t, transport, { response: history() });
   let rejoined;

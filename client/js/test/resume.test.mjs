@@ -15,6 +15,8 @@ async function lives(t, transport, options = {}) {
   all.room = all.socket.channel("room:1");
   all.states = [];
   all.heard = [];
+  all.resets = 0;
+  all.room.onReset(() => all.resets++);
   all.room.onState((state) => all.states.push(state));
   all.room.on("*", (payload) => all.heard.push(payload));
   all.room.join();
@@ -37,7 +39,8 @@ const word = ({ down }, net) => (down.name === "sse" ? [net.posts.at(-1).headers
 for (const transport of transports) {
   for (const next of transports) {
     test(`a broken connection is followed by another, and the channel notices nothing (${transport}, then ${next})`, async (t) => {
-      const { socket, room, peer, net, clock, seen, states, heard, meet, reply } = await lives(t, transport);
+      const all = await lives(t, transport);
+      const { socket, room, peer, net, clock, seen, states, heard, meet, reply } = all;
       const pushes = [1, 2].map((n) => room.push("a", n));
       const [, first, second] = await peer.frames();
       await peer.say([null, null, "room:1", "m", "one"]);
@@ -57,7 +60,7 @@ for (const transport of transports) {
       await again.say([null, null, "room:1", "m", "two"]);
       for (const frame of [first, second, third]) await reply(again, frame, frame[4]);
       assert.deepEqual(await Promise.all(pushes), [1, 2, 3]);
-      assert.deepEqual([heard, states, socket.state, socket.transport], [["one", "two"], [], "open", next]);
+      assert.deepEqual([heard, states, all.resets, room.recovered, socket.state, socket.transport], [["one", "two"], [], 0, null, "open", next]);
       assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost", "open"]);
       assert.deepEqual([seen.transports, seen.errors], [[transport, null, next], []]);
       await clock.pass(1_000);
@@ -109,7 +112,8 @@ for (const transport of transports) {
   });
 
   test(`a server that does not know the secret gets the channels anew, and what was sent is told (${transport})`, async (t) => {
-    const { room, peer, resume, states } = await lives(t, transport);
+    const all = await lives(t, transport);
+    const { room, peer, resume, states } = all;
     await peer.say([null, "@7", "room:1", "m", {}]);
     const sent = outcome(room.push("a", "sent", { timeout: 0 }));
     await peer.frames();
@@ -124,7 +128,7 @@ for (const transport of transports) {
     await again.accept("room:1");
     assert.deepEqual(payloads(await again.frames()).at(-1), "unsent");
     await again.reply(await again.last(), { done: true });
-    assert.deepEqual([await unsent, states], [{ done: true }, ["joining", "joined"]]);
+    assert.deepEqual([await unsent, states, all.resets], [{ done: true }, ["joining", "joined"], 1]);
   });
 
   test(`an answer that comes while another connection is asked for makes nothing be forgotten (${transport})`, async (t) => {
