@@ -23,6 +23,7 @@ const RETRY_CAP_MS = 60_000; // no server may send a client away for longer
 const ACK_FRAMES = 64; // the server keeps what is not acknowledged, so tell it after so many frames
 const ACK_MS = 10_000; // or so long
 const POST_MS = 10_000;
+const ENVELOPE = 66; // bytes of a POST's body around its frames, at the most
 const BYE_MS = 1_000;
 const PROBE_MS = 2_000; // how long a connection of which we doubt has for a sign of life
 const PUSH_MS = 20_000; // longer than a server waits, unless told otherwise, for a client whose connection broke
@@ -336,9 +337,10 @@ export class Socket {
     entry.bytes = sizeOf(entry.text);
     entry.sent = entry.dropped = false;
     if (!this.#session) return entry.lost(); // a listener that is told of the loss before this channel is
-    const { limits } = this.#session;
-    if (entry.bytes > limits.message_bytes) {
-      return entry.fail(new ChimeError("too_large", `${event} has ${entry.bytes} bytes, the server takes ${limits.message_bytes}`));
+    const { message_bytes, batch_bytes } = this.#session.limits;
+    const most = Math.min(message_bytes, batch_bytes - ENVELOPE); // on a WebSocket too: a stream may have to send it again
+    if (entry.bytes > most) {
+      return entry.fail(new ChimeError("too_large", `${member.topic} ${event}: a frame of ${entry.bytes} bytes, of which the server takes ${most}`));
     }
     this.#pending.set(ref, entry);
     this.#session.queue.push(entry);
@@ -947,7 +949,7 @@ export class StreamLink extends Link {
   #batch() {
     const { session } = this;
     const batch = [];
-    let bytes = 128; // the envelope
+    let bytes = ENVELOPE;
     for (const entry of session.after(session.known)) {
       bytes += entry.bytes + 1;
       if (batch.length && (bytes > session.limits.batch_bytes || batch.length >= Math.min(this.#most, session.limits.batch_messages))) break;

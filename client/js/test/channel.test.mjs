@@ -194,6 +194,28 @@ each("a join whose params are no payload rejects, and the others go on", async (
   assert.deepEqual([room.state, socket.state], ["joined", "open"]);
 });
 
+// What fits no POST fails on a WebSocket too: the client may come back on a stream, which would have to send it again.
+for (const limits of [{ message_bytes: 1_000, batch_bytes: 2_000 }, { message_bytes: 2_000, batch_bytes: 1_000 }]) {
+  each(`what is too large for the server fails alone, and is not sent: ${JSON.stringify(limits)}`, async (t, transport) => {
+    const { socket, net } = begin(t, { transport });
+    socket.connect();
+    const peer = await Peer.meet(net, transport, { limits });
+    const [room, large] = [socket.channel("room:1"), socket.channel("room:2", { text: "x".repeat(1_000) })];
+    room.join();
+    const waits = outcome(room.push("a", "é".repeat(500)));
+    assert.equal(await outcome(large.join()), "too_large");
+    await peer.accept("room:1");
+    assert.equal(await waits, "too_large");
+    assert.equal(await outcome(room.push("a", "é".repeat(500))), "too_large");
+    const last = room.push("a", "x".repeat(800));
+    const frames = await peer.frames();
+    assert.deepEqual(frames.map((frame) => [frame[2], frame[3]]), [["room:1", "phx_join"], ["room:1", "a"]]);
+    await peer.reply(frames[1], { ok: true });
+    assert.deepEqual([await last, room.state, large.state, socket.state], [{ ok: true }, "joined", "closed", "open"]);
+    if (transport === "sse") assert.deepEqual(net.posts.map(({ body }) => body.first), [1, 2], "what failed had no number");
+  });
+}
+
 each("a push without an answer times out, sent or not", async (t, transport) => {
   const { room, peer, clock, again } = await joined(t, transport);
   const quick = outcome(room.push("a", {}, { timeout: 1_000 }));

@@ -67,7 +67,7 @@ test("every POST says what was received", async (t) => {
 });
 
 test("a batch keeps to the server's limits", async (t) => {
-  const { net, push } = await post(t, { limits: { message_bytes: 1_000, batch_bytes: 1_000, batch_messages: 3 } });
+  const { net, push, socket } = await post(t, { limits: { message_bytes: 1_000, batch_bytes: 1_000, batch_messages: 3 } });
   for (let n = 0; n < 5; n++) push(n);
   await settle();
   assert.deepEqual(sent(net.post), [2, [0, 1, 2]]);
@@ -77,10 +77,19 @@ test("a batch keeps to the server's limits", async (t) => {
   assert.deepEqual(sent(net.post), [5, [3, 4, "é".repeat(200)]]);
   assert.ok(Buffer.byteLength(net.post.text) <= 1_000);
   await net.post.apply();
-  push("x".repeat(900));
+  const frame = net.post.text.length - '{"first":8,"received":1,"frames":[]}'.length - 400; // around its payload
+  const most = 1_000 - 66 - frame; // 66 with the longest numbers
+  const [fits, beyond] = [push("x".repeat(most)), push("x".repeat(most + 1))];
+  assert.equal(await beyond, "too_large");
+  push("last");
   assert.deepEqual(sent(net.post), [8, ["x".repeat(400)]]);
   await net.post.apply();
-  assert.deepEqual(sent(net.post), [9, ["x".repeat(900)]], "a frame that is larger than a batch goes alone");
+  assert.deepEqual(sent(net.post), [9, ["x".repeat(most)]], "the largest goes alone");
+  assert.ok(Buffer.byteLength(net.post.text) <= 1_000);
+  await net.post.apply();
+  assert.deepEqual(sent(net.post), [10, ["last"]], "what failed had no number");
+  assert.equal(socket.state, "open");
+  void fits;
 });
 
 for (const [name, fail, wait] of [
