@@ -95,7 +95,8 @@ export type Undo = () => void;
  * - `closed`: it was never sent: the channel was not joined, was left, or the socket was disconnected, refused or replaced (`cause`).
  * - `full`: it was never sent: 500 pushes of this channel are unanswered.
  * - `too_large`: it was never applied: it exceeds the server's limit, of a frame or of a POST, whatever the transport is.
- * - `invalid`: it was never applied: the server could not take the frame for one.
+ * - `invalid`: it was never applied: the server could not take the frame for one. A WebSocket that ends for that, with the close code
+ *   1007, does not say for which frame: a join that may have been it fails with this code, and pushes with `unknown_fate`.
  * - `duplicate`: another channel of this socket has joined this topic.
  * - `lost`: the connection broke; the socket is about to connect again. Of a channel: the client was over for the server besides.
  * - `replaced`: somebody else took this client over.

@@ -29,6 +29,7 @@ const PROBE_MS = 2_000; // how long a connection of which we doubt has for a sig
 const PUSH_MS = 20_000; // longer than a server waits, unless told otherwise, for a client whose connection broke
 const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
 const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes with which the client socket is over, and not its connection alone
+const BLAMES = { 1007: "invalid", 1009: "too_large" }; // close codes that a frame of ours led to
 const NAME_BYTES = 255;
 const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
 
@@ -518,7 +519,7 @@ export class Channel {
     }
     const current = (fn) => (...reply) => this.#joinRef === ref && fn(...reply); // left, or joined anew, meanwhile
     this.#wire.send({
-      member: this.#member, joinRef: ref, ref, event: "phx_join", body,
+      member: this.#member, joinRef: ref, ref, event: "phx_join", body, again: this.#joining.settled,
       answer: current((status, response) => (status === "ok" ? this.#accepted(asked, response) : this.#refused(response))),
       fail: current((error) => this.#close(error)),
       lost: () => {}, // the socket says so to every channel
@@ -810,7 +811,7 @@ class WebSocketLink extends Link {
       return void queueMicrotask(() => this.end({ code: 1006, reason: error.message })); // once the socket holds this link
     }
     this.#ws.onmessage = ({ data }) => this.take(data);
-    this.#ws.onclose = ({ code, reason }) => this.end({ code, reason, unanswered: code === 1006 });
+    this.#ws.onclose = ({ code, reason }) => this.end({ code, reason, unanswered: code === 1006, ...this.#blame(code, reason) });
     this.#ws.onerror = () => {}; // close follows and says more
   }
 
@@ -840,6 +841,16 @@ class WebSocketLink extends Link {
   shut(goodbye) {
     if (goodbye === "last") farewell(this.address, this.session.secret, goodbye); // such a page's close may not get out
     this.#ws?.close(goodbye ? 1000 : 4000);
+  }
+
+  // blame: a join that ended the connection would be sent again on the next one, and end that too. Frames are taken in order, so it is
+  // the oldest that the server is not known to have, or behind it; and rather one that no server took yet. Where it was another one,
+  // that comes to be the oldest.
+  #blame(code, reason) {
+    const sent = this.session?.after(this.session.known).filter((entry) => entry.sent) ?? [];
+    const first = sent.find((entry) => !entry.again) ?? sent[0];
+    if (!BLAMES[code] || first?.event !== "phx_join") return null;
+    return { failed: [first], error: new ChimeError(BLAMES[code], `the server refused a frame: ${reason}`, { response: { reason }, status: code }) };
   }
 
   #write(entries) {

@@ -94,6 +94,60 @@ test("disconnecting while the token is on its way starts nothing", async (t) => 
   assert.deepEqual([sockets.length, net.requests.length, socket.state], [0, 0, "closed"]);
 });
 
+for (const [code, name] of [[1007, "invalid"], [1009, "too_large"]]) {
+  test(`a join that ends the WebSocket with ${code} is not sent again, and the others are`, async (t) => {
+    const { socket, room, peer, clock, again, ws, sockets } = await joined(t, "websocket");
+    const bad = socket.channel("room:bad");
+    const told = [];
+    for (const channel of [room, bad]) channel.onState((state, error) => told.push([channel.topic, state, error?.code, error?.status, error?.message]));
+    const joining = bad.join();
+    await peer.drop(); // and so the bad one is in the burst of the next connection, behind one that was let in before
+    await clock.pass(500);
+    const next = await again();
+    assert.deepEqual(next.down.frames.map((frame) => frame[2]), ["room:1", "room:bad"]);
+    told.length = 0;
+    await ws().drop(code, "why");
+    await assert.rejects(joining, { code: name, status: code, response: { reason: "why" }, sent: false });
+    assert.deepEqual([told, socket.state], [[["room:bad", "closed", name, code, "the server refused a frame: why"]], "connecting"]);
+    await clock.pass(1_000);
+    const last = await again();
+    assert.deepEqual(last.down.frames.map((frame) => frame[2]), ["room:1"]);
+    await last.accept("room:1");
+    await clock.pass(20_000);
+    assert.deepEqual([room.state, socket.state, sockets.length], ["joined", "open", 3]);
+  });
+
+  test(`a push that ends the WebSocket with ${code} is told why, and no join is blamed that is behind it`, async (t) => {
+    const { socket, room, ws, clock, again } = await joined(t, "websocket");
+    const told = assert.rejects(room.push("a"), ({ code: fate, cause }) => fate === "unknown_fate" && cause.status === code && cause.message === "why");
+    const other = socket.channel("room:2");
+    const joining = other.join();
+    await ws().drop(code, "why");
+    await told;
+    assert.deepEqual([room.state, other.state], ["joining", "joining"]);
+    await clock.pass(500);
+    const next = await again();
+    for (const topic of ["room:1", "room:2"]) await next.accept(topic, { topic });
+    assert.deepEqual(await joining, { topic: "room:2" });
+  });
+
+  test(`if all joins were let in before, ${code} ends one after the other, not the socket for ever`, async (t) => {
+    const { socket, room, peer, ws, clock, again } = await joined(t, "websocket");
+    const other = socket.channel("room:2");
+    other.join();
+    await peer.accept("room:2");
+    const codes = [];
+    for (const channel of [room, other]) channel.onState((state, error) => state === "closed" && codes.push([channel.topic, error.code]));
+    await peer.drop();
+    for (let n = 0; n < 2; n++) {
+      await clock.pass(1_000);
+      await again();
+      await ws().drop(code, "why");
+    }
+    assert.deepEqual(codes, [["room:1", name], ["room:2", name]]);
+  });
+}
+
 test("where the WebSocket works nothing else is tried", async (t) => {
   const { socket, ws, net, seen, clock } = begin(t);
   assert.deepEqual([socket.state, socket.transport], ["closed", null]);
