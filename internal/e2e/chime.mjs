@@ -1,0 +1,83 @@
+// What a page of chime.js is told of its own mistakes, and of what the server makes of its joins:
+//
+//	node chime.mjs BEHAVIOUR TRANSPORT URL
+import assert from "node:assert/strict"
+import WebSocket from "ws"
+import { Socket } from "../../client/js/chime.js"
+import { atEnd, run, within } from "./kit.mjs"
+
+const [behaviour, transport, url] = process.argv.slice(2)
+const topic = "quiet:" + behaviour?.replace(/\W+/g, "-") // of no history
+
+// Retries are as likely to be quick as slow; a test has no time for the slow ones.
+const chance = Math.random
+Math.random = () => chance() / 10
+
+function connect(options) {
+  const socket = new Socket(url + "/socket", { WebSocket, transport, token: "Ada", ...options })
+  atEnd(() => socket.disconnect())
+  socket.states = []
+  socket.on("state", (state, error) => socket.states.push(error ? `${state}: ${error.message}` : state))
+  socket.connect()
+  return socket
+}
+
+async function joined(socket, name, params) {
+  const channel = socket.channel(name, params)
+  await within("join of " + name, (resolve, reject) => channel.join().then(resolve, reject))
+  channel.states = []
+  channel.resets = 0
+  channel.onState((state, error) => channel.states.push(error ? `${state}: ${error.message}` : state))
+  channel.onReset(() => channel.resets++)
+  return channel
+}
+
+const again = (channel) => within(channel.topic + " to be joined again", (resolve) => channel.onState((state) => state === "joined" && resolve()))
+
+await run({
+  async "is told why a join ended, and what it may have missed"() {
+    const socket = connect()
+    const [channel, kept, other] = [await joined(socket, topic), await joined(socket, topic.replace("quiet", "room")), await joined(socket, topic + "-other")]
+    const wanted = []
+    for (const [event, reason] of [["boom", "channel_crash"], ["move", "moved"]]) {
+      for (const one of [channel, kept]) {
+        const back = again(one)
+        const fate = await one.push(event).then(() => reason, ({ code, cause }) => (assert.equal(code, "unknown_fate"), cause.response.reason))
+        assert.equal(fate, reason)
+        await back
+      }
+      wanted.push(`joining: ${topic}: ${reason}`, "joined")
+    }
+    assert.deepEqual([channel.states, channel.resets, channel.recovered], [wanted, 2, false])
+    assert.deepEqual([kept.resets, kept.recovered], [0, true])
+    assert.deepEqual([other.states, other.resets, socket.states], [[], 0, ["connecting", "open"]])
+  },
+
+  async "fails what is too large, and nothing else"() {
+    const socket = connect()
+    const channel = await joined(socket, topic)
+    const large = "x".repeat(80_000) // as much as may be in a frame, without what is around it
+    await assert.rejects(channel.push("echo", large), { code: "too_large", sent: false })
+    await assert.rejects(socket.channel(topic + "-other", { large }).join(), { code: "too_large" })
+    const fits = { text: "x".repeat(80_000 - JSON.stringify(["1", "2", topic, "echo", { text: "" }]).length) }
+    assert.deepEqual(await channel.push("echo", fits), fits)
+    await assert.rejects(channel.push("echo", { text: fits.text + "x" }), { code: "too_large" })
+    assert.deepEqual(await channel.push("echo", { "@binary": "3q2+7w==" }), { "@binary": "3q2+7w==" })
+    assert.deepEqual([channel.states, socket.states], [[], ["connecting", "open"]])
+  },
+
+  async "goes on without a join that the server can't read"() {
+    const broken = topic + "-broken"
+    const spoil = (text) => text.replace(/\["\d+","\d+","[\w:-]+-broken"/, "[1,1,1")
+    class Spoiled extends WebSocket {
+      send(text) { super.send(spoil(text)) }
+    }
+    const socket = connect({ WebSocket: Spoiled, fetch: (to, init) => fetch(to, { ...init, ...(init.body && { body: spoil(init.body) }) }) })
+    const channel = await joined(socket, topic)
+    const back = again(channel)
+    await assert.rejects(socket.channel(broken).join(), { code: "invalid", status: transport === "sse" ? 400 : 1007 })
+    await back
+    assert.deepEqual(await channel.push("echo", { n: 1 }), { n: 1 })
+    assert.deepEqual([channel.resets, socket.states.length], [1, 4])
+  },
+}, behaviour)
