@@ -105,7 +105,8 @@ func (c *client) Send(m *wire.Message, to string) error {
 		return nil
 	}
 	limits := &c.server.limits
-	if waiting := c.queue.waiting(); waiting >= limits.QueueMessages || c.queue.bytes+m.Size() > limits.QueueBytes && waiting > 0 {
+	it := item{m, to}
+	if waiting := c.queue.waiting(); waiting >= limits.QueueMessages || c.queue.bytes+it.size() > limits.QueueBytes && waiting > 0 {
 		c.queue.clear()
 		c.end(wire.CloseSlow, "too slow", Slow)
 		c.mu.Unlock()
@@ -118,7 +119,7 @@ func (c *client) Send(m *wire.Message, to string) error {
 		})
 		return ErrSlow
 	}
-	c.queue.push(item{m, to})
+	c.queue.push(it)
 	wake := n != nil && n.wake()
 	c.mu.Unlock()
 	if wake {

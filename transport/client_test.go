@@ -52,7 +52,7 @@ func (l *brokenLine) write([]byte) error {
 func TestNothingIsWrittenAfterAWriteThatFailed(t *testing.T) {
 	m := wire.NewPush("room:1", "said", []byte("{}"), 0)
 	for round := range 300 {
-		s, err := NewServer(Config{})
+		s, err := NewServer(anybody)
 		if err != nil {
 			t.Fatal(err)
 		}

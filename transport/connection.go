@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	maxWrite   = 64 << 10 // joined into one write
-	blockWrite = 16 << 10 // given to a write that may block, which must get through in writeWait
-	maxControl = 4 << 10  // waiting on a connection besides messages
+	maxWrite   = 64 << 10     // joined into one write
+	blockWrite = 16 << 10     // given to a write that may block, which must get through in writeWait
+	maxControl = 4 << 10      // waiting on a connection besides messages
+	maxTurn    = 4 * maxWrite // of one connection, before the others of its flusher
 )
 
 // connection is one WebSocket or one stream, as far as they are the same. It
@@ -230,8 +231,8 @@ func (n *connection) beat(now time.Time, every time.Duration) time.Time {
 	return now.Add(every)
 }
 
-// flush writes what n has to, as long as that needs no waiting. Only the
-// goroutine of its flusher calls it.
+// flush writes what n has to, as long as that needs no waiting, and nobody has
+// to wait for it long. Only the goroutine of its flusher calls it.
 func (n *connection) flush(f *flusher, now int64) {
 	n.c.mu.Lock()
 	n.dirty = false
@@ -241,11 +242,16 @@ func (n *connection) flush(f *flusher, now int64) {
 	}
 	n.writing = true
 	n.c.mu.Unlock()
-	for {
+	for turn := 0; ; {
+		if turn > maxTurn {
+			n.giveWay()
+			return
+		}
 		var last bool
 		if f.buf, last = n.next(f.buf[:0]); len(f.buf) == 0 {
 			return
 		}
+		turn += len(f.buf)
 		n.lastWrite.Store(now)
 		written, err := n.line.try(&f.write, f.buf)
 		switch {
@@ -261,6 +267,14 @@ func (n *connection) flush(f *flusher, now int64) {
 			return
 		}
 	}
+}
+
+// giveWay puts n back on the list of its flusher, behind all others.
+func (n *connection) giveWay() {
+	n.c.mu.Lock()
+	n.writing = false
+	n.rouse()
+	n.c.mu.Unlock()
 }
 
 // drain writes to a connection that is full, or can't be written to without

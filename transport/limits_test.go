@@ -7,6 +7,12 @@ import (
 	"testing"
 )
 
+// anybody is the configuration of a server that nobody comes to.
+var anybody = Config{
+	Connect: func(*http.Request) (Identity, error) { return Identity{}, nil },
+	Accept:  func(ClientSocket) Receiver { return deaf{} },
+}
+
 func TestLimitsThatAreNotSaidAreTheDefault(t *testing.T) {
 	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512, 256 << 10, 1024}
 	if got := (Limits{}).WithDefaults(); got != defaults {
@@ -50,11 +56,9 @@ func TestLimitsThatCannotBeMeantAreNamed(t *testing.T) {
 }
 
 func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
-	s, err := NewServer(Config{
-		Connect: func(*http.Request) (Identity, error) { return Identity{}, nil },
-		Accept:  func(ClientSocket) Receiver { return nil },
-		Limits:  Limits{MessageBytes: 1000, Topics: 9},
-	})
+	cfg := anybody
+	cfg.Limits = Limits{MessageBytes: 1000, Topics: 9}
+	s, err := NewServer(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,9 @@ type item struct {
 	to string // the join_ref of a join that asked for positions
 }
 
+// size is what it counts for, against the limits of a queue.
+func (it item) size() int { return it.m.Size() + len(it.to) }
+
 // queue is a ring of messages for one client: the oldest have been written and
 // may have to be written again, the others wait for their first time. Few
 // messages fit into the queue itself; more than that get a ring of their own.
@@ -50,7 +53,7 @@ func (q *queue) push(it item) {
 	}
 	slots[(q.head+q.n)&(len(slots)-1)] = it
 	q.n++
-	q.bytes += it.m.Size()
+	q.bytes += it.size()
 }
 
 // waiting returns how many messages have never been written.
@@ -69,7 +72,7 @@ func (q *queue) next() (item, uint64) {
 	q.at++
 	if q.at > q.unacked {
 		q.unacked = q.at
-		size := it.m.Size()
+		size := it.size()
 		q.bytes -= size
 		q.held += size
 	}
@@ -85,7 +88,7 @@ func (q *queue) forget() {
 	q.n--
 	q.unacked--
 	q.at = max(q.at-1, 0)
-	q.held -= it.m.Size()
+	q.held -= it.size()
 	if it.m.Counted() {
 		q.base++
 	}

@@ -40,7 +40,7 @@ func TestQueueIsASlice(t *testing.T) {
 		if want := model[0]; got != want {
 			t.Fatalf("step %d: got %v, want %v", step, got, want)
 		}
-		bytes -= model[0].m.Size()
+		bytes -= model[0].size()
 		model = model[1:]
 	}
 	grow := 3 // of 6: the queue comes to be long, and empty again
@@ -55,7 +55,7 @@ func TestQueueIsASlice(t *testing.T) {
 		case random.IntN(6) < grow:
 			it := item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
 			q.push(it)
-			model, bytes = append(model, it), bytes+it.m.Size()
+			model, bytes = append(model, it), bytes+it.size()
 		case len(model) > 0:
 			check(step, written(&q))
 		}
@@ -123,10 +123,10 @@ func TestQueueNumbersWhatItKeeps(t *testing.T) {
 			q.trim(most, mostBytes)
 			held := 0
 			for _, it := range all[base:written] {
-				held += it.m.Size()
+				held += it.size()
 			}
 			for ; next == written && (written-base > most || held > mostBytes); base++ {
-				held -= all[base].m.Size()
+				held -= all[base].size()
 			}
 		case 6:
 			number := base + random.IntN(written-base+2)

@@ -25,7 +25,7 @@ func (swallowing) hangUp(bool)                                          {}
 // it, and a candidate.
 func moving(t *testing.T) (c *client, former, next *connection) {
 	t.Helper()
-	s, err := NewServer(Config{})
+	s, err := NewServer(anybody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,8 +116,8 @@ function addressOf(endpoint, protocols, fetch) {
   };
 }
 
-// Bytes travel in text here, as {"@binary": base64}; phoenix.js has binary frames for them, without a ref.
-
+// Bytes travel in text here, as {"@binary": base64}; phoenix.js has binary frames for them, without a ref. What looks like that and
+// is no base64 an application has said, and gets as it is: to fail at it would end the connection, at every replay again.
 function binaryOf([joinRef, ref, topic, event, payload]) {
   const reply = event === "phx_reply";
   const value = reply ? payload?.response : payload;
@@ -125,7 +125,12 @@ function binaryOf([joinRef, ref, topic, event, payload]) {
   if (typeof base64 !== "string" || Object.keys(value).length !== 1) return null;
   const [kind, ...names] = reply ? [1, joinRef, ref, topic, payload.status] : joinRef === null ? [2, topic, event] : [0, joinRef, topic, event];
   const parts = names.map((name) => new TextEncoder().encode(name ?? ""));
-  const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  let bytes;
+  try {
+    bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  } catch {
+    return null;
+  }
   const frame = [kind, ...parts.map((part) => part.length)];
   for (const part of [...parts, bytes]) for (const byte of part) frame.push(byte);
   return Uint8Array.from(frame).buffer;

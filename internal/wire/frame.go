@@ -66,6 +66,11 @@ func decodeRef(name string, b []byte) (Ref, error) {
 		return Ref{}, nil
 	}
 	s, err := decodeString(name, b)
+	if err == nil && len(s) > MaxName {
+		// It comes back with each frame of its join: who chose a long one would
+		// have little be much for the server to send.
+		err = fmt.Errorf("frame has a %s of %d bytes: %d are allowed", name, len(s), MaxName)
+	}
 	return RefOf(s), err
 }
 
@@ -112,7 +117,7 @@ func decodePayload(b []byte) (json.RawMessage, []byte, error) {
 // binaryText returns the base64 of a binary payload, however its JSON is
 // written: encoders differ in spaces, and some escape the slash.
 func binaryText(b []byte) (string, bool) {
-	if b[0] != '{' || !bytes.Contains(b, quotedBinaryKey) {
+	if b[0] != '{' || !mayHaveBinaryKey(b) {
 		return "", false
 	}
 	var fields map[string]json.RawMessage
@@ -126,6 +131,22 @@ func binaryText(b []byte) (string, bool) {
 	text, err := decodeString(binaryKey, value)
 	return text, err == nil
 }
+
+// mayHaveBinaryKey spares most payloads their parsing. A key that is written with
+// an escape, "\u0040binary", is the same one for who reads it.
+func mayHaveBinaryKey(b []byte) bool {
+	key := bytes.TrimLeft(b[1:], " \t")
+	if bytes.HasPrefix(key, quotedBinaryKey) {
+		return true
+	}
+	if len(key) > maxEscapedKey {
+		key = key[:maxEscapedKey]
+	}
+	return bytes.IndexByte(key, '\\') >= 0
+}
+
+// maxEscapedKey is what the key takes at the most, each letter as \u and four digits.
+const maxEscapedKey = 1 + 6*len(binaryKey)
 
 // DecodeBinary reads a push from a binary frame of Phoenix V2:
 // 0 | len(join_ref) | len(ref) | len(topic) | len(event), a byte each, then

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -222,7 +221,7 @@ func (m *Message) form(form int) []byte {
 func (m *Message) frame(b []byte, positioned bool) []byte {
 	start := len(b)
 	b = beginFrame(b)
-	if m.binary && !positioned && m.fitsBinary() {
+	if m.binary && !positioned {
 		return endFrame(m.appendBinary(b), start, opBinary)
 	}
 	return endFrame(m.AppendText(b, positioned, ""), start, opText)
@@ -253,21 +252,15 @@ const (
 // statusOK is that of every binary reply: an error is a reason, which is text.
 const statusOK = "ok"
 
-// fitsBinary reports whether the refs of a reply fit into the binary frame,
-// which has a byte for the length of each. In text they may be longer.
-func (m *Message) fitsBinary() bool {
-	return m.Event != EventReply || len(m.joinRef.text) <= math.MaxUint8 && len(m.ref.text) <= math.MaxUint8
-}
-
-// appendBinary appends the binary frame of Phoenix V2. A push to a join_ref
-// that is too long for its length byte goes out as a broadcast.
+// appendBinary appends the binary frame of Phoenix V2, which has a byte for the
+// length of each name and ref: none is longer.
 func (m *Message) appendBinary(b []byte) []byte {
 	names := []string{m.joinRef.text, m.Topic, m.Event}
 	switch {
 	case m.Event == EventReply:
 		b = append(b, binaryReply)
 		names = []string{m.joinRef.text, m.ref.text, m.Topic, statusOK}
-	case m.joinRef.Null() || len(m.joinRef.text) > math.MaxUint8:
+	case m.joinRef.Null():
 		b = append(b, binaryBroadcast)
 		names = names[1:]
 	default:

@@ -252,6 +252,7 @@ test("bytes are binary frames to phoenix.js, of each kind", async (t) => {
   await net.stream.say(
     ...[["1", "12", "room:1", "phx_reply", { status: "ok", response: bytes }], ["1", null, "room:1", "p", bytes], [null, "@5", "room:1", "ü", bytes]].map((frame) => JSON.stringify(frame)),
     JSON.stringify([null, null, "room:1", "m", { ...bytes, and: "more" }]),
+    JSON.stringify([null, null, "room:1", "n", { "@binary": "!" }]),
   );
   await settle();
   const data = heard.map(([, , data]) => (typeof data === "string" ? data : [...new Uint8Array(data)]));
@@ -260,6 +261,7 @@ test("bytes are binary frames to phoenix.js, of each kind", async (t) => {
     [0, 1, 6, 1, ...ascii("1room:1p"), 0xde, 0xad, 0, 255],
     [2, 6, 2, ...ascii("room:1"), 0xc3, 0xbc, 0xde, 0xad, 0, 255],
     '[null,null,"room:1","m",{"@binary":"3q0A/w==","and":"more"}]',
+    '[null,null,"room:1","n",{"@binary":"!"}]',
   ]);
 });
 
