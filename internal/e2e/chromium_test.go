@@ -90,6 +90,35 @@ func TestChromiumTwoPagesChat(t *testing.T) {
 	}
 }
 
+// A room may have a name of 100 bytes: it is cut off rather than pushing what
+// stands beside it out of the window, or into rows of its own.
+func TestChromiumShowsARoomWithALongName(t *testing.T) {
+	need.Program(t, "chromium", "chromium-browser", "google-chrome")
+	need.Program(t, "chromedriver")
+	s := serve(t)
+	b := browse(t)
+	for _, room := range []string{"standup-notes-for-platform-tea", strings.Repeat("W", 100)} {
+		door := b.open(t, s.url+"/rooms/"+room)
+		door.look(t, 390, 844, "light")
+		door.fits(t)
+		ada := enter(t, b, s.url, room, "Ada")
+		ada.say(t, strings.Repeat("w", 200))
+		ada.reads(t, "www")
+		ada.look(t, 390, 844, "light")
+		ada.screenshot(t, fmt.Sprintf("room-%d-390", len(room)))
+		ada.fits(t)
+		ada.look(t, 1280, 844, "light")
+		ada.screenshot(t, fmt.Sprintf("room-%d-1280", len(room)))
+		ada.fits(t)
+		var tall, row int
+		ada.run(t, "return document.querySelector('.bar').offsetHeight", &tall)
+		ada.run(t, "return document.querySelector('.switch').offsetHeight", &row)
+		if tall >= 3*row {
+			t.Errorf("the bar is %d px tall where a row has %d px, want one row", tall, row)
+		}
+	}
+}
+
 // What is said while the server is away is marked, waits for the person, and
 // arrives once.
 func TestChromiumSendsAFailedMessageAgain(t *testing.T) {
@@ -157,11 +186,17 @@ func (c *chatter) picture(t *testing.T, name string) {
 		for _, width := range []int{390, 1280} {
 			c.look(t, width, 844, scheme)
 			c.screenshot(t, fmt.Sprintf("%s-%d-%s", name, width, scheme))
-			var wide int
-			c.run(t, "return document.documentElement.scrollWidth", &wide)
-			if wide > width {
-				t.Errorf("the page is %d px wide in a window of %d px", wide, width)
-			}
+			c.fits(t)
 		}
+	}
+}
+
+// fits checks that nothing sticks out of the window to the side.
+func (p *page) fits(t *testing.T) {
+	t.Helper()
+	var got struct{ Wide, Window int }
+	p.run(t, "return { wide: document.documentElement.scrollWidth, window: innerWidth }", &got)
+	if got.Wide > got.Window {
+		t.Errorf("the page is %d px wide in a window of %d px", got.Wide, got.Window)
 	}
 }

@@ -22,7 +22,7 @@ let wasOpen = false;
 let quiet = 0;
 
 document.title = `${room} · chime`;
-$("room").textContent = $("door-room").textContent = room;
+$("room").textContent = $("door-room").textContent = $("room").title = room; // the bar may have to cut it off
 $("name").value = remembered();
 $("name").focus();
 
