@@ -140,6 +140,19 @@ func (c *cable) fallSilent() {
 	}
 }
 
+// deafen lets through what clients send, and nothing that is sent to them; new
+// connections fail, until up.
+func (c *cable) deafen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = true
+	for end := range c.ends {
+		if end.LocalAddr().String() != c.addr {
+			c.ends[end] = mute
+		}
+	}
+}
+
 // up does not bring back the connections that fell silent: nobody on the way
 // knows them any more. A client learns that with the next thing it sends, or
 // sends again; the server, which waits, does not.

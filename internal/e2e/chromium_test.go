@@ -154,8 +154,8 @@ func TestChromiumSendsAFailedMessageAgain(t *testing.T) {
 	}
 }
 
-// A message that was under way when the server was killed is not called unsent;
-// sent again it arrives once.
+// A message that the server never got before it was killed may have arrived, for
+// all that the page knows; sent again it is there once.
 func TestChromiumSaysWhichMessageMayHaveArrived(t *testing.T) {
 	need.Program(t, "chromium", "chromium-browser", "google-chrome")
 	need.Program(t, "chromedriver")
@@ -176,6 +176,59 @@ func TestChromiumSaysWhichMessageMayHaveArrived(t *testing.T) {
 	ada.click(t, "#log li[data-state=failed] button")
 	ada.until(t, "the message to be sent", "document.querySelector('#log li[data-id][data-state=sent]')")
 	ada.wantOnce(t, "did you get this?")
+}
+
+// A message whose answer alone was lost is sent again, and the server has it twice:
+// the pages know it by its id, and show it once.
+func TestChromiumShowsOnceWhatArrivedTwice(t *testing.T) {
+	need.Program(t, "chromium", "chromium-browser", "google-chrome")
+	need.Program(t, "chromedriver")
+	const said = "did you get this?"
+	s := serve(t)
+	b := browse(t)
+	c := lay(t, s.addr)
+	ada := enter(t, b, "http://"+c.addr, "lobby", "Ada")
+	bob := enter(t, b, s.url, "lobby", "Bob")
+	ada.watch(t)
+	bob.watch(t)
+	// Somebody quick: when the page is back the history shows that the message has
+	// arrived, and there is nothing to click on any more.
+	ada.run(t, `
+		window.fates = []
+		new MutationObserver(() => {
+			const again = document.querySelector("#log .again")
+			if (!again) return
+			fates.push(again.parentElement.textContent)
+			again.click()
+		}).observe(document.querySelector("#log"), { childList: true, subtree: true })`, nil)
+	c.deafen()
+	ada.say(t, said)
+	bob.reads(t, said)
+	s.kill(t)
+	s.start(t)
+	c.cut()
+	c.up()
+	bob.comesBack(t)
+	ada.comesBack(t)
+	ada.say(t, "it is there")
+	for _, who := range []*chatter{ada, bob} {
+		who.reads(t, "it is there")
+		who.wantOnce(t, said, "it is there")
+	}
+	var fates []string
+	ada.run(t, "return fates", &fates)
+	if len(fates) != 1 || !strings.HasPrefix(fates[0], "It may have been sent: the connection was gone") {
+		t.Errorf("the page said %q of the message, want that it may have been sent", fates)
+	}
+
+	late := enter(t, b, s.url, "lobby", "Cy")
+	late.reads(t, "it is there")
+	late.wantOnce(t, said, "it is there")
+
+	s.stop(t)
+	if kept := s.kept(t); strings.Count(kept, said) != 2 {
+		t.Errorf("the server has %q, want the message twice", kept)
+	}
 }
 
 // picture keeps screenshots of the narrow and the wide page in both colour

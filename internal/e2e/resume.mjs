@@ -4,6 +4,7 @@
 //
 // FRAIL is the same server behind a network that fails. What is to happen to it is printed, a word a line.
 import assert from "node:assert/strict"
+import { readFileSync } from "node:fs"
 import WebSocket from "ws"
 import { Socket } from "../../client/js/chime.js"
 import { Log, atEnd, run, within } from "./kit.mjs"
@@ -39,6 +40,21 @@ async function person(name, where, via) {
     look()
   }, 60)
   return one
+}
+
+// What the document shows to applications: say sends again what is in doubt, and what is heard is shown once.
+const recipe = new Function("room", "show", "clear",
+  /```js\n(async function say[^]*?)```/.exec(readFileSync("../../docs/transports.md", "utf8"))[1] + "return say")
+
+// follow has one do as the document says. The demo calls message what is text there, and wants a name.
+function follow({ name, channel }) {
+  const shown = []
+  const room = {
+    push: (event, { id, text }, options) => channel.push(event, { name, message: text, id }, options),
+    on: (event, fn) => channel.on(event, ({ id, message }) => fn({ id, text: message })),
+    onReset: (fn) => channel.onReset(fn),
+  }
+  return { shown, say: recipe(room, (text) => shown.push(text), () => shown.splice(0)) }
 }
 
 const unaware = ({ name, states, resets, errors }) => assert.deepEqual({ name, states, resets, errors }, { name, states: [], resets: 0, errors: [] })
@@ -106,6 +122,8 @@ await run({
   // The server is killed, and another one starts with what was kept. What is in doubt is told, and sent again.
   async "a server that is killed"() {
     const ada = await person("Ada", url, transport)
+    const bob = await person("Bob", url, transport)
+    const readers = [follow(ada), follow(bob)]
     const total = 300
     const fates = {}
     let doubts = 0
@@ -119,22 +137,35 @@ await run({
         return fates[id]
       })
     await within("all to be said", (resolve, reject) => (async () => {
-      const said = []
+      const said = [], bobs = []
       for (let n = 0; n < total; n++) {
         said.push(say(String(n)))
+        if (n % 3 === 0) bobs.push(readers[1].say(`from Bob ${n}`))
         if (n === total / 3) console.log("kill")
         if (n % 20 === 19) await Promise.all(said.slice(-40, -20))
       }
       const how = await Promise.all(said)
+      await Promise.all(bobs)
+      // One that was sent again although it had arrived, whatever the kill did.
+      for (let i = 0; i < 2; i++) await bob.channel.push("message_new", { name: "Bob", message: "from Bob twice", id: "twice" })
+      await bob.say("the last")
+      for (const one of [ada, bob]) await within(one.name + " to hear the last", (resolve) => {
+        const look = () => one.heard.includes("the last") && resolve()
+        one.channel.on("message_new", look)
+        look()
+      })
+      for (const { shown } of readers) {
+        const want = [...bobs.map((_, n) => `from Bob ${3 * n}`), "from Bob twice"]
+        assert.deepEqual(shown.filter((text) => text.startsWith("from Bob")).sort(), want.sort())
+      }
       const times = {}
-      await ada.heardAll(total)
       for (const id of ada.heard) times[id] = (times[id] ?? 0) + 1
       for (let n = 0; n < total; n++) {
         if (how[n] === "said") assert.equal(times[n], 1, `${n} was said once`)
         else assert.ok(times[n] === 1 || times[n] === 2, `${n} was in doubt, and is there ${times[n]} times`)
       }
     })().then(resolve, reject), 60)
-    assert.deepEqual([ada.states, ada.channel.recovered, ada.resets], [["joining: lost", "joined"], true, 0])
+    for (const one of [ada, bob]) assert.deepEqual([one.states, one.channel.recovered, one.resets], [["joining: lost", "joined"], true, 0])
     console.log(`${doubts} in doubt, ${ada.heard.length} heard`)
   },
 }, behaviour)

@@ -61,6 +61,18 @@ func (s *server) restart(t testing.TB) {
 	s.start(t)
 }
 
+// kept returns what the server has left in its file, a message a line.
+func (s *server) kept(t testing.TB) string {
+	t.Helper()
+	cmd := exec.Command(program(t), "history", "export", "chime.db")
+	cmd.Dir = s.dir
+	lines, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("chime history export: %v", err)
+	}
+	return string(lines)
+}
+
 // post has Ada say something in a room, from outside any socket and through an
 // HTTP handler; it returns once the message is kept.
 func (s *server) post(t testing.TB, room, message string) {
