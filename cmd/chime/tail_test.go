@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-chime/chime/internal/need"
 )
 
 // tailing is a running tail.
@@ -214,7 +216,7 @@ func TestTailReadsALargeEvent(t *testing.T) {
 }
 
 func TestTailComesBackAfterARestart(t *testing.T) {
-	before := startServe(t, "127.0.0.1:0", "")
+	before := startServe(t, need.Address(), "")
 	post(t, before.url, `{"name":"Ann","message":"one"}`)
 	tl := startTailOf(t, before.url+"/socket", "chat_room:lobby")
 	tl.wantLines(t, `"one"`)

@@ -67,7 +67,7 @@ func TestNginxTwoPagesChat(t *testing.T) {
 // closed for that program to take it.
 func reserve(t testing.TB) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", need.Address())
 	if err != nil {
 		t.Fatal(err)
 	}

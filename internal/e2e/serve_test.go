@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/go-chime/chime/internal/need"
 )
 
 // server is a chime serve that can be ended and started again at one address,
@@ -20,12 +22,12 @@ type server struct {
 }
 
 // opened is the line that says where to point the browser.
-var opened = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`)
+var opened = regexp.MustCompile(`http://(127\.[\d.]+:\d+)`)
 
-// serve starts chime serve on a port of its own.
+// serve starts chime serve on an address of its own.
 func serve(t testing.TB, flags ...string) *server {
 	t.Helper()
-	s := &server{addr: "127.0.0.1:0", dir: t.TempDir(), flags: flags}
+	s := &server{addr: need.Address(), dir: t.TempDir(), flags: flags}
 	s.start(t)
 	return s
 }

@@ -1,0 +1,18 @@
+package need
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+)
+
+// Address returns where a server can listen that is ended and started again: on
+// a free port of a loopback address of its own. Of 127.0.0.1 the kernel may give
+// a port that was let go of to the next who asks, a test server beside this one
+// for example. Only Linux answers to all of 127.0.0.0/8.
+func Address() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1:0"
+	}
+	return fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
