@@ -160,6 +160,10 @@ func TestHistorySaysWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(damaged, bits, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	cut, _ := filed(t, 300)
+	if err := os.Truncate(cut, 9000); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args string // split at |
 		want string
@@ -175,7 +179,8 @@ func TestHistorySaysWhatIsWrong(t *testing.T) {
 		{"verify|" + lockedPath, "in use by another process"},
 		{"compact|" + lockedPath, "in use by another process"},
 		{"verify|" + damaged, "checksum does not match"},
-		{"export|" + damaged, "is left out"},
+		{"export|" + damaged, `the record at offset 8 of "chat_room:lobby" is left out`},
+		{"export|" + cut, "go back to a backup"},
 		{"compact|" + damaged, "damaged"},
 		{"compact|" + path + "|--to|" + damaged, "give the path of no file"},
 		{"compact|" + path + "|--to=", "--to is empty"},
@@ -184,6 +189,9 @@ func TestHistorySaysWhatIsWrong(t *testing.T) {
 		code, _, errs := runHistory(t, strings.FieldsFunc(tt.args, func(r rune) bool { return r == '|' })...)
 		if code != 1 || !strings.Contains(errs, tt.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%s: got exit code %d and %q, want one line with %q", tt.args, code, errs, tt.want)
+		}
+		if strings.HasPrefix(tt.args, "export") && strings.Contains(errs, "or export") {
+			t.Errorf("%s: got %q, want no advice to do what was just done", tt.args, errs)
 		}
 	}
 }

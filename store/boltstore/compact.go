@@ -34,7 +34,7 @@ func compact(path, to string) (err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	s, err := readOnly(path)
+	s, err := readOnly(path, Options{})
 	if err != nil {
 		return err
 	}

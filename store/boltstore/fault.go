@@ -24,6 +24,9 @@ var (
 	// ErrDamaged is wrapped by whatever meets a part of the file that can't be right.
 	ErrDamaged = errors.New("damaged")
 
+	// errRecord is of one record of a file that is well otherwise: the others can be read.
+	errRecord = fmt.Errorf("%w: the record", ErrDamaged)
+
 	errReplaced = errors.New("replaced by another file while it was opened")
 )
 
@@ -55,7 +58,8 @@ var remedies = []struct {
 	{ErrForeign, nil, "give the path of a chime history, or of no file at all to begin one"},
 	{berrors.ErrInvalid, ErrForeign, "give the path of a chime history, or of no file at all to begin one"},
 	{berrors.ErrVersionMismatch, ErrForeign, "give the path of a chime history, or of no file at all to begin one"},
-	{ErrDamaged, nil, "check the disk and go back to a backup, or export what can be read and import that into a new file"},
+	{errRecord, nil, "check the disk and go back to a backup, or export what can be read and import that into a new file"},
+	{ErrDamaged, nil, "check the disk and go back to a backup"}, // what can't be opened can't be exported
 	{berrors.ErrChecksum, ErrDamaged, "check the disk and go back to a backup"},
 	{errReplaced, nil, "start again"},
 	{syscall.ENOSPC, nil, "make room on the disk, then start again"},
@@ -83,14 +87,20 @@ func explain(path string, err error) error {
 		if !errors.Is(err, r.err) {
 			continue
 		}
-		var at *fs.PathError
-		if errors.As(err, &at) && at.Path == path {
-			err = at.Err // the path is said once
-		}
+		err = withoutPath(err, path)
 		if r.is != nil {
 			err = fmt.Errorf("%w (%w)", r.is, err)
 		}
 		return &FileError{path, err, r.remedy}
 	}
 	return &FileError{path, err, "check the disk, then start again"}
+}
+
+// withoutPath takes from err the path that is said beside it.
+func withoutPath(err error, path string) error {
+	var at *fs.PathError
+	if errors.As(err, &at) && at.Path == path {
+		return at.Err
+	}
+	return err
 }

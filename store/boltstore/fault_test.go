@@ -91,8 +91,15 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	t.Run("nothing to verify", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "typo.db")
 		_, err := Verify(path)
-		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "path of a chime history") {
-			t.Errorf("got %v, want %v and that the path is wrong, not a directory missing", err, fs.ErrNotExist)
+		explains(t, err, path, fs.ErrNotExist, "path of a chime history")
+	})
+	t.Run("not to be read", func(t *testing.T) {
+		_, err := readOnly(good, Options{openFile: func(name string, _ int, _ os.FileMode) (*os.File, error) {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EACCES}
+		}})
+		explains(t, err, good, fs.ErrPermission, "read the file")
+		if strings.Contains(err.Error(), "write") {
+			t.Errorf("got %v, want no advice to let somebody write who only reads", err)
 		}
 	})
 	t.Run("a directory", func(t *testing.T) {
@@ -108,6 +115,28 @@ func explains(t *testing.T, err error, path string, want error, remedy string) {
 	if !errors.As(err, &e) || e.Path != path || !errors.Is(err, want) || !strings.Contains(e.Remedy, remedy) ||
 		strings.Count(err.Error(), path) != 1 {
 		t.Errorf("got %v, want %v of %s, and a remedy with %q", err, want, path, remedy)
+	}
+}
+
+// What can't be opened can't be exported either.
+func TestOnlyAFileThatOpensCanBeExported(t *testing.T) {
+	path, _ := lived(t)
+	broken := filepath.Join(t.TempDir(), "broken.db")
+	copyFile(t, path, broken)
+	truncate(t, broken, 5*4096)
+	_, opening := Open(broken, Options{})
+	_, reading := OpenReader(broken)
+	_, verifying := Verify(broken)
+	for _, err := range []error{opening, reading, verifying, Compact(broken, "")} {
+		explains(t, err, broken, ErrDamaged, "backup")
+		if strings.Contains(err.Error(), "export") {
+			t.Errorf("got %v, want no advice to export: that fails as well", err)
+		}
+	}
+	damage(t, path)
+	_, err := Verify(path)
+	for _, err := range []error{err, Compact(path, "")} {
+		explains(t, err, path, ErrDamaged, "export what can be read")
 	}
 }
 

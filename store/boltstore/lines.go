@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sort"
 	"time"
 	"unicode/utf8"
 
@@ -83,7 +85,8 @@ func several(faults []error) error {
 }
 
 // Export writes what is kept to w, a [Line] for each message in the order of the
-// offsets, with one Write each. What is damaged is left out, and said in the error.
+// offsets, with one Write each. What is damaged is left out, and said in the error,
+// of many records the first ten.
 func (r *Reader) Export(w io.Writer) (err error) {
 	s, now := r.s, clock()
 	defer s.guard(&err)
@@ -102,11 +105,25 @@ func (r *Reader) Export(w io.Writer) (err error) {
 			topics[t.id] = shelf{t, floor}
 		}
 		var wrong []error
+		leftOut := func(k []byte, err error) {
+			seq, bad := number(k)
+			if bad != nil {
+				wrong = append(wrong, fmt.Errorf("%w: the log: %w", ErrDamaged, bad))
+				return
+			}
+			of := ""
+			if t := s.owner(seq, within(tx)); t != nil && seq <= topics[t.id].floor {
+				return // nobody sees it any more
+			} else if t != nil {
+				of = fmt.Sprintf(" of %q", t.name)
+			}
+			wrong = append(wrong, fmt.Errorf("%w at offset %d%s is left out: %w", errRecord, seq, of, err))
+		}
 		c := tx.Bucket(logBucket).Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {
 			rec, err := decodeRecord(k, v)
 			if err != nil {
-				wrong = append(wrong, fmt.Errorf("%w: the record % x is left out: %w", ErrDamaged, k, err))
+				leftOut(k, err)
 				continue
 			}
 			t, ok := topics[rec.topic]
@@ -122,8 +139,34 @@ func (r *Reader) Export(w io.Writer) (err error) {
 				return &outsideError{err}
 			}
 		}
-		return several(wrong)
+		if len(wrong) > 0 {
+			return &FileError{s.path, several(wrong), "check the disk and go back to a backup, or import what was written into a new file"}
+		}
+		return nil
 	})
+}
+
+// owner returns the topic whose index leads to seq, or nil. The record itself
+// can't say it.
+func (s *Store) owner(seq uint64, from loader) *topic {
+	for _, t := range s.order {
+		if t.has(seq, from) {
+			return t
+		}
+	}
+	return nil
+}
+
+// has reports whether the index of t, as far as it can be read, has seq.
+func (t *topic) has(seq uint64, from loader) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := sort.Search(len(t.blocks), func(i int) bool { return t.blocks[i].last >= seq })
+	if i == len(t.blocks) || t.blocks[i].first > seq {
+		return false
+	}
+	entries, err := t.entries(t.blocks[i], from)
+	return err == nil && slices.ContainsFunc(entries, func(e entry) bool { return e.seq == seq })
 }
 
 // Write writes the line and its end to w, with one Write.

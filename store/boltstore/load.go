@@ -75,7 +75,8 @@ func (s *Store) loadLog(tx *bolt.Tx, byID map[uint64]*topic) error {
 			err = s.replay(&r, byID, from)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: record %x: %w", ErrDamaged, k, err)
+			offset, _ := number(k) // a key that is none is what err says
+			return fmt.Errorf("%w: the record at offset %d: %w", ErrDamaged, offset, err)
 		}
 	}
 	return nil

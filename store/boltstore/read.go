@@ -111,14 +111,14 @@ func (s *Store) fill(tx *bolt.Tx, t *topic, messages []store.Message, picked []e
 			at, _ = number(k)
 		}
 		if k == nil || at != e.seq {
-			return fmt.Errorf("%w: the record at offset %d is missing", ErrDamaged, e.seq)
+			return fmt.Errorf("%w at offset %d is missing", errRecord, e.seq)
 		}
 		rec, err := decodeRecord(k, v)
 		if err == nil && rec.topic != t.id {
 			err = errTopic
 		}
 		if err != nil {
-			return fmt.Errorf("%w: the record at offset %d: %w", ErrDamaged, e.seq, err)
+			return fmt.Errorf("%w at offset %d: %w", errRecord, e.seq, err)
 		}
 		messages[i] = rec.message()
 	}

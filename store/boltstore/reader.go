@@ -34,7 +34,7 @@ type Topic struct {
 
 // OpenReader opens the file at path for reading. Errors are those of [Open].
 func OpenReader(path string) (*Reader, error) {
-	s, err := readOnly(path)
+	s, err := readOnly(path, Options{})
 	if err != nil {
 		return nil, fmt.Errorf("read history: %w", explain(path, err))
 	}
@@ -42,18 +42,23 @@ func OpenReader(path string) (*Reader, error) {
 }
 
 // readOnly opens a store that has no committer and must not be written to.
-func readOnly(path string) (s *Store, err error) {
-	s = newStore(path, Options{})
+func readOnly(path string, o Options) (s *Store, err error) {
+	defer func() {
+		if errors.Is(err, fs.ErrPermission) {
+			err = &FileError{path, withoutPath(err, path), "let this user read the file"}
+		}
+	}()
+	s = newStore(path, o)
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0:
-		return nil, &FileError{path, cmp.Or(err, ErrForeign), "give the path of a chime history"}
+		return nil, &FileError{path, withoutPath(cmp.Or(err, ErrForeign), path), "give the path of a chime history"}
 	case err != nil:
 		return nil, err
 	}
-	if _, err := inspect(path, nil); err != nil {
+	if _, err := inspect(path, o.openFile); err != nil {
 		return nil, err
 	}
-	if s.db, s.file, err = openBolt(path, nil, true); err != nil {
+	if s.db, s.file, err = openBolt(path, o.openFile, true); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -30,7 +30,7 @@ func Verify(path string) (Report, error) {
 }
 
 func verify(path string) (r Report, err error) {
-	s, err := readOnly(path)
+	s, err := readOnly(path, Options{})
 	if err != nil {
 		return r, err
 	}
@@ -82,7 +82,7 @@ func (s *Store) verify(tx *bolt.Tx) (r Report, err error) {
 func (r *Report) compare(tx *bolt.Tx, all []promise) error {
 	var wrong []error
 	add := func(seq uint64, err error) {
-		wrong = append(wrong, fmt.Errorf("%w: the record at offset %d: %w", ErrDamaged, seq, err))
+		wrong = append(wrong, fmt.Errorf("%w at offset %d: %w", errRecord, seq, err))
 	}
 	c := tx.Bucket(logBucket).Cursor()
 	k, v := c.First()
