@@ -119,6 +119,55 @@ func TestChromiumShowsARoomWithALongName(t *testing.T) {
 	}
 }
 
+// That nobody has said anything is known once the room has told all that it keeps.
+func TestChromiumSaysThatARoomIsEmptyOnceItKnows(t *testing.T) {
+	need.Program(t, "chromium", "chromium-browser", "google-chrome")
+	need.Program(t, "chromedriver")
+	const shown = "document.querySelector('#empty').checkVisibility()"
+	s := serve(t)
+	b := browse(t)
+	c := lay(t, s.addr)
+	ada := &chatter{b.open(t, "http://"+c.addr+"/rooms/lobby"), "Ada"}
+	c.down()
+	ada.write(t, "#name", "Ada")
+	ada.click(t, "#join")
+	ada.until(t, "to be connecting", "document.querySelector('#state[data-state=connecting]')")
+	ada.look(t, 390, 844, "light")
+	ada.screenshot(t, "connecting-390")
+	var says bool
+	ada.run(t, "return "+shown, &says)
+	if says {
+		t.Error("the page says that the room is empty, and is not in it yet")
+	}
+
+	c.up()
+	ada.isIn(t)
+	ada.until(t, "to read that the room is empty", shown)
+	ada.screenshot(t, "empty-390")
+	var off float64
+	ada.run(t, `
+		const middle = (id) => { const { top, bottom } = document.querySelector(id).getBoundingClientRect(); return (top + bottom) / 2 }
+		return middle("#empty") - middle("#scroll")`, &off)
+	if off < -1 || off > 1 {
+		t.Errorf("the text stands %v px below the middle", off)
+	}
+	ada.say(t, "not any more")
+	ada.until(t, "the text to be gone", "!"+shown)
+
+	// Who comes to a room with history is never told that there is none.
+	bob := &chatter{b.open(t, s.url+"/rooms/lobby"), "Bob"}
+	bob.run(t, `
+		window.told = false
+		new MutationObserver(() => { told ||= `+shown+` }).observe(document.querySelector("#hall"), { attributes: true, childList: true, subtree: true })`, nil)
+	bob.write(t, "#name", "Bob")
+	bob.click(t, "#join")
+	bob.reads(t, "not any more")
+	bob.run(t, "return told", &says)
+	if says {
+		t.Error("the page has said that the room is empty, and it is not")
+	}
+}
+
 // What is said while the server is away is marked, waits for the person, and
 // arrives once.
 func TestChromiumSendsAFailedMessageAgain(t *testing.T) {

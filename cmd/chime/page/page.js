@@ -3,7 +3,7 @@
 import { Socket } from "/socket/chime.js";
 import { Log } from "/log.js";
 
-const QUIET_MS = 400; // after the last line of history, screen readers are told of new ones
+const QUIET_MS = 400; // after the last line of history there is no more of it, and screen readers are told of new ones
 const ANSWER_MS = 20_000; // longer than the server waits for a page that lost its connection: until then nothing has failed
 const REASONS = {
   timeout: "Not sent: there was no connection.",
@@ -81,7 +81,10 @@ async function enter(name) {
   entered.on("user_joined", (who) => log.note(`${who.name} has joined`));
   entered.on("user_left", (who) => log.note(`${who.name} has left`));
   entered.onReset(() => { listenQuietly(); log.reset(); });
-  entered.onState(showState);
+  entered.onState((state) => {
+    if (state === "joined") listenQuietly();
+    showState();
+  });
   socket.connect();
   try {
     await entered.join();
@@ -131,6 +134,12 @@ function showState() {
   wasOpen ||= joined;
   $("state").dataset.state = state;
   $("state").textContent = text;
+  showEmpty();
+}
+
+// showEmpty says that the room is empty while that is known: one is in it, and the history would have come.
+function showEmpty() {
+  $("empty").hidden = $("state").dataset.state !== "open" || $("log").getAttribute("aria-busy") === "true";
 }
 
 function showTransport(name) {
@@ -144,9 +153,13 @@ function force() {
 
 // listenQuietly keeps a screen reader from reading the whole history aloud.
 function listenQuietly() {
-  $("log").setAttribute("aria-busy", "true");
+  const busy = (yes) => {
+    $("log").setAttribute("aria-busy", yes);
+    showEmpty();
+  };
+  busy(true);
   clearTimeout(quiet);
-  quiet = setTimeout(() => $("log").setAttribute("aria-busy", "false"), QUIET_MS);
+  quiet = setTimeout(busy, QUIET_MS, false);
 }
 
 function grow() {
