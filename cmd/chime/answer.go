@@ -29,7 +29,8 @@ func (f *follower) checkAnswer(resp *http.Response) error {
 		}
 		return fatal{fmt.Errorf("%s answers with %q, not an event stream: is --url the mount of a router?", f.url, kind)}
 	}
-	err := fmt.Errorf("%s answers %s%s", f.url, resp.Status, reasonIn(resp))
+	reason := reasonIn(resp)
+	err := fmt.Errorf("%s answers %s%s", f.url, resp.Status, reason)
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -38,6 +39,16 @@ func (f *follower) checkAnswer(resp *http.Response) error {
 			f.ask(seconds * 1000)
 		}
 		return err
+	}
+	switch resp.StatusCode {
+	case http.StatusNotFound:
+		err = fmt.Errorf("--url %s: %s%s: is the router mounted there?", f.mount, resp.Status, reason)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		remedy := "a token, if it needs one, goes into " + tokenVariable
+		if f.token != "" {
+			remedy = "is the token in " + tokenVariable + " a good one?"
+		}
+		err = fmt.Errorf("%w: %s", err, remedy)
 	}
 	return fatal{err}
 }

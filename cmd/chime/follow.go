@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -23,15 +25,18 @@ const (
 // follower reads one topic over as many connections as it takes. Its fields
 // belong to the goroutine that runs follow.
 type follower struct {
-	url, topic string
-	transport  http.RoundTripper
-	firstWait  time.Duration // the longest first pause; it doubles up to longWait
-	print      func(frame) error
-	note       func(what string)
+	mount, topic string
+	url          string // of the topic, below the mount
+	token        string // shown to the server, and to nobody else; empty: none
+	transport    http.RoundTripper
+	firstWait    time.Duration // the longest first pause; it doubles up to longWait
+	print        func(frame) error
+	note         func(what string)
 
 	position string        // the last event's id, sent on coming back
 	asked    time.Duration // the pause the server asked for
 	joined   time.Time     // when this connection's join was answered; zero before
+	been     bool          // it has joined, now or before
 }
 
 // fatal is an error that trying again would not cure.
@@ -49,6 +54,12 @@ func (f *follower) follow(ctx context.Context) error {
 		}
 		if end := (fatal{}); errors.As(err, &end) {
 			return end.error
+		}
+		if f.been = f.been || !f.joined.IsZero(); !f.been {
+			// Later the same is the trouble of a server, or of this machine's network.
+			if remedy, hopeless := misled(err); hopeless {
+				return fmt.Errorf("--url %s: %w: %s", f.mount, err, remedy)
+			}
 		}
 		if !f.joined.IsZero() && time.Since(f.joined) > provenFor {
 			failures = 0
@@ -68,6 +79,25 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 }
 
+// misled reports whether err is of an address that leads to no server of ours,
+// now or later, and what to look at. That nobody listens there yet is none.
+func misled(err error) (remedy string, hopeless bool) {
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &name) && name.IsNotFound:
+		return "is the name of the host right?", true
+	case errors.As(err, &certificate):
+		return "it takes a certificate that this machine trusts", true
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "say http://", true
+	case errors.As(err, &record):
+		return "what listens there does not speak https", true
+	}
+	return "", false
+}
+
 // connect reads one connection to its end, and says why it ended.
 //
 // The library would reconnect by itself, but takes the clean end of a stream,
@@ -79,6 +109,9 @@ func (f *follower) connect(ctx context.Context) error {
 
 	client := sse.NewClient(f.url, sse.ClientMaxBufferSize(maxEvent))
 	client.Connection = &http.Client{Transport: f.transport}
+	if f.token != "" {
+		client.Headers["Authorization"] = "Bearer " + f.token
+	}
 	client.ReconnectStrategy = once{}
 	client.ResponseValidator = func(_ *sse.Client, resp *http.Response) error {
 		if err := f.checkAnswer(resp); err != nil {

@@ -7,7 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -24,7 +27,11 @@ A line is the time, the event and the payload. The time is the payload's "at"
 where that is a time in Unix milliseconds, else the time of arrival. With --json
 a line is the frame as it came. Control characters are escaped in both, so that
 nobody writes on your terminal but this program. Connections lost and found
-again are told on stderr; what was missed meanwhile is printed on coming back.`,
+again are told on stderr; what was missed meanwhile is printed on coming back.
+
+A server that asks who connects gets the bearer token that the environment
+variable CHIME_TOKEN holds. There is no flag for it: others on this machine can
+read what a program was called with.`,
 		Example: "  chime tail chat_room:lobby",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -36,11 +43,18 @@ again are told on stderr; what was missed meanwhile is printed on coming back.`,
 	return c
 }
 
+// tokenVariable holds the bearer token of tail.
+const tokenVariable = "CHIME_TOKEN"
+
 // tail prints the topic to out until ctx is done, which is no error.
 func tail(ctx context.Context, mount, topic string, asJSON bool, out, notes io.Writer) error {
 	stream, err := streamURL(mount, topic)
 	if err != nil {
 		return err
+	}
+	token := os.Getenv(tokenVariable)
+	if strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return errors.New(tokenVariable + ": a token has no spaces and no control characters")
 	}
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -56,8 +70,10 @@ func tail(ctx context.Context, mount, topic string, asJSON bool, out, notes io.W
 		line = jsonLine
 	}
 	f := &follower{
-		url:       stream,
+		mount:     mount,
 		topic:     topic,
+		url:       stream,
+		token:     token,
 		transport: transport,
 		firstWait: 500 * time.Millisecond,
 		print: func(fr frame) error {

@@ -1,15 +1,22 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/internal/need"
 )
 
@@ -37,17 +44,25 @@ func startTail(t *testing.T, mount string) *tailing {
 // startTailOf follows a topic with pauses of a millisecond.
 func startTailOf(t *testing.T, mount, topic string) *tailing {
 	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return startTailVia(t, mount, topic, transport)
+}
+
+// startTailVia is startTailOf with a network of its own.
+func startTailVia(t *testing.T, mount, topic string, via http.RoundTripper) *tailing {
+	t.Helper()
 	url, err := streamURL(mount, topic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{}
 	ctx, stop := context.WithCancel(t.Context())
 	tl := &tailing{lines: make(chan string, 100), notes: make(chan string, 100), stop: stop, ended: make(chan error, 1)}
 	f := &follower{
+		mount:     mount,
 		url:       url,
 		topic:     topic,
-		transport: transport,
+		transport: via,
 		firstWait: time.Millisecond,
 		print:     func(fr frame) error { tl.lines <- string(fr.raw); return nil },
 		note:      func(what string) { tl.notes <- what },
@@ -56,7 +71,6 @@ func startTailOf(t *testing.T, mount, topic string) *tailing {
 	go func() {
 		defer close(done)
 		tl.ended <- f.follow(ctx)
-		transport.CloseIdleConnections()
 	}()
 	t.Cleanup(func() { stop(); <-done })
 	return tl
@@ -178,7 +192,7 @@ func TestTailGivesUpWhenAskingAgainWouldNotHelp(t *testing.T) {
 	}{
 		{"join refused", "join of t:1 refused: members only", stream(`data: ["1","1","t:1","phx_reply",{"status":"error","response":{"reason":"members only"}}]` + "\n\n")},
 		{"refused", "403 Forbidden: not from there", status(http.StatusForbidden, `{"reason":"not from there"}`)},
-		{"no router", "404 Not Found: 404 page not found", status(http.StatusNotFound, "404 page not found\n")},
+		{"no router", "404 Not Found: 404 page not found: is the router mounted there?", status(http.StatusNotFound, "404 page not found\n")},
 		{"a web page", "not an event stream", status(http.StatusOK, "<html>", "Content-Type", "text/html")},
 		{"another stream", "no chime frames", stream("data: hello\n\n")},
 		{"stay away", "refuses this reader: expelled", stream(joinOK + `data: [null,null,"chime","closed",{"code":4003,"reason":"expelled"}]` + "\n\n")},
@@ -192,6 +206,118 @@ func TestTailGivesUpWhenAskingAgainWouldNotHelp(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// network is what a request meets on its way.
+type network func(r *http.Request) (*http.Response, error)
+
+func (n network) RoundTrip(r *http.Request) (*http.Response, error) { return n(r) }
+
+// lost is the error of a name that nobody has.
+func lost(r *http.Request) (*http.Response, error) {
+	return nil, &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}
+}
+
+// What is wrong with the address itself is so the next time, too.
+func TestTailGivesUpWhereItCanNeverHaveBeen(t *testing.T) {
+	plain := play(t)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it says what this test does to it
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	https := strings.Replace(plain.URL, "http", "https", 1)
+	for _, tt := range []struct {
+		name, mount string
+		want        []string
+		via         http.RoundTripper
+	}{
+		{"plain http", https, []string{"HTTP response to HTTPS client", "say http://"}, &http.Transport{}},
+		{"not our certificate", secure.URL, []string{"x509", "trusts"}, &http.Transport{}},
+		{"unknown host", "http://nowhere/socket", []string{"no such host"}, network(lost)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := startTailVia(t, tt.mount, "t:1", tt.via)
+			err := receive(t, tl.ended)
+			for _, want := range append(tt.want, "--url "+tt.mount) {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want an error with %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// A server that is about to start, or a name that is gone for a moment, is asked
+// again.
+func TestTailGoesOnWhereItHasBeen(t *testing.T) {
+	s := play(t, stream(joinOK+one), streamAndStay(joinOK+two))
+	tries := 0
+	tl := startTailVia(t, s.URL, "t:1", network(func(r *http.Request) (*http.Response, error) {
+		switch tries++; tries {
+		case 1:
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		case 3:
+			return lost(r)
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	}))
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	tl.wantNote(t, "connection refused; again in")
+	tl.wantLines(t, `{"n":1}`, `{"n":2}`)
+	tl.wantNote(t, "joined")
+	tl.wantNote(t, "the stream ended")
+	tl.wantNote(t, "no such host; again in")
+	tl.wantNote(t, "joined")
+	tl.wantNoMore(t)
+}
+
+// A token comes from the environment, since others see what a program was called
+// with, and goes nowhere but into its header.
+func TestTailShowsItsToken(t *testing.T) {
+	const token = "7f3c-s3cret"
+	live := chime.NewRouter(chime.WithLogger(slog.New(slog.DiscardHandler)), chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
+		if chime.Token(r) != token {
+			return chime.Identity{}, chime.RefuseConnect(http.StatusUnauthorized, "log in first")
+		}
+		return chime.Identity{ID: "Ann"}, nil
+	}))
+	live.Channel("chat_room:{id}", &ChatRoom{log: slog.New(slog.DiscardHandler)})
+	server := httptest.NewServer(live)
+	t.Cleanup(func() {
+		_ = live.Shutdown(context.Background()) // there is nobody any more
+		server.Close()
+	})
+	look := func(given string, until string) (notes string, err error) {
+		t.Setenv("CHIME_TOKEN", given)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		read, write := io.Pipe()
+		ended := make(chan error, 1)
+		go func() {
+			ended <- tail(ctx, server.URL, "chat_room:1", false, io.Discard, write)
+			write.Close()
+		}()
+		lines := bufio.NewScanner(read)
+		for lines.Scan() {
+			if notes += lines.Text() + "\n"; until != "" && strings.Contains(notes, until) {
+				stop()
+			}
+		}
+		return notes, receive(t, ended)
+	}
+	notes, err := look(token, "joined chat_room:1")
+	if err != nil || strings.Contains(notes, token) {
+		t.Errorf("with the token: got %v and %q, want to join, and no word of the token", err, notes)
+	}
+	for given, want := range map[string]string{
+		"":             "401 Unauthorized: log in first: a token, if it needs one, goes into CHIME_TOKEN",
+		"stale-s3cret": "401 Unauthorized: log in first: is the token in CHIME_TOKEN a good one?",
+		"s3cret\n":     "CHIME_TOKEN: a token has no spaces and no control characters",
+	} {
+		if notes, err := look(given, ""); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(notes+err.Error(), "s3cret") {
+			t.Errorf("with %q: got %v and %q, want %q, and no word of the token", given, err, notes, want)
+		}
 	}
 }
 
