@@ -71,8 +71,16 @@ func look(dir, pkg string, replaced []string) (folder, error) {
 			}
 		}
 	}
-	f.importPath, err = importPath(abs)
-	return f, err
+	module, below, err := moduleAbove(abs)
+	if err != nil {
+		return f, err
+	}
+	if module != "" {
+		f.importPath = path.Join(module, below)
+	} else if !filepath.IsAbs(dir) {
+		below = filepath.ToSlash(filepath.Clean(dir)) // of the module that is likely to be made here
+	}
+	return f, checkBelow(below)
 }
 
 // goFile is a file of a folder, as far as it could be read.
@@ -193,24 +201,38 @@ func declares(file *ast.File) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "_" })
 }
 
-// importPath is that of an absolute folder, by the go.mod above it.
-func importPath(dir string) (string, error) {
+// moduleAbove finds the go.mod of an absolute folder. Module is empty where there
+// is none; below is the folder as the module sees it.
+func moduleAbove(dir string) (module, below string, err error) {
 	for root := dir; ; root = filepath.Dir(root) {
 		text, err := os.ReadFile(filepath.Join(root, "go.mod"))
 		switch {
 		case err == nil:
 			below, err := filepath.Rel(root, dir)
-			module := moduleOf(string(text))
-			if err != nil || module == "" {
-				return "", err
-			}
-			return path.Join(module, filepath.ToSlash(below)), nil
+			return moduleOf(string(text)), filepath.ToSlash(below), err
 		case !errors.Is(err, fs.ErrNotExist):
-			return "", err
+			return "", "", err
 		case root == filepath.Dir(root):
-			return "", nil
+			return "", "", nil
 		}
 	}
+}
+
+// checkBelow refuses a folder of a module that Go would refuse to import or build.
+func checkBelow(below string) error {
+	for part := range strings.SplitSeq(below, "/") {
+		outside := func(r rune) bool {
+			letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+			return !letter && !strings.ContainsRune("-._~+", r)
+		}
+		if part == "." || part == ".." {
+			continue
+		}
+		if strings.ContainsFunc(part, outside) || strings.HasSuffix(part, ".") {
+			return fmt.Errorf("--dir: %q can't be part of an import path: want ASCII letters, digits, and any of -._~+, and no . at its end", part)
+		}
+	}
+	return nil
 }
 
 func moduleOf(goMod string) string {

@@ -16,7 +16,7 @@ func generateCommand() *cobra.Command {
 		Use:     "generate",
 		Aliases: []string{"g"},
 		Short:   "Write a channel or a socket into your project",
-		Args:    cobra.NoArgs,
+		Args:    oneOf("channel", "socket"),
 		RunE: func(*cobra.Command, []string) error {
 			return errors.New("generate what? channel or socket; --help tells of them")
 		},
@@ -228,6 +228,9 @@ func (to target) flag() string {
 // printMount shows the lines of a program that mount what was generated, which
 // has to import the folder unless it is the folder.
 func (f folder) printMount(out io.Writer, where string, lines []string) {
+	if f.importPath == "" {
+		fmt.Fprint(out, "\nThere is no go.mod above them, so nothing builds yet: go mod init example.com/chat\n")
+	}
 	fmt.Fprintf(out, "\n%s\n\n", where)
 	for i, line := range lines {
 		if i == 0 && f.pkg != "main" && f.importPath != "" {

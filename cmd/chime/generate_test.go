@@ -75,7 +75,7 @@ func TestGenerateWritesWhatItSays(t *testing.T) {
 		wrote []string
 		out   string
 	}{
-		{"channel", map[string]string{"main.go": "package main"}, []string{"channel", "ChatRoom"},
+		{"channel", map[string]string{"main.go": "package main", "go.mod": module}, []string{"channel", "ChatRoom"},
 			[]string{"chat_room.go", "chat_room_test.go"}, `chat_room.go
 chat_room_test.go
 
@@ -97,7 +97,7 @@ Where a chime.Router, live, is mounted on your routes, r:
 	live.Channel("http_room:{id}", &myrooms.HTTPRoom{})
 	r.Mount("/socket", live)
 `},
-		{"socket", map[string]string{"main.go": "package main\n\ntype ChatRoom struct{}\n"},
+		{"socket", map[string]string{"main.go": "package main\n\ntype ChatRoom struct{}\n", "go.mod": module},
 			[]string{"socket", "User", "--channel", "chat_room:{id}=ChatRoom"},
 			[]string{"user_socket.go", "user_socket_test.go"}, `user_socket.go
 user_socket_test.go
@@ -171,7 +171,7 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		want  string
 	}{
 		{main, "", "channel or socket"},
-		{main, "chanel|ChatRoom", `unknown command "chanel"`},
+		{main, "chanel|ChatRoom", `"chanel" is none of channel and socket`},
 		{main, "channel", "give it a name"},
 		{main, "socket", "give it one name"},
 		{main, "socket|User|Admin|--channel|a:*=A", "give it one name"},
@@ -215,6 +215,9 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "channel|ChatRoom|--dir|type", "say one with --package"},
 		{with("other.go", "package other"), "channel|ChatRoom", "holds the packages main, other: choose one with --package"},
 		{main, "channel|ChatRoom|--dir|main.go", "main.go"},
+		{main, "channel|ChatRoom|--dir|my rooms", `--dir: "my rooms" can't be part of an import path: want ASCII letters, digits, and any of -._~+`},
+		{main, "channel|ChatRoom|--dir|live/zimmer-für-uns/x", `"zimmer-für-uns" can't be part of an import path`},
+		{main, "channel|ChatRoom|--dir|rooms.", `"rooms." can't be part of an import path`},
 		{main, "channel|Lobby|" + long + "|--dir|rooms", "file name too long"},
 		{main, "channel|Lobby|" + long + "|--dir|live/chat/rooms", "file name too long"},
 	} {
@@ -248,6 +251,21 @@ func TestGenerateForceOverwritesItsFilesOnly(t *testing.T) {
 	}
 	if got["rooms/other.go"] != before["rooms/other.go"] {
 		t.Errorf("other.go: got %q", got["rooms/other.go"])
+	}
+}
+
+// The files are right, and Go finds them only in a module: what is missing is told.
+func TestGenerateSaysThatThereIsNoModule(t *testing.T) {
+	const want = "\nThere is no go.mod above them, so nothing builds yet: go mod init example.com/chat\n"
+	for _, args := range []string{"channel|ChatRoom", "channel|ChatRoom|--dir|rooms", "socket|User|--channel|a:*=A"} {
+		files := map[string]string{"main.go": "package main\n"}
+		if out, errs := generated(t, files, strings.Split(args, "|")...); !strings.Contains(out, want) || errs != "" {
+			t.Errorf("%s: got %q%q, want %q in it", args, out, errs, want)
+		}
+		files["go.mod"] = "module x\n"
+		if out, errs := generated(t, files, strings.Split(args, "|")...); strings.Contains(out, "go.mod") || errs != "" {
+			t.Errorf("%s in a module: got %q%q, want nothing about go.mod", args, out, errs)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func historyTopicsCommand() *cobra.Command {
 		Long: `List the topics of a file, one a line: how many messages are kept, the offset of
 the last one, when it was said, and the topic. A topic without messages is
 remembered for 30 days.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return reading(args[0], c.OutOrStdout(), printTopics)
 		},
@@ -55,20 +56,21 @@ remembered for 30 days.`,
 }
 
 func historyShowCommand() *cobra.Command {
-	var last int
+	var last string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "show FILE TOPIC",
 		Short: "Print the messages of a topic",
 		Long: `Print the newest messages of a topic, the oldest of them first, one a line: when,
 the offset, the event and the payload. With --json a line is what export writes.`,
-		Args: cobra.ExactArgs(2),
+		Args: exactly("FILE", "TOPIC"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if last < 0 {
-				return fmt.Errorf("--last %d: want how many messages, or 0 for all", last)
+			newest, err := strconv.Atoi(last)
+			if err != nil || newest < 0 {
+				return fmt.Errorf("--last %q: want a number of messages, or 0 for all", last)
 			}
 			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
-				err := showTopic(c, r, out, args[1], last, asJSON)
+				err := showTopic(c, r, out, args[1], newest, asJSON)
 				if errors.Is(err, errNoTopic) {
 					file := printable(args[0])
 					err = fmt.Errorf("%s has %w %q; chime history topics %s lists them", file, errNoTopic, args[1], file)
@@ -77,7 +79,7 @@ the offset, the event and the payload. With --json a line is what export writes.
 			})
 		},
 	}
-	c.Flags().IntVar(&last, "last", 50, "how many messages; 0: all")
+	c.Flags().StringVar(&last, "last", "50", "how many `messages`; 0: all") // no IntVar: what it says of a wrong one is strconv's
 	c.Flags().BoolVar(&asJSON, "json", false, "print messages as JSON, one a line")
 	return c
 }
@@ -86,7 +88,7 @@ func historyVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Read all of a file, and say what is wrong with it",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			r, err := boltstore.Verify(args[0])
 			if err != nil {
@@ -110,7 +112,7 @@ can't be found in it any more. There has to be room for both files meanwhile.
 
 With --to the copy is another file and a backup: clients that come back to a
 server with that file are told that their positions do not count.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("to") && to == "" {
 				return errors.New("--to is empty: want the path of no file")
@@ -128,7 +130,7 @@ func historyExportCommand() *cobra.Command {
 		Short: "Print all messages as JSON, one a line",
 		Long: `Print all messages as JSON, one a line, in the order in which they were said. What
 is damaged is left out, and said at the end with exit code 1.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
 				return r.Export(escaped{out})
@@ -144,7 +146,7 @@ func historyImportCommand() *cobra.Command {
 		Long: `Make a new file of lines as export prints them, from standard input. The file may
 not be there yet. It is another history, with other offsets: clients that come
 back are told that their positions do not count.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			n, err := boltstore.Import(args[0], bufio.NewReader(c.InOrStdin()))
 			if err != nil {

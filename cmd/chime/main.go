@@ -42,7 +42,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true, // an address in use is not cured by a page of flags
 		SilenceErrors: true, // said once, below, in one line
 	}
-	root.DisableSuggestions = true
+	// With these two it says itself that a command is none.
+	root.Args = oneOf("serve", "tail", "history", "generate")
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand())
 	root.SetArgs(args)
@@ -54,4 +56,36 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// exactly wants an argument for each name.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) == len(names):
+			return nil
+		case len(names) == 0:
+			return fmt.Errorf("%swant no arguments, not %q", prefix(c), args[0])
+		}
+		return fmt.Errorf("%swant %s", prefix(c), strings.Join(names, " and "))
+	}
+}
+
+// oneOf is for a command that has others: what is left is none of these.
+func oneOf(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		last := len(names) - 1
+		return fmt.Errorf("%s%q is none of %s and %s; --help tells of them", prefix(c), args[0], strings.Join(names[:last], ", "), names[last])
+	}
+}
+
+// prefix is how an error of a command begins: "history show: ".
+func prefix(c *cobra.Command) string {
+	if _, below, ok := strings.Cut(c.CommandPath(), " "); ok {
+		return below + ": "
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -67,6 +68,54 @@ func TestAMistakeIsOneLineAndExitCode1(t *testing.T) {
 		if out.Len() > 0 {
 			t.Errorf("%q: got %q on stdout, want nothing", args, out.String())
 		}
+	}
+}
+
+func TestAMistakeNamesTheWayOut(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().String()
+	for _, tt := range []struct {
+		args string // split at |
+		want string
+	}{
+		{"serv", `"serv" is none of serve, tail, history and generate`},
+		{"generate|foo", `generate: "foo" is none of channel and socket`},
+		{"serve|extra", `serve: want no arguments, not "extra"`},
+		{"tail", "tail: want TOPIC"},
+		{"tail|a|b", "tail: want TOPIC"},
+		{"history|topics", "history topics: want FILE"},
+		{"history|show|chime.db", "history show: want FILE and TOPIC"},
+		{"history|show|chime.db|t|--last|x", `--last "x": want a number of messages, or 0 for all`},
+		{"history|show|chime.db|t|--last=-1", `--last "-1": want a number of messages, or 0 for all`},
+		{"serve|--addr|4000", `--addr "4000": missing port in address: want host:port, as in 127.0.0.1:4000`},
+		{"serve|--addr|127.0.0.1:99999", `--addr "127.0.0.1:99999": invalid port: want host:port, as in 127.0.0.1:4000`},
+		{"serve|--addr=", "--addr is empty: want host:port, as in 127.0.0.1:4000"},
+		{"serve|--addr|" + port, `--addr "` + port + `": bind: address already in use: end what listens there, or choose another port`},
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), strings.Split(tt.args, "|"), &out, &errs)
+		if got := strings.TrimPrefix(errs.String(), "chime: "); code != 1 || !strings.HasPrefix(got, tt.want) || strings.Count(got, "\n") != 1 {
+			t.Errorf("%s: got exit code %d and %q, want one line that begins with %q", tt.args, code, got, tt.want)
+		}
+	}
+	elsewhere := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}
+	if got, want := unheard("10.9.9.9:80", elsewhere).Error(), "want an address of this machine"; !strings.Contains(got, want) {
+		t.Errorf("an address of another machine: got %q, want %q", got, want)
+	}
+	denied := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}
+	if got, want := unheard("127.0.0.1:80", denied).Error(), `--addr "127.0.0.1:80": bind: permission denied: choose a port from 1024 on`; got != want {
+		t.Errorf("a privileged port: got %q, want %q", got, want)
+	}
+}
+
+func TestWithoutAWordItTellsOfItsCommands(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), nil, &out, &errs); code != 0 || errs.Len() > 0 || !strings.Contains(out.String(), "history") {
+		t.Errorf("got exit code %d, %q and %q, want its help", code, out.String(), errs.String())
 	}
 }
 

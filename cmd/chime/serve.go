@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +42,7 @@ kept on disk.
 
 Behind a proxy that changes the Host header, name the address that people
 see: --origin https://chat.example.com`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return serve(c.Context(), addr, db, origins, c.OutOrStdout(), c.ErrOrStderr())
 		},
@@ -59,9 +61,12 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 			return err
 		}
 	}
+	if addr == "" { // to Go, any port on all addresses
+		return errors.New("--addr is empty: " + wantAddr)
+	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return fmt.Errorf("--addr: %w", err)
+		return unheard(addr, err)
 	}
 	log := slog.New(slog.NewTextHandler(logs, nil))
 	kept, where, err := openHistory(db, log)
@@ -99,6 +104,26 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	}
 	log.Info("stopped")
 	return err
+}
+
+const wantAddr = "want host:port, as in 127.0.0.1:4000"
+
+// unheard says why addr can't be listened on, and what to do.
+func unheard(addr string, err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err // the address is said once
+	}
+	remedy := "want an address of this machine, as in 127.0.0.1:4000"
+	var form *net.AddrError
+	switch {
+	case errors.As(err, &form):
+		err, remedy = errors.New(form.Err), wantAddr
+	case errors.Is(err, syscall.EADDRINUSE):
+		remedy = "end what listens there, or choose another port"
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "choose a port from 1024 on"
+	}
+	return fmt.Errorf("--addr %q: %w: %s", addr, err, remedy)
 }
 
 // history is a store that this program ends.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/go-chime/chime/store/boltstore"
@@ -181,8 +182,7 @@ func TestServeSaysThatAPortIsTaken(t *testing.T) {
 	defer taken.Close()
 	db := filepath.Join(t.TempDir(), "chime.db")
 	err = serve(t.Context(), taken.Addr().String(), db, nil, io.Discard, io.Discard)
-	var op *net.OpError
-	if !errors.As(err, &op) || !strings.Contains(err.Error(), taken.Addr().String()) {
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("got %v, want an error that names %s", err, taken.Addr())
 	}
 	if _, err := os.Stat(db); !errors.Is(err, fs.ErrNotExist) {

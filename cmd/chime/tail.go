@@ -33,7 +33,7 @@ A server that asks who connects gets the bearer token that the environment
 variable CHIME_TOKEN holds. There is no flag for it: others on this machine can
 read what a program was called with.`,
 		Example: "  chime tail chat_room:lobby",
-		Args:    cobra.ExactArgs(1),
+		Args:    exactly("TOPIC"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return tail(c.Context(), mount, args[0], asJSON, c.OutOrStdout(), c.ErrOrStderr())
 		},
