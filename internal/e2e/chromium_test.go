@@ -99,15 +99,15 @@ func TestChromiumShowsARoomWithALongName(t *testing.T) {
 	b := browse(t)
 	for _, room := range []string{"standup-notes-for-platform-tea", strings.Repeat("W", 100)} {
 		door := b.open(t, s.url+"/rooms/"+room)
-		door.look(t, 390, 844, "light")
+		door.look(t, 390, "light")
 		door.fits(t)
 		ada := enter(t, b, s.url, room, "Ada")
 		ada.say(t, strings.Repeat("w", 200))
 		ada.reads(t, "www")
-		ada.look(t, 390, 844, "light")
+		ada.look(t, 390, "light")
 		ada.screenshot(t, fmt.Sprintf("room-%d-390", len(room)))
 		ada.fits(t)
-		ada.look(t, 1280, 844, "light")
+		ada.look(t, 1280, "light")
 		ada.screenshot(t, fmt.Sprintf("room-%d-1280", len(room)))
 		ada.fits(t)
 		var tall, row int
@@ -132,7 +132,7 @@ func TestChromiumSaysThatARoomIsEmptyOnceItKnows(t *testing.T) {
 	ada.write(t, "#name", "Ada")
 	ada.click(t, "#join")
 	ada.until(t, "to be connecting", "document.querySelector('#state[data-state=connecting]')")
-	ada.look(t, 390, 844, "light")
+	ada.look(t, 390, "light")
 	ada.screenshot(t, "connecting-390")
 	var says bool
 	ada.run(t, "return "+shown, &says)
@@ -188,7 +188,7 @@ func TestChromiumSendsAFailedMessageAgain(t *testing.T) {
 		t.Errorf("the message is called failed after %v, while the server may still wait for the page", after)
 	}
 	ada.until(t, "to read that nothing was sent", "document.querySelector('#log .fate').textContent.startsWith('Not sent: there was no connection.')")
-	ada.look(t, 390, 844, "dark")
+	ada.look(t, 390, "dark")
 	ada.screenshot(t, "failed-390-dark")
 
 	s.start(t)
@@ -286,7 +286,7 @@ func (c *chatter) picture(t *testing.T, name string) {
 	t.Helper()
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int{390, 1280} {
-			c.look(t, width, 844, scheme)
+			c.look(t, width, scheme)
 			c.screenshot(t, fmt.Sprintf("%s-%d-%s", name, width, scheme))
 			c.fits(t)
 		}

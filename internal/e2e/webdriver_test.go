@@ -231,10 +231,10 @@ func (p *page) devtools(t testing.TB, command string, params map[string]any) {
 }
 
 // look sets the width of the window and the colours the person prefers.
-func (p *page) look(t testing.TB, width, height int, scheme string) {
+func (p *page) look(t testing.TB, width int, scheme string) {
 	t.Helper()
 	p.devtools(t, "Emulation.setDeviceMetricsOverride",
-		map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false})
+		map[string]any{"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": false})
 	p.devtools(t, "Emulation.setEmulatedMedia",
 		map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 }
