@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -15,10 +16,24 @@ type chatter struct {
 func enter(t testing.TB, b *browser, base, room, name string) *chatter {
 	t.Helper()
 	c := &chatter{b.open(t, base+"/rooms/"+room), name}
-	c.write(t, "#name", name)
+	c.comesIn(t)
+	return c
+}
+
+// comesIn is at the door, and goes through it.
+func (c *chatter) comesIn(t testing.TB) {
+	t.Helper()
+	c.write(t, "#name", c.name)
 	c.click(t, "#join")
 	c.isIn(t)
-	return c
+}
+
+// reloads the page, and comes in again.
+func (c *chatter) reloads(t testing.TB) {
+	t.Helper()
+	c.front(t)
+	c.must(t, http.MethodPost, "/refresh", nil, nil)
+	c.comesIn(t)
 }
 
 // enterByStream is enter with the switch thrown before.
@@ -26,9 +41,7 @@ func enterByStream(t testing.TB, b *browser, base, room, name string) *chatter {
 	t.Helper()
 	c := &chatter{b.open(t, base+"/rooms/"+room), name}
 	c.click(t, "label[for=force-stream]")
-	c.write(t, "#name", name)
-	c.click(t, "#join")
-	c.isIn(t)
+	c.comesIn(t)
 	return c
 }
 

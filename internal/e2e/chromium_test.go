@@ -280,6 +280,37 @@ func TestChromiumShowsOnceWhatArrivedTwice(t *testing.T) {
 	}
 }
 
+// Two pages may have one name. What a page shows as its own is what was said there,
+// while it is said and after it is loaded again.
+func TestChromiumKnowsItsOwnMessages(t *testing.T) {
+	need.Program(t, "chromium", "chromium-browser", "google-chrome")
+	need.Program(t, "chromedriver")
+	s := serve(t)
+	b := browse(t)
+	one := enter(t, b, s.url, "lobby", "Ann")
+	other := enter(t, b, s.url, "lobby", "Ann")
+	one.say(t, "from one")
+	other.reads(t, "from one")
+	other.say(t, "from the other")
+	one.reads(t, "from the other")
+	wantOwn := func(when string) {
+		t.Helper()
+		for c, want := range map[*chatter]string{one: "from one", other: "from the other"} {
+			c.reads(t, "from one")
+			c.reads(t, "from the other")
+			var got []string
+			c.run(t, "return [...document.querySelectorAll('#log li.own .text')].map((text) => text.textContent)", &got)
+			if len(got) != 1 || got[0] != want {
+				t.Errorf("%s: got %q as a page's own, want %q", when, got, want)
+			}
+		}
+	}
+	wantOwn("live")
+	one.reloads(t)
+	other.reloads(t)
+	wantOwn("after a reload")
+}
+
 // picture keeps screenshots of the narrow and the wide page in both colour
 // schemes, and checks that nothing sticks out.
 func (c *chatter) picture(t *testing.T, name string) {

@@ -5,6 +5,7 @@ import { Log } from "/log.js";
 
 const QUIET_MS = 400; // after the last line of history there is no more of it, and screen readers are told of new ones
 const ANSWER_MS = 20_000; // longer than the server waits for a page that lost its connection: until then nothing has failed
+const OWN_MOST = 500; // ids of one's own messages that are kept, as many as log.js shows messages
 const REASONS = {
   timeout: "Not sent: there was no connection.",
   unknown_fate: "It may have been sent: the connection was gone before an answer came.",
@@ -16,6 +17,7 @@ const room = decodeURIComponent(location.pathname.split("/")[2] ?? "lobby");
 const socket = new Socket("/socket");
 const log = new Log({ list: $("log"), scroll: $("scroll"), newer: $("newer"), again: send });
 
+let own = ownBefore(); // ids of what was said here, the newest last: somebody else may have the same name
 let channel = null;
 let me = "";
 let wasOpen = false;
@@ -44,6 +46,7 @@ $("composer").addEventListener("submit", (event) => {
   const text = $("message").value;
   if (!text.trim() || $("send").disabled) return;
   const message = { name: me, message: text, id: newID(), at: Date.now() };
+  keepOwn(message.id);
   log.draft(message);
   send(message);
   $("message").value = "";
@@ -75,8 +78,7 @@ async function enter(name) {
   const entered = (channel = socket.channel(`chat_room:${room}`, { name }));
   entered.on("message_new", (message, { replayed }) => {
     if (replayed) listenQuietly();
-    // Live, one knows one's own by the draft; in history the name is all there is to tell.
-    log.said(plain(message), replayed && message.name === me);
+    log.said(plain(message), message.name === me && own.includes(message.id));
   });
   entered.on("user_joined", (who) => log.note(`${who.name} has joined`));
   entered.on("user_left", (who) => log.note(`${who.name} has left`));
@@ -185,4 +187,14 @@ function remembered() {
 
 function remember(name) {
   try { localStorage.setItem("chime.name", name); } catch { /* see above */ }
+}
+
+// What is one's own stays so when the page is loaded again, in this tab and no other.
+function ownBefore() {
+  try { return JSON.parse(sessionStorage.getItem("chime.own")) ?? []; } catch { return []; }
+}
+
+function keepOwn(id) {
+  own = [...own, id].slice(-OWN_MOST);
+  try { sessionStorage.setItem("chime.own", JSON.stringify(own)); } catch { /* see above */ }
 }
