@@ -143,6 +143,42 @@ func TestFullInboxEndsItsJoinOnly(t *testing.T) {
 	}
 }
 
+// The frame that finds no room ends the join. A client waits for the answer to a
+// leave or a join all the same.
+func TestWhatFindsAFullInboxIsAnswered(t *testing.T) {
+	for name, last := range map[string][2]string{
+		"leave": {`["1","9","hall:1","phx_leave",{}]`, `["1","9","hall:1","phx_reply",{"status":"ok","response":{}}]`},
+		"join":  {`["9","9","hall:1","phx_join",{"as":"attacker"}]`, `["9","9","hall:1","phx_reply",{"status":"error","response":{"reason":"overloaded"}}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, chime.WithLimits(chime.Limits{InboxMessages: 3}))
+			w := s.witness(t)
+			ws := s.phoenix(t).join("hall:1", "attacker")
+			ws.text(`["1","3","hall:1","block",{}]`)
+			s.hall.wantBegun(t, "attacker")
+			for range 3 {
+				ws.text(`["1",null,"hall:1","nothing",{}]`)
+			}
+			ws.text(last[0])
+			got := ws.next()
+			if strings.HasPrefix(got, `["1","3","hall:1","phx_reply"`) {
+				got = ws.next() // of the handler, which is cancelled a moment before
+			}
+			if want := `["1","1","hall:1","phx_error",{"reason":"overloaded"}]`; got != want {
+				t.Fatalf("got %s, want %s", clip(got), want)
+			}
+			if got = ws.next(); strings.HasPrefix(got, `["1","3","hall:1","phx_reply"`) {
+				got = ws.next() // or behind it
+			}
+			if got != last[1] {
+				t.Errorf("got %s, want %s", clip(got), last[1])
+			}
+			s.hall.wantLeft(t, departure{"hall:1", "attacker", "slow"})
+			w.isWell()
+		})
+	}
+}
+
 func TestClientThatIsKickedFromItsOwnHandlerIsLeftOnce(t *testing.T) {
 	s := newSite(t)
 	w := s.witness(t)

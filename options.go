@@ -36,7 +36,7 @@ type config struct {
 // WithConnect names the function that says who a client is. It is called
 // before any upgrade, and again for every POST of the client and whenever it
 // comes back. Its identity must then have the same ID; the new Expires counts,
-// the Value stays. It runs behind the app's middleware, so it can read
+// the Value stays. An identity that has expired is refused with 401. It runs behind the app's middleware, so it can read
 // what that put into the request's context. It refuses with RefuseConnect. Any
 // other error is a failure, not a verdict: the log has it, and the client, which
 // gets 503, comes back later. Given twice, the last one counts.

@@ -107,12 +107,21 @@ func (c *client) Receive(f wire.Frame) {
 		in.sit()
 	}
 	c.mu.Unlock()
-	switch {
-	case failing != nil:
-		failing.fail(reason("overloaded"))
-	case full:
-		c.refuse(f, f.JoinRef, "overloaded")
+	if failing != nil {
+		failing.fail(reason(overloaded))
 	}
+	switch {
+	case !full:
+	case f.Event == wire.EventLeave:
+		c.left(f) // by that it has
+	case failing == nil || f.Event == wire.EventJoin:
+		c.refuse(f, f.JoinRef, overloaded)
+	}
+}
+
+// left answers a leave of a topic that the client is not in.
+func (c *client) left(f wire.Frame) {
+	_ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")), "")
 }
 
 // outside decides on a frame for a topic that the client is not in: a join
@@ -125,7 +134,7 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 	case c.gone:
 		return nil, func() {}
 	case f.Event == wire.EventLeave:
-		return nil, func() { _ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")), "") }
+		return nil, func() { c.left(f) }
 	case f.Event != wire.EventJoin || !wire.ValidName(f.Topic):
 		return nil, refuse(wire.Ref{}, unmatched)
 	case c.full():
@@ -153,9 +162,10 @@ func (c *client) logRefusal(f wire.Frame, why string) {
 
 // Reasons of the hub's own.
 const (
-	invalid   = "invalid event"
-	unmatched = "unmatched topic"
-	tooMany   = "too many channels joined"
+	invalid    = "invalid event"
+	unmatched  = "unmatched topic"
+	tooMany    = "too many channels joined"
+	overloaded = "overloaded"
 )
 
 // full reports whether the client may join no other topic. Topics that it has

@@ -82,7 +82,7 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 		if s == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) }) {
 			return true, nil // what waits may be a join, whose client would wait for ever
 		}
-		in.finish(job{kind: endJob, why: Slow, text: reason("overloaded"), of: s})
+		in.finish(job{kind: endJob, why: Slow, text: reason(overloaded), of: s})
 		return true, s
 	}
 	in.bytes += size
@@ -206,7 +206,7 @@ func (in *inbox) work(s *Socket, j job) {
 	case f.Event == wire.EventJoin:
 		in.join(s, f)
 	case s == nil && f.Event == wire.EventLeave:
-		in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")))
+		in.client.left(f)
 	case s == nil:
 		in.client.refuse(f, wire.Ref{}, unmatched)
 	case !f.JoinRef.Null() && f.JoinRef != s.joinRef:

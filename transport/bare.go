@@ -21,8 +21,9 @@ const maxBareJoins = 16
 
 // bareJoins makes the joins that the URL asks for: join=topic (repeatable),
 // last=n, since=<epoch>:<offset>[,<offset>…] or a Last-Event-ID; all other
-// keys are the payload.
-func bareJoins(r *http.Request) ([]wire.Frame, error) {
+// keys are the payload. None has more than most bytes: it is a message of a
+// client like any other.
+func bareJoins(r *http.Request, most int) ([]wire.Frame, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, errors.New("malformed query")
@@ -47,9 +48,14 @@ func bareJoins(r *http.Request) ([]wire.Frame, error) {
 		}
 		payload["@last"] = n
 	}
-	since := r.Header.Get("Last-Event-ID")
-	if since == "" {
-		since = query.Get("since")
+	id := r.Header.Get("Last-Event-ID")
+	if id == "" {
+		id = query.Get("since")
+	}
+	since := positionsOf(id)
+	common, err := wire.EncodeValue(payload)
+	if err != nil {
+		return nil, errors.New("malformed query")
 	}
 	seen := map[string]bool{}
 	frames := make([]wire.Frame, len(topics))
@@ -62,13 +68,14 @@ func bareJoins(r *http.Request) ([]wire.Frame, error) {
 			return nil, fmt.Errorf("topic %q is named twice", topic)
 		}
 		seen[topic] = true
-		delete(payload, "@since")
-		if epoch, offset, ok := positionOf(since, i); ok {
-			payload["@since"] = map[string]any{"epoch": epoch, "offset": offset}
+		text := []byte{'{'}
+		if epoch, offset, ok := since.of(i); ok {
+			if text = appendSince(nil, epoch, offset); len(payload) > 0 {
+				text = append(text, ',')
+			}
 		}
-		text, err := json.Marshal(payload)
-		if err != nil {
-			return nil, errors.New("malformed query")
+		if text = append(text, common[1:]...); len(text) > most {
+			return nil, fmt.Errorf("the payload of the join is over %d bytes", most)
 		}
 		ref := wire.RefOf(strconv.Itoa(i + 1))
 		frames[i] = wire.Frame{JoinRef: ref, Ref: ref, Topic: topic, Event: wire.EventJoin, Payload: text}
@@ -76,26 +83,46 @@ func bareJoins(r *http.Request) ([]wire.Frame, error) {
 	return frames, nil
 }
 
-// positionOf reads topic i's position from an id. Whatever is not of our
+// positions are what an id says, of the topics in the order of the URL.
+type positions struct {
+	epoch   string
+	offsets []string // "" is of a topic that was not joined yet when the id was given
+	foreign bool     // the id is not of our making
+}
+
+func positionsOf(id string) positions {
+	epoch, list, found := strings.Cut(id, ":")
+	switch {
+	case id == "":
+		return positions{}
+	case !found || epoch == "":
+		return positions{foreign: true}
+	}
+	return positions{epoch: epoch, offsets: strings.SplitN(list, ",", maxBareJoins+1)}
+}
+
+// of returns the position of topic i, if there is one. Whatever is not of our
 // making becomes a position that no history knows: such a client is told
 // recovered:false, never refused, since EventSource would give up.
-func positionOf(id string, i int) (epoch string, offset uint64, ok bool) {
-	if id == "" {
-		return "", 0, false
-	}
-	epoch, list, found := strings.Cut(id, ":")
-	if !found || epoch == "" {
+func (p positions) of(i int) (epoch string, offset uint64, ok bool) {
+	if p.foreign {
 		return "unknown", 0, true
 	}
-	offsets := strings.Split(list, ",")
-	if i >= len(offsets) || offsets[i] == "" {
-		return "", 0, false // not joined yet when the id was given
+	if i >= len(p.offsets) || p.offsets[i] == "" {
+		return "", 0, false
 	}
-	offset, err := strconv.ParseUint(offsets[i], 10, 64)
+	offset, err := strconv.ParseUint(p.offsets[i], 10, 64)
 	if err != nil {
 		return "unknown", 0, true
 	}
-	return epoch, offset, true
+	return p.epoch, offset, true
+}
+
+// appendSince begins the payload of a join with its position.
+func appendSince(b []byte, epoch string, offset uint64) []byte {
+	b = wire.AppendString(append(b, `{"@since":{"epoch":`...), epoch)
+	b = strconv.AppendUint(append(b, `,"offset":`...), offset, 10)
+	return append(b, '}')
 }
 
 // bare keeps the positions that the next id names.

@@ -50,12 +50,15 @@ func TestWhatAURLJoins(t *testing.T) {
 		{query: "join=a&last=-1"},
 		{query: "join=a&last=many"},
 		{query: "join=%zz"},
+		{query: "join=a&x=" + strings.Repeat("<", 992), topics: "a", payloads: `{"x":"` + strings.Repeat("<", 992) + `"}`},
+		{query: "join=a&x=" + strings.Repeat("<", 993)},
+		{query: "join=a&since=" + strings.Repeat("e", 1000) + ":1"},
 	} {
 		r := get(test.query)
 		if test.lastEventID != "" {
 			r.Header.Set("Last-Event-ID", test.lastEventID)
 		}
-		frames, err := bareJoins(r)
+		frames, err := bareJoins(r, 1000)
 		if test.topics == "" {
 			if err == nil {
 				t.Errorf("%.40s: got %d joins, want an error", test.query, len(frames))
@@ -101,7 +104,7 @@ func TestPositionOfTopicsInAnID(t *testing.T) {
 		{"urn:uuid:5d2c", []position{unknown, none, none}},
 	} {
 		for i, want := range test.want {
-			epoch, offset, ok := positionOf(test.id, i)
+			epoch, offset, ok := positionsOf(test.id).of(i)
 			if got := (position{epoch, offset, ok}); got != want {
 				t.Errorf("topic %d of %q: got %+v, want %+v", i, test.id, got, want)
 			}
@@ -109,13 +112,13 @@ func TestPositionOfTopicsInAnID(t *testing.T) {
 	}
 }
 
-func FuzzPositionOf(f *testing.F) {
+func FuzzPositionsOf(f *testing.F) {
 	for _, id := range []string{"", "e1:1,2,3", ":", "e1:,", "e1:18446744073709551616", "\x00:1", "e\n1:2", "é:9"} {
 		f.Add(id, 1)
 	}
 	f.Fuzz(func(t *testing.T, id string, i int) {
 		i &= 15
-		epoch, offset, ok := positionOf(id, i)
+		epoch, offset, ok := positionsOf(id).of(i)
 		switch {
 		case !ok && (epoch != "" || offset != 0):
 			t.Fatalf("no position, but %q %d", epoch, offset)
@@ -132,7 +135,7 @@ func FuzzPositionOf(f *testing.F) {
 		}
 		// Whatever the client sent becomes a join, and no id can say anything
 		// but positions: an id line that is not one line forges events.
-		frames, err := bareJoins(get("join=a&join=b&since=" + url.QueryEscape(id)))
+		frames, err := bareJoins(get("join=a&join=b&since="+url.QueryEscape(id)), 1<<20)
 		if err != nil || len(frames) != 2 {
 			t.Fatalf("got %d joins and error %v, want 2", len(frames), err)
 		}
@@ -218,7 +221,7 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			joins, err := bareJoins(get(test.query))
+			joins, err := bareJoins(get(test.query), 1<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +238,7 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 					continue
 				}
 				// Who comes back with it has these positions again.
-				again, err := bareJoins(get(test.query, "Last-Event-ID: "+step.want))
+				again, err := bareJoins(get(test.query, "Last-Event-ID: "+step.want), 1<<20)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -250,7 +253,7 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 }
 
 func TestPayloadOfAJoinIsJSON(t *testing.T) {
-	frames, err := bareJoins(get("join=a&n=%22%0a%00%ff&since=%22%0a:5"))
+	frames, err := bareJoins(get("join=a&n=%22%0a%00%ff&since=%22%0a:5"), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

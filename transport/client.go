@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,7 +83,11 @@ func (c *client) expiry() time.Time {
 // refresh takes the expiry of an identity that has been shown again.
 func (c *client) refresh(expires time.Time) {
 	at := int64(0)
-	if !expires.IsZero() {
+	switch {
+	case expires.IsZero(), expires.Unix() >= math.MaxInt64/int64(time.Second): // in the year 2262; nanoseconds go no further
+	case expires.Unix() <= 0:
+		at = 1 // 0 would be never
+	default:
 		at = expires.UnixNano()
 	}
 	c.expires.Store(at)

@@ -81,7 +81,7 @@ var (
 type Identity struct {
 	ID      string    // names the user: Disconnect takes it; "" is anonymous
 	Value   any       // whatever the application wants to find in its channels
-	Expires time.Time // when the client socket ends unless WithConnect has named a later time; zero is never
+	Expires time.Time // when the client socket ends, as WithConnect has said last; zero is never. An earlier time than before may be seen a heartbeat late
 }
 
 // Reason says why a client left.

@@ -95,14 +95,15 @@ func (k *clock) await() error {
 	return err
 }
 
-// drain reads and drops what comes until the connection ends.
-func (k *clock) drain() {
+// drain reads and drops what comes until the connection ends, or until more than
+// most bytes have come, if that is not 0.
+func (k *clock) drain(most int) {
 	var one [1]byte
-	for {
+	for n := 0; most == 0 || n <= most; n++ {
 		if _, err := k.Read(one[:]); err != nil {
 			return
 		}
-		k.ahead.giveBack()
+		n += k.ahead.giveBack()
 	}
 }
 

@@ -3,8 +3,8 @@ package transport
 import (
 	"encoding/base64"
 	"errors"
+	"iter"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,20 +78,46 @@ const (
 	protocolSecret  = "chime.secret."         // what follows is a secret; the same
 )
 
-// offered returns the subprotocols of a request.
-func offered(r *http.Request) []string {
-	var list []string
-	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for part := range strings.SplitSeq(value, ",") {
-			list = append(list, strings.TrimSpace(part))
+const headerProtocol = "Sec-WebSocket-Protocol"
+
+// maxProtocols bounds what is read of them, in bytes: a token has some thousands.
+const maxProtocols = 16 << 10
+
+// offersTooMuch reports whether the subprotocols of a request are longer than those of any client.
+func offersTooMuch(r *http.Request) bool {
+	n := 0
+	for _, value := range r.Header.Values(headerProtocol) {
+		n += len(value)
+	}
+	return n > maxProtocols
+}
+
+// offered returns the subprotocols of a request, one after the other: a list of
+// them would be large if they are many and short.
+func offered(r *http.Request) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, value := range r.Header.Values(headerProtocol) {
+			for part := range strings.SplitSeq(value, ",") {
+				if !yield(strings.TrimSpace(part)) {
+					return
+				}
+			}
 		}
 	}
-	return list
+}
+
+func offers(r *http.Request, subprotocol string) bool {
+	for part := range offered(r) {
+		if part == subprotocol {
+			return true
+		}
+	}
+	return false
 }
 
 // echo returns what to answer of the subprotocols that r offers.
 func (d *dialect) echo(r *http.Request) []string {
-	if d.subprotocol != "" && slices.Contains(offered(r), d.subprotocol) {
+	if d.subprotocol != "" && offers(r, d.subprotocol) {
 		return []string{d.subprotocol}
 	}
 	return nil
@@ -100,14 +126,14 @@ func (d *dialect) echo(r *http.Request) []string {
 // dialectOf finds out what a WebSocket client speaks: chime.v1 if it offers
 // that, else what vsn says. A reason says why it can't be served.
 func dialectOf(r *http.Request) (d *dialect, reason string) {
-	list := offered(r)
-	if slices.Contains(list, protocolChime) {
+	if offers(r, protocolChime) {
 		return &chimeV1, ""
 	}
-	foreign := slices.ContainsFunc(list, func(p string) bool {
-		return p != protocolPhoenix && !strings.HasPrefix(p, protocolToken) && !strings.HasPrefix(p, protocolSecret)
-	})
-	if foreign && !slices.Contains(list, protocolPhoenix) {
+	foreign := false
+	for p := range offered(r) {
+		foreign = foreign || p != protocolPhoenix && !strings.HasPrefix(p, protocolToken) && !strings.HasPrefix(p, protocolSecret)
+	}
+	if foreign && !offers(r, protocolPhoenix) {
 		return nil, "none of these subprotocols is spoken here: want chime.v1 or phoenix"
 	}
 	vsn := "1.0.0"
@@ -127,7 +153,7 @@ func dialectOf(r *http.Request) (d *dialect, reason string) {
 
 // subprotocolSecret returns the secret of a client that resumes, or "".
 func subprotocolSecret(r *http.Request) string {
-	for _, part := range offered(r) {
+	for part := range offered(r) {
 		if secret, ok := strings.CutPrefix(part, protocolSecret); ok {
 			return secret
 		}
@@ -144,7 +170,7 @@ func isNumber(s string) bool {
 // subprotocol, where it can set no header. Phoenix clients write it in the
 // standard alphabet of base64 without padding, ours in the URL's; both are read.
 func SubprotocolToken(r *http.Request) string {
-	for _, part := range offered(r) {
+	for part := range offered(r) {
 		text, ok := strings.CutPrefix(part, protocolToken)
 		if !ok {
 			continue

@@ -19,6 +19,7 @@ const (
 // ServePost answers POST {mount}/sse: frames of a client whose other half is a
 // stream. A batch is applied whole or not at all, once, in its place.
 func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
+	boundBody(w)
 	if !s.fromHere(w, r) {
 		return
 	}
@@ -129,6 +130,7 @@ func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
 // goes. A beacon can set no header, so the secret is the body; in return this
 // can do nothing but leave, and tells nothing.
 func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
+	boundBody(w)
 	if !s.fromHere(w, r) {
 		return
 	}
@@ -142,7 +144,12 @@ func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+// boundBody bounds how long a body may take, also of a request that is refused
+// before it is read: net/http would wait for it.
+func boundBody(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // not all writers can
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 }

@@ -324,6 +324,9 @@ func (s *Server) isDraining() bool {
 // identify finds out from whom a request comes, or how it is refused.
 func (s *Server) identify(r *http.Request) (Identity, *RefusedError) {
 	id, err := s.connect(r)
+	if err == nil && !id.Expires.IsZero() && !id.Expires.After(time.Now()) {
+		return Identity{}, errExpired
+	}
 	if err == nil {
 		return id, nil
 	}
@@ -341,8 +344,12 @@ func (s *Server) identify(r *http.Request) (Identity, *RefusedError) {
 	return Identity{}, refused
 }
 
-// errUnavailable asks a client to come back.
-var errUnavailable = &RefusedError{http.StatusServiceUnavailable, "unavailable"}
+var (
+	// errUnavailable asks a client to come back.
+	errUnavailable = &RefusedError{http.StatusServiceUnavailable, "unavailable"}
+	// errExpired refuses a client whose identity has ended before it began.
+	errExpired = &RefusedError{http.StatusUnauthorized, "expired"}
+)
 
 // turnAway answers a refused request.
 func turnAway(w http.ResponseWriter, e *RefusedError) {
@@ -361,9 +368,18 @@ func (s *Server) fromHere(w http.ResponseWriter, r *http.Request) bool {
 		s.share(w, r)
 		return true
 	}
-	s.log.Warn("origin refused", "host", r.Host, "origin", r.Header.Get("Origin"), "allow_with", "WithOrigins")
+	s.log.Warn("origin refused", "host", brief(r.Host), "origin", brief(r.Header.Get("Origin")), "allow_with", "WithOrigins")
 	refuse(w, http.StatusForbidden, "origin not allowed")
 	return false
+}
+
+// brief bounds what anybody can have the log say.
+func brief(s string) string {
+	const most = 256
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
 }
 
 // share lets the page that sent r read the answer (CORS), which a browser

@@ -21,10 +21,8 @@ func rawConn(net.Conn) syscall.RawConn { return nil }
 // readAhead is not to be had here either: connections are read directly.
 type readAhead struct{}
 
-const readAheadBytes = 0
-
 func (*readAhead) init(syscall.RawConn)     {}
 func (*readAhead) possible() bool           { return false }
 func (*readAhead) held() bool               { return false }
 func (*readAhead) read([]byte) (int, error) { return 0, errors.ErrUnsupported }
-func (*readAhead) giveBack()                {}
+func (*readAhead) giveBack() int            { return 0 }

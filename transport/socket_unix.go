@@ -136,10 +136,12 @@ func (a *readAhead) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// giveBack drops what has not been read.
-func (a *readAhead) giveBack() {
-	if a.buf != nil {
-		readAheads.Put(a.buf)
-		a.buf = nil
+// giveBack drops what has not been read, and returns how much that is.
+func (a *readAhead) giveBack() int {
+	if a.buf == nil {
+		return 0
 	}
+	readAheads.Put(a.buf)
+	a.buf = nil
+	return int(a.n - a.r)
 }

@@ -35,14 +35,6 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "this is an event stream: read it with fetch or EventSource")
 		return
 	}
-	var joins []wire.Frame
-	if !chime {
-		var err error
-		if joins, err = bareJoins(r); err != nil {
-			refuse(w, http.StatusBadRequest, err.Error())
-			return
-		}
-	}
 	if s.isDraining() {
 		later(w, chime, errDraining.Error())
 		return
@@ -61,6 +53,14 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 	from := caller{id, chime, secret, s.find(secret)}
 	if !owns(w, id, from.former) {
 		return
+	}
+	var joins []wire.Frame
+	if !chime {
+		var err error
+		if joins, err = bareJoins(r, s.limits.MessageBytes); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
 	}
 	if blocker := cannotFlush(w); blocker != "" {
 		s.log.Warn("event stream impossible: a ResponseWriter has neither Flush nor Unwrap", "type", blocker)
@@ -198,10 +198,14 @@ func (l *streamLine) hijacked() bool { return l.handler == nil }
 func (l *streamLine) attend() {
 	defer l.release()
 	if l.clock.wind() {
-		l.clock.drain()
+		l.clock.drain(maxUnasked)
 	}
 	l.broken(Gone)
 }
+
+// maxUnasked is how much a client may send behind the request of its stream.
+// Nothing is asked of it there.
+const maxUnasked = 64 << 10 // bytes
 
 func (l *streamLine) release() {
 	if l.hijacked() {

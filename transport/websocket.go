@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,10 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	if !IsUpgrade(r) {
 		refuse(w, http.StatusBadRequest, "this is a WebSocket endpoint: upgrade the request, or use the event stream at sse")
+		return
+	}
+	if offersTooMuch(r) {
+		refuse(w, http.StatusBadRequest, "the subprotocols are over "+strconv.Itoa(maxProtocols)+" bytes")
 		return
 	}
 	d, reason := dialectOf(r)
@@ -51,6 +56,13 @@ func IsUpgrade(r *http.Request) bool {
 }
 
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
+	if r.ContentLength != 0 {
+		// Before it hands the connection over, net/http would wait for the body;
+		// and before it answers too, unless this is the last request.
+		w.Header().Set("Connection", "close")
+		refuse(w, http.StatusBadRequest, "an upgrade has no body")
+		return
+	}
 	if s.isDraining() {
 		busy(w, http.StatusServiceUnavailable, errDraining.Error())
 		return
@@ -310,7 +322,7 @@ func (l *webSocketLine) failed(err error) {
 	// Read on until the farewell is out and the client has closed, or it takes
 	// too long: closing with unread data would reset the connection, and the
 	// client would never see why.
-	l.clock.drain()
+	l.clock.drain(0)
 	n.broken(Gone) // does nothing if all went well
 }
 

@@ -66,7 +66,7 @@ func Run(t *testing.T, serve func(t *testing.T, h http.Handler) (connect func() 
 		{name: "the first Close counts", run: closingTwice},
 		{name: "a peer that leaves has closed", run: leaving},
 		{name: "a peer that vanishes is gone", run: vanishing},
-		{name: "an identity expires", run: expiring, cfg: transport.Config{Connect: expired}},
+		{name: "an identity expires", run: expiring, cfg: transport.Config{Connect: soon}},
 		{name: "Disconnect ends those of an identity", run: disconnecting},
 		{name: "whatever ends it, and all at once, Closed is called once", run: endings},
 		{name: "Ready calls back when there is room", run: ready, cfg: transport.Config{Limits: small}},

@@ -1,0 +1,180 @@
+package chime_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime"
+)
+
+// Requests that open a connection, and would cost the server more than they cost
+// who sends them, or last longer than they may.
+
+// An upgrade has no body. Net/http would wait for one before it hands the
+// connection over, and with it a Shutdown.
+func TestAnUpgradeWithABodyIsRefusedAtOnce(t *testing.T) {
+	for _, body := range []string{"Content-Length: 50", "Transfer-Encoding: chunked"} {
+		t.Run(body, func(t *testing.T) {
+			inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
+				began := time.Now()
+				conn := s.connect(t)
+				request := "GET " + phoenixTarget + " HTTP/1.1\r\nHost: " + s.host + "\r\n" + strings.Join(upgradeHeader, "\r\n") + "\r\n" + body + "\r\n\r\n"
+				if _, err := io.WriteString(conn, request); err != nil {
+					t.Fatal(err)
+				}
+				wantAnswer(t, answerOn(t, bufio.NewReader(conn), nil), http.StatusBadRequest, `{"reason":"an upgrade has no body"}`)
+				if err := s.live.Shutdown(context.Background()); err != nil {
+					t.Errorf("shutdown: %v", err)
+				}
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("it took %s, want that nobody waits for a body", took)
+				}
+			})
+		})
+	}
+}
+
+// A POST that is refused before its body is read still has a body to come: it has
+// as long as any other.
+func TestABodyThatNeverComesIsGivenUpWhateverIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		target, header string
+		status         int
+	}{
+		{"/socket/sse", "X-None: 1", http.StatusBadRequest},
+		{"/socket/sse", "Chime-Secret: wrong", http.StatusGone},
+		{"/socket/sse", "Authorization: Bearer banned\r\nChime-Secret: wrong", http.StatusUnauthorized},
+		{"/socket/sse", "Origin: https://evil.example", http.StatusForbidden},
+		{"/socket/bye", "Origin: https://evil.example", http.StatusForbidden},
+	} {
+		t.Run(c.target+" "+c.header, func(t *testing.T) {
+			inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
+				began := time.Now()
+				conn := s.connect(t)
+				if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\n%s\r\nContent-Length: 50\r\n\r\n", c.target, s.host, c.header); err != nil {
+					t.Fatal(err)
+				}
+				if got := answerOn(t, bufio.NewReader(conn), nil).StatusCode; got != c.status {
+					t.Errorf("got %d, want %d", got, c.status)
+				}
+				if _, err := io.Copy(io.Discard, conn); err != nil {
+					t.Errorf("reading on: %v, want the end", err)
+				}
+				if took := time.Since(began); took > 11*time.Second {
+					t.Errorf("it took %s, want 10 s", took)
+				}
+			})
+		})
+	}
+}
+
+// The payload of a join in a URL is a message like any other, and it is made
+// for nobody who may not connect.
+func TestAJoinInAURLIsBoundedAsAnyOther(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	const most = 64 << 10
+	long := func(n int) string { return "/socket/sse?join=hall:1&as=attacker&x=" + strings.Repeat("<", n) }
+	const around = len(`{"as":"attacker","x":""}`)
+	s.stream(t, long(most-around)).opened().want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+	wantAnswer(t, s.stream(t, long(most-around+1)).head, http.StatusBadRequest, fmt.Sprintf(`{"reason":"the payload of the join is over %d bytes"}`, most))
+	wantAnswer(t, s.stream(t, long(most), "Authorization: Bearer banned").head, http.StatusUnauthorized, `{"reason":"banned"}`)
+	w.isWell()
+}
+
+func TestTooManySubprotocolsAreRefused(t *testing.T) {
+	s := newSite(t)
+	w := s.witness(t)
+	ws := s.upgrade(t, chimeTarget, "Sec-WebSocket-Protocol: "+strings.Repeat(",", 100_000)+"chime.v1")
+	wantAnswer(t, ws.head, http.StatusBadRequest, `{"reason":"the subprotocols are over 16384 bytes"}`)
+	s.upgrade(t, chimeTarget, "Sec-WebSocket-Protocol: "+strings.Repeat(",", 10_000)+"chime.v1").opened()
+	w.isWell()
+}
+
+// Who is let in until a time that has passed is not let in.
+func TestWhoHasExpiredIsRefused(t *testing.T) {
+	expires := map[string]time.Time{
+		"yesterday": time.Now().Add(-24 * time.Hour),
+		"1970":      time.Unix(0, 0), // of a token that says no time, as some read it
+		"year 1":    time.Time{}.Add(time.Second),
+	}
+	s := newSite(t, chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
+		token := chime.Token(r)
+		return chime.Identity{ID: "ada", Expires: expires[token]}, nil
+	}))
+	w := s.witness(t)
+	_, secret := s.half(t)
+	for token := range expires {
+		bearer := "Authorization: Bearer " + token
+		for half, res := range map[string]*answer{
+			"phoenix": s.upgrade(t, phoenixTarget, bearer).head,
+			"chime":   s.upgrade(t, chimeTarget, chimeProtocol, bearer).head,
+			"stream":  s.stream(t, "/socket/sse", "Chime-Received: 0", bearer).head,
+			"bare":    s.stream(t, "/socket/sse?join=hall:1", bearer).head,
+			"post":    s.post(t, secret, `{"first":1,"frames":[`+joinHall+`]}`, bearer),
+		} {
+			t.Run(half+" "+token, func(t *testing.T) { wantAnswer(t, res, http.StatusUnauthorized, `{"reason":"expired"}`) })
+		}
+	}
+	w.isWell()
+	s.hall.wantNobodyLeft(t)
+}
+
+// A time so far away that it stands for never is that.
+func TestWhoExpiresInTheYear9999Stays(t *testing.T) {
+	connect := chime.WithConnect(func(*http.Request) (chime.Identity, error) {
+		return chime.Identity{ID: "ada", Expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}, nil
+	})
+	inBubble(t, &http.Server{}, []chime.Option{connect}, func(t *testing.T, s *rawSite) {
+		es := s.bare(t, "join=hall:1&as=ada")
+		es.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		ignore(es.conn)
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		s.hall.wantNobodyLeft(t)
+		if got := len(s.live.Members("hall:1")); got != 1 {
+			t.Errorf("a day later there are %d members, want 1", got)
+		}
+	})
+}
+
+// What anybody can send is not logged at any length.
+func TestTheLogOfARefusedOriginIsShort(t *testing.T) {
+	s := newSite(t)
+	long := strings.Repeat("x", 500_000)
+	if got := s.stream(t, "/socket/sse", "Chime-Received: 0", "Host: "+long[:1000], "Origin: https://"+long).head.StatusCode; got != http.StatusForbidden {
+		t.Errorf("got %d, want 403", got)
+	}
+	if log := s.logs.String(); len(log) > 2000 || !strings.Contains(log, "origin refused") {
+		t.Errorf("the log has %d bytes: %s", len(log), clip(log))
+	}
+}
+
+// Nothing is asked of a client behind the request of its stream. A little is
+// dropped, such as a line break; one that sends on and on is not read for ever.
+func TestAStreamWhoseClientSendsOnIsEnded(t *testing.T) {
+	inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
+		w := s.witness(t)
+		es := s.bare(t, "join=hall:1&as=attacker")
+		es.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		ignore(es.conn)
+		if _, err := io.WriteString(es.conn, "\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		w.isWell()
+		s.hall.wantNobodyLeft(t)
+		n, _ := es.conn.Write(make([]byte, 1<<20))
+		if n > 128<<10 {
+			t.Errorf("%d bytes were read, want some 64 KiB", n)
+		}
+		s.hall.wantLeft(t, departure{"hall:1", "attacker", "gone"})
+		w.isWell()
+	})
+}
