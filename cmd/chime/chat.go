@@ -54,7 +54,7 @@ func (c *ChatRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channe
 		return channel.Accepted{}, err
 	}
 	s.Assign("name", p.Name)
-	c.log.Info("joined", "topic", s.Topic(), "name", p.Name, "transport", s.Transport())
+	c.log.Info("joined", "topic", s.Topic(), "name", shortName(p.Name), "transport", s.Transport())
 	if p.Name != "" {
 		c.announce(ctx, s, "user_joined", p.Name)
 	}
@@ -87,7 +87,7 @@ func (c *ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m chann
 // client socket is over, and has not left at its end.
 func (c *ChatRoom) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {
 	name, _ := s.Assigned("name").(string)
-	c.log.Info("left", "topic", s.Topic(), "name", name, "reason", string(why))
+	c.log.Info("left", "topic", s.Topic(), "name", shortName(name), "reason", string(why))
 	if c.count(person{s.Topic(), name}, -1) == 0 && name != "" {
 		c.announce(ctx, s, "user_left", name)
 	}

@@ -77,6 +77,9 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	if err != nil {
 		return errors.Join(err, listener.Close(), kept.Close())
 	}
+	if at, err := netip.ParseAddrPort(listener.Addr().String()); err == nil && at.Addr().IsLoopback() {
+		handler = ownHost(origins, log, handler)
+	}
 	srv := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTime,

@@ -25,14 +25,14 @@ type served struct {
 }
 
 // startServe keeps what is said in the file db, or without one in memory.
-func startServe(t *testing.T, addr, db string) *served {
+func startServe(t *testing.T, addr, db string, origins ...string) *served {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	s := &served{stop: stop, ended: make(chan error, 1), logs: new(strings.Builder)}
 	greeting := make(lineWriter, 10)
 	go func() {
 		defer close(s.ended)
-		s.ended <- serve(ctx, addr, db, nil, greeting, s.logs)
+		s.ended <- serve(ctx, addr, db, origins, greeting, s.logs)
 		close(greeting)
 	}()
 	t.Cleanup(func() {
