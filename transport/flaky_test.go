@@ -14,6 +14,38 @@ type fault struct {
 	Up, Down int           // it breaks when so many bytes have got through from the client, or to it; 0 is never
 	Delay    time.Duration // of all that is sent, either way
 	Mute     bool          // when it breaks nobody is told: from then on all is lost
+	mark     *mark         // notes what the connection carries; nil for nothing
+}
+
+// mark is what connections with the same fault have carried, until the network
+// is mended.
+type mark struct {
+	mu       sync.Mutex // guards what follows
+	up, down int        // bytes, of the connection with the most
+	cut      bool       // one has broken
+}
+
+// note takes what one way of a connection has carried by now.
+func (m *mark) note(up bool, bytes int, cut bool) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if up {
+		m.up = max(m.up, bytes)
+	} else {
+		m.down = max(m.down, bytes)
+	}
+	m.cut = m.cut || cut
+}
+
+// carried returns the bytes that got through one way.
+func (m *mark) carried(up bool) int {
+	if up {
+		return m.up
+	}
+	return m.down
 }
 
 // flaky is a network in memory whose connections break when they are told to.
@@ -79,7 +111,7 @@ func (n *flaky) mend() {
 	n.mended = true
 	for c := range n.cables {
 		c.mu.Lock()
-		c.ends[0].left, c.ends[1].left, c.Delay = 0, 0, 0
+		c.ends[0].left, c.ends[1].left, c.Delay, c.mark = 0, 0, 0, nil
 		if c.hole {
 			c.tear(time.Now())
 		}
@@ -116,6 +148,7 @@ type plug struct {
 	peer     *plug
 	in       []parcel // on its way to this end
 	left     int      // bytes to be written before the cable breaks; 0 is any number
+	written  int      // bytes that got through, since the last limit
 	closed   bool
 	deadline time.Time // of Read; a Write does not wait
 	alarm    *time.Timer
@@ -168,6 +201,8 @@ func (p *plug) Write(b []byte) (int, error) {
 		return 0, syscall.EPIPE
 	case c.hole, !c.torn.IsZero(), len(b) == 0: // it is lost
 	case p.left > 0 && len(b) >= p.left:
+		p.written += p.left
+		c.mark.note(p == &c.ends[0], p.written, true)
 		c.carry(p.peer, b[:p.left])
 		if c.Mute {
 			c.hole = true
@@ -178,6 +213,8 @@ func (p *plug) Write(b []byte) (int, error) {
 		if p.left > 0 {
 			p.left -= len(b)
 		}
+		p.written += len(b)
+		c.mark.note(p == &c.ends[0], p.written, false)
 		c.carry(p.peer, b)
 	}
 	return len(b), nil
@@ -235,6 +272,7 @@ func (p *plug) limit(f fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fault, c.ends[0].left, c.ends[1].left = f, f.Up, f.Down
+	c.ends[0].written, c.ends[1].written = 0, 0
 }
 
 // Close implements net.Conn. What is on its way to the other end arrives.

@@ -290,41 +290,90 @@ func TestThePropertyFindsAWrongClient(t *testing.T) {
 }
 
 // A fixed conversation is cut at every byte, of each direction, on each
-// transport, and again on the connection that it goes on with.
+// transport, and again on the connection that it goes on with. So are four POSTs
+// of its client, which sends them again, both on such a connection and on a
+// whole one: a stream that is cut early is not there for a POST.
 func TestAConversationCutAtAnyByteGoesOn(t *testing.T) {
 	stride := 1
 	if testing.Short() {
 		stride = 23
 	}
-	// More bytes than either connection carries that way, but for heartbeats.
-	const mostUp, mostDown = 600, 1100
-	talk := []step{{Do: stepUp, N: 3}, {Do: stepDown, N: 3}, {Wait: time.Millisecond, Do: stepUp, N: 1}, {Do: stepBeat}}
 	for _, from := range bothTransports {
 		for _, to := range bothTransports {
 			for _, up := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s-%s-up=%v", from, to, up), func(t *testing.T) {
 					t.Parallel()
-					most := mostDown
-					if up {
-						most = mostUp
+					all := []int{cutFirst, cutNext, cutPosts}
+					whole := cutConversation(t, from, to, up, 0, all...)
+					if (from == transport.SSE || to == transport.SSE) && whole[cutPosts].carried(up) == 0 {
+						t.Fatal("no POST was sent through a cut")
 					}
-					for at := 1; at < most; at += stride {
-						cut := fault{Down: at}
-						if up {
-							cut = fault{Up: at}
+					var was [cutParts]map[int]bool
+					for part := range was {
+						was[part] = map[int]bool{}
+					}
+					for at, some := 1, true; some; at += stride { // until nothing has so many bytes
+						some = false
+						for _, parts := range [][]int{all, {cutPosts}} {
+							for part, m := range cutConversation(t, from, to, up, at, parts...) {
+								was[part][at] = was[part][at] || m.cut
+								some = some || m.cut
+							}
+							if to == transport.WebSocket { // a POST is on the first connection, if any
+								break
+							}
 						}
-						s := schedule{First: from, AckEvery: 2, Fate: cut, Steps: slices.Concat(
-							talk, []step{{Wait: time.Second, Do: stepAttach, To: to, Fate: cut}, {Wait: time.Second, Do: stepBeat}},
-							talk, []step{{Wait: time.Second, Do: stepAttach, To: from}},
-						)}
-						var err error
-						synctest.Test(t, func(*testing.T) { err = s.run(flawless) })
-						if err != nil {
-							t.Fatalf("cut at byte %d: %v", at, err)
+					}
+					// From play to play it differs how many frames share a chunk or a POST.
+					const give = 100
+					for part, m := range whole {
+						for at := 1; at <= m.carried(up)-give; at += stride {
+							if !was[part][at] {
+								t.Fatalf("%s carries %d bytes, and was not cut at byte %d", partNames[part], m.carried(up), at)
+							}
 						}
 					}
 				})
 			}
 		}
 	}
+}
+
+// What is cut of a conversation.
+const (
+	cutFirst = iota // the connection it begins on
+	cutNext         // the one it goes on with
+	cutPosts
+	cutParts
+)
+
+var partNames = [cutParts]string{"the first connection", "the next connection", "a POST"}
+
+// cutConversation plays the conversation. Some parts of it break when so many
+// bytes have got through one way, 0 for never.
+func cutConversation(t *testing.T, from, to string, up bool, at int, parts ...int) (marks [cutParts]*mark) {
+	t.Helper()
+	var cuts [cutParts]fault
+	for part := range cuts {
+		marks[part] = &mark{}
+		cuts[part].mark = marks[part]
+		switch {
+		case !slices.Contains(parts, part):
+		case up:
+			cuts[part].Up = at
+		default:
+			cuts[part].Down = at
+		}
+	}
+	talk := []step{{Do: stepUp, N: 3}, {Do: stepDown, N: 3}, {Wait: time.Millisecond, Do: stepUp, N: 1}, {Do: stepBeat}}
+	s := schedule{First: from, AckEvery: 2, Fate: cuts[cutFirst], Posts: slices.Repeat([]postFate{{Fault: cuts[cutPosts]}}, 4), Steps: slices.Concat(
+		talk, []step{{Wait: time.Second, Do: stepAttach, To: to, Fate: cuts[cutNext]}, {Wait: time.Second, Do: stepBeat}},
+		talk, []step{{Wait: time.Second, Do: stepAttach, To: from}, {Wait: time.Second, Do: stepBeat}},
+	)}
+	var err error
+	synctest.Test(t, func(*testing.T) { err = s.run(flawless) })
+	if err != nil {
+		t.Fatalf("cut at byte %d: %v", at, err)
+	}
+	return marks
 }
