@@ -18,9 +18,9 @@ import (
 
 // TestNoSecretIsLogged plays a whole scenario, with mistakes in it, and looks
 // for what nobody may find in the logs: of chime at Debug, of chi's Logger,
-// which prints URLs, and of http.Server.
+// which prints URLs, and of http.Server. The secret of every hello is one.
 func TestNoSecretIsLogged(t *testing.T) {
-	s, live := newRawRouter(t)
+	s, live := newRawRouter(t, chime.WithGrace(grace))
 	access := &logBook{}
 	app := chi.NewRouter()
 	app.Use(middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(access, "", 0), NoColor: true}))
@@ -50,7 +50,13 @@ func TestNoSecretIsLogged(t *testing.T) {
 	dave, secret := s.chime(t, bearer("token-of-dave"))
 	keep(secret)
 	dave.join("hall:1", "dave").text(`["1","2","hall:1","fail",{}]`)
-	s.upgrade(t, chimeTarget, "Sec-WebSocket-Protocol: chime.v1, chime.secret."+keep("an-old-secret-of-128-bits")).opened()
+	resume := func(secret string, header ...string) *rawSocket {
+		return s.upgrade(t, chimeTarget, append(header, "Sec-WebSocket-Protocol: chime.v1, chime.secret."+secret)...)
+	}
+	resumeStream := func(secret string, header ...string) *rawStream {
+		return s.stream(t, "/socket/sse", append(header, "Chime-Received: 1", "Chime-Secret: "+secret)...)
+	}
+	keep(secretIn(t, resume(keep("an-old-secret-of-128-bits")).opened().next()))
 
 	eve := bearer("token-of-eve")
 	es, secret := s.half(t, eve)
@@ -68,6 +74,31 @@ func TestNoSecretIsLogged(t *testing.T) {
 	wantAnswer(t, s.request(t, http.MethodPost, "/socket/bye", secret), http.StatusNoContent, "")
 	for es.next().data != `[null,null,"chime","closed",{"code":1000,"reason":"bye"}]` {
 	}
+
+	frank, thief := bearer("token-of-frank"), bearer("token-of-a-thief")
+	lost, first := s.chime(t, frank)
+	keep(first)
+	lost.join("hall:1", "frank")
+	_ = lost.conn.Close()
+	keep(secretIn(t, resume(first, frank).opened().next())) // it is not promoted
+	next := resumeStream(first, frank).opened()
+	second := keep(secretIn(t, next.next().data))
+	wantApplied(t, s.post(t, second, `{"first":2,"received":1,"frames":[["1","2","hall:1","fail",{}]]}`, frank), 2)
+	for _, res := range []*answer{resume(second, thief).head, resumeStream(second, thief).head} {
+		wantAnswer(t, res, http.StatusForbidden, `{"reason":"this client socket belongs to another identity"}`)
+	}
+	for _, wrong := range []string{first, keep("wrong-" + second)} { // each is the beginning of another client socket
+		keep(secretIn(t, resume(wrong, frank).opened().next()))
+		keep(secretIn(t, resumeStream(wrong, frank).opened().next().data))
+	}
+	back := resume(second, frank).opened()
+	keep(secretIn(t, back.next()))
+	back.text(`[null,null,"chime","ack",{"received":2}]`)
+	for next.next().data != `[null,null,"chime","closed",{"code":4001,"reason":"moved"}]` {
+	}
+	back.text(`["1","3","hall:1","echo",{"a":"` + payload + `"}]`)
+	back.want(`["1","3","hall:1","phx_reply",{"status":"ok","response":{"a":"` + payload + `"}}]`)
+
 	if err := live.Disconnect(t.Context(), "token-of-dave"); err != nil {
 		t.Error(err)
 	}
