@@ -216,7 +216,7 @@ func wantDead(t *testing.T, h *hall, secret string) {
 	wantPost(t, h, secret, batch(1, 0), 410, gone)
 	for _, kind := range bothTransports {
 		if cr := open(t, h, knock{transport: kind, secret: secret}); cr.hello.Resumed || cr.hello.Received != 0 || cr.hello.Sent != 0 {
-			t.Errorf("%s: hello is %+v, want that of a new client socket", kind, cr.hello)
+			t.Fatalf("%s: hello is %+v, want that of a new client socket", kind, cr.hello)
 		}
 		<-h.apps
 	}

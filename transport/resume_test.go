@@ -246,6 +246,33 @@ func TestASecretThatIsTriedAgainAndAgainStaysGood(t *testing.T) {
 	})
 }
 
+// Of candidates that broke 8 secrets are good besides the current one.
+func TestTheSecretsOfTheLastEightThatBrokeAreGood(t *testing.T) {
+	const broken, kept = 20, 8
+	onEachPair(t, transport.Config{}, func(t *testing.T, h *hall, from, to string) {
+		for which := range broken { // a look at one of them changes which are kept
+			cr, a := begin(t, h, knock{transport: from})
+			var secrets [broken]string
+			for i := range secrets {
+				next := mustOpen(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
+				secrets[i] = next.hello.Secret
+				next.plug.kill()
+				_ = next.plug.Close()
+				synctest.Wait()
+			}
+			if which < broken-kept {
+				wantDead(t, h, secrets[which])
+				cr.want(t, tell(t, a, 2))
+			} else {
+				next := resume(t, h, knock{transport: to, secret: secrets[which], received: 1})
+				next.promote(t, h, 1)
+				next.want(t, tell(t, a, 2))
+			}
+			wantAlive(t, a)
+		}
+	})
+}
+
 // A POST that promotes may be late: its stream has broken, and the client has
 // seen the hello of another connection.
 func TestALatePromotionKeepsTheNewerSecretGood(t *testing.T) {
