@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -117,41 +118,60 @@ func heapBytes() uint64 {
 	return m.HeapAlloc
 }
 
-// What a client can make the server hold by never acknowledging. Each message
+// What a client can make the server hold by never acknowledging, and then by
+// staying away: all that may be written, and all that may wait. Each message
 // here is one client's own, and held as its payload and as what was written.
 func TestWhatIsKeptForAClientIsBounded(t *testing.T) {
-	const clients, bound = 20, 3 * 256 << 10 // of Limits.UnackedBytes and UnackedMessages by default
+	const clients = 20
+	limits := transport.Limits{}.WithDefaults()
 	for _, kind := range bothTransports {
 		for _, size := range []int{10, 1 << 10, 30 << 10} {
 			t.Run(fmt.Sprintf("%s/%d", kind, size), func(t *testing.T) {
-				sockets := make(chan transport.ClientSocket, 1)
+				sockets := make(chan transport.ClientSocket, clients)
 				cfg := transport.Config{Accept: func(cs transport.ClientSocket) transport.Receiver {
 					sockets <- cs
 					return deafTo{}
 				}}
 				inHall(t, cfg, func(t *testing.T, h *hall) {
 					before := heapBytes()
+					bound := func(what string, bytes int) {
+						t.Helper()
+						if n := h.server.Len(); n != clients {
+							t.Fatalf("Len is %d, want %d", n, clients)
+						}
+						each := (int64(heapBytes()) - int64(before)) / clients
+						if most := int64(3 * bytes); each > most {
+							t.Errorf("%s: %d bytes are kept for each client, want %d at the most", what, each, most)
+						}
+						t.Logf("%s: %d bytes for each client", what, each)
+					}
+					var all []transport.ClientSocket
 					for range clients {
 						cr := mustOpen(t, h, knock{transport: kind})
 						cs := <-sockets
 						for range min(1500, 1<<20/size) {
-							sendPad(t, cs, size)
+							mustSend(t, cs, pad(size))
 							if _, _, err := cr.read(); err != nil {
 								t.Fatal(err)
 							}
 						}
 						cr.plug.kill()
 						_ = cr.plug.Close()
+						all = append(all, cs)
 					}
 					synctest.Wait()
-					if n := h.server.Len(); n != clients {
-						t.Fatalf("Len is %d, want %d", n, clients)
+					bound("written", limits.UnackedBytes)
+					for _, cs := range all {
+						for range min(limits.QueueMessages, limits.QueueBytes/pad(size).Size()) {
+							mustSend(t, cs, pad(size))
+						}
 					}
-					each := (int64(heapBytes()) - int64(before)) / clients
-					if each > bound {
-						t.Errorf("%d bytes are kept for each client, want %d at the most", each, bound)
+					bound("written, and waiting", limits.UnackedBytes+limits.QueueBytes)
+					for _, cs := range all {
+						if err := cs.Send(pad(size), ""); !errors.Is(err, transport.ErrSlow) {
+							t.Fatalf("one more: got %v, want %v", err, transport.ErrSlow)
+						}
 					}
-					t.Logf("%d bytes for each client", each)
 				})
 			})
 		}
@@ -163,9 +183,14 @@ type deafTo struct{}
 func (deafTo) Receive(wire.Frame)      {}
 func (deafTo) Closed(transport.Reason) {}
 
-func sendPad(t testing.TB, cs transport.ClientSocket, size int) {
+// pad is a push with so many bytes in its payload.
+func pad(size int) *wire.Message {
+	return wire.NewPush("room:1", "said", []byte(`{"pad":"`+strings.Repeat("x", size)+`"}`), 0)
+}
+
+func mustSend(t *testing.T, cs transport.ClientSocket, m *wire.Message) {
 	t.Helper()
-	if err := cs.Send(wire.NewPush("room:1", "said", []byte(`{"pad":"`+strings.Repeat("x", size)+`"}`), 0), ""); err != nil {
+	if err := cs.Send(m, ""); err != nil {
 		t.Fatal(err)
 	}
 }

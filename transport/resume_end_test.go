@@ -120,7 +120,17 @@ func TestADialectThatCannotResumeLeavesAtOnce(t *testing.T) {
 }
 
 func TestADetachedClientSocketEndsOnce(t *testing.T) {
-	small := transport.Config{Limits: transport.Limits{QueueMessages: 8}}
+	few := transport.Config{Limits: transport.Limits{QueueMessages: 8}}
+	small := transport.Config{Limits: transport.Limits{QueueBytes: 600}}
+	fill := func(t *testing.T, _ *hall, _ *carrier, a *app) {
+		var err error
+		for n := 0; err == nil && n < 100; n++ {
+			_, err = a.say(n)
+		}
+		if !errors.Is(err, transport.ErrSlow) {
+			t.Errorf("Send: got %v, want %v", err, transport.ErrSlow)
+		}
+	}
 	for _, test := range []struct {
 		name string
 		cfg  transport.Config
@@ -140,15 +150,8 @@ func TestADetachedClientSocketEndsOnce(t *testing.T) {
 				t.Errorf("bye: got %d and error %v, want 204", status, err)
 			}
 		}, transport.Closed},
-		{"a full queue", small, func(t *testing.T, _ *hall, _ *carrier, a *app) {
-			var err error
-			for n := 0; err == nil && n < 100; n++ {
-				_, err = a.say(n)
-			}
-			if !errors.Is(err, transport.ErrSlow) {
-				t.Errorf("Send: got %v, want %v", err, transport.ErrSlow)
-			}
-		}, transport.Slow},
+		{"a queue full of messages", few, fill, transport.Slow},
+		{"a queue full of bytes", small, fill, transport.Slow},
 		{"Shutdown", transport.Config{}, func(t *testing.T, h *hall, _ *carrier, _ *app) {
 			if err := h.server.Shutdown(t.Context()); err != nil {
 				t.Errorf("Shutdown: %v", err)
