@@ -31,7 +31,7 @@ type rawSite struct {
 	hall *hall
 	logs *logBook
 	host string
-	wait time.Duration // how long a client waits for what must come
+	wait time.Duration // how long a client waits for each thing that must come
 	dial func() (net.Conn, error)
 }
 
@@ -119,9 +119,25 @@ func (s *rawSite) connect(t *testing.T) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetDeadline(time.Now().Add(s.wait))
 	t.Cleanup(func() { _ = conn.Close() })
-	return conn
+	return patient{conn, s.wait}
+}
+
+// patient is a connection on which nothing takes for ever. However long a test
+// has been at it, each read and each write has the same time.
+type patient struct {
+	net.Conn
+	wait time.Duration
+}
+
+func (c patient) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(c.wait))
+	return c.Conn.Read(p)
+}
+
+func (c patient) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(c.wait))
+	return c.Conn.Write(p)
 }
 
 // request sends a request over a connection of its own and returns the head of

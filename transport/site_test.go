@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +27,7 @@ import (
 // they are told to, and never answer by themselves.
 type site struct {
 	address  string
-	patience time.Duration // how long a client waits for what must come
+	patience time.Duration // how long a client waits for each thing that must come
 	dial     func(ctx context.Context) (net.Conn, error)
 	trust    *tls.Config // nil without TLS
 	http2    bool
@@ -168,18 +169,36 @@ func (w flushing) FlushError() error                   { return w.rc.Flush() }
 func (w flushing) SetWriteDeadline(at time.Time) error { return w.rc.SetWriteDeadline(at) }
 func (w flushing) SetReadDeadline(at time.Time) error  { return w.rc.SetReadDeadline(at) }
 
+// patient is a connection on which nothing takes for ever. However long a test
+// has been at it, each read and each write has the same time.
+type patient struct {
+	net.Conn
+	wait time.Duration
+}
+
+func (c patient) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(c.wait))
+	return c.Conn.Read(p)
+}
+
+func (c patient) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(c.wait))
+	return c.Conn.Write(p)
+}
+
 // connect opens a connection for a client that speaks HTTP/1.1 by hand.
 func (s *site) connect() (net.Conn, error) {
 	conn, err := s.dial(context.Background())
 	if err != nil {
 		return nil, err
 	}
+	conn = patient{conn, s.patience}
 	if s.trust != nil {
 		trust := s.trust.Clone()
 		trust.ServerName, trust.NextProtos = s.address, []string{"http/1.1"}
 		conn = tls.Client(conn, trust)
 	}
-	return conn, conn.SetDeadline(time.Now().Add(s.patience))
+	return conn, nil
 }
 
 // socket is a WebSocket, RFC 6455.
@@ -317,7 +336,7 @@ func (p socketPeer) Next() (string, error) {
 			return text, err
 		}
 		_ = p.write(fin|opClose, "")
-		if rest, err := io.ReadAll(p.r); len(rest) > 0 || errors.Is(err, context.DeadlineExceeded) {
+		if rest, err := io.ReadAll(p.r); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 			return "", fmt.Errorf("after the close frame: got %q and error %w, want the end of the connection", rest, err)
 		}
 		return "", end
@@ -366,7 +385,7 @@ func (s *site) stream(target string, header ...string) (*stream, error) {
 	carrier.Protocols.SetHTTP2(s.http2)
 	carrier.Protocols.SetUnencryptedHTTP2(s.http2 && s.trust == nil)
 	es.client = &http.Client{Transport: carrier}
-	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
+	ctx, cancel := context.WithCancel(context.Background())
 	es.cancel = cancel
 	res, err := es.request(ctx, http.MethodGet, target, "", header...) //nolint:bodyclose // its connection ends with Vanish
 	if err != nil {
@@ -384,12 +403,13 @@ func (s *site) stream(target string, header ...string) (*stream, error) {
 
 func (es *stream) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, err := es.site.dial(ctx)
-	if err == nil {
-		es.mu.Lock()
-		es.conns = append(es.conns, conn)
-		es.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	es.conns = append(es.conns, conn)
+	return patient{conn, es.site.patience}, nil
 }
 
 func (es *stream) request(ctx context.Context, method, target, body string, header ...string) (*http.Response, error) {
