@@ -15,23 +15,28 @@ import (
 	"time"
 )
 
-// What was told to end may need a moment; what is still there after this was not.
-const patience = 2 * time.Second
+// What was told to end may need a moment, and on a busy machine some seconds;
+// what is still there after this was not told. Who leaves nothing does not wait.
+const patience = 20 * time.Second
 
 // Main runs the tests of m and exits with their code, or with 1 and the stacks
 // on standard error when they passed but goroutines beyond those at the start,
-// the runtime's and testing's are still there two seconds later. After a
-// failure it does not look: a failed test often had no chance to tidy up.
-func Main(m *testing.M) {
+// the runtime's and testing's are still there twenty seconds later. It exits as
+// soon as there are none. After a failure it does not look: a failed test often
+// had no chance to tidy up.
+func Main(m *testing.M) { os.Exit(run(m, patience)) }
+
+// run is Main with a patience of its own, and returns the code.
+func run(m *testing.M, wait time.Duration) int {
 	before := goroutines()
 	code := m.Run()
 	if code == 0 {
-		if left := leaked(before, patience); len(left) > 0 {
+		if left := leaked(before, wait); len(left) > 0 {
 			fmt.Fprintf(os.Stderr, "leak: %d goroutines are left after the tests:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // leaked returns the stacks of the goroutines that are not among before, as
