@@ -58,14 +58,9 @@ func TestRejoinKeepsItsPlace(t *testing.T) {
 	h := channeltest.Open(t, channel.Config{Limits: transport.Limits{Topics: 1}})
 	h.Channel("room:{id}", ch)
 	c := h.Connect(transport.Identity{})
-	c.Join("room:1", nil)
-	again := make(chan struct{})
-	go func() {
-		defer close(again)
-		c.Join("room:1", nil)
-	}()
+	again := c.Join("room:1", nil).Push("phx_join", nil)
 	<-ch.begun // of the first join, which the second has ended
 	c.WantRefused("room:2", nil, "too many channels joined")
 	ch.letGo()
-	<-again
+	again.WantReply(nil)
 }
