@@ -126,7 +126,9 @@ func TestWhatAClientSees(t *testing.T) {
 		t.Run("a handler that does not return ends the join: "+crash, func(t *testing.T) {
 			ann, bob, bobs := room(t)
 			bob.Push(crash, nil)
+			behind := bob.Push("echo", nil)
 			bob.WantError("channel_crash")
+			behind.WantError("unmatched topic")
 			ann.WantBroadcast("user_left", left(channel.Panicked))
 			bobs.Join("chat_room:1", hello{"bob"}).Push("echo", post{"back"}).WantReply(post{"back"})
 		})
@@ -221,20 +223,36 @@ func TestFailuresSayWhatCameInstead(t *testing.T) {
 		{"an error for a reply", `got {"status":"error","response":{"reason":"internal"}}, want status "ok"`, func(ann *channeltest.Member, _ *channeltest.Hub) {
 			ann.Push("nonsense", nil).WantReply(nil)
 		}},
-		{"nothing", `client-1: got nothing in 5s, want broadcast message_new`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+		{"nothing", `client-1: got nothing in 15s, want broadcast message_new`, func(ann *channeltest.Member, _ *channeltest.Hub) {
 			ann.WantPush("welcome", hello{"ann"})
 			ann.WantBroadcast("message_new", nil)
 		}},
-		{"another event", `got chat_room:1 welcome {"name":"ann"} in 5s, want push news`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+		{"another event", `got chat_room:1 push welcome {"name":"ann"} in 15s, want push news`, func(ann *channeltest.Member, _ *channeltest.Hub) {
 			ann.WantPush("news", nil)
 		}},
-		{"something", `client-1: got chat_room:1 welcome {"name":"ann"}, want nothing`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+		{"a push for a broadcast", `got chat_room:1 push welcome {"name":"ann"} in 15s, want broadcast welcome`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.WantBroadcast("welcome", hello{"ann"})
+		}},
+		{"a broadcast for a push", `chat_room:1 broadcast message_new {"text":"hi"} in 15s, want push message_new`, func(ann *channeltest.Member, hub *channeltest.Hub) {
+			_ = hub.Broadcast(context.Background(), "chat_room:1", "message_new", post{"hi"})
+			ann.WantPush("message_new", post{"hi"})
+		}},
+		{"the end for a reply", `chat_room:1 phx_error {"reason":"channel_crash"}, and the join has ended, want the reply to chat_room:1 boom of client-1`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.Push("boom", nil).WantReply(nil)
+		}},
+		{"the end, which was wanted, for a reply", `client-1: got nothing, and the join has ended, want the reply to chat_room:1 boom of client-1`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.WantPush("welcome", hello{"ann"})
+			crash := ann.Push("boom", nil)
+			ann.WantError("channel_crash")
+			crash.WantReply(nil)
+		}},
+		{"something", `client-1: got chat_room:1 push welcome {"name":"ann"}, want nothing`, func(ann *channeltest.Member, _ *channeltest.Hub) {
 			ann.WantNothing()
 		}},
 		{"a refused join", `got {"status":"error","response":{"reason":"a name is needed"}}, want status "ok"`, func(_ *channeltest.Member, hub *channeltest.Hub) {
 			hub.Join("chat_room:1", nil)
 		}},
-		{"a handler that stays", `a handler still runs after 5s`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+		{"a handler that stays", `a handler still runs after 15s`, func(ann *channeltest.Member, _ *channeltest.Hub) {
 			ann.Push("wait", nil)
 			ann.WantNothing()
 		}},

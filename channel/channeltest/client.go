@@ -12,7 +12,8 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// Client is one client socket, which may join any number of topics.
+// Client is one client socket, which may join any number of topics. It is for
+// the test's own goroutine.
 type Client struct {
 	hub    *Hub
 	t      testing.TB
@@ -42,7 +43,7 @@ func (c *Client) Close(why channel.Reason) { c.socket.Close(wire.CloseNormal, st
 // channel.Socket.Disconnect does for a reason.
 func (c *Client) WantClosed(reason string) {
 	c.t.Helper()
-	f := c.socket.take("its end", func(f wire.Frame) bool { return f.Topic == wire.TopicChime && f.Event == wire.EventClosed })
+	f := c.socket.take("its end", wire.Ref{}, func(f wire.Frame) bool { return f.Topic == wire.TopicChime && f.Event == wire.EventClosed })
 	if want := string(encode(c.t, reason)); !strings.HasSuffix(string(f.Payload), `"reason":`+want+"}") {
 		c.t.Fatalf("%s is closed: got %s, want the reason %s", c.socket.id, f.Payload, want)
 	}
@@ -65,7 +66,7 @@ func (c *Client) push(joinRef wire.Ref, topic, event string, payload any) *Pushe
 	return &Pushed{c, f}
 }
 
-// Member is a client in a topic.
+// Member is a client in a topic. It is for the test's own goroutine.
 type Member struct {
 	p     *Pushed // the join
 	reply json.RawMessage
@@ -146,7 +147,7 @@ func (m *Member) event(f wire.Frame) bool {
 
 func (m *Member) take(what string, want func(wire.Frame) bool) wire.Frame {
 	m.p.client.t.Helper()
-	return m.p.client.socket.take(what, func(f wire.Frame) bool { return m.event(f) && want(f) })
+	return m.p.client.socket.take(what, wire.Ref{}, func(f wire.Frame) bool { return m.event(f) && want(f) })
 }
 
 // Pushed is what a client has sent.
@@ -155,7 +156,8 @@ type Pushed struct {
 	frame  wire.Frame
 }
 
-// WantReply waits for the reply "ok", with what HandleMessage returned.
+// WantReply waits for the reply "ok", with what HandleMessage returned. There is
+// nothing to wait for when the join has ended before it was given.
 func (p *Pushed) WantReply(payload any) {
 	p.client.t.Helper()
 	p.compare("reply", p.want("ok"), payload)
@@ -170,7 +172,7 @@ func (p *Pushed) WantError(reason string) {
 
 func (p *Pushed) want(status string) json.RawMessage {
 	p.client.t.Helper()
-	f := p.client.socket.take("the reply to "+p.String(), func(f wire.Frame) bool {
+	f := p.client.socket.take("the reply to "+p.String(), p.frame.JoinRef, func(f wire.Frame) bool {
 		return f.Event == wire.EventReply && f.Topic == p.frame.Topic && f.Ref == p.frame.Ref
 	})
 	var reply struct {

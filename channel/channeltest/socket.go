@@ -18,6 +18,7 @@ import (
 // sent, in the form of the chime dialect, and keeps it until a Want takes it.
 type socket struct {
 	t        testing.TB
+	hub      *channel.Hub
 	id       string
 	identity transport.Identity
 	ctx      context.Context
@@ -28,7 +29,8 @@ type socket struct {
 
 	mu     sync.Mutex // guards what follows
 	frames []wire.Frame
-	came   chan struct{} // closed and replaced when a frame has come
+	came   chan struct{}     // closed and replaced when a frame has come
+	over   map[wire.Ref]bool // joins that the client knows to have ended
 	closed bool
 }
 
@@ -74,6 +76,9 @@ func (s *socket) add(m *wire.Message, to string) {
 		f.Payload, _ = channel.Binary(f.Binary).MarshalJSON()
 	}
 	s.frames = append(s.frames, f)
+	if f.Event == wire.EventError || f.Event == wire.EventClose {
+		s.over[f.JoinRef] = true
+	}
 	close(s.came)
 	s.came = make(chan struct{})
 }
@@ -86,14 +91,20 @@ func (s *socket) receive(f wire.Frame) {
 	}
 }
 
-// take waits for the first frame that want selects, and takes it out.
-func (s *socket) take(what string, want func(wire.Frame) bool) wire.Frame {
+// take waits for the first frame that want selects, and takes it out. If it is
+// of a join, and that has ended, it can come only as long as a handler runs.
+func (s *socket) take(what string, of wire.Ref, want func(wire.Frame) bool) wire.Frame {
 	s.t.Helper()
 	late := time.NewTimer(patience)
 	defer late.Stop()
-	for {
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	var rests chan struct{} // closed when nothing can come any more; nil while the join lives
+	for rested := false; ; {
 		s.mu.Lock()
-		came := s.came
+		came, over := s.came, s.over[of]
 		i := slices.IndexFunc(s.frames, want)
 		if i >= 0 {
 			defer s.mu.Unlock()
@@ -102,13 +113,28 @@ func (s *socket) take(what string, want func(wire.Frame) bool) wire.Frame {
 			return f
 		}
 		s.mu.Unlock()
+		if rested {
+			s.t.Fatalf("%s: got %s, and the join has ended, want %s", s.id, s.unseen(all), what)
+		}
+		if over && rests == nil {
+			rests = make(chan struct{})
+			watch.Go(func() {
+				if s.hub.Wait(ctx) == nil {
+					close(rests)
+				}
+			})
+		}
 		select {
 		case <-came:
+		case <-rests:
+			rested = true // and what came before is looked at once more
 		case <-late.C:
-			s.t.Fatalf("%s: got %s in %v, want %s", s.id, s.unseen(func(wire.Frame) bool { return true }), patience, what)
+			s.t.Fatalf("%s: got %s in %v, want %s", s.id, s.unseen(all), patience, what)
 		}
 	}
 }
+
+func all(wire.Frame) bool { return true }
 
 // unseen shows the frames that no Want has taken.
 func (s *socket) unseen(which func(wire.Frame) bool) string {
@@ -117,11 +143,22 @@ func (s *socket) unseen(which func(wire.Frame) bool) string {
 	var list []string
 	for _, f := range s.frames {
 		if which(f) {
-			list = append(list, fmt.Sprintf("%s %s %s", f.Topic, f.Event, f.Payload))
+			list = append(list, fmt.Sprintf("%s %s%s %s", f.Topic, kind(f), f.Event, f.Payload))
 		}
 	}
 	if list == nil {
 		return "nothing"
 	}
 	return strings.Join(list, ", ")
+}
+
+// kind says which Want takes an event of a channel: two may have one name.
+func kind(f wire.Frame) string {
+	switch {
+	case f.Topic == wire.TopicChime, f.Event == wire.EventReply, f.Event == wire.EventClose, f.Event == wire.EventError:
+		return ""
+	case f.JoinRef.Null():
+		return "broadcast "
+	}
+	return "push "
 }
