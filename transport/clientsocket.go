@@ -129,7 +129,8 @@ type limit struct {
 	def   int
 }
 
-func (l *Limits) all() []limit {
+// limitsOf lists the fields of l. It is no method: those of Limits take values.
+func limitsOf(l *Limits) []limit {
 	return []limit{
 		{"MessageBytes", &l.MessageBytes, 64 << 10},
 		{"BatchBytes", &l.BatchBytes, 256 << 10},
@@ -146,7 +147,7 @@ func (l *Limits) all() []limit {
 // WithDefaults returns l with its zero fields filled in.
 func (l Limits) WithDefaults() Limits {
 	batch := l.BatchBytes
-	for _, f := range l.all() {
+	for _, f := range limitsOf(&l) {
 		if *f.field == 0 {
 			*f.field = f.def
 		}
@@ -160,7 +161,7 @@ func (l Limits) WithDefaults() Limits {
 // Check returns an error that names a limit which can't be meant: a negative
 // one, or one of a POST under which a frame could come on a WebSocket only.
 func (l Limits) Check() error {
-	for _, f := range l.all() {
+	for _, f := range limitsOf(&l) {
 		if *f.field < 0 {
 			return fmt.Errorf("limit %s is %d: want more, or 0 for the default", f.name, *f.field)
 		}
