@@ -94,18 +94,20 @@ var (
 	ErrNoHistory = errors.New("topic has no history")
 )
 
-// Reason says why a client left.
+// Reason says why a client left a topic.
 type Reason = transport.Reason
 
-// The reasons that HandleLeave gets.
+// The reasons that HandleLeave gets: those of one topic, and those for which the
+// client socket ended, with all its topics.
 const (
-	Left     = transport.Left     // the client left the topic, or Socket.Leave
-	Closed   = transport.Closed   // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
-	Gone     = transport.Gone     // the connection broke or fell silent, and who could come back did not in time
-	Slow     = transport.Slow     // its queue or inbox was full, a write to one that can't come back stuck, or retention overtook its catching up
-	Kicked   = transport.Kicked   // Disconnect
-	Expired  = transport.Expired  // Identity.Expires has come
-	Replaced = transport.Replaced // it joined the topic again
-	Panicked = transport.Panicked // a handler of this client and topic panicked, or called runtime.Goexit
-	Drained  = transport.Drained  // Shutdown
+	Left     Reason = "left"     // the client left the topic, or Socket.Leave
+	Replaced Reason = "replaced" // it joined the topic again
+	Panicked Reason = "panicked" // a handler of this client and topic panicked, or called runtime.Goexit
+
+	Closed  = transport.Closed  // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
+	Gone    = transport.Gone    // the connection broke or fell silent, and who could come back did not in time
+	Slow    = transport.Slow    // its queue or inbox was full, a write to one that can't come back stuck, or retention overtook its catching up
+	Kicked  = transport.Kicked  // Disconnect
+	Expired = transport.Expired // Identity.Expires has come
+	Drained = transport.Drained // Shutdown
 )

@@ -84,20 +84,17 @@ type Identity struct {
 	Expires time.Time // when the client socket ends, as WithConnect has said last; zero is never. An earlier time than before may be seen a heartbeat late
 }
 
-// Reason says why a client left.
+// Reason says why a client socket ended.
 type Reason string
 
-// The reasons that HandleLeave gets.
+// The reasons that Receiver.Closed gets.
 const (
-	Left     Reason = "left"     // the client left the topic
-	Closed   Reason = "closed"   // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
-	Gone     Reason = "gone"     // the connection broke or fell silent, and who could come back did not in time
-	Slow     Reason = "slow"     // its queue or inbox was full, a write to one that can't come back stuck, or retention overtook its catching up
-	Kicked   Reason = "kicked"   // Disconnect
-	Expired  Reason = "expired"  // Identity.Expires has come
-	Replaced Reason = "replaced" // it joined the topic again
-	Panicked Reason = "panicked" // a handler of this client and topic panicked
-	Drained  Reason = "drain"    // Shutdown
+	Closed  Reason = "closed"  // the client closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
+	Gone    Reason = "gone"    // the connection broke or fell silent, and who could come back did not in time
+	Slow    Reason = "slow"    // its queue was full, or a write to one that can't come back stuck
+	Kicked  Reason = "kicked"  // Disconnect
+	Expired Reason = "expired" // Identity.Expires has come
+	Drained Reason = "drain"   // Shutdown
 )
 
 // Limits bound what one client may make the server hold. Zero means the
