@@ -1,7 +1,6 @@
 package transport_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -36,6 +35,45 @@ func TestADetachedClientSocketHasNoGoroutine(t *testing.T) {
 			t.Errorf("%d goroutines, %d before there were %d detached client sockets", n, before, clients)
 		}
 	})
+}
+
+// One that is connected and idle has the one that reads, also when heartbeats go
+// to it and nothing else.
+func TestAnIdleClientSocketHasOneGoroutine(t *testing.T) {
+	onBoth(t, transport.Config{}, func(t *testing.T, h *hall, kind string) {
+		const clients = 200
+		for range clients {
+			cr, a := begin(t, h, knock{transport: kind})
+			tell(t, a, 2)
+			go func() { // as a client does, and ends with its connection
+				for {
+					if _, _, err := cr.read(); err != nil {
+						return
+					}
+					if cr.ws != nil {
+						_ = cr.ws.write(fin|opText, ack(1))
+					}
+				}
+			}()
+		}
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if n := ours(); n != clients {
+			t.Errorf("%d goroutines for %d idle client sockets, want one each", n, clients)
+		}
+		h.net.end()
+	})
+}
+
+// ours counts the goroutines that are at work in package transport.
+func ours() int {
+	n := 0
+	for stack := range strings.SplitSeq(stacks(), "\n\n") {
+		if strings.Contains(stack, "/chime/transport.") {
+			n++
+		}
+	}
+	return n
 }
 
 func TestAfterAStormAllIsAsItWas(t *testing.T) {
@@ -113,14 +151,17 @@ func mustOpen(t *testing.T, h *hall, k knock) *carrier {
 
 // goroutines counts those that can be seen. NumGoroutine is out by dozens for a
 // moment when the runtime moves those that have ended from list to list.
-func goroutines() int {
+func goroutines() int { return strings.Count(stacks(), "\n\ngoroutine ") + 1 }
+
+// stacks returns those of all goroutines.
+func stacks() string {
 	b := make([]byte, 1<<20)
 	n := runtime.Stack(b, true)
 	for n == len(b) { // perhaps cut off
 		b = make([]byte, 2*len(b))
 		n = runtime.Stack(b, true)
 	}
-	return bytes.Count(b[:n], []byte("\n\ngoroutine ")) + 1
+	return string(b[:n])
 }
 
 func heapBytes() uint64 {
