@@ -84,23 +84,40 @@ func residentBytes() int64 {
 
 // BenchmarkIdle reports what a client that has joined one topic and does
 // nothing costs the server, in bytes of resident memory after a collection.
-// The kernel's socket buffers are not in it.
+// The kernel's socket buffers are not in it. Clients of the chime dialect have
+// acknowledged what they got, as chime.js does within 10 s.
 func BenchmarkIdle(b *testing.B) {
 	const clients = 5000
-	for _, bench := range []struct{ name, request, join string }{
-		{"websocket", "GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", `["1","1","room:1","phx_join",{}]`},
-		{"stream", "GET /socket/sse?join=room:1 HTTP/1.1\r\nHost: %s\r\n\r\n", ""},
+	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	const join = `["1","1","room:1","phx_join",{}]`
+	for _, bench := range []struct {
+		name string
+		idler
+	}{
+		{"websocket/phoenix", idler{request: "GET /socket/websocket?vsn=2.0.0", header: upgrade, frames: []string{join}}},
+		{"websocket/chime", idler{request: "GET /socket/websocket", header: upgrade + "Sec-WebSocket-Protocol: chime.v1\r\n", hello: true,
+			frames: []string{join, `[null,null,"chime","ack",{"received":1}]`, `[null,null,"chime","probe",{"nonce":"n"}]`}}},
+		{"stream/bare", idler{request: "GET /socket/sse?join=room:1"}},
+		{"stream/chime", idler{request: "GET /socket/sse", header: "Chime-Received: 0\r\n", hello: true,
+			posts: []string{`{"first":1,"received":0,"frames":[` + join + `]}`, `{"first":2,"received":1,"frames":[]}`}}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			for range b.N {
-				b.ReportMetric(idleBytes(b, clients, bench.request, bench.join), "B/client")
+				b.ReportMetric(idleBytes(b, clients, bench.idler), "B/client")
 			}
 		})
 	}
 }
 
-func idleBytes(b *testing.B, clients int, request, join string) float64 {
+// idler is how a client comes, joins, and has nothing more to say.
+type idler struct {
+	request, header string
+	hello           bool
+	frames          []string // on a WebSocket; the last is answered
+	posts           []string // with the secret of the hello
+}
+
+func idleBytes(b *testing.B, clients int, who idler) float64 {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), idleServer+"=1")
 	stdin, err := cmd.StdinPipe()
@@ -123,7 +140,7 @@ func idleBytes(b *testing.B, clients int, request, join string) float64 {
 	addr := strings.TrimSpace(line)
 	before := askRSS(b, addr)
 	for i := range clients {
-		conn := openIdle(b, addr, i, request, join)
+		conn := who.open(b, addr, i)
 		defer conn.Close()
 	}
 	return (askRSS(b, addr) - before) / float64(clients)
@@ -146,29 +163,62 @@ func askRSS(b *testing.B, addr string) float64 {
 	return n
 }
 
-// openIdle connects, joins, and reads until the reply has come.
-func openIdle(b *testing.B, addr string, i int, request, join string) net.Conn {
+// open connects, joins, and reads until that is answered.
+func (who idler) open(b *testing.B, addr string, i int) net.Conn {
 	// Of several loopback addresses, so that the ports of one are no limit.
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%16))}}
 	conn, err := dialer.Dial("tcp4", addr)
 	if err != nil {
 		b.Fatal(err)
 	}
-	fmt.Fprintf(conn, request, addr)
-	if join != "" {
-		frame := append([]byte{0x81, 0x80 | byte(len(join)), 0, 0, 0, 0}, join...) // masked with zeros
+	fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\n%s\r\n", who.request, addr, who.header)
+	var seen strings.Builder
+	buf := make([]byte, 4096)
+	until := func(what string) {
+		for !strings.Contains(seen.String(), what) {
+			n, err := conn.Read(buf)
+			if err != nil {
+				b.Fatalf("after %q: %v", seen.String(), err)
+			}
+			seen.Write(buf[:n])
+		}
+	}
+	secret := ""
+	if who.hello {
+		until(`"sent":0}]`)
+		_, rest, _ := strings.Cut(seen.String(), `"secret":"`)
+		secret, _, _ = strings.Cut(rest, `"`)
+	}
+	for _, f := range who.frames {
+		frame := append([]byte{0x81, 0x80 | byte(len(f)), 0, 0, 0, 0}, f...) // masked with zeros
 		if _, err := conn.Write(frame); err != nil {
 			b.Fatal(err)
 		}
-	}
-	var seen strings.Builder
-	buf := make([]byte, 4096)
-	for !strings.Contains(seen.String(), `"status":"ok"`) {
-		n, err := conn.Read(buf)
-		if err != nil {
-			b.Fatalf("after %q: %v", seen.String(), err)
+		if strings.Contains(f, "phx_join") {
+			until(`"status":"ok"`)
 		}
-		seen.Write(buf[:n])
+	}
+	for _, body := range who.posts {
+		req, err := http.NewRequest(http.MethodPost, "http://"+addr+"/socket/sse", strings.NewReader(body))
+		if err != nil {
+			b.Fatal(err)
+		}
+		req.Header.Set("Chime-Secret", secret)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			b.Fatalf("POST: %s", res.Status)
+		}
+		until(`"status":"ok"`)
+	}
+	if len(who.frames) == 0 || strings.Contains(who.frames[len(who.frames)-1], "phx_join") {
+		until(`"status":"ok"`)
+	} else {
+		until("probe_ok")
 	}
 	return conn
 }
