@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -74,38 +75,60 @@ func (l *earful) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// All who come at once, as after a restart, are given what one of them has read.
+// All who come at once, as after a restart, are given what one of them has read:
+// what the tail of a topic holds, and what it does not.
 func TestManyJoinersReadTheDiskOnce(t *testing.T) {
-	const joiners, replay = 10_000, 5
-	kept := openWatched(t)
-	live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept))
-	live.Channel("room:{id}", quietRoom{}, channel.History{Keep: 100, Replay: replay})
-	for n := range replay {
-		if err := kept.Append(t.Context(), "room:1", store.Message{Event: "new", Payload: fmt.Appendf(nil, `{"n":%d}`, n)}, store.Retention{Keep: 100}, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, leave := context.WithCancel(t.Context())
-	var told, gone sync.WaitGroup
-	for range joiners {
-		told.Add(1)
-		gone.Go(func() {
-			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/sse?join=room:1", nil)
-			live.ServeHTTP(&earful{head: http.Header{}, left: 1 + replay, done: told.Done}, r)
+	for name, c := range map[string]struct {
+		joiners, replay, size int
+		behind                int // 0: no position is asked for
+		reads                 int64
+	}{
+		"the newest":                        {joiners: 10_000, replay: 5, size: 10, reads: 1},
+		"all since a position":              {joiners: 1000, size: 10, behind: 60, reads: 1},
+		"more than a tail holds":            {joiners: 1000, size: 10, behind: 100, reads: 2},
+		"larger messages than a tail holds": {joiners: 500, replay: 50, size: 8 << 10, reads: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kept := openWatched(t)
+			live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept))
+			live.Channel("room:{id}", quietRoom{}, channel.History{Keep: 200, Replay: c.replay})
+			var since uint64 // the offset of the last that they have
+			for n := range 200 {
+				m := store.Message{Event: "new", Payload: fmt.Appendf(nil, `{"n":%d,"x":%q}`, n, strings.Repeat("x", c.size))}
+				if err := kept.Append(t.Context(), "room:1", m, store.Retention{Keep: 200}, func(m store.Message) {
+					if n == 199-c.behind {
+						since = m.Offset
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, leave := context.WithCancel(t.Context())
+			var told, gone sync.WaitGroup
+			for range c.joiners {
+				told.Add(1)
+				gone.Go(func() {
+					r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/sse?join=room:1", nil)
+					if c.behind > 0 {
+						r.Header.Set("Last-Event-ID", fmt.Sprintf("%s:%d", kept.Epoch(), since))
+					}
+					live.ServeHTTP(&earful{head: http.Header{}, left: 1 + max(c.behind, c.replay), done: told.Done}, r)
+				})
+			}
+			all := make(chan struct{})
+			go func() { told.Wait(); close(all) }()
+			await(t, all, "everybody's replay")
+			if got := kept.reads.Load(); got > c.reads {
+				t.Errorf("the store was read %d times, want %d", got, c.reads)
+			}
+			leave()
+			gone.Wait()
+			end, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			if err := live.Shutdown(end); err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
 		})
-	}
-	all := make(chan struct{})
-	go func() { told.Wait(); close(all) }()
-	await(t, all, "everybody's replay")
-	if got := kept.reads.Load(); got != 1 {
-		t.Errorf("the store was read %d times, want once", got)
-	}
-	leave()
-	gone.Wait()
-	end, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := live.Shutdown(end); err != nil {
-		t.Errorf("Shutdown: %v", err)
 	}
 }
 

@@ -30,6 +30,7 @@ type Hub struct {
 	tasks   task.Group
 	seed    maphash.Seed
 	shards  [64]shard
+	wide    atomic.Int64 // bytes that tails take for crowds, see topic.account
 }
 
 // shard holds a part of the live topics, so that joins and broadcasts of
@@ -244,5 +245,6 @@ func (h *Hub) exit(t *topic) {
 	defer sh.mu.Unlock()
 	if t.users--; t.users == 0 {
 		delete(sh.topics, t.name)
+		t.close()
 	}
 }

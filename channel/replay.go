@@ -74,18 +74,12 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 		s.enterWithout(context.Cause(s.ctx), want, reply)
 		return
 	}
-	t.mu.Lock()
-	list, recovered, ok = s.fromTail(want) // it may have waited
-	h = s.found(want, t.last, len(list), recovered)
-	t.mu.Unlock()
-	if !ok {
-		var err error
-		if list, h, err = s.read(want); err != nil {
-			t.remove(s)
-			s.giveTurn()
-			s.enterWithout(err, want, reply)
-			return
-		}
+	list, h, err := s.read(want)
+	if err != nil {
+		t.remove(s)
+		s.giveTurn()
+		s.enterWithout(err, want, reply)
+		return
 	}
 	s.hold(list, h.Offset, true)
 	reply(h)
@@ -157,15 +151,23 @@ func (s *Socket) found(want ask, cut uint64, count int, recovered bool) *wire.Hi
 // fromTail returns what a join wants, if that is in memory. t.mu is held.
 func (s *Socket) fromTail(want ask) (list []*wire.Message, recovered, ok bool) {
 	t, now := s.topic, time.Now()
-	if want.since == nil || want.since.Epoch != s.client.hub.history.Epoch() {
+	t.asked = now
+	switch {
+	case !t.loaded.Load():
+		return nil, false, false
+	case !s.resumes(want) || want.since.Offset < t.lost:
 		list, ok = t.tail.newest(s.wanted(want), now)
 		return list, false, ok
-	}
-	if want.since.Offset > t.last {
+	case want.since.Offset > t.last:
 		return nil, false, false // the store may be ahead of its announcements
 	}
 	list, ok = t.tail.since(want.since.Offset, maxReplay, now)
 	return list, ok, ok
+}
+
+// resumes reports whether a join asked for a position that means something here.
+func (s *Socket) resumes(want ask) bool {
+	return want.since != nil && want.since.Epoch == s.client.hub.history.Epoch()
 }
 
 // wanted is how many of the newest messages a join gets.
@@ -176,38 +178,53 @@ func (s *Socket) wanted(want ask) int {
 	return s.route.replay
 }
 
-// read gets from the store what a join wants, and all up to the top with it:
-// the join's cut is the top at the time of reading.
+// read gets what a join wants, and all up to the top with it: the join's cut is
+// the top at the time of reading. Of a crowd that wants the same one reads the
+// store, and the others find it in the tail.
 func (s *Socket) read(want ask) ([]*wire.Message, *wire.History, error) {
-	history := s.client.hub.history
-	if want.since != nil && want.since.Epoch == history.Epoch() {
-		page, err := history.Read(s.ctx, s.topic.name, store.Range{After: want.since.Offset, Limit: maxReplay, Bytes: maxReplayBytes})
+	t := s.topic
+	inMemory := func(part ask) ([]*wire.Message, *wire.History, bool) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		list, recovered, ok := s.fromTail(part)
+		return list, s.found(want, t.last, len(list), recovered), ok
+	}
+	if list, h, ok := inMemory(want); ok {
+		return list, h, nil
+	}
+	if err := t.claim(s.ctx); err != nil {
+		return nil, nil, err
+	}
+	defer t.release()
+	if list, h, ok := inMemory(want); ok { // it has waited for who read it
+		return list, h, nil
+	}
+	if s.resumes(want) {
+		list, page, err := t.read(s.ctx, store.Range{After: want.since.Offset, Limit: maxReplay, Bytes: maxReplayBytes})
 		if err != nil {
 			return nil, nil, err
 		}
 		if page.Complete && !page.More {
-			return pushes(s.topic.name, page), s.found(want, page.Top, len(page.Messages), true), nil
+			return list, s.found(want, page.Top, len(list), true), nil
 		}
 	}
 	n := s.wanted(want)
-	if n == 0 {
-		page, err := history.Read(s.ctx, s.topic.name, store.Range{Newest: true, Limit: 1})
-		if err != nil {
-			return nil, nil, err
-		}
-		return nil, s.found(want, page.Top, 0, false), nil
+	if list, h, ok := inMemory(ask{last: n}); ok {
+		return list, h, nil
 	}
-	page, err := history.Read(s.ctx, s.topic.name, store.Range{Newest: true, Limit: n, Bytes: maxReplayBytes})
+	list, page, err := t.read(s.ctx, store.Range{Newest: true, Limit: max(n, 1), Bytes: maxReplayBytes})
 	if err != nil {
 		return nil, nil, err
 	}
-	return pushes(s.topic.name, page), s.found(want, page.Top, len(page.Messages), false), nil
+	list = list[max(0, len(list)-n):]
+	return list, s.found(want, page.Top, len(list), false), nil
 }
 
-func pushes(topic string, page store.Page) []*wire.Message {
-	list := make([]*wire.Message, len(page.Messages))
+// entriesOf encodes a page.
+func entriesOf(topic string, page store.Page) []entry {
+	list := make([]entry, len(page.Messages))
 	for i, m := range page.Messages {
-		list[i] = pushOf(topic, m)
+		list[i] = entry{pushOf(topic, m), m.Prev, m.At}
 	}
 	return list
 }
@@ -369,7 +386,7 @@ func (s *Socket) readOn() bool {
 			s.overrun(err)
 			return false
 		}
-		list, top = pushes(t.name, page), page.Top
+		list, top = messages(entriesOf(t.name, page)), page.Top
 	}
 	if n := len(list); n > 0 {
 		top = list[n-1].Offset
@@ -404,12 +421,10 @@ func (t *topic) load(ctx context.Context) error {
 	if t.loaded.Load() {
 		return nil
 	}
-	select {
-	case t.loading <- struct{}{}:
-		defer func() { <-t.loading }()
-	case <-ctx.Done(): // a client that is kicked does not wait for a store that hangs
-		return context.Cause(ctx)
+	if err := t.claim(ctx); err != nil {
+		return err
 	}
+	defer t.release()
 	if t.loaded.Load() {
 		return nil
 	}
@@ -424,14 +439,27 @@ func (t *topic) load(ctx context.Context) error {
 		t.mu.Lock()
 		if t.erased == erased {
 			defer t.mu.Unlock()
-			t.tail.fill(entries, top, whole)
-			t.last = max(t.last, top)
-			t.loaded.Store(true)
+			t.fill(entries, top, startOf(entries, top), whole)
 			return nil
 		}
 		t.mu.Unlock() // what must go may be among what was read
 	}
 }
+
+// claim waits until nobody else reads the store for this topic.
+func (t *topic) claim(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case t.reading <- struct{}{}:
+		return nil
+	case <-ctx.Done(): // a client that is kicked does not wait for a store that hangs
+		return context.Cause(ctx)
+	}
+}
+
+func (t *topic) release() { <-t.reading }
 
 // readTail reads what a tail holds, the top, and whether that is all there is.
 func (t *topic) readTail(ctx context.Context) (entries []entry, top uint64, whole bool, err error) {
@@ -440,9 +468,7 @@ func (t *topic) readTail(ctx context.Context) (entries []entry, top uint64, whol
 	if err != nil {
 		return nil, 0, false, err
 	}
-	for _, m := range page.Messages {
-		entries = append(entries, entry{pushOf(t.name, m), m.Prev, m.At})
-	}
+	entries = entriesOf(t.name, page)
 	// Less than asked for is all there is, unless the bytes have cut it short.
 	whole = len(entries) < t.tail.most
 	if whole && len(entries) > 0 && entries[0].prev > 0 {
@@ -453,4 +479,44 @@ func (t *topic) readTail(ctx context.Context) (entries []entry, top uint64, whol
 		whole = len(oldest.Messages) == 0 || oldest.Messages[0].Offset >= entries[0].m.Offset
 	}
 	return entries, page.Top, whole, nil
+}
+
+// read reads for one join, and leaves what it got in the tail, which is wide for
+// a while, for those who want the same. The topic is claimed.
+func (t *topic) read(ctx context.Context, r store.Range) ([]*wire.Message, store.Page, error) {
+	t.mu.Lock()
+	erased := t.erased
+	t.mu.Unlock()
+	page, err := t.hub.history.Read(ctx, t.name, r)
+	if err != nil {
+		return nil, page, err
+	}
+	entries := entriesOf(t.name, page)
+	list := messages(entries) // before the tail drops what it has no room for
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.erased != erased: // what must go may be among it
+	case r.Newest:
+		t.widen()
+		// Less than a join asked for is all that any gets.
+		t.fill(entries, page.Top, startOf(entries, page.Top), len(entries) < r.Limit)
+	case page.Complete && !page.More:
+		t.widen()
+		t.fill(entries, page.Top, r.After, false)
+	case r.After <= page.Top:
+		t.lost = max(t.lost, r.After+1)
+	}
+	t.account()
+	if t.hub.wide.Load() > maxWideBytes {
+		t.narrow()
+	}
+	return list, page, nil
+}
+
+// fill takes what was read into the tail. t.mu is held.
+func (t *topic) fill(entries []entry, top, base uint64, whole bool) {
+	t.tail.fill(entries, top, base, whole)
+	t.last = max(t.last, top)
+	t.loaded.Store(true)
 }

@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -104,6 +105,154 @@ func TestACrowdReadsTheStoreOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a crowd wants may be more than most joins do: after a restart those who
+// come back are behind, and a channel may replay large messages.
+func TestACrowdThatWantsMoreThanTheTailReadsTheStoreOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		history    History
+		said, size int
+		behind     func(i int) int // nil: no position is asked for
+		replayed   func(i int) int
+		reads      int // the most
+	}{
+		"100 behind": {History{Keep: 1000}, 200, 10,
+			func(int) int { return 100 }, func(int) int { return 100 }, 2},
+		"65 to 500 behind": {History{Keep: 1000}, 600, 10, // who is further behind than all before it reads: some 7 of them
+			func(i int) int { return 65 + i*277%436 }, func(i int) int { return 65 + i*277%436 }, 30},
+		"too far behind": {History{Keep: 1000, Replay: 10}, 600, 10,
+			func(int) int { return 599 }, func(int) int { return 10 }, 2},
+		"further behind than is kept": {History{Keep: 100, Replay: 10}, 600, 10,
+			func(int) int { return 200 }, func(int) int { return 10 }, 2},
+		"large messages": {History{Keep: 1000, Replay: 50}, 200, 8 << 10,
+			nil, func(int) int { return 50 }, 3},
+		"more than a join may get": {History{Keep: 1000, Replay: 500}, 600, 8 << 10,
+			nil, func(int) int { return maxReplayBytes / (8 << 10) }, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crowd := 1000
+				if c.size > 1000 { // which takes as long to look at
+					crowd = 100
+				}
+				h, s, first := stageAt(t, &scripted{}, c.history)
+				say := func(n int) {
+					for range n {
+						if err := h.Broadcast(t.Context(), "a", "said", Binary(padding[:c.size])); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				say(c.said)
+				s.shut(&s.after)
+				readers := []*reader{first}
+				for i := range crowd {
+					r := newReader(h, fmt.Sprint("reader-", i))
+					readers = append(readers, r)
+					if c.behind == nil {
+						r.says(t, `["1","1","a","phx_join",{}]`)
+					} else {
+						r.says(t, fmt.Sprintf(`["1","1","a","phx_join",{"@since":{"epoch":%q,"offset":%d}}]`, s.Epoch(), c.said-c.behind(i)))
+					}
+				}
+				s.open(&s.after)
+				synctest.Wait()
+				if s.reads > c.reads {
+					t.Errorf("got %d reads of the store for %d joins, want %d", s.reads, crowd, c.reads)
+				}
+				for i, r := range readers[1:] {
+					if got, want := len(r.takes())-1, c.replayed(i); got != want {
+						t.Fatalf("%s was replayed %d messages, want %d", r.id, got, want)
+					}
+				}
+				say(1)
+				for _, r := range readers[1:] {
+					if got := r.takes(); len(got) != 1 {
+						t.Fatalf("%s read %d messages, want the one that is live", r.id, len(got))
+					}
+				}
+				time.Sleep(wideTime)
+				synctest.Wait()
+				top := h.find("a")
+				top.mu.Lock()
+				if n := len(top.tail.entries); n > max(minTail, c.history.Replay) || top.tail.bytes > maxTailBytes || h.wide.Load() != 0 {
+					t.Errorf("when nobody has come for a while it holds %d messages of %d bytes, and %d are accounted for; want what every topic may", n, top.tail.bytes, h.wide.Load())
+				}
+				top.mu.Unlock()
+				for _, r := range readers {
+					r.Close(0, "", Closed)
+				}
+			})
+		})
+	}
+}
+
+// That a position was too far behind is remembered; with less kept it may not be.
+func TestAPositionIsCoveredAgainWhenSomethingIsRedacted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, r := stageAt(t, &scripted{}, History{Keep: 1000, Replay: 1})
+		for range maxReplay + 2 {
+			broadcast(t, h, 1)
+		}
+		bystander := newReader(h, "bystander")
+		bystander.says(t, `["1","1","a","phx_join",{}]`)
+		joins := func(want string) {
+			t.Helper()
+			r.says(t, fmt.Sprintf(`["1","1","a","phx_join",{"@since":{"epoch":%q,"offset":1}}]`, s.Epoch()))
+			synctest.Wait()
+			if got := r.takes(); !slices.Contains(got, joinedWith(s, `"offset":502,`+want)) {
+				t.Errorf("read %s, want %s", got[0], want)
+			}
+		}
+		joins(`"count":1,"recovered":false`)
+		reads := s.reads
+		joins(`"count":1,"recovered":false`)
+		if s.reads != reads {
+			t.Error("the store was read again for a position that it does not cover")
+		}
+		if err := h.Redact(t.Context(), "a", 7); err != nil {
+			t.Fatal(err)
+		}
+		joins(`"count":500,"recovered":true`)
+		bystander.Close(0, "", Closed)
+	})
+}
+
+// What is held for crowds is bounded for all topics together, and goes with the
+// last who is in a topic.
+func TestWhatIsHeldForCrowdsIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const topics, kept, size = 100, 128, 8 << 10
+		h, _, first := stageAt(t, &scripted{}, History{Keep: kept, Replay: kept})
+		var readers []*reader
+		for n := range topics {
+			topic := fmt.Sprint("topic-", n)
+			for range kept {
+				if err := h.Broadcast(t.Context(), topic, "said", Binary(padding[:size])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := newReader(h, topic)
+			readers = append(readers, r)
+			r.says(t, fmt.Sprintf(`["1","1",%q,"phx_join",{}]`, topic))
+			synctest.Wait()
+			if got := len(r.takes()) - 1; got != kept {
+				t.Fatalf("in %s %d messages were replayed, want %d", topic, got, kept)
+			}
+		}
+		if got := h.wide.Load(); got > maxWideBytes || got < maxWideBytes/2 {
+			t.Errorf("%d bytes are held beyond what every topic may, want about %d", got, maxWideBytes)
+		}
+		for _, r := range readers {
+			r.Close(0, "", Closed)
+		}
+		synctest.Wait()
+		if got := h.wide.Load(); got != 0 {
+			t.Errorf("%d bytes are held for topics nobody is in, want none", got)
+		}
+		first.Close(0, "", Closed)
+	})
 }
 
 func TestAJoinGoesOnWithoutItsHistory(t *testing.T) {

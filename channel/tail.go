@@ -1,7 +1,7 @@
 package channel
 
 import (
-	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -10,12 +10,14 @@ import (
 
 // tail holds the newest retained messages of a live topic, encoded as they
 // went out. Most joins want no more, so a crowd that joins at once reads the
-// store once. It is guarded by its topic's lock.
+// store once. For a crowd that wants more it is wide for a while. It is guarded
+// by its topic's lock.
 type tail struct {
 	entries []entry
-	bytes   int
+	bytes   int           // of their payloads
 	base    uint64        // nothing after base is missing
-	whole   bool          // nothing that is retained is missing
+	whole   bool          // no join gets more: nothing that is retained is missing, or it is beyond maxReplayBytes
+	wide    bool          // holds what a join may be replayed at the most, else what most joins want
 	keep    int           // by the channel's History; 0: it has none
 	age     time.Duration // the same; 0: no limit
 	most    int
@@ -47,13 +49,32 @@ func (t *tail) append(e entry) {
 		t.base = baseOf(e)
 	}
 	t.entries = append(t.entries, e)
-	t.bytes += e.m.Size()
-	for len(t.entries) > t.most || t.bytes > maxTailBytes && len(t.entries) > 1 {
-		if len(t.entries) <= t.keep {
-			t.whole = false // the store still has what is dropped here
+	t.bytes += e.m.PayloadSize()
+	t.trim()
+}
+
+// trim drops what there is no room for.
+func (t *tail) trim() {
+	most, bytes := t.most, maxTailBytes
+	if t.wide {
+		most, bytes = min(maxReplay, t.keep), maxReplayBytes
+	}
+	for len(t.entries) > most || t.bytes > bytes && len(t.entries) > 1 {
+		switch {
+		case len(t.entries) > t.keep: // the store has let go of it too
+		case t.wide && len(t.entries) <= most:
+			t.whole = true // with what stays it is more than a join may get
+		default:
+			t.whole = false // the store still has it
 		}
 		t.dropFirst()
 	}
+}
+
+// narrow ends being wide.
+func (t *tail) narrow() {
+	t.wide = false
+	t.trim()
 }
 
 // baseOf is the offset from which nothing before e is missing. Of the first
@@ -68,7 +89,7 @@ func baseOf(e entry) uint64 {
 
 func (t *tail) dropFirst() {
 	t.base = t.entries[0].m.Offset
-	t.bytes -= t.entries[0].m.Size()
+	t.bytes -= t.entries[0].m.PayloadSize()
 	t.entries[0] = entry{} // it must not outlive its place
 	t.entries = t.entries[1:]
 }
@@ -108,31 +129,38 @@ func messages(entries []entry) []*wire.Message {
 	return list
 }
 
-// fill puts what the store had, up to top, in front of what has been announced
-// since; unless there was so much of that that it has let go of some already:
-// then there would be a hole between the two.
-func (t *tail) fill(old []entry, top uint64, whole bool) {
+// fill takes what the store had after base, up to top, in front of what has been
+// announced since; unless there was so much of that that it has let go of some
+// already: then there would be a hole between the two. So there would be if the
+// store was so far ahead of its announcements that none of them is in a page:
+// then the page is what counts.
+func (t *tail) fill(old []entry, top, base uint64, whole bool) {
 	announced := t.entries
-	if len(announced) > 0 && announced[0].prev > top {
+	n := len(announced)
+	switch {
+	case n > 0 && announced[0].prev > top:
 		t.whole = false
 		return
+	case n > 0 && announced[n-1].m.Offset >= base:
+		first, last := announced[0].m.Offset, announced[n-1].m.Offset
+		before := sort.Search(len(old), func(i int) bool { return old[i].m.Offset >= first })
+		beyond := sort.Search(len(old), func(i int) bool { return old[i].m.Offset > last })
+		old = slices.Concat(old[:before], announced, old[beyond:])
+		base = min(base, t.base)
 	}
-	t.entries, t.bytes = nil, 0
-	t.base, t.whole = max(top, 1), whole // of an empty topic only the store knows whether it has a past
-	add := func(list []entry, which func(offset uint64) bool) {
-		for _, e := range list {
-			if which(e.m.Offset) {
-				t.append(e)
-			}
-		}
+	t.entries, t.bytes, t.base, t.whole = old, 0, base, whole
+	for _, e := range old {
+		t.bytes += e.m.PayloadSize()
 	}
-	first, last := uint64(math.MaxUint64), uint64(math.MaxUint64)
-	if n := len(announced); n > 0 {
-		first, last = announced[0].m.Offset, announced[n-1].m.Offset
+	t.trim()
+}
+
+// startOf is the base of the newest messages of a topic.
+func startOf(newest []entry, top uint64) uint64 {
+	if len(newest) == 0 {
+		return max(top, 1) // of an empty topic only the store knows whether it has a past
 	}
-	add(old, func(o uint64) bool { return o < first })
-	add(announced, func(uint64) bool { return true })
-	add(old, func(o uint64) bool { return o > last }) // the store was ahead of its announcements
+	return baseOf(newest[0])
 }
 
 // clear forgets everything up to an offset.
@@ -143,7 +171,7 @@ func (t *tail) clear(last uint64) {
 func (t *tail) redact(offset uint64) {
 	for i, e := range t.entries {
 		if e.m.Offset == offset {
-			t.bytes -= e.m.Size()
+			t.bytes -= e.m.PayloadSize()
 			t.entries = append(t.entries[:i:i], t.entries[i+1:]...)
 			return
 		}

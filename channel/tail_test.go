@@ -38,6 +38,11 @@ func offsets(list []*wire.Message) (os []uint64) {
 	return os
 }
 
+// fills fills a tail with the newest that a store has.
+func (t *tail) fills(newest []entry, top uint64, whole bool) {
+	t.fill(newest, top, startOf(newest, top), whole)
+}
+
 func wantTail(t *testing.T, what string, list []*wire.Message, ok bool, want []uint64, wantOK bool) {
 	t.Helper()
 	if ok != wantOK || !slices.Equal(offsets(list), want) {
@@ -76,7 +81,7 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 	})
 	t.Run("what it has let go, and the store has not", func(t *testing.T) {
 		tl := tailOf(1000, 0)
-		tl.fill(nil, 0, true)
+		tl.fills(nil, 0, true)
 		for _, e := range run(1, minTail+5) {
 			tl.append(e)
 		}
@@ -89,7 +94,7 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 	})
 	t.Run("what the store has let go too", func(t *testing.T) {
 		tl := tailOf(3, 0)
-		tl.fill(nil, 0, true)
+		tl.fills(nil, 0, true)
 		for _, e := range run(1, 5) {
 			tl.append(e)
 		}
@@ -100,9 +105,9 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 	})
 	t.Run("bytes", func(t *testing.T) {
 		tl := tailOf(1000, 0)
-		tl.fill(nil, 0, true)
+		tl.fills(nil, 0, true)
 		for i := range uint64(4) {
-			tl.append(said(i+1, i, maxTailBytes/3))
+			tl.append(said(i+1, i, maxTailBytes/3+1))
 		}
 		list, ok := tl.newest(2, now)
 		wantTail(t, "newest 2", list, ok, []uint64{3, 4}, true)
@@ -116,7 +121,7 @@ func TestTailKnowsWhatItDoesNotHave(t *testing.T) {
 
 func TestTailAges(t *testing.T) {
 	tl := tailOf(100, 10*time.Minute)
-	tl.fill(run(1, 5), 5, true)
+	tl.fills(run(1, 5), 5, true)
 	at := func(m int) time.Time { return tailStart.Add(time.Duration(m) * time.Minute) }
 	list, ok := tl.newest(100, at(12))
 	wantTail(t, "newest at the 12th minute", list, ok, []uint64{3, 4, 5}, true)
@@ -137,7 +142,7 @@ func TestTailIsFilled(t *testing.T) {
 		for _, e := range run(14, 16) {
 			tl.append(e)
 		}
-		tl.fill(run(11, 15), 15, true) // the store was read after 15
+		tl.fills(run(11, 15), 15, true) // the store was read after 15
 		list, ok := tl.newest(100, now)
 		wantTail(t, "newest", list, ok, []uint64{11, 12, 13, 14, 15, 16}, true)
 		list, ok = tl.since(10, 100, now)
@@ -145,12 +150,12 @@ func TestTailIsFilled(t *testing.T) {
 	})
 	t.Run("but not before a hole", func(t *testing.T) {
 		tl := tailOf(5, 0)
-		tl.fill(nil, 0, true)
+		tl.fills(nil, 0, true)
 		for _, e := range run(1, 12) { // of which it holds the last 5, as the store does
 			tl.append(e)
 		}
 		tl.redact(10)
-		tl.fill(run(1, 6), 6, true) // read after 6
+		tl.fills(run(1, 6), 6, true) // read after 6
 		list, ok := tl.newest(4, now)
 		wantTail(t, "newest 4", list, ok, []uint64{8, 9, 11, 12}, true)
 		_, ok = tl.newest(5, now)
@@ -163,29 +168,77 @@ func TestTailIsFilled(t *testing.T) {
 		for _, e := range run(13, 14) {
 			tl.append(e)
 		}
-		tl.fill(run(11, 16), 16, false) // the store was ahead
+		tl.fills(run(11, 16), 16, false) // the store was ahead
 		list, ok := tl.since(10, 100, now)
 		wantTail(t, "since 10", list, ok, []uint64{11, 12, 13, 14, 15, 16}, true)
 	})
 	t.Run("of nothing", func(t *testing.T) {
 		tl := tailOf(100, 0)
-		tl.fill(nil, 9, true)
+		tl.fills(nil, 9, true)
 		list, ok := tl.newest(10, now)
 		wantTail(t, "newest", list, ok, nil, true)
 		list, ok = tl.since(9, 10, now)
 		wantTail(t, "since its top", list, ok, nil, true)
 		_, ok = tl.since(8, 10, now)
 		wantTail(t, "since before its top", nil, ok, nil, false)
-		tl.fill(nil, 0, true)
+		tl.fills(nil, 0, true)
 		_, ok = tl.since(0, 10, now)
 		wantTail(t, "since the beginning of what only the store knows to be new", nil, ok, nil, false)
+	})
+}
+
+func TestTailIsWide(t *testing.T) {
+	now := tailStart
+	t.Run("and holds all that a join may get", func(t *testing.T) {
+		tl := tailOf(1000, 0)
+		tl.fills(run(90, 100), 100, false)
+		tl.wide = true
+		tl.fill(run(11, 110), 110, 7, false) // 8 to 10 have been redacted
+		list, ok := tl.since(7, maxReplay, now)
+		wantTail(t, "since", list, ok, offsets(messages(run(11, 110))), true)
+		_, ok = tl.newest(101, now)
+		wantTail(t, "one more than it holds", nil, ok, nil, false)
+		tl.narrow()
+		list, ok = tl.newest(minTail, now)
+		wantTail(t, "when it is narrow again", list, ok, offsets(messages(run(111-minTail, 110))), true)
+		_, ok = tl.since(109-minTail, maxReplay, now)
+		wantTail(t, "what it has let go", nil, ok, nil, false)
+	})
+	t.Run("and knows what is too much for a join", func(t *testing.T) {
+		const third = maxReplayBytes/3 + 1
+		tl := tailOf(1000, 0)
+		tl.wide = true
+		tl.fills(nil, 0, true)
+		for o := range uint64(4) {
+			tl.append(said(o+1, o, third))
+		}
+		list, ok := tl.newest(maxReplay, now)
+		wantTail(t, "newest", list, ok, []uint64{3, 4}, true)
+		tl.append(said(5, 4, 1)) // with which 2 is still too much
+		list, ok = tl.newest(maxReplay, now)
+		wantTail(t, "newest with a small one", list, ok, []uint64{3, 4, 5}, true)
+		tl.narrow()
+		_, ok = tl.newest(3, now)
+		wantTail(t, "when it is narrow again", nil, ok, nil, false)
+	})
+	t.Run("and drops what was announced before a hole", func(t *testing.T) {
+		tl := tailOf(1000, 0)
+		tl.wide = true
+		tl.fills(run(1, 5), 5, true)
+		tl.fill(run(9, 12), 12, 8, false) // the store was ahead of its announcements
+		list, ok := tl.since(8, maxReplay, now)
+		wantTail(t, "since", list, ok, []uint64{9, 10, 11, 12}, true)
+		_, ok = tl.since(5, maxReplay, now)
+		wantTail(t, "since before the hole", nil, ok, nil, false)
+		_, ok = tl.newest(5, now)
+		wantTail(t, "newest", nil, ok, nil, false)
 	})
 }
 
 func TestTailForgetsAndRedacts(t *testing.T) {
 	now := tailStart
 	tl := tailOf(100, 0)
-	tl.fill(run(11, 15), 15, true)
+	tl.fills(run(11, 15), 15, true)
 	before, _ := tl.since(10, 10, now)
 	for _, o := range []uint64{11, 13, 15, 15, 19} {
 		tl.redact(o)
@@ -195,7 +248,7 @@ func TestTailForgetsAndRedacts(t *testing.T) {
 	wantTail(t, "what was read before", before, true, []uint64{11, 12, 13, 14, 15}, true)
 	bytes := 0
 	for _, m := range list {
-		bytes += m.Size()
+		bytes += m.PayloadSize()
 	}
 	if tl.bytes != bytes {
 		t.Errorf("bytes after redacting: got %d, want %d", tl.bytes, bytes)

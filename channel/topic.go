@@ -3,6 +3,7 @@ package channel
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/wire"
@@ -15,14 +16,18 @@ type topic struct {
 	route *route
 	users int // guarded by the shard: sockets that are in it or on their way
 
-	loading chan struct{} // full while the tail is read from the store
+	reading chan struct{} // full while the tail is read from the store
 	loaded  atomic.Bool   // the tail and last are true
 
 	mu      sync.Mutex // guards what follows; never held over I/O
 	members []*Socket
 	last    uint64 // offset of the last retained message announced or read
 	tail    tail
-	erased  int // how often something was forgotten or redacted
+	lost    uint64      // no position before this one is recovered
+	erased  int         // how often something was forgotten or redacted
+	asked   time.Time   // when a join last asked for what is in the tail
+	idle    *time.Timer // narrows a wide tail
+	extra   int         // what the tail takes beyond maxTailBytes, as the hub knows it
 }
 
 // member is a socket as its topic sees it.
@@ -43,7 +48,7 @@ const maxPending = 64
 func newTopic(h *Hub, name string, r *route) *topic {
 	t := &topic{hub: h, name: name, route: r, tail: newTail(r)}
 	if r.keep != nil {
-		t.loading = make(chan struct{}, 1)
+		t.reading = make(chan struct{}, 1)
 	}
 	return t
 }
@@ -57,6 +62,7 @@ func (t *topic) publish(p broker.Publication) {
 	if p.Offset > t.last { // else the tail was filled from the store, which had it before it was announced
 		t.last = p.Offset
 		t.tail.append(entry{m, p.Prev, p.At})
+		t.account()
 	}
 	for _, s := range t.members {
 		switch {
@@ -122,6 +128,64 @@ func (t *topic) erase(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f()
+	t.account()
 	t.erased++
+	t.lost = 0 // with less there is less to recover
 	t.loaded.Store(false)
+}
+
+const (
+	// A crowd that comes back after a restart is spread over some seconds.
+	wideTime = 5 * time.Second
+	// What the wide tails of all topics may take together, or one process with
+	// thousands of topics could fill its memory with what nobody asks for again.
+	maxWideBytes = 64 << 20
+)
+
+// widen gives the tail room for all that a join may be replayed, until nobody
+// has asked for a while. t.mu is held.
+func (t *topic) widen() {
+	if !t.tail.wide {
+		t.tail.wide = true
+		t.idle = time.AfterFunc(wideTime, t.tire)
+	}
+}
+
+// tire narrows the tail, unless it is still of use.
+func (t *topic) tire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if rest := time.Until(t.asked.Add(wideTime)); t.tail.wide && rest > 0 {
+		t.idle.Reset(rest)
+		return
+	}
+	t.narrow()
+}
+
+// narrow gives back the room. t.mu is held.
+func (t *topic) narrow() {
+	if t.tail.wide {
+		t.idle.Stop()
+		t.tail.narrow()
+		t.account()
+	}
+}
+
+// account tells the hub what the tail takes beyond what any may. t.mu is held.
+func (t *topic) account() {
+	extra := 0
+	if t.tail.wide {
+		extra = max(0, t.tail.bytes-maxTailBytes)
+	}
+	if extra != t.extra {
+		t.hub.wide.Add(int64(extra - t.extra))
+		t.extra = extra
+	}
+}
+
+// close is called when nobody is in the topic any more.
+func (t *topic) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.narrow()
 }

@@ -100,6 +100,9 @@ func (m *Message) Size() int {
 	return len(m.payload) + len(m.Topic) + len(m.Event) + len(m.joinRef.text) + len(m.ref.text) + 32
 }
 
+// PayloadSize is how many bytes the payload is, by which a store bounds its pages.
+func (m *Message) PayloadSize() int { return len(m.payload) }
+
 // AppendText appends m as the five-array. Positioned is the chime dialect.
 // To is the join_ref of a join that asked for positions in another dialect:
 // its retained messages carry both, since some clients demand a join_ref
