@@ -231,7 +231,8 @@ type view struct {
 	want  []told // then this is replayed
 	sure  bool   // and then this is the end of the story: recovered
 
-	unread   bool // a read of the store has failed: it may get less
+	unread   bool // a read of the store has failed, and may have been for it
+	less     bool // it has been told that it gets less for that
 	reply    *wire.History
 	placed   bool   // pos is known
 	pos      uint64 // everything that is kept up to here was sent, from where the replay began
@@ -244,20 +245,24 @@ type view struct {
 func (v *view) replied(h *history, r *wire.History) string {
 	v.reply, v.chatter = r, map[string]bool{}
 	recovered := r.Recovered != nil && *r.Recovered
-	if (r.Recovered != nil) != (v.asked.since != nil) {
+	v.less = v.unread && r.Recovered != nil && !recovered
+	if (r.Recovered != nil) != (v.asked.since != nil || v.less) {
 		return fmt.Sprintf("recovered is there: %t, a position was asked for: %t", r.Recovered != nil, v.asked.since != nil)
 	}
+	if v.less && v.asked.since == nil && r.Count > 0 {
+		return fmt.Sprintf("%d are to be replayed, though nothing could be read", r.Count)
+	}
 	switch {
-	case v.unread:
+	case v.less:
 	case recovered:
 		v.pos, v.placed = v.asked.since.Offset, true
 	case r.Count == 0:
 		v.pos, v.placed = r.Offset, true
 	}
-	if v.exact && !v.unread && (r.Offset != h.top() || r.Count != len(v.want) || recovered != v.sure) {
+	if v.exact && (r.Offset != h.top() || r.Count != len(v.want) || recovered != v.sure) {
 		return fmt.Sprintf("got the cut %d, %d to be replayed, recovered %t, want %d, %d, %t", r.Offset, r.Count, recovered, h.top(), len(v.want), v.sure)
 	}
-	if !recovered && !v.unread {
+	if !recovered && !v.less {
 		// What was there when it was asked for and is there now was there meanwhile.
 		before := history{entries: slices.DeleteFunc(slices.Clone(h.entries), func(e told) bool { return e.offset > r.Offset })}
 		if least := len(before.newest(v.asked.wanted())); r.Count < least || r.Count > v.asked.wanted() {
@@ -282,7 +287,7 @@ func (v *view) got(h *history, o uint64) string {
 	}
 	v.pos = o
 	if o > v.reply.Offset {
-		if v.replayed != v.reply.Count && !v.unread {
+		if v.replayed != v.reply.Count {
 			return fmt.Sprintf("got %d live after %d of %d were replayed", o, v.replayed, v.reply.Count)
 		}
 		return ""

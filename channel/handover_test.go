@@ -530,7 +530,7 @@ func (w *world) rest(wait func()) {
 	for _, c := range w.clients {
 		for topic, v := range c.present {
 			h := w.model.of(topic)
-			if v.ended == "" && !v.unread && !v.live(h) {
+			if v.ended == "" && !v.less && !v.live(h) {
 				w.t.Errorf("%s, join %s of %s, at rest: got up to %d, %d of %d replayed, missed %v", c.id, v.ref, topic, v.pos, v.replayed, v.reply.Count, v.missed(h, h.top()))
 			}
 		}

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -53,10 +54,7 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	reply := func(h *wire.History) {
 		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response.data, h, want.positioned()))
 	}
-	if err := t.load(s.ctx); err != nil {
-		s.enterWithout(err, want, reply)
-		return
-	}
+	failed := t.load(s.ctx) // what this join wants may still be what can be read
 	t.mu.Lock()
 	list, recovered, ok := s.fromTail(want)
 	h := s.found(want, t.last, len(list), recovered)
@@ -71,14 +69,20 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	t.mu.Unlock()
 	if !s.takeTurn() {
 		t.remove(s)
-		s.enterWithout(context.Cause(s.ctx), want, reply)
+		s.enterWithout(want, reply)
 		return
 	}
 	list, h, err := s.read(want)
-	if err != nil {
+	if failed == nil {
+		failed = err
+	}
+	if failed != nil && s.ctx.Err() == nil { // else its end has come, and did not wait for the store
+		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", failed)
+	}
+	if h == nil {
 		t.remove(s)
 		s.giveTurn()
-		s.enterWithout(err, want, reply)
+		s.enterWithout(want, reply)
 		return
 	}
 	s.hold(list, h.Offset, true)
@@ -125,18 +129,13 @@ func (s *Socket) greet(reply *wire.Message) {
 	s.early = nil
 }
 
-// enterWithout lets a client in although the history can't be read. One that
-// asked for a position is told that nothing was recovered; the log has it for
-// the others, who get no replay.
-func (s *Socket) enterWithout(why error, want ask, reply func(*wire.History)) {
+// enterWithout lets a client in although nothing of the history can be read.
+func (s *Socket) enterWithout(want ask, reply func(*wire.History)) {
 	t := s.topic
-	if s.ctx.Err() == nil { // else its end has come, and did not wait for the store
-		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", why)
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.add(s, true, t.last)
-	reply(s.found(want, t.last, 0, false))
+	reply(untold(s.found(want, t.last, 0, false)))
 }
 
 // found describes a replay.
@@ -145,6 +144,13 @@ func (s *Socket) found(want ask, cut uint64, count int, recovered bool) *wire.Hi
 	if want.since != nil {
 		h.Recovered = &recovered
 	}
+	return h
+}
+
+// untold describes a replay that can't be read. A join that asked for no position
+// is told so too, or its client would take the topic for an empty one.
+func untold(h *wire.History) *wire.History {
+	h.Recovered = new(bool)
 	return h
 }
 
@@ -180,7 +186,8 @@ func (s *Socket) wanted(want ask) int {
 
 // read gets what a join wants, and all up to the top with it: the join's cut is
 // the top at the time of reading. Of a crowd that wants the same one reads the
-// store, and the others find it in the tail.
+// store, and the others find it in the tail. What can't be read is left out; the
+// error says why, and there is no history only if not even the top is known.
 func (s *Socket) read(want ask) ([]*wire.Message, *wire.History, error) {
 	t := s.topic
 	inMemory := func(part ask) ([]*wire.Message, *wire.History, bool) {
@@ -199,25 +206,34 @@ func (s *Socket) read(want ask) ([]*wire.Message, *wire.History, error) {
 	if list, h, ok := inMemory(want); ok { // it has waited for who read it
 		return list, h, nil
 	}
+	var failed error
 	if s.resumes(want) {
 		list, page, err := t.read(s.ctx, store.Range{After: want.since.Offset, Limit: maxReplay, Bytes: maxReplayBytes})
-		if err != nil {
-			return nil, nil, err
-		}
-		if page.Complete && !page.More {
+		if err == nil && page.Complete && !page.More {
 			return list, s.found(want, page.Top, len(list), true), nil
 		}
+		failed = err // but the newest may be what can be read
 	}
 	n := s.wanted(want)
 	if list, h, ok := inMemory(ask{last: n}); ok {
-		return list, h, nil
+		return list, h, failed
 	}
-	list, page, err := t.read(s.ctx, store.Range{Newest: true, Limit: max(n, 1), Bytes: maxReplayBytes})
+	if n > 0 {
+		list, page, err := t.read(s.ctx, store.Range{Newest: true, Limit: n, Bytes: maxReplayBytes})
+		if err == nil {
+			return list, s.found(want, page.Top, len(list), false), failed
+		}
+		failed = err
+	}
+	_, page, err := t.read(s.ctx, store.Range{After: math.MaxUint64}) // the top alone, for which no message is read
 	if err != nil {
 		return nil, nil, err
 	}
-	list = list[max(0, len(list)-n):]
-	return list, s.found(want, page.Top, len(list), false), nil
+	h := s.found(want, page.Top, 0, false)
+	if n > 0 {
+		h = untold(h)
+	}
+	return nil, h, failed
 }
 
 // entriesOf encodes a page.

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -259,21 +260,109 @@ func TestAJoinGoesOnWithoutItsHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, r := stageAt(t, &scripted{}, History{Keep: 10, Replay: 10})
 		broadcast(t, h, 2)
-		s.fails = 1
+		s.fails = 1000
 		r.says(t, fmt.Sprintf(`["1","1","a","phx_join",{"@since":{"epoch":%q,"offset":1}}]`, s.Epoch()))
+		plain := newReader(h, "plain")
+		plain.says(t, `["1","1","a","phx_join",{}]`)
 		synctest.Wait()
+		s.fails = 0
 		broadcast(t, h, 1)
 		r.wants(t, joinedWith(s, `"offset":0,"count":0,"recovered":false`), event(3, 1))
+		plain.wants(t, joinedWith(s, `"offset":0,"count":0,"recovered":false`), event(3, 1))
 
 		other := newReader(h, "other")
 		other.says(t, `["1","1","a","phx_join",{}]`)
 		synctest.Wait()
 		other.wants(t, joinedWith(s, `"offset":3,"count":3`), event(1, 1), event(2, 2), event(3, 1))
 		broadcast(t, h, 1)
-		r.wants(t, event(4, 1))
-		other.wants(t, event(4, 1))
-		other.Close(0, "", Closed)
+		for _, r := range []*reader{r, plain, other} {
+			r.wants(t, event(4, 1))
+			r.Close(0, "", Closed)
+		}
 	})
+}
+
+// damaged is a store in which one record can't be read.
+type damaged struct {
+	store.Store
+	at uint64
+}
+
+func (d *damaged) Read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
+	p, err := d.Store.Read(ctx, topic, r)
+	if slices.ContainsFunc(p.Messages, func(m store.Message) bool { return m.Offset == d.at }) {
+		return store.Page{}, errors.New("disk on fire")
+	}
+	return p, err
+}
+
+// Who does not need what is damaged does not notice. Who does is told, and gets
+// the newest, if it can be read; what is live is complete in any case.
+func TestADamagedRecordIsToldToWhoNeedsIt(t *testing.T) {
+	const kept, replay = 200, 10
+	for name, c := range map[string]struct {
+		at    uint64
+		plain int // how many are replayed without a position
+	}{
+		"within the tail": {kept - 60, replay},
+		"within a replay": {kept - 5, 0},
+		"the newest":      {kept, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &damaged{store.NewMemory(), c.at}
+				h, r := stageOn(t, s, &scripted{}, History{Keep: kept, Replay: replay})
+				for range kept {
+					broadcast(t, h, 1)
+				}
+				bystander := newReader(h, "bystander") // so that the topic stays in memory
+				bystander.says(t, `["1","1","a","phx_join",{"@last":0}]`)
+				synctest.Wait()
+				told := ""
+				if c.plain == 0 {
+					told = `,"recovered":false`
+				}
+				joins := []struct {
+					ask, told string
+					count     int
+				}{
+					{`{}`, told, c.plain},
+					{`{"@last":0}`, ``, 0},
+					{`{"@last":100}`, `,"recovered":false`, 0},
+					{fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d}}`, s.Epoch(), c.at), `,"recovered":true`, kept - int(c.at)},
+					{fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d}}`, s.Epoch(), c.at-1), `,"recovered":false`, c.plain},
+					{fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d}}`, s.Epoch(), kept), `,"recovered":true`, 0},
+				}
+				for i := range 2 * len(joins) { // once more, with what is in memory by then
+					join := joins[i%len(joins)]
+					r.says(t, fmt.Sprintf(`["1","1","a","phx_join",%s]`, join.ask))
+					synctest.Wait()
+					want := []string{joinedWith(s, fmt.Sprintf(`"offset":%d,"count":%d%s`, kept, join.count, join.told))}
+					for o := kept - join.count + 1; o <= kept; o++ {
+						want = append(want, event(o, 1))
+					}
+					got := r.takes()
+					got = slices.DeleteFunc(got, func(text string) bool { return strings.Contains(text, `"phx_close"`) })
+					if !slices.Equal(got, want) {
+						t.Errorf("%s: read\n%q, want\n%q", join.ask, got, want)
+					}
+				}
+				broadcast(t, h, replay)
+				if got := r.takes(); len(got) != replay {
+					t.Errorf("read %q, want %d live messages", got, replay)
+				}
+				r.says(t, `["1","1","a","phx_join",{}]`)
+				synctest.Wait()
+				if got := r.takes(); got[0] != joinedWith(s, fmt.Sprintf(`"offset":%d,"count":%d`, kept+replay, replay)) {
+					t.Errorf("read %s, want what was said since", got[0])
+				}
+				if got := bystander.takes(); len(got) != 1+replay {
+					t.Errorf("the bystander read %q, want the reply and %d live messages", got, replay)
+				}
+				bystander.Close(0, "", Closed)
+			})
+		})
+	}
 }
 
 func TestAKickDoesNotWaitForTheStore(t *testing.T) {

@@ -29,7 +29,7 @@ type History struct {
 	Epoch     string `json:"epoch"`
 	Offset    uint64 `json:"offset"`              // the cut: what comes after Count messages is live
 	Count     int    `json:"count"`               // how many retained messages follow
-	Recovered *bool  `json:"recovered,omitempty"` // only if a position was asked for
+	Recovered *bool  `json:"recovered,omitempty"` // only if a position was asked for, or nothing could be read
 }
 
 // A form is one way to write a message that is the same for all who read it.
