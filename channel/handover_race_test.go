@@ -20,19 +20,23 @@ func TestHandOverAtOnce(t *testing.T) {
 		handOverAtOnce(t, func(*testing.T) store.Store { return store.NewMemory() })
 	})
 	t.Run("bolt", func(t *testing.T) {
-		handOverAtOnce(t, func(t *testing.T) store.Store {
-			s, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			return s
-		})
+		handOverAtOnce(t, func(t *testing.T) store.Store { return openBolt(t) })
 	})
+}
+
+// openBolt opens a store in a file of its own.
+func openBolt(t *testing.T) *boltstore.Store {
+	t.Helper()
+	s, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
@@ -40,7 +44,7 @@ func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
 	start := seed(t)
 	for i := range rounds {
 		t.Run(fmt.Sprint("round ", i), func(t *testing.T) {
-			w := newWorld(t, start+uint64(i), open(t))
+			w := newWorld(t, start+uint64(i), anyKeep, open(t))
 			var publishing, joining sync.WaitGroup
 			random := func(k int) *rand.Rand { return rand.New(rand.NewPCG(w.seed, uint64(k+1))) }
 			for k := range publishers {

@@ -31,9 +31,25 @@ func TestHandOver(t *testing.T) {
 	if testing.Short() || raceDetector { // which makes them ten times as slow, and is not after this
 		schedules = 200
 	}
-	first := seed(t)
-	for i := range schedules {
-		synctest.Test(t, func(t *testing.T) { newWorld(t, first+uint64(i), store.NewMemory()).run() })
+	t.Run("memory", func(t *testing.T) {
+		handOver(t, schedules, anyKeep, func(*testing.T) store.Store { return store.NewMemory() })
+	})
+	t.Run("bolt", func(t *testing.T) { // whose schedules wait for the disk
+		handOver(t, schedules/66, smallKeep, func(t *testing.T) store.Store { return openBolt(t) })
+	})
+}
+
+func handOver(t *testing.T, schedules int, keeps []int, open func(*testing.T) store.Store) {
+	first, overruns := seed(t), 0
+	for i := 0; i < schedules || overruns == 0 && i < 10*schedules; i++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, first+uint64(i), keeps, open(t))
+			w.run()
+			overruns += w.overruns
+		})
+	}
+	if overruns == 0 {
+		t.Errorf("retention overtook no client in %d schedules: that it is told was not tried", 10*schedules)
 	}
 }
 
@@ -62,6 +78,8 @@ type world struct {
 	refs    atomic.Int64
 	leaves  register
 	did     []string
+
+	overruns int // how many joins have ended since they were overtaken
 }
 
 // watched is a client and what it has been sent.
@@ -100,11 +118,17 @@ func (l *register) HandleLeave(_ context.Context, s *Socket, _ Reason) {
 
 var topicNames = []string{"a", "b"}
 
-func newWorld(t *testing.T, seed uint64, s store.Store) *world {
+// How much the topics of a world may keep. With little, clients are overtaken more often.
+var (
+	anyKeep   = []int{1, 2, 5, 20, 64, 70, 150, 1000}
+	smallKeep = []int{5, 20}
+)
+
+func newWorld(t *testing.T, seed uint64, keeps []int, s store.Store) *world {
 	w := &world{t: t, seed: seed, r: rand.New(rand.NewPCG(seed, 0)), model: &model{topics: map[string]*history{}}}
 	w.leaves.count = map[string]int{}
 	w.st = newStaged(w.model, s)
-	w.option.Keep = pick(w.r, 1, 2, 5, 20, 64, 70, 150, 1000)
+	w.option.Keep = pick(w.r, keeps...)
 	w.option.Replay = min(w.option.Keep, pick(w.r, 0, 1, 5, 50, 64, 65, 100, 500))
 	w.option.Age = pick(w.r, Forever, Forever, time.Hour, 10*time.Minute)
 	w.h = NewHub(Config{
@@ -181,8 +205,10 @@ func (w *world) step() {
 		w.join(w.someone(), topic)
 	case dice < 55:
 		w.say(topic, pick(w.r, 1, 1, 1, 2, 3, 10, 30, 70, 150), pick(w.r, 1, 1, 10, 100, 1000, 20<<10, 150<<10))
-	case dice < 62:
+	case dice < 60:
 		w.chat(topic)
+	case dice < 62:
+		w.overtake(w.someone(), topic)
 	case dice < 68:
 		c := w.someone()
 		ref := w.ref()
@@ -351,6 +377,21 @@ func (w *world) say(topic string, n, size int) {
 	})
 }
 
+// overtake has a client join that reads nothing until more is said than is kept.
+func (w *world) overtake(c *watched, topic string) {
+	w.note("%s is overtaken", c.id)
+	c.stuck = true
+	c.stick(true)
+	w.join(c, topic)
+	synctest.Wait()
+	w.look()
+	w.say(topic, min(w.option.Keep, 150)+1, 1)
+	synctest.Wait()
+	w.look()
+	w.note("%s reads all", c.id)
+	c.read(1 << 30)
+}
+
 // chat publishes an ephemeral message, which the live must get.
 func (w *world) chat(topic string) {
 	event, notMe, options := w.gossip(w.r, topic, w.clients)
@@ -505,6 +546,7 @@ func (w *world) seeFrame(c *watched, f wire.Frame, history *wire.History) string
 		return fmt.Sprintf("it was not overtaken at %d", v.pos)
 	}
 	v.ended = "it was overtaken"
+	w.overruns++
 	return ""
 }
 
