@@ -174,10 +174,13 @@ var joining = []behaviour{
 	}},
 
 	{name: "unmatched_topic", needs: toBeTold, script: func(s *stage) {
-		for _, topic := range []string{"nowhere:1", "room", "room:", "room:1:2"} {
+		bob := s.Join("bob", "room:1")
+		for n, topic := range []string{"nowhere:1", "room", "room:", "room:1:2"} {
 			ann := s.Dial("ann").TryJoin(topic, nil)
 			ann.WantUnmatched(ann.ref)
 			ann.WantNothing()
+			s.Broadcast("room:1", "news", obj{"n": n})
+			bob.WantBroadcast("news", obj{"n": n})
 		}
 	}},
 

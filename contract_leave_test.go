@@ -179,8 +179,13 @@ var leaving = []behaviour{
 	}},
 
 	{name: "leave_gone", grace: noTime, script: func(s *stage) {
-		s.Join("ann", "room:1").Cut()
+		ann, bob := s.Join("ann", "room:1"), s.Join("bob", "room:1")
+		ann.Cut()
+		s.Broadcast("room:1", "news", obj{"n": 1}) // whether it has been noticed or not
+		bob.WantBroadcast("news", obj{"n": 1})
 		s.WantLeave("room:1", channel.Gone)
+		s.Broadcast("room:1", "news", obj{"n": 2})
+		bob.WantBroadcast("news", obj{"n": 2})
 	}},
 
 	{name: "leave_kicked_by_its_channel", script: func(s *stage) {

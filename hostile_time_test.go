@@ -104,25 +104,30 @@ func TestSlowGoodbyeIsGivenUp(t *testing.T) {
 
 // TestSilentWebSocketIsGone, and a stream is not: its client may have nothing to say.
 func TestSilentWebSocketIsGone(t *testing.T) {
-	inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
-		es := s.bare(t, "join=hall:1&as=reader")
-		ignore(es.conn)
-		for dialect, silence := range map[string]time.Duration{"phoenix": 60 * time.Second, "chime": 35 * time.Second} {
-			ws := s.speaking(t, dialect).join("hall:1", dialect)
-			half := silence - time.Second
-			ignore(ws.conn)
-			time.Sleep(half)
-			ws.write(maskedFrame(fin|opText, `[null,"1","phoenix","heartbeat",{}]`)[:1]) // a byte is a sign of life
-			time.Sleep(half)
-			s.hall.wantNobodyLeft(t)
-			began := time.Now()
-			s.hall.wantLeft(t, departure{"hall:1", dialect, "gone"})
-			if took := time.Since(began); took != time.Second {
-				t.Errorf("%s: gone after another %s of silence, want 1s", dialect, took)
-			}
-		}
-		s.hall.wantNobodyLeft(t)
-	})
+	for dialect, silence := range map[string]time.Duration{"phoenix": 60 * time.Second, "chime": 35 * time.Second} {
+		t.Run(dialect, func(t *testing.T) {
+			inBubble(t, &http.Server{}, nil, func(t *testing.T, s *rawSite) {
+				es := s.bare(t, "join=hall:1&as=reader")
+				ignore(es.conn)
+				ws := s.speaking(t, dialect).join("hall:1", dialect)
+				half := silence - time.Second
+				ignore(ws.conn)
+				time.Sleep(half)
+				ws.write(maskedFrame(fin|opText, `[null,"1","phoenix","heartbeat",{}]`)[:1]) // a byte is a sign of life
+				time.Sleep(half)
+				w := s.witness(t) // not before, or it would have been silent for as long
+				w.isWell()
+				s.hall.wantNobodyLeft(t)
+				began := time.Now()
+				s.hall.wantLeft(t, departure{"hall:1", dialect, "gone"})
+				if took := time.Since(began); took != time.Second {
+					t.Errorf("gone after another %s of silence, want 1s", took)
+				}
+				w.isWell()
+				s.hall.wantNobodyLeft(t)
+			})
+		})
+	}
 }
 
 // withoutHijack can set deadlines and flush, but not be hijacked.
