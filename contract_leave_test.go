@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store"
 )
 
 var suffering = []behaviour{
@@ -223,6 +224,11 @@ var leaving = []behaviour{
 		ann.WantEnd(1012)
 		ann.WantDrain()
 		s.WantBusy()
+		if s.store != nil { // which is the application's, and goes on
+			if err := s.store.Append(s.Context(), "room:1", store.Message{Event: "epilogue", Payload: []byte("{}")}, store.Retention{}, nil); err != nil {
+				s.Errorf("Append after Shutdown: %v, want the store left open", err)
+			}
+		}
 	}},
 
 	{name: "left_by_its_channel", needs: toSend, script: func(s *stage) {
