@@ -236,7 +236,7 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 	// Replying belongs to it: the reply's MarshalJSON and the error's methods
 	// are the application's code, and may panic too.
 	in.guard("HandleMessage", f.Event, func() {
-		reply, err := s.route.channel.HandleMessage(s.ctx, s, m)
+		reply, err := s.route.channel.HandleMessage(s.context(), s, m)
 		if err != nil || reply != Later {
 			_ = s.Reply(m, reply, err)
 		}
@@ -257,7 +257,7 @@ func (in *inbox) end(s *Socket, why Reason, say func()) {
 	if say != nil {
 		say()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), leaveWait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.context()), leaveWait)
 	defer cancel()
 	s.cancel()
 	in.guard("HandleLeave", string(why),

@@ -2,7 +2,6 @@ package channel
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -50,7 +49,6 @@ func (in *inbox) joinAnew(f wire.Frame) {
 	}
 	s := &Socket{client: c, route: r, params: params, joinRef: f.JoinRef, topic: c.hub.enter(f.Topic, r)}
 	s.member.index = outside
-	s.ctx, s.cancel = context.WithCancel(c.cs.Context())
 	if want.positioned() {
 		s.member.to = f.JoinRef.String()
 	}
@@ -79,7 +77,7 @@ func (in *inbox) joinAnew(f wire.Frame) {
 // decide has the channel decide whether the client may join.
 func (s *Socket) decide(m Message) (reply any, refused bool, why string) {
 	log := s.client.hub.log.With("topic", m.Topic, "client", s.ID())
-	accepted, err := s.route.channel.HandleJoined(s.ctx, s, m)
+	accepted, err := s.route.channel.HandleJoined(s.context(), s, m)
 	switch {
 	case err != nil:
 		text, public := readable(err)

@@ -54,7 +54,7 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	reply := func(h *wire.History) {
 		s.greet(wire.NewJoinReply(s.joinRef, ref, t.name, response.data, h, want.positioned()))
 	}
-	failed := t.load(s.ctx) // what this join wants may still be what can be read
+	failed := t.load(s.context()) // what this join wants may still be what can be read
 	t.mu.Lock()
 	list, recovered, ok := s.fromTail(want)
 	h := s.found(want, t.last, len(list), recovered)
@@ -67,8 +67,10 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	}
 	t.add(s, false, 0)
 	t.mu.Unlock()
+	s.fallBehind()
 	if !s.takeTurn() {
 		t.remove(s)
+		s.settle()
 		s.enterWithout(want, reply)
 		return
 	}
@@ -76,12 +78,12 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	if failed == nil {
 		failed = err
 	}
-	if failed != nil && s.ctx.Err() == nil { // else its end has come, and did not wait for the store
+	if failed != nil && s.context().Err() == nil { // else its end has come, and did not wait for the store
 		s.client.hub.log.Error("history could not be read", "topic", t.name, "error", failed)
 	}
 	if h == nil {
 		t.remove(s)
-		s.giveTurn()
+		s.settle()
 		s.enterWithout(want, reply)
 		return
 	}
@@ -199,7 +201,7 @@ func (s *Socket) read(want ask) ([]*wire.Message, *wire.History, error) {
 	if list, h, ok := inMemory(want); ok {
 		return list, h, nil
 	}
-	if err := t.claim(s.ctx); err != nil {
+	if err := t.claim(s.context()); err != nil {
 		return nil, nil, err
 	}
 	defer t.release()
@@ -208,7 +210,7 @@ func (s *Socket) read(want ask) ([]*wire.Message, *wire.History, error) {
 	}
 	var failed error
 	if s.resumes(want) {
-		list, page, err := t.read(s.ctx, store.Range{After: want.since.Offset, Limit: maxReplay, Bytes: maxReplayBytes})
+		list, page, err := t.read(s.context(), store.Range{After: want.since.Offset, Limit: maxReplay, Bytes: maxReplayBytes})
 		if err == nil && page.Complete && !page.More {
 			return list, s.found(want, page.Top, len(list), true), nil
 		}
@@ -219,13 +221,13 @@ func (s *Socket) read(want ask) ([]*wire.Message, *wire.History, error) {
 		return list, h, failed
 	}
 	if n > 0 {
-		list, page, err := t.read(s.ctx, store.Range{Newest: true, Limit: n, Bytes: maxReplayBytes})
+		list, page, err := t.read(s.context(), store.Range{Newest: true, Limit: n, Bytes: maxReplayBytes})
 		if err == nil {
 			return list, s.found(want, page.Top, len(list), false), failed
 		}
 		failed = err
 	}
-	_, page, err := t.read(s.ctx, store.Range{After: math.MaxUint64}) // the top alone, for which no message is read
+	_, page, err := t.read(s.context(), store.Range{After: math.MaxUint64}) // the top alone, for which no message is read
 	if err != nil {
 		return nil, nil, err
 	}
@@ -251,7 +253,7 @@ func entriesOf(topic string, page store.Page) []entry {
 func (s *Socket) catchUp() {
 	for s.sendList() && s.hasRoom() && s.takeTurn() {
 		if !s.readOn() {
-			s.giveTurn()
+			s.settle()
 			return
 		}
 	}
@@ -277,7 +279,9 @@ func (s *Socket) hasRoom() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.replay.waiting = waiting
+	if s.replay != nil { // else it has been called, and has caught up
+		s.replay.waiting = waiting
+	}
 	if s.phase == left {
 		s.yield()
 	}
@@ -303,7 +307,7 @@ func (s *Socket) sendList() bool {
 func (s *Socket) sendNext() (sent, more bool) {
 	s.client.replays.Lock()
 	defer s.client.replays.Unlock()
-	r := &s.replay
+	r := s.replay
 	s.mu.Lock()
 	waits := len(r.list) > 0
 	s.mu.Unlock()
@@ -336,7 +340,7 @@ func (s *Socket) takeTurn() bool {
 	turn := s.client.turn()
 	select {
 	case turn <- struct{}{}:
-	case <-s.ctx.Done():
+	case <-s.context().Done():
 		return false
 	}
 	s.mu.Lock()
@@ -358,21 +362,34 @@ func (s *Socket) hold(list []*wire.Message, pos uint64, promised bool) {
 	}
 }
 
-func (s *Socket) giveTurn() {
+// fallBehind has s catch up, and settle is the end of that: most sockets never
+// do, and need not hold what it takes.
+func (s *Socket) fallBehind() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replay = &replay{}
+}
+
+func (s *Socket) settle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.yield()
+	s.replay = nil
 }
 
 // yield drops the list and gives back the turn, if s has it. s.mu is held.
 func (s *Socket) yield() {
-	s.replay.list = nil
-	if s.phase == left && s.replay.waiting != nil {
-		s.replay.waiting.Store(nil)
+	r := s.replay
+	if r == nil {
+		return
 	}
-	if s.replay.turn != nil {
-		<-s.replay.turn
-		s.replay.turn = nil
+	r.list = nil
+	if s.phase == left && r.waiting != nil {
+		r.waiting.Store(nil)
+	}
+	if r.turn != nil {
+		<-r.turn
+		r.turn = nil
 	}
 }
 
@@ -397,7 +414,7 @@ func (s *Socket) readOn() bool {
 	top := t.last
 	t.mu.Unlock()
 	if !ok {
-		page, err := s.client.hub.history.Read(s.ctx, t.name, store.Range{After: s.replay.pos, Limit: pageMessages, Bytes: pageBytes})
+		page, err := s.client.hub.history.Read(s.context(), t.name, store.Range{After: s.replay.pos, Limit: pageMessages, Bytes: pageBytes})
 		if err != nil || !page.Complete {
 			s.overrun(err)
 			return false
@@ -414,7 +431,7 @@ func (s *Socket) readOn() bool {
 // overrun ends a join whose client read so slowly that retention has overtaken
 // it: what it would get next has a gap. It rejoins and is told so.
 func (s *Socket) overrun(err error) {
-	if s.ctx.Err() != nil {
+	if s.context().Err() != nil {
 		return // its end is on its way, and has a reason of its own
 	}
 	c := s.client

@@ -508,7 +508,7 @@ func TestAClientThatNeverReadsHoldsOneReplay(t *testing.T) {
 			mu.Lock()
 			holding := 0
 			for _, s := range sockets {
-				if len(s.replay.list) > 0 {
+				if s.replay != nil && len(s.replay.list) > 0 {
 					holding++
 				}
 			}

@@ -19,12 +19,11 @@ type Socket struct {
 	params  []string
 	topic   *topic
 	joinRef wire.Ref
-	ctx     context.Context
-	cancel  context.CancelFunc
+	ending  ending
 
 	mu       sync.Mutex // guards phase, early, assigned and replay, and the order of what goes to the client
 	phase    phase
-	replay   replay
+	replay   *replay         // while it catches up
 	early    []*wire.Message // pushed by HandleJoined, to follow the reply
 	assigned map[string]any
 
