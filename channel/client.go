@@ -57,11 +57,11 @@ func (ins *inboxes) find(topic string) *inbox {
 }
 
 func (ins *inboxes) add(in *inbox) {
-	in.index = len(ins.list)
+	in.index = int32(len(ins.list))
 	ins.list = append(ins.list, in)
 	switch {
 	case ins.index != nil:
-		ins.index[in.topic] = in.index
+		ins.index[in.topic] = int(in.index)
 	case len(ins.list) > shortList:
 		ins.index = map[string]int{}
 		for i, in := range ins.list {
@@ -78,7 +78,7 @@ func (ins *inboxes) remove(in *inbox) {
 	ins.list[last] = nil
 	ins.list = ins.list[:last]
 	if ins.index != nil {
-		ins.index[moved.topic] = moved.index
+		ins.index[moved.topic] = int(moved.index)
 		delete(ins.index, in.topic)
 	}
 }

@@ -16,9 +16,9 @@ import (
 type inbox struct {
 	client  *client
 	topic   string
-	index   int // in client.inboxes
 	jobs    []job
 	bytes   int
+	index   int32 // in client.inboxes
 	running bool
 	seated  bool        // counts in client.seats
 	socket  *Socket     // the present join, if any

@@ -49,9 +49,7 @@ func (in *inbox) joinAnew(f wire.Frame) {
 	}
 	s := &Socket{client: c, route: r, params: params, joinRef: f.JoinRef, topic: c.hub.enter(f.Topic, r)}
 	s.member.index = outside
-	if want.positioned() {
-		s.member.to = f.JoinRef.String()
-	}
+	s.member.asked = want.positioned()
 	// Known before the handler runs, so that the end of the client can cancel it.
 	c.mu.Lock()
 	in.socket = s

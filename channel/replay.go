@@ -113,7 +113,7 @@ func (s *Socket) queueAll(list []*wire.Message, first func()) bool {
 	}
 	first()
 	for _, m := range list {
-		_ = s.client.cs.Send(m, s.member.to)
+		_ = s.client.cs.Send(m, s.to())
 	}
 	return true
 }
@@ -331,7 +331,7 @@ func (s *Socket) sendNext() (sent, more bool) {
 	m := r.list[0]
 	r.list[0] = nil
 	r.list = r.list[1:]
-	return s.client.cs.Send(m, s.member.to) == nil, true
+	return s.client.cs.Send(m, s.to()) == nil, true
 }
 
 // takeTurn waits until no other socket of the client holds a list. It reports

@@ -30,6 +30,14 @@ type Socket struct {
 	member member // guarded by topic.mu
 }
 
+// to is what retained messages are sent to: the join_ref, if the join asked for positions.
+func (s *Socket) to() string {
+	if s.member.asked {
+		return s.joinRef.String()
+	}
+	return ""
+}
+
 // phase is how far a socket has come. What a client sees of a topic begins
 // with the join reply and ends with the leave.
 type phase int

@@ -34,8 +34,8 @@ type topic struct {
 type member struct {
 	index   int             // in topic.members, or outside
 	live    bool            // gets what is published; else it is catching up with the history
+	asked   bool            // for positions: what is retained goes to its join_ref
 	seen    uint64          // offset up to which it has got the history
-	to      string          // the join_ref, if the join asked for positions
 	pending []*wire.Message // ephemeral messages for when it is live
 }
 
@@ -69,7 +69,7 @@ func (t *topic) publish(p broker.Publication) {
 		case p.From != "" && s.ID() == p.From:
 		case p.Offset > 0 && p.Offset <= s.member.seen: // read from the store before it was announced
 		case s.member.live:
-			_ = s.client.cs.Send(m, s.member.to) // a client that is gone or slow is told elsewhere
+			_ = s.client.cs.Send(m, s.to()) // a client that is gone or slow is told elsewhere
 		case p.Offset == 0:
 			s.member.hold(m)
 		}

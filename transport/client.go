@@ -19,6 +19,9 @@ type client struct {
 	expires  atomic.Int64 // Unix ns; 0 is never
 	chime    bool         // speaks the chime dialect: hello, numbers, positions
 	keeps    bool         // what is written until it is acknowledged, since the client may resume
+	ended    bool         // nothing more is queued; guarded by mu
+	stream   bool         // the connection promoted last is or was one; guarded by mu
+	told     bool         // the receiver has been told; guarded by upstream
 	ctx      context.Context
 	server   *Server
 	flusher  *flusher
@@ -29,17 +32,14 @@ type client struct {
 	secret string
 	queue  queue
 	rare   *rare
-	why    Reason // of the end
-	ended  bool   // nothing more is queued
-	stream bool   // the connection promoted last is or was one
 
 	upstream sync.Mutex    // guards receiver, told, connection.up and changes of received, and orders the calls of the receiver
 	received atomic.Uint64 // counted frames taken from the client
-	told     bool          // the receiver has been told
 }
 
-// rare is what few clients ever have.
+// rare is what few clients have, and each only at the end.
 type rare struct {
+	why      Reason      // of the end
 	waiting  []func()    // Ready's callers
 	issued   []issued    // secrets newer than the current one, the one used last at the end
 	hellos   int         // of candidates, ever
@@ -183,7 +183,7 @@ func (c *client) Close(code wire.CloseCode, reason string, why Reason) {
 // follow, without c.mu. The first reason counts: the client may answer with an
 // end of its own before the receiver is told. c.mu is held.
 func (c *client) end(code wire.CloseCode, reason string, why Reason) {
-	c.ended, c.why = true, why
+	c.ended, c.uncommon().why = true, why
 	for _, n := range c.connections() {
 		n.finish(code, reason)
 	}
@@ -223,7 +223,7 @@ func (c *client) tellEnd() {
 		return
 	}
 	c.mu.Lock()
-	why := c.why
+	why := c.rare.why
 	connections := c.connections()
 	waiting := c.takeWaiting()
 	c.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -83,9 +82,9 @@ func (k *clock) readOnce(p []byte) (int, error) {
 }
 
 // attach gives the clock its connection.
-func (k *clock) attach(nc net.Conn, raw syscall.RawConn) {
+func (k *clock) attach(nc net.Conn) {
 	k.Conn = nc
-	k.ahead.init(raw)
+	k.ahead.init(rawConn(nc))
 	k.lastRead = time.Now().UnixNano()
 }
 

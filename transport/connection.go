@@ -34,6 +34,8 @@ type connection struct {
 	writing bool // the flusher or a goroutine is writing
 	over    bool // nothing more is written
 
+	chunked bool // a stream's writes are chunks; here, where it takes no room
+
 	unused    atomic.Int64 // when it ends unless it is promoted, Unix ns; 0 once it is
 	lastWrite atomic.Int64 // Unix ns; the reader's clock looks at it
 }

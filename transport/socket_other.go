@@ -23,6 +23,7 @@ type readAhead struct{}
 
 func (*readAhead) init(syscall.RawConn)     {}
 func (*readAhead) possible() bool           { return false }
+func (*readAhead) socket() syscall.RawConn  { return nil }
 func (*readAhead) held() bool               { return false }
 func (*readAhead) read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 func (*readAhead) giveBack() int            { return 0 }

@@ -89,6 +89,9 @@ func (a *readAhead) init(raw syscall.RawConn) {
 	}
 }
 
+// socket is what is read, nil where it can't be.
+func (a *readAhead) socket() syscall.RawConn { return a.raw }
+
 // possible reports whether read can be used.
 func (a *readAhead) possible() bool { return a.raw != nil }
 

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -129,11 +128,9 @@ func streamHeaders(h http.Header, protoMajor int) {
 // through its ResponseWriter.
 type streamLine struct {
 	connection
-	clock   clock
-	raw     syscall.RawConn
-	chunked bool
-	bare    *bare // nil in the chime dialect
-	writes  patience
+	clock  clock
+	bare   *bare // nil in the chime dialect
+	writes patience
 
 	handler *handlerWriter // nil once hijacked
 }
@@ -178,8 +175,8 @@ func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
 		nc, _, err := rc.Hijack()
 		if err == nil {
 			_ = nc.SetDeadline(time.Time{})
-			l.raw, l.chunked = rawConn(nc), r.ProtoAtLeast(1, 1)
-			l.clock.attach(nc, l.raw)
+			l.chunked = r.ProtoAtLeast(1, 1)
+			l.clock.attach(nc)
 			return nil
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
@@ -308,7 +305,7 @@ func (l *streamLine) try(w *nonblocking, b []byte) (int, error) {
 	if !l.hijacked() {
 		return 0, nil
 	}
-	return w.try(l.raw, b)
+	return w.try(l.clock.ahead.socket(), b)
 }
 
 func (l *streamLine) write(b []byte) error {

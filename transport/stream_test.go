@@ -90,7 +90,7 @@ func FuzzChunks(f *testing.F) {
 		}
 		pieces = max(1, min(pieces, 16, len(body)))
 		for _, chunked := range []bool{true, false} {
-			l := &streamLine{chunked: chunked}
+			l := &streamLine{connection: connection{chunked: chunked}}
 			var all []byte
 			for i := range pieces {
 				piece := body[i*len(body)/pieces : (i+1)*len(body)/pieces]

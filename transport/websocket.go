@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -135,8 +134,7 @@ type webSocketLine struct {
 	dialect *dialect
 	clock   clock
 	ws      *websocket.Conn
-	in      *bufio.Reader // of ws
-	raw     syscall.RawConn
+	in      *bufio.Reader  // of ws
 	early   []byte         // what net/http had read beyond the handshake
 	peer    wire.CloseCode // what coder/websocket wanted to close with
 	cut     bool           // reading the connection has failed: any other error is one of framing
@@ -167,8 +165,7 @@ func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		h.l.early = bytes.Clone(early)
 	}
 	_ = nc.SetDeadline(time.Time{}) // of http.Server
-	h.l.raw = rawConn(nc)
-	h.l.clock.attach(nc, h.l.raw)
+	h.l.clock.attach(nc)
 	conn := controlConn{&h.l.clock, h.l}
 	size := readBuffer
 	if h.l.clock.ahead.possible() {
@@ -352,7 +349,9 @@ func (l *webSocketLine) farewell(b []byte, code wire.CloseCode, reason string) [
 func (l *webSocketLine) open(b []byte) []byte         { return b }
 func (l *webSocketLine) seal(b []byte, _ bool) []byte { return b }
 
-func (l *webSocketLine) try(w *nonblocking, b []byte) (int, error) { return w.try(l.raw, b) }
+func (l *webSocketLine) try(w *nonblocking, b []byte) (int, error) {
+	return w.try(l.clock.ahead.socket(), b)
+}
 
 func (l *webSocketLine) write(b []byte) error {
 	return writeBounded(l.clock.Conn, b, &l.writes)
