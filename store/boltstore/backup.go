@@ -9,12 +9,12 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// backup copies db to a file beside it and marks the copy as one. Without the
-// mark a copy that is put back would give offsets again that clients have seen;
-// and a mark can't be put into the pages as they go by. The caller has to
+// copyAside copies the file to one beside it and marks the copy as one. Without
+// the mark a copy that is put back would give offsets again that clients have
+// seen; and a mark can't be put into the pages as they go by. The caller has to
 // discard the file.
-func backup(db *bolt.DB) (*os.File, error) {
-	f, err := os.CreateTemp(filepath.Dir(db.Path()), filepath.Base(db.Path())+".backup-*")
+func (s *Store) copyAside() (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".backup-*")
 	if err != nil {
 		return nil, fmt.Errorf("make room for a copy: %w", err)
 	}
@@ -24,7 +24,7 @@ func backup(db *bolt.DB) (*os.File, error) {
 			discard(f)
 		}
 	}()
-	if err := db.View(func(tx *bolt.Tx) error {
+	if err := s.readTx(func(tx *bolt.Tx) error {
 		_, err := tx.WriteTo(f)
 		return err
 	}); err != nil {
@@ -45,8 +45,12 @@ func discard(f *os.File) {
 	_ = os.Remove(f.Name())
 }
 
-// relabel marks the file at path as a copy.
+// relabel marks the file at path as a copy. What has come into the original's
+// pages since it was opened is in it, too.
 func relabel(path string) error {
+	if _, err := inspect(path, nil); err != nil {
+		return err
+	}
 	db, _, err := openBolt(path, nil, false)
 	if err != nil {
 		return err

@@ -112,14 +112,8 @@ func (s *Store) cut() (b *batch, due int64, last bool) {
 }
 
 // write commits b.
-func (s *Store) write(b *batch) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.stuck = true
-			err = fmt.Errorf("bbolt: %v", p)
-		}
-	}()
-	return s.db.Update(func(tx *bolt.Tx) error {
+func (s *Store) write(b *batch) error {
+	return s.writeTx(func(tx *bolt.Tx) error {
 		log := tx.Bucket(logBucket)
 		log.FillPercent = logFill
 		s.buf = s.buf[:0]

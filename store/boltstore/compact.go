@@ -38,7 +38,7 @@ func compact(path, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.db.Close() }() // last, since it ends the lock
+	defer func() { _ = s.closeBolt() }() // last, since it ends the lock
 	mode := os.FileMode(fileMode)
 	if to == "" {
 		to = path
@@ -96,7 +96,7 @@ func replace(path string, mode os.FileMode, fill func(name string) error) (err e
 func (s *Store) copyTo(name string) (err error) {
 	defer s.guard(&err)
 	defer noFault()()
-	return s.db.View(func(src *bolt.Tx) error {
+	return s.readTx(func(src *bolt.Tx) error {
 		if _, err := s.verify(src); err != nil {
 			return err
 		}

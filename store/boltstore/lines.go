@@ -91,7 +91,7 @@ func (r *Reader) Export(w io.Writer) (err error) {
 	s, now := r.s, clock()
 	defer s.guard(&err)
 	defer noFault()()
-	return s.db.View(func(tx *bolt.Tx) error {
+	return s.readTx(func(tx *bolt.Tx) error {
 		type shelf struct {
 			*topic
 			floor uint64

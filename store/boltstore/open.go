@@ -59,7 +59,7 @@ func open(path string, o Options) (s *Store, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = s.db.Close()
+			_ = s.closeBolt()
 		}
 	}()
 	s.db.AllocSize = allocated
@@ -92,7 +92,7 @@ func (s *Store) begin() (err error) {
 	defer s.guard(&err)
 	defer noFault()()
 	empty := false
-	if err := s.db.View(func(tx *bolt.Tx) error {
+	if err := s.readTx(func(tx *bolt.Tx) error {
 		if k, _ := tx.Cursor().First(); k == nil {
 			empty = true // new, or the process ended before it had laid it out
 			return nil
@@ -122,7 +122,7 @@ func (s *Store) begin() (err error) {
 		s.meta.mark = behind
 	}
 	s.due = clock() // a look around as soon as there is time
-	return s.db.Update(func(tx *bolt.Tx) error {
+	return s.writeTx(func(tx *bolt.Tx) error {
 		if empty {
 			return create(tx, &s.meta)
 		}
@@ -141,7 +141,7 @@ func (s *Store) begin() (err error) {
 func openBolt(path string, openFile func(string, int, os.FileMode) (*os.File, error), readOnly bool) (db *bolt.DB, f *os.File, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			_ = f.Close()
+			_ = abandon(f)
 			db, f, err = nil, nil, fmt.Errorf("%w: %v", ErrDamaged, p)
 		}
 	}()

@@ -46,7 +46,7 @@ func (s *Store) read(ctx context.Context, name string, r store.Range) (p store.P
 	if err != nil {
 		return p, err
 	}
-	defer func() { _ = tx.Rollback() }()
+	defer s.leave(tx)
 	return p, s.fill(tx, t, p.Messages, picked)
 }
 
@@ -60,13 +60,13 @@ func (s *Store) pick(t *topic, r store.Range) (tx *bolt.Tx, p store.Page, picked
 	// meanwhile would be found in neither.
 	s.heldMu.RLock()
 	defer s.heldMu.RUnlock()
-	if tx, err = s.db.Begin(false); err != nil {
+	if tx, err = s.snapshot(); err != nil {
 		return nil, p, nil, err
 	}
 	picking := true
 	defer func() {
 		if picking { // an error, or a fault: Close would wait for the transaction
-			_ = tx.Rollback()
+			s.leave(tx)
 		}
 	}()
 	from := within(tx)
@@ -140,7 +140,7 @@ func (s *Store) fetch(t *topic, b *block) (entries []entry, err error) {
 func (s *Store) view(look func(from loader) error) (err error) {
 	defer s.guard(&err)
 	defer noFault()()
-	return s.db.View(func(tx *bolt.Tx) error { return look(within(tx)) })
+	return s.readTx(func(tx *bolt.Tx) error { return look(within(tx)) })
 }
 
 // within returns the loader that reads in tx.
@@ -194,7 +194,7 @@ func (s *Store) Backup(w io.Writer) error {
 func (s *Store) backup() (f *os.File, err error) {
 	defer s.guard(&err)
 	defer noFault()()
-	return backup(s.db)
+	return s.copyAside()
 }
 
 // noFault makes faults of this goroutine panics, for guard, until the returned

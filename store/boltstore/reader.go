@@ -63,12 +63,12 @@ func readOnly(path string, o Options) (s *Store, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = s.db.Close()
+			_ = s.closeBolt()
 		}
 	}()
 	defer s.guard(&err)
 	defer noFault()()
-	err = s.db.View(s.load)
+	err = s.readTx(s.load)
 	s.epoch = s.meta.epoch
 	return s, err
 }
@@ -78,7 +78,7 @@ func (r *Reader) Topics() (list []Topic, err error) {
 	s, now := r.s, clock()
 	defer s.guard(&err)
 	defer noFault()()
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.readTx(func(tx *bolt.Tx) error {
 		for _, t := range s.order {
 			n, newest, err := t.kept(now, within(tx))
 			if err != nil {
@@ -127,4 +127,4 @@ func (r *Reader) Read(ctx context.Context, topic string, what store.Range) (stor
 }
 
 // Close lets go of the file. Nothing may be called after it.
-func (r *Reader) Close() error { return r.s.db.Close() }
+func (r *Reader) Close() error { return r.s.closeBolt() }

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -72,7 +73,7 @@ type Store struct {
 	work    chan struct{} // the committer has something to look at
 	stopped chan struct{} // closed when the committer has ended
 	buf     []byte        // of the committer, for records
-	stuck   bool          // of the committer: bbolt panicked while it held its own locks
+	stuck   bool          // of the committer: bbolt panicked while it held the lock of who writes
 
 	// plan guards the order in which messages are let in, which is that of
 	// their offsets and of their commits. It is taken before a topic's mu.
@@ -99,6 +100,8 @@ type Store struct {
 	topics   map[string]*topic
 	horizon  uint64
 	shut     bool // closed, for readers
+
+	lost atomic.Bool // bbolt panicked while it held the lock that every transaction needs
 
 	heldMu sync.RWMutex             // guards held
 	held   map[uint64]store.Message // announced but not yet committed; nil unless behind
@@ -156,12 +159,7 @@ func (s *Store) release() {
 	s.shut = true
 	s.topics = nil
 	s.topicsMu.Unlock()
-	var err error
-	if s.stuck {
-		err = s.file.Close() // db.Close would wait for the locks for ever
-	} else {
-		err = s.db.Close()
-	}
+	err := s.closeBolt()
 	s.plan.Lock()
 	defer s.plan.Unlock()
 	if err != nil && s.failed == nil {

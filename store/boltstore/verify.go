@@ -34,10 +34,10 @@ func verify(path string) (r Report, err error) {
 	if err != nil {
 		return r, err
 	}
-	defer func() { _ = s.db.Close() }()
+	defer func() { _ = s.closeBolt() }()
 	defer s.guard(&err)
 	defer noFault()()
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.readTx(func(tx *bolt.Tx) error {
 		r, err = s.verify(tx)
 		return err
 	})
