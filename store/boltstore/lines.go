@@ -97,6 +97,10 @@ func (r *Reader) Export(w io.Writer) (err error) {
 			floor uint64
 		}
 		topics := map[uint64]shelf{}
+		dropped := map[uint64]bool{}
+		for _, t := range s.rotten {
+			dropped[t.id] = t.dropped
+		}
 		for _, t := range s.order {
 			floor, err := t.visible(now, within(tx))
 			if err != nil {
@@ -108,7 +112,7 @@ func (r *Reader) Export(w io.Writer) (err error) {
 		leftOut := func(k []byte, err error) {
 			seq, bad := number(k)
 			if bad != nil {
-				wrong = append(wrong, fmt.Errorf("%w: the log: %w", ErrDamaged, bad))
+				wrong = append(wrong, fmt.Errorf("%w with the key % x is left out: %w", errRecord, k, bad))
 				return
 			}
 			of := ""
@@ -127,6 +131,9 @@ func (r *Reader) Export(w io.Writer) (err error) {
 				continue
 			}
 			t, ok := topics[rec.topic]
+			if !ok && !dropped[rec.topic] {
+				wrong = append(wrong, fmt.Errorf("%w at offset %d is left out: %w", errRecord, rec.seq, errNameless))
+			}
 			if !ok || rec.seq <= t.floor {
 				continue
 			}

@@ -8,7 +8,7 @@ import (
 
 // load builds what memory knows from the file: the checkpoint, and the log
 // after it. All counters come from here, so history is complete before
-// anything new is said.
+// anything new is said; but for what gap says.
 func (s *Store) load(tx *bolt.Tx) (err error) {
 	if s.meta, err = readMeta(tx); err != nil {
 		return err
@@ -71,13 +71,32 @@ func (s *Store) loadLog(tx *bolt.Tx, byID map[uint64]*topic) error {
 	from := within(tx)
 	for k, v := c.Seek(logKey(s.meta.checkpoint + 1)); k != nil; k, v = c.Next() {
 		r, err := decodeRecord(k, v)
-		if err == nil {
-			err = s.replay(&r, byID, from)
-		}
 		if err != nil {
-			offset, _ := number(k) // a key that is none is what err says
-			return fmt.Errorf("%w: the record at offset %d: %w", ErrDamaged, offset, err)
+			s.gap.unread(s, k, err)
+			continue
 		}
+		s.meta.nextID = max(s.meta.nextID, r.topic+1)
+		if err := s.fits(&r, byID[r.topic]); err != nil {
+			s.gap.note(r.seq, err)
+			s.meta.seq = r.seq
+			continue
+		}
+		if err := s.replay(&r, byID, from); err != nil {
+			return fmt.Errorf("%w: the record at offset %d: %w", ErrDamaged, r.seq, err)
+		}
+	}
+	return nil
+}
+
+// fits returns why r can't be what t, which is nil if it is not known, was given next.
+func (s *Store) fits(r *record, t *topic) error {
+	switch {
+	case t == nil && r.name == nil:
+		return errNameless
+	case t == nil && s.topics[*r.name] != nil || t != nil && t.dropped:
+		return errTopic
+	case t != nil && r.prev < t.top:
+		return errRange
 	}
 	return nil
 }
@@ -85,17 +104,14 @@ func (s *Store) loadLog(tx *bolt.Tx, byID map[uint64]*topic) error {
 // replay does to its topic what r, when it was let in, did.
 func (s *Store) replay(r *record, byID map[uint64]*topic, from loader) error {
 	t := byID[r.topic]
-	if r.name != nil && t == nil {
+	if t == nil {
 		t = &topic{id: r.topic, name: *r.name, named: true}
-		if s.topics[t.name] != nil {
-			return errRange
-		}
 		byID[t.id] = t
 		s.enter(t)
-		s.meta.nextID = max(s.meta.nextID, t.id+1)
 	}
-	if t == nil || t.dropped || r.prev != t.top {
-		return errTopic
+	if r.prev > t.top && !s.gap.has(r.prev) {
+		s.gap.missing = append(s.gap.missing, promise{entry: entry{seq: r.prev}, t: t})
+		s.gap.note(r.prev, errMissing)
 	}
 	if r.keep != nil {
 		t.keep = *r.keep

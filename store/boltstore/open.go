@@ -35,7 +35,8 @@ const (
 // do; [ErrLocked], [ErrForeign], [ErrNewer] and [ErrDamaged] can be told apart.
 //
 // The epoch is a new one if the store was last used with WriteBehind and did
-// not get to its Close, or if the file is a backup.
+// not get to its Close, or if the file is a backup. It is, too, if there are damaged
+// messages among the last ones before a crash: they are left out, and said in the log.
 func Open(path string, o Options) (*Store, error) {
 	s, err := open(path, o)
 	if err != nil {
@@ -101,11 +102,18 @@ func (s *Store) begin() (err error) {
 	}); err != nil {
 		return err
 	}
+	if s.gap.astray != nil {
+		return s.gap.astray
+	}
 	was := s.meta.mark
 	if empty {
 		s.meta = meta{epoch: newEpoch(), nextID: 1}
 	}
-	if was == behind || was == copied {
+	if len(s.gap.wrong) > 0 {
+		s.log.Error("history has lost messages", "file", s.path, "error", explain(s.path, several(s.gap.wrong)))
+		s.must = true // the next Open has nothing more to do with them
+	}
+	if was == behind || was == copied || len(s.gap.wrong) > 0 {
 		old := s.meta.epoch
 		s.meta.epoch = newEpoch()
 		s.log.Info("history begins a new epoch", "file", s.path, "backup", was == copied, "was", old, "is", s.meta.epoch)

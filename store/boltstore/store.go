@@ -50,7 +50,7 @@ type Options struct {
 	WriteBehind bool
 
 	// Log gets what no caller is told: a commit that failed behind, a sweep
-	// that could not read. Nil is slog's default.
+	// that could not read, messages that Open had to leave out. Nil is slog's default.
 	Log *slog.Logger
 
 	// For tests.
@@ -83,6 +83,7 @@ type Store struct {
 	queue   []*op
 	waiting int           // bytes in queue
 	room    chan struct{} // closed when queue has been taken; nil if nobody waits for that
+	gap     gap           // what Open could not use
 	meta    meta          // seq and nextID go ahead of the file's
 	since   int           // messages since the last checkpoint
 	must    bool          // the next commit has to be a checkpoint

@@ -74,12 +74,18 @@ func (s *Store) verify(tx *bolt.Tx) (r Report, err error) {
 			}
 		}
 	}
+	all = append(all, s.gap.missing...)
 	slices.SortFunc(all, func(a, b promise) int { return cmp.Compare(a.seq, b.seq) })
-	return r, r.compare(tx, all)
+	ids := map[uint64]bool{}
+	for t := range topics {
+		ids[t.id] = true
+	}
+	return r, r.compare(tx, all, ids)
 }
 
-// compare walks over the log and what was promised to be in it.
-func (r *Report) compare(tx *bolt.Tx, all []promise) error {
+// compare walks over the log and what was promised to be in it. The topics with
+// these ids are those that are known.
+func (r *Report) compare(tx *bolt.Tx, all []promise, ids map[uint64]bool) error {
 	var wrong []error
 	add := func(seq uint64, err error) {
 		wrong = append(wrong, fmt.Errorf("%w at offset %d: %w", errRecord, seq, err))
@@ -91,7 +97,9 @@ func (r *Report) compare(tx *bolt.Tx, all []promise) error {
 		if k != nil {
 			var err error
 			if seq, err = number(k); err != nil {
-				return fmt.Errorf("%w: the log: %w", ErrDamaged, err)
+				wrong = append(wrong, fmt.Errorf("%w with the key % x: %w", errRecord, k, err))
+				k, v = c.Next()
+				continue
 			}
 		}
 		switch {
@@ -101,7 +109,7 @@ func (r *Report) compare(tx *bolt.Tx, all []promise) error {
 			}
 			all = all[1:]
 		case len(all) == 0 || seq < all[0].seq:
-			add(seq, errStray)
+			add(seq, stray(k, v, ids))
 			k, v = c.Next()
 		default:
 			if err := r.count(k, v, all[0]); err != nil {
@@ -119,6 +127,15 @@ var (
 	errStray    = errors.New("no index leads to it")
 	errMismatch = errors.New("it is not what the index says")
 )
+
+// stray returns what is wrong with a record that no index leads to.
+func stray(k, v []byte, ids map[uint64]bool) error {
+	rec, err := decodeRecord(k, v)
+	if err == nil && !ids[rec.topic] {
+		err = errNameless
+	}
+	return cmp.Or(err, errStray)
+}
 
 func (r *Report) count(k, v []byte, want promise) error {
 	rec, err := decodeRecord(k, v)
