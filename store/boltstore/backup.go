@@ -48,7 +48,7 @@ func discard(f *os.File) {
 // relabel marks the file at path as a copy. What has come into the original's
 // pages since it was opened is in it, too.
 func relabel(path string) error {
-	if _, err := inspect(path, nil); err != nil {
+	if err := inspect(path, nil); err != nil {
 		return err
 	}
 	db, _, err := openBolt(path, nil, false)

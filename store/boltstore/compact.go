@@ -23,13 +23,13 @@ const compactBytes = 8 << 20
 // is a new file there, and a backup: the original may go on, so the copy begins
 // a new epoch when it is opened.
 func Compact(path, to string) error {
-	if err := compact(path, to); err != nil {
+	if err := compact(path, to, (*os.File).Sync); err != nil {
 		return fmt.Errorf("compact history: %w", explain(path, err))
 	}
 	return nil
 }
 
-func compact(path, to string) (err error) {
+func compact(path, to string, sync func(*os.File) error) (err error) {
 	// In place of what a link leads to, not of the link.
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -53,7 +53,7 @@ func compact(path, to string) (err error) {
 			return err
 		}
 	}
-	return replace(to, mode, func(name string) error { return s.copyTo(name) })
+	return replace(to, mode, sync, func(name string) error { return s.copyTo(name) })
 }
 
 // absent returns an error if there is anything at path.
@@ -68,8 +68,9 @@ func absent(path string) error {
 	return explain(path, err)
 }
 
-// replace has fill write a file beside path and then puts that in its place.
-func replace(path string, mode os.FileMode, fill func(name string) error) (err error) {
+// replace has fill write a file beside path and then puts that in its place. It
+// is on the disk before it has the name, and the name when replace returns.
+func replace(path string, mode os.FileMode, sync func(*os.File) error, fill func(name string) error) (err error) {
 	defer func() { err = explain(path, err) }()
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
@@ -77,19 +78,17 @@ func replace(path string, mode os.FileMode, fill func(name string) error) (err e
 	}
 	name := f.Name()
 	defer func() { _ = os.Remove(name) }() // it has another name if all went well
-	if err := f.Close(); err != nil {
-		return err
-	}
 	if err := fill(name); err != nil {
+		_ = f.Close()
 		return err
 	}
-	if err := os.Chmod(name, mode); err != nil {
+	if err := errors.Join(f.Chmod(mode), sync(f), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(name, path); err != nil {
 		return err
 	}
-	return syncDir(path)
+	return syncDir(path, sync)
 }
 
 // copyTo writes to the empty file of that name what s, a reader, has.
@@ -105,6 +104,7 @@ func (s *Store) copyTo(name string) (err error) {
 			return explain(name, err)
 		}
 		db.AllocSize = 64 << 10 // else it would grow by megabytes
+		db.NoSync = true        // replace does, once and for all of it
 		c := &copying{db: db}
 		err = errors.Join(s.copy(src, c), c.end(), db.Close())
 		return explain(name, err)

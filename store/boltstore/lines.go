@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sort"
 	"time"
@@ -196,7 +197,7 @@ func Import(path string, r io.Reader) (messages int, err error) {
 	if err := absent(path); err != nil {
 		return 0, fmt.Errorf("import history: %w", err)
 	}
-	err = replace(path, fileMode, func(name string) error {
+	err = replace(path, fileMode, (*os.File).Sync, func(name string) error {
 		s, err := Open(name, Options{WriteBehind: true}) // Close syncs
 		if err != nil {
 			return err

@@ -51,8 +51,7 @@ func open(path string, o Options) (s *Store, err error) {
 	if s.behind = o.WriteBehind; s.behind {
 		s.held = map[uint64]store.Message{}
 	}
-	fresh, err := inspect(path, o.openFile)
-	if err != nil {
+	if err := inspect(path, o.openFile); err != nil {
 		return nil, err
 	}
 	if s.db, s.file, err = openBolt(path, o.openFile, false); err != nil {
@@ -67,17 +66,15 @@ func open(path string, o Options) (s *Store, err error) {
 	if o.tap != nil {
 		o.tap(s.db)
 	}
-	if fresh {
-		if err := syncDir(path); err != nil {
-			return nil, err
-		}
-	}
 	return s, s.begin()
 }
 
 func newStore(path string, o Options) *Store {
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.sync == nil {
+		o.sync = (*os.File).Sync
 	}
 	o.checkpointEvery = cmp.Or(o.checkpointEvery, checkpointEvery)
 	o.sweepAfter = cmp.Or(o.sweepAfter, sweepAfter)
@@ -118,9 +115,15 @@ func (s *Store) begin() (err error) {
 		s.meta.epoch = newEpoch()
 		s.log.Info("history begins a new epoch", "file", s.path, "backup", was == copied, "was", old, "is", s.meta.epoch)
 	}
+	if empty {
+		// Before anything is in it: what was made by one that was killed here is new, too.
+		if err := syncDir(s.path, s.options.sync); err != nil {
+			return err
+		}
+	}
 	if was != clean {
 		// The last process may have written what the disk does not have yet.
-		if err := s.file.Sync(); err != nil {
+		if err := s.options.sync(s.file); err != nil {
 			return err
 		}
 	}
@@ -189,18 +192,18 @@ func openBolt(path string, openFile func(string, int, os.FileMode) (*os.File, er
 	return db, f, nil
 }
 
-// inspect checks the pages of the file, under a lock that keeps writers away. It
-// reports whether there is none yet.
-func inspect(path string, openFile func(string, int, os.FileMode) (*os.File, error)) (fresh bool, err error) {
+// inspect checks the pages of the file, if there is one, under a lock that keeps
+// writers away.
+func inspect(path string, openFile func(string, int, os.FileMode) (*os.File, error)) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
+		return nil
 	}
 	if err != nil || info.Size() == 0 {
-		return false, err
+		return err
 	}
 	if info.IsDir() {
-		return false, syscall.EISDIR
+		return syscall.EISDIR
 	}
 	db, f, err := openBolt(path, openFile, true)
 	if err != nil {
@@ -208,17 +211,17 @@ func inspect(path string, openFile func(string, int, os.FileMode) (*os.File, err
 			defer func() { _ = f.Close() }()
 			err = cmp.Or(checkPages(f, info.Size()), err) // it says more
 		}
-		return false, err
+		return err
 	}
 	defer func() { _ = db.Close() }()
 	if info, err = f.Stat(); err != nil { // as it is now that it is locked
-		return false, err
+		return err
 	}
-	return false, checkPages(f, info.Size())
+	return checkPages(f, info.Size())
 }
 
 // syncDir makes sure that the name of a new file is on the disk, too.
-func syncDir(path string) error {
+func syncDir(path string, sync func(*os.File) error) error {
 	if runtime.GOOS == "windows" { // a directory can't be opened there
 		return nil
 	}
@@ -227,5 +230,5 @@ func syncDir(path string) error {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	return d.Sync()
+	return sync(d)
 }

@@ -55,7 +55,7 @@ func readOnly(path string, o Options) (s *Store, err error) {
 	case err != nil:
 		return nil, err
 	}
-	if _, err := inspect(path, o.openFile); err != nil {
+	if err := inspect(path, o.openFile); err != nil {
 		return nil, err
 	}
 	if s.db, s.file, err = openBolt(path, o.openFile, true); err != nil {

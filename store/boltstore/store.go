@@ -55,6 +55,7 @@ type Options struct {
 
 	// For tests.
 	openFile        func(string, int, os.FileMode) (*os.File, error)
+	sync            func(*os.File) error
 	tap             func(*bolt.DB)
 	checkpointEvery int
 	sweepAfter      int
