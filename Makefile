@@ -2,7 +2,7 @@
 include .ci/versions
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all e2e bench lint fmt deps ci
+.PHONY: help serve test test-all nightly e2e bench lint fmt deps ci
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '%-10s %s\n' "$$name" "$$what"; done
@@ -15,6 +15,16 @@ test: ## what runs with Go alone; the rest is skipped
 
 test-all: deps ## everything, with the race detector; a missing program fails
 	CHIME_TEST_ALL=1 go test -race ./...
+
+nightly: ## the long forms: 50 kills, the wide model, a minute of each fuzz target
+	CHIME_KILLS=50 go test -count=1 -timeout 1h -run '^TestKilled' ./store/boltstore ./cmd/chime
+	CHIME_MODEL=wide go test -count=1 -timeout 2h ./docs/model
+	@for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		for target in $$(go test -list '^Fuzz' ./$$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime 1m ./$$package || exit 1; \
+		done; \
+	done
 
 e2e: deps ## browsers, nginx, phoenix.js and curl against the built server; keeps screenshots/
 	CHIME_TEST_ALL=1 CHIME_SCREENSHOTS=$(CURDIR)/screenshots go test -count=1 -v ./internal/e2e

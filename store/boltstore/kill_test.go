@@ -58,7 +58,7 @@ func victim(path string) {
 // kernel and survives it. See TestPowerCut.
 func TestKilled(t *testing.T) {
 	rounds := 5
-	if n, err := strconv.Atoi(os.Getenv("CHIME_ROUNDS")); err == nil {
+	if n, err := strconv.Atoi(os.Getenv("CHIME_KILLS")); err == nil {
 		rounds = n // 50 in the night
 	}
 	for _, mode := range modes {
