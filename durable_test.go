@@ -39,9 +39,12 @@ func (s *watchedStore) Append(ctx context.Context, topic string, m store.Message
 	return s.Store.Append(ctx, topic, m, keep, announce)
 }
 
-func openWatched(t *testing.T) *watchedStore {
+// openFile opens a new store in a file. At the end of the test it is closed, and
+// the file verified.
+func openFile(t *testing.T) *boltstore.Store {
 	t.Helper()
-	s, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
+	path := filepath.Join(t.TempDir(), "chime.db")
+	s, err := boltstore.Open(path, boltstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +52,16 @@ func openWatched(t *testing.T) *watchedStore {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
+		if _, err := boltstore.Verify(path); err != nil {
+			t.Error(err)
+		}
 	})
-	return &watchedStore{Store: s}
+	return s
+}
+
+func openWatched(t *testing.T) *watchedStore {
+	t.Helper()
+	return &watchedStore{Store: openFile(t)}
 }
 
 // earful is the response of a stream that is read in memory, up to a number of events.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-chime/chime"
-	"github.com/go-chime/chime/store/boltstore"
 )
 
 // Clients that do not read. In a bubble no time passes while anybody can go
@@ -89,16 +87,7 @@ func TestReaderThatNeverReadsIsEndedAndDelaysNobody(t *testing.T) {
 // A client joins again and again for all of a history, and reads nothing. What
 // was read for a join that is over is not kept, nor is the topic it was in.
 func TestRejoinsOfAReaderThatNeverReadsHoldLittle(t *testing.T) {
-	file, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := file.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := newSite(t, chime.WithStore(file))
+	s := newSite(t, chime.WithStore(openFile(t)))
 	const messages, size, joins = 100, 10_000, 200
 	for n := range messages {
 		if err := s.live.Broadcast(t.Context(), "book:1", "said", map[string]string{"n": fmt.Sprint(n), "pad": strings.Repeat("x", size)}); err != nil {

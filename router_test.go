@@ -1,7 +1,6 @@
 package chime_test
 
 import (
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -11,7 +10,6 @@ import (
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/leak"
 	"github.com/go-chime/chime/store"
-	"github.com/go-chime/chime/store/boltstore"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -121,17 +119,6 @@ var kept = []struct {
 		})
 		return s
 	}},
-	{"bolt", func(t *testing.T) store.Store {
-		s, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Errorf("Close: %v", err)
-			}
-		})
-		return s
-	}},
+	{"bolt", func(t *testing.T) store.Store { return openFile(t) }},
 	{"none", nil},
 }

@@ -127,7 +127,8 @@ func (m *model) redact(offset uint64) bool {
 }
 
 // random does the same to s and to the model, and compares all that can be seen.
-func random(t *testing.T, s store.Store) {
+// Where there is again, it ends the store and opens it in between.
+func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store, killed bool) store.Store) {
 	const steps, trail = 3000, 15
 	r := rand.New(rand.NewPCG(seed(t), 0))
 	topics := map[string]*model{"a": {}, "b": {}, "c": {}}
@@ -145,6 +146,17 @@ func random(t *testing.T, s store.Store) {
 
 		var step string
 		switch dice := r.IntN(100); {
+		case again != nil && r.IntN(25) == 0:
+			killed, epoch := r.IntN(2) == 0, s.Epoch()
+			step = fmt.Sprintf("open again, killed %t", killed)
+			s = again(t, s, killed)
+			if s.Epoch() != epoch {
+				t.Errorf("%s: got epoch %q, want %q", step, s.Epoch(), epoch)
+			}
+			for topic, m := range topics {
+				wantPage(t, s, topic, store.Range{After: m.top()}, m.read(store.Range{After: m.top()}))
+				wantPage(t, s, topic, all, m.read(all))
+			}
 		case dice < 45:
 			keep := store.Retention{Keep: r.IntN(30), Age: time.Duration(r.IntN(120)) * time.Minute}
 			e := store.Message{Event: fmt.Sprint(r.IntN(5)), Payload: make([]byte, r.IntN(20)), Binary: true}

@@ -9,8 +9,9 @@
 //	}
 //
 // It holds a store to what the interface says of messages, order, completeness,
-// retention and concurrency. What is left after a crash, and how fast a store
-// is, are for its own tests. Run it with -race.
+// retention and concurrency; with [RunDurable] also to what it has when it is
+// opened again. How fast a store is, and what a power cut leaves, are for its own
+// tests. Run it with -race.
 package storetest
 
 import (
@@ -36,7 +37,27 @@ import (
 // it must take the time from package time, and start its goroutines in open.
 //
 // The random test prints its seed when it fails; CHIME_SEED repeats one.
-func Run(t *testing.T, open func(t *testing.T) store.Store) {
+func Run(t *testing.T, open func(t *testing.T) store.Store) { run(t, open, nil) }
+
+// RunDurable is Run for a store that is there again when its process is. again
+// opens what s, which open or again has returned, has left: after its Close, or,
+// if killed, as it is without that, and sees to the end of both. All that was
+// appended has to be there, in the same epoch.
+//
+// It is called in a bubble: there, after a synctest.Wait, nothing is on its way.
+func RunDurable(t *testing.T, open func(t *testing.T) store.Store, again func(t *testing.T, s store.Store, killed bool) store.Store) {
+	run(t, open, again)
+	for _, killed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("all is there again, killed=%t", killed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := open(t)
+				reopened(t, s, func() store.Store { return again(t, s, killed) })
+			})
+		})
+	}
+}
+
+func run(t *testing.T, open func(t *testing.T) store.Store, again func(t *testing.T, s store.Store, killed bool) store.Store) {
 	for _, b := range []struct {
 		name string
 		run  func(t *testing.T, s store.Store)
@@ -72,7 +93,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"what has aged does not come back", agedStaysAged},
 		{"a topic outlives its messages", outlives},
 		{"a topic that begins anew does not vouch for the past", anew},
-		{"at random like the model", random},
+		{"at random like the model", func(t *testing.T, s store.Store) { random(t, s, again) }},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { b.run(t, open(t)) })
