@@ -182,7 +182,7 @@ func (c *client) Closed(why Reason) {
 	defer c.mu.Unlock()
 	c.gone = true
 	for _, in := range c.inboxes.list {
-		in.finish(job{kind: endJob, why: why})
+		in.finish(job{why: why})
 	}
 }
 

@@ -26,19 +26,11 @@ type inbox struct {
 }
 
 type job struct {
-	kind  jobKind
 	frame wire.Frame
-	why   Reason  // of an end
+	why   Reason  // of an end; "" is a frame
 	text  []byte  // payload of the phx_error that goes with an end; nil: none
 	of    *Socket // what an end is of; nil: whatever there is then
 }
-
-type jobKind int
-
-const (
-	frameJob jobKind = iota
-	endJob
-)
 
 // sit and rise count the inbox among the client's topics. client.mu is held.
 func (in *inbox) sit() {
@@ -82,11 +74,11 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 		if s == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) }) {
 			return true, nil // what waits may be a join, whose client would wait for ever
 		}
-		in.finish(job{kind: endJob, why: Slow, text: reason(overloaded), of: s})
+		in.finish(job{why: Slow, text: reason(overloaded), of: s})
 		return true, s
 	}
 	in.bytes += size
-	in.add(job{kind: frameJob, frame: f})
+	in.add(job{frame: f})
 	return false, nil
 }
 
@@ -148,12 +140,12 @@ func (in *inbox) expect() {
 }
 
 // joins reports whether the job is a join.
-func (j job) joins() bool { return j.kind == frameJob && j.frame.Event == wire.EventJoin }
+func (j job) joins() bool { return j.why == "" && j.frame.Event == wire.EventJoin }
 
 // ends reports whether s is over when j is done.
 func (j job) ends(s *Socket) bool {
 	f := j.frame
-	return j.kind == endJob && (j.of == nil || j.of == s) || f.Event == wire.EventJoin ||
+	return j.why != "" && (j.of == nil || j.of == s) || f.Event == wire.EventJoin ||
 		f.Event == wire.EventLeave && (f.JoinRef.Null() || f.JoinRef == s.joinRef)
 }
 
@@ -192,7 +184,7 @@ func (in *inbox) run() {
 func (in *inbox) work(s *Socket, j job) {
 	f := j.frame
 	switch {
-	case j.kind == endJob:
+	case j.why != "":
 		if s != nil && j.ends(s) { // else that join has ended by itself, and s follows it
 			var say func()
 			switch {

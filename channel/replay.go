@@ -440,7 +440,7 @@ func (s *Socket) overrun(err error) {
 	in := c.inboxes.find(s.topic.name)
 	current := in != nil && in.socket == s
 	if current {
-		in.interrupt(job{kind: endJob, why: Slow, text: reason("overrun"), of: s})
+		in.interrupt(job{why: Slow, text: reason("overrun"), of: s})
 	}
 	c.mu.Unlock()
 	if current {

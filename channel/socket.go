@@ -195,7 +195,7 @@ func (s *Socket) BroadcastFrom(ctx context.Context, event string, payload any) e
 // answered as to who is not in the topic. In HandleJoined the client is let in
 // first, unless it is refused: then there is nothing to leave.
 func (s *Socket) Leave(why error) {
-	end := job{kind: endJob, why: Left, of: s}
+	end := job{why: Left, of: s}
 	public := true
 	if why != nil {
 		var text string

@@ -13,7 +13,6 @@ import (
 type topic struct {
 	hub   *Hub
 	name  string
-	route *route
 	users int // guarded by the shard: sockets that are in it or on their way
 
 	reading chan struct{} // full while the tail is read from the store
@@ -46,7 +45,7 @@ const outside = -1
 const maxPending = 64
 
 func newTopic(h *Hub, name string, r *route) *topic {
-	t := &topic{hub: h, name: name, route: r, tail: newTail(r)}
+	t := &topic{hub: h, name: name, tail: newTail(r)}
 	if r.keep != nil {
 		t.reading = make(chan struct{}, 1)
 	}
