@@ -127,6 +127,47 @@ func TestWhoHasExpiredIsRefused(t *testing.T) {
 	s.hall.wantNobodyLeft(t)
 }
 
+// So an application ends a client whose time is over before it was said to be.
+func TestWhoIsSaidToHaveExpiredIsEnded(t *testing.T) {
+	connect := chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
+		switch chime.Token(r) {
+		case "over":
+			return chime.Identity{ID: "ada", Expires: time.Now().Add(-time.Second)}, nil
+		case "bob's over":
+			return chime.Identity{ID: "bob", Expires: time.Now().Add(-time.Second)}, nil
+		}
+		return chime.Identity{ID: "ada", Expires: time.Now().Add(time.Hour)}, nil
+	})
+	for name, come := range map[string]func(t *testing.T, s *rawSite, secret, token string) *answer{
+		"on a POST": func(t *testing.T, s *rawSite, secret, token string) *answer {
+			return s.post(t, secret, `{"first":2,"frames":[]}`, token)
+		},
+		"on a stream": func(t *testing.T, s *rawSite, secret, token string) *answer {
+			return s.stream(t, "/socket/sse", "Chime-Received: 0", "Chime-Secret: "+secret, token).head
+		},
+		"on a WebSocket": func(t *testing.T, s *rawSite, secret, token string) *answer {
+			return s.upgrade(t, chimeTarget, chimeProtocol+", chime.secret."+secret, token).head
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, &http.Server{}, []chime.Option{connect, chime.WithGrace(time.Minute)}, func(t *testing.T, s *rawSite) {
+				w := s.witness(t)
+				es, secret := s.half(t)
+				wantApplied(t, s.post(t, secret, `{"first":1,"frames":[["1","1","hall:1","phx_join",{"as":"attacker"}]]}`), 1)
+				es.want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+				ignore(es.conn)
+				const expired = `{"reason":"expired"}`
+				wantAnswer(t, come(t, s, secret, "Authorization: Bearer bob's over"), http.StatusUnauthorized, expired)
+				synctest.Wait()
+				s.hall.wantNobodyLeft(t)
+				wantAnswer(t, come(t, s, secret, "Authorization: Bearer over"), http.StatusUnauthorized, expired)
+				s.hall.wantLeft(t, departure{"hall:1", "attacker", "expired"})
+				w.isWell()
+			})
+		})
+	}
+}
+
 // A time so far away that it stands for never is that.
 func TestWhoExpiresInTheYear9999Stays(t *testing.T) {
 	connect := chime.WithConnect(func(*http.Request) (chime.Identity, error) {

@@ -1,7 +1,9 @@
 package channel
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -19,17 +21,29 @@ type client struct {
 	inboxes inboxes
 	seats   int // inboxes that are joined or about to be; Limits.Topics bounds them
 	gone    bool
-	turns   chan struct{} // full while one socket holds a list of its replay; made when it is needed
+	held    atomic.Pointer[lists]
 }
 
-// turn returns the channel in which the socket whose turn it is has left a token.
-func (c *client) turn() chan struct{} {
+// lists is what is held of the replays of one client.
+type lists struct {
+	turn chan struct{} // full while a socket has the turn
+	lent atomic.Int64  // bytes of the lists that are held without it
+}
+
+// lists returns those of c, made when they are needed.
+func (c *client) lists() *lists {
+	if c.held.Load() == nil {
+		c.held.CompareAndSwap(nil, &lists{turn: make(chan struct{}, 1)})
+	}
+	return c.held.Load()
+}
+
+// ends reports whether something that ends s waits in its inbox.
+func (c *client) ends(s *Socket) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.turns == nil {
-		c.turns = make(chan struct{}, 1)
-	}
-	return c.turns
+	in := c.inboxes.find(s.topic.name)
+	return in == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) })
 }
 
 // inboxes finds an inbox by its topic. Most clients are in a few topics, and

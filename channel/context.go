@@ -68,7 +68,7 @@ func (c *socketContext) Err() error {
 func (c *socketContext) Value(key any) any { return c.client.cs.Context().Value(key) }
 
 // AfterFunc is what package context looks for, so that a context derived from
-// this one needs no goroutine to see it end. What it gives is short and its own.
+// this one needs no goroutine to see it end.
 func (c *socketContext) AfterFunc(f func()) (stop func() bool) {
 	e := &c.ending
 	e.mu.Lock()
@@ -81,7 +81,8 @@ func (c *socketContext) AfterFunc(f func()) (stop func() bool) {
 	}
 	e.mu.Unlock()
 	if over {
-		f()
+		// Not here: who derives a context holds its lock, which f takes.
+		c.client.hub.tasks.Go(f)
 	}
 	return func() bool {
 		e.mu.Lock()

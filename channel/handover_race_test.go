@@ -86,10 +86,12 @@ func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
 				joining.Go(func() {
 					for range joins {
 						topic := pick(r, topicNames...)
+						c.giveUp(topic)
 						c.joins(t, w.view(r, topic))
 						for range r.IntN(4) {
 							switch r.IntN(8) {
 							case 0:
+								c.giveUp(topic)
 								c.says(t, fmt.Sprintf(`[null,%q,%q,"phx_leave",{}]`, w.ref(), topic))
 							case 1:
 								c.stick(r.IntN(2) == 0)

@@ -91,7 +91,7 @@ type watched struct {
 	views   map[string]*view // by ref
 }
 
-// giveUp notes that joins of a topic will end as soon as they begin: they do not
+// giveUp notes that joins of a topic may end as soon as they begin: they do not
 // wait long for the store.
 func (c *watched) giveUp(topic string) {
 	for _, v := range c.views {
@@ -361,7 +361,7 @@ func (c *watched) joins(t *testing.T, v *view) {
 }
 
 // waiting reports whether a replay of another topic may go before the next join's.
-func (c *watched) waiting() bool { return len(c.receiver.(*client).turn()) > 0 }
+func (c *watched) waiting() bool { return len(c.receiver.(*client).lists().turn) > 0 }
 
 var padding = make([]byte, 1<<20)
 

@@ -71,15 +71,33 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 	size := sizeOf(f)
 	if len(in.jobs) >= limits.InboxMessages || in.bytes+size > limits.QueueBytes && len(in.jobs) > 0 {
 		s := in.socket
-		if s == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) }) {
+		switch {
+		case f.Event == wire.EventLeave && in.joinWaits():
+			// Of a join that waits: to lose it would let in who has left. No
+			// other leave gets here until there is another join, which does not.
+		case s == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) }):
 			return true, nil // what waits may be a join, whose client would wait for ever
+		default:
+			in.finish(job{why: Slow, text: reason(overloaded), of: s})
+			return true, s
 		}
-		in.finish(job{why: Slow, text: reason(overloaded), of: s})
-		return true, s
 	}
 	in.bytes += size
 	in.add(job{frame: f})
 	return false, nil
+}
+
+// joinWaits reports whether a join waits that no leave waits behind. client.mu is held.
+func (in *inbox) joinWaits() bool {
+	for _, j := range slices.Backward(in.jobs) {
+		switch {
+		case j.joins():
+			return true
+		case j.why != "", j.frame.Event == wire.EventLeave:
+			return false
+		}
+	}
+	return false
 }
 
 // sizeOf is what a frame takes in an inbox: all that its client can make large.
@@ -127,6 +145,7 @@ func (in *inbox) announce(j job) {
 	case j.why == Kicked || j.why == Slow:
 		in.socket.cancel()
 	default:
+		in.socket.hasten()
 		in.expect()
 	}
 }

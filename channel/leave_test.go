@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 )
@@ -143,5 +144,38 @@ func TestAChannelHasAClientLeaveThatGoes(t *testing.T) {
 			synctest.Wait()
 			ch.wants(t, "join 1", "leave", "leave 1 left")
 		})
+	})
+}
+
+// A join waits behind a slow handler, and so much behind it that there is no room
+// for its leave. Who reads that he has left is no member.
+func TestALeaveThatFindsAFullInboxIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		ch := &scripted{message: func(context.Context, *Socket, Message) (any, error) { <-gate; return nil, nil }}
+		h, r := stage(t, ch) // with room for 8
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		r.says(t, `["1","2","a","slow",{}]`)
+		synctest.Wait()
+		r.says(t, `["1","3","a","phx_leave",{}]`)
+		r.says(t, `["5","5","a","phx_join",{}]`)
+		for i := range 6 {
+			r.says(t, fmt.Sprintf(`["5","%d","a","more",{}]`, 10+i))
+		}
+		r.takes()
+		r.says(t, `["5","98","a","phx_leave",{}]`)
+		r.says(t, `["5","99","a","phx_leave",{}]`)
+		synctest.Wait()
+		r.wants(t, `["5","99","a","phx_reply",{"status":"ok","response":{}}]`)
+		close(gate)
+		synctest.Wait()
+		got := r.takes()
+		want := []string{`["5","98","a","phx_reply",{"status":"ok","response":{}}]`, `["5","5","a","phx_close",{}]`}
+		if len(got) < 2 || !slices.Equal(got[len(got)-2:], want) {
+			t.Errorf("got %q at the end, want %q", got, want)
+		}
+		if n := len(h.Members("a")); n > 0 {
+			t.Errorf("who has left is one of %d members", n)
+		}
 	})
 }

@@ -19,13 +19,16 @@ import (
 
 // replay is what a socket that catches up still has to send. Of what is read for
 // one client only one list is held at a time, or a client that never reads could
-// have the server hold many: the socket that has it has the client's turn.
+// have the server hold many: the socket that has it has the client's turn. Short
+// lists that are in memory anyway are held without, up to a bound.
 type replay struct {
 	list     []*wire.Message
 	pos      uint64                  // everything up to here is sent or in list
 	promised bool                    // list is what the reply to the join has announced, and must not be dropped
 	waiting  *atomic.Pointer[Socket] // what is called when there is room calls this
 	turn     chan struct{}           // the client's, if it is this socket's
+	hurry    chan struct{}           // closed to end the wait for it
+	borrowed int                     // bytes that list counts for, without the turn
 }
 
 const (
@@ -66,8 +69,15 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 		return
 	}
 	t.add(s, false, 0)
+	cut := t.last
 	t.mu.Unlock()
 	s.fallBehind()
+	if ok && s.isShort(list) && s.borrow(list) {
+		s.hold(list, cut, true)
+		reply(h)
+		s.catchUp()
+		return
+	}
 	if !s.takeTurn() {
 		t.remove(s)
 		s.settle()
@@ -159,18 +169,21 @@ func untold(h *wire.History) *wire.History {
 // fromTail returns what a join wants, if that is in memory. t.mu is held.
 func (s *Socket) fromTail(want ask) (list []*wire.Message, recovered, ok bool) {
 	t, now := s.topic, time.Now()
-	t.asked = now
 	switch {
 	case !t.loaded.Load():
 		return nil, false, false
 	case !s.resumes(want) || want.since.Offset < t.lost:
 		list, ok = t.tail.newest(s.wanted(want), now)
-		return list, false, ok
 	case want.since.Offset > t.last:
 		return nil, false, false // the store may be ahead of its announcements
+	default:
+		list, ok = t.tail.since(want.since.Offset, maxReplay, now)
+		recovered = ok
 	}
-	list, ok = t.tail.since(want.since.Offset, maxReplay, now)
-	return list, ok, ok
+	if t.tail.wide && t.tail.beyondNarrow(list) {
+		t.asked = now
+	}
+	return list, recovered, ok
 }
 
 // resumes reports whether a join asked for a position that means something here.
@@ -270,6 +283,9 @@ func (s *Socket) hasRoom() bool {
 	// not hold on to a socket that has left, nor so to its topic.
 	waiting := &atomic.Pointer[Socket]{}
 	waiting.Store(s)
+	s.mu.Lock()
+	s.replay.waiting = waiting // before it can be called
+	s.mu.Unlock()
 	if cs.Ready(func() {
 		if s := waiting.Swap(nil); s != nil {
 			s.client.hub.tasks.Go(s.catchUp)
@@ -279,11 +295,8 @@ func (s *Socket) hasRoom() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.replay != nil { // else it has been called, and has caught up
-		s.replay.waiting = waiting
-	}
 	if s.phase == left {
-		s.yield()
+		waiting.Store(nil)
 	}
 	return false
 }
@@ -334,14 +347,35 @@ func (s *Socket) sendNext() (sent, more bool) {
 	return s.client.cs.Send(m, s.to()) == nil, true
 }
 
-// takeTurn waits until no other socket of the client holds a list. It reports
+// borrow lets s hold a list that is in memory anyway, and short, though it has
+// not the turn: a client that does not read what one topic has for it would not
+// get into another. It reports whether the client has not too much of that.
+func (s *Socket) borrow(list []*wire.Message) bool {
+	size := 0
+	for _, m := range list {
+		size += m.Size()
+	}
+	lists := s.client.lists()
+	if lists.lent.Add(int64(size)) > int64(s.client.hub.limits.QueueBytes) {
+		lists.lent.Add(int64(-size))
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replay.borrowed = size
+	return true
+}
+
+// takeTurn waits until no other socket of the client has the turn. It reports
 // false if s has left meanwhile, or is about to.
 func (s *Socket) takeTurn() bool {
-	turn := s.client.turn()
+	turn := s.client.lists().turn
 	select {
 	case turn <- struct{}{}:
-	case <-s.context().Done():
-		return false
+	default:
+		if !s.waitForTurn(turn) {
+			return false
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -351,6 +385,37 @@ func (s *Socket) takeTurn() bool {
 		return false
 	}
 	return true
+}
+
+func (s *Socket) waitForTurn(turn chan struct{}) bool {
+	var hurry chan struct{}
+	s.mu.Lock()
+	if s.phase == joining { // in the inbox, in the way of what waits there
+		hurry = make(chan struct{})
+		s.replay.hurry = hurry
+	}
+	s.mu.Unlock()
+	if hurry != nil && s.client.ends(s) {
+		return false
+	}
+	select {
+	case turn <- struct{}{}:
+		return true
+	case <-hurry:
+	case <-s.context().Done():
+	}
+	return false
+}
+
+// hasten ends the wait of a join for its turn when its end has come: no handler is
+// in the way of that, and nobody will read what it would get. client.mu is held.
+func (s *Socket) hasten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replay != nil && s.replay.hurry != nil {
+		close(s.replay.hurry)
+		s.replay.hurry = nil
+	}
 }
 
 // hold takes a list that was read with the turn.
@@ -384,6 +449,10 @@ func (s *Socket) yield() {
 		return
 	}
 	r.list = nil
+	if r.borrowed > 0 {
+		s.client.lists().lent.Add(int64(-r.borrowed))
+		r.borrowed = 0
+	}
 	if s.phase == left && r.waiting != nil {
 		r.waiting.Store(nil)
 	}
@@ -541,9 +610,6 @@ func (t *topic) read(ctx context.Context, r store.Range) ([]*wire.Message, store
 		t.lost = max(t.lost, r.After+1)
 	}
 	t.account()
-	if t.hub.wide.Load() > maxWideBytes {
-		t.narrow()
-	}
 	return list, page, nil
 }
 

@@ -534,6 +534,50 @@ func TestAClientThatNeverReadsHoldsOneReplay(t *testing.T) {
 	})
 }
 
+// One topic of a client has much for it that it does not read. It gets into another
+// one all the same, whose handlers wait for nothing, and out of it.
+func TestAnUnreadReplayHoldsUpItsTopicOnly(t *testing.T) {
+	for name, want := range map[string]struct {
+		last  int // of those in b
+		calls []string
+	}{
+		"a short replay": {3, []string{"join 1", "join 2", "said", "leave 2 left"}},
+		"a long one":     {200, []string{"join 1", "join 2", "said", "leave 2 left"}}, // its reply waits, and what was sent behind it
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ch := &scripted{}
+				h, s, r := stageAt(t, ch, History{Keep: 1000, Replay: 50})
+				broadcast(t, h, 500)
+				for range 300 {
+					if err := h.Broadcast(t.Context(), "b", "e", nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r.limits.QueueMessages = 400 // room for 100
+				r.stick(true)
+				r.says(t, `["1","1","a","phx_join",{"@last":500}]`)
+				synctest.Wait()
+				before := s.reads
+				r.says(t, fmt.Sprintf(`["2","2","b","phx_join",{"@last":%d}]`, want.last))
+				r.says(t, `["2","3","b","said",{}]`)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				began := time.Now()
+				r.says(t, `["2","4","b","phx_leave",{}]`)
+				synctest.Wait()
+				if took := time.Since(began); took != 0 {
+					t.Errorf("the leave of b waits for %v", took)
+				}
+				ch.wants(t, want.calls...)
+				if reads := s.reads - before; reads > 1 {
+					t.Errorf("the store was read %d times for b, want at most once, for its tail", reads)
+				}
+			})
+		})
+	}
+}
+
 func TestASlowJoinerThatIsOvertakenIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ch := &scripted{}

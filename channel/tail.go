@@ -71,6 +71,15 @@ func (t *tail) trim() {
 	}
 }
 
+// beyondNarrow reports whether only a wide tail has room for a list.
+func (t *tail) beyondNarrow(list []*wire.Message) bool {
+	bytes := 0
+	for _, m := range list {
+		bytes += m.PayloadSize()
+	}
+	return len(list) > t.most || bytes > maxTailBytes
+}
+
 // narrow ends being wide.
 func (t *tail) narrow() {
 	t.wide = false

@@ -2,12 +2,15 @@ package channel
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
 )
 
 var tailStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -252,5 +255,44 @@ func TestTailForgetsAndRedacts(t *testing.T) {
 	}
 	if tl.bytes != bytes {
 		t.Errorf("bytes after redacting: got %d, want %d", tl.bytes, bytes)
+	}
+}
+
+// Tails that were small when they became wide are filled by what is said later.
+func TestWideTailsAreBoundedTogether(t *testing.T) {
+	const topics = 120
+	h := NewHub(Config{Broker: broker.Local(store.NewMemory()), Log: slog.New(slog.DiscardHandler), Limits: transport.Limits{Topics: topics}})
+	h.Channel("{topic}", &scripted{}, History{Keep: 1000, Replay: 50})
+	r := newReader(h, "reader")
+	say := func(topic, n int, payload any) {
+		for range n {
+			if err := h.Broadcast(t.Context(), fmt.Sprint("t", topic), "e", payload); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range topics {
+		say(i, 65, nil)
+		r.says(t, fmt.Sprintf(`["1","1","t%d","phx_join",{"@last":65}]`, i))
+	}
+	if err := h.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	large := Binary(make([]byte, 64_000))
+	for i := range topics {
+		say(i, 16, large)
+		if got := h.wide.Load(); got > maxWideBytes {
+			t.Fatalf("wide tails of %d topics take %d bytes, want %d at the most", i+1, got, maxWideBytes)
+		}
+	}
+	if got := h.wide.Load(); got < maxWideBytes/2 {
+		t.Errorf("they take %d bytes: none was filled", got)
+	}
+	r.Close(0, "", Closed)
+	if err := h.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.wide.Load(); got != 0 {
+		t.Errorf("%d bytes when nobody is in a topic any more, want 0", got)
 	}
 }

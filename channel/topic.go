@@ -24,7 +24,7 @@ type topic struct {
 	tail    tail
 	lost    uint64      // no position before this one is recovered
 	erased  int         // how often something was forgotten or redacted
-	asked   time.Time   // when a join last asked for what is in the tail
+	asked   time.Time   // when a join last asked for what only a wide tail has
 	idle    *time.Timer // narrows a wide tail
 	extra   int         // what the tail takes beyond maxTailBytes, as the hub knows it
 }
@@ -144,6 +144,7 @@ const (
 // widen gives the tail room for all that a join may be replayed, until nobody
 // has asked for a while. t.mu is held.
 func (t *topic) widen() {
+	t.asked = time.Now()
 	if !t.tail.wide {
 		t.tail.wide = true
 		t.idle = time.AfterFunc(wideTime, t.tire)
@@ -176,9 +177,13 @@ func (t *topic) account() {
 	if t.tail.wide {
 		extra = max(0, t.tail.bytes-maxTailBytes)
 	}
-	if extra != t.extra {
-		t.hub.wide.Add(int64(extra - t.extra))
-		t.extra = extra
+	grown := extra - t.extra
+	if grown == 0 {
+		return
+	}
+	t.extra = extra
+	if all := t.hub.wide.Add(int64(grown)); grown > 0 && all > maxWideBytes {
+		t.narrow()
 	}
 }
 

@@ -32,7 +32,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		busy(w, http.StatusServiceUnavailable, errDraining.Error())
 		return
 	}
-	id, refused := s.identify(r)
+	id, refused := s.identify(r, secret)
 	if refused != nil {
 		turnAway(w, refused)
 		return

@@ -322,9 +322,10 @@ func (s *Server) isDraining() bool {
 }
 
 // identify finds out from whom a request comes, or how it is refused.
-func (s *Server) identify(r *http.Request) (Identity, *RefusedError) {
+func (s *Server) identify(r *http.Request, secret string) (Identity, *RefusedError) {
 	id, err := s.connect(r)
 	if err == nil && !id.Expires.IsZero() && !id.Expires.After(time.Now()) {
+		s.expire(id, secret)
 		return Identity{}, errExpired
 	}
 	if err == nil {
@@ -342,6 +343,14 @@ func (s *Server) identify(r *http.Request) (Identity, *RefusedError) {
 		refused = &RefusedError{http.StatusForbidden, refused.Reason}
 	}
 	return Identity{}, refused
+}
+
+// expire ends the client that a secret is good for, if it is id's: WithConnect
+// has said that its time is over.
+func (s *Server) expire(id Identity, secret string) {
+	if c := s.find(secret); c != nil && c.who == id.ID && c.admits(secret) {
+		c.Close(wire.CloseDisconnect, "expired", Expired)
+	}
 }
 
 var (

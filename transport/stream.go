@@ -38,7 +38,8 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		later(w, chime, errDraining.Error())
 		return
 	}
-	id, refused := s.identify(r)
+	secret := r.Header.Get(headerSecret)
+	id, refused := s.identify(r, secret)
 	switch refused {
 	case nil:
 	case errUnavailable:
@@ -48,7 +49,6 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		turnAway(w, refused)
 		return
 	}
-	secret := r.Header.Get(headerSecret)
 	from := caller{id, chime, secret, s.find(secret)}
 	if !owns(w, id, from.former) {
 		return

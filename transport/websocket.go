@@ -66,14 +66,14 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect) {
 		busy(w, http.StatusServiceUnavailable, errDraining.Error())
 		return
 	}
-	id, refused := s.identify(r)
-	if refused != nil {
-		turnAway(w, refused)
-		return
-	}
 	secret := ""
 	if d == &chimeV1 {
 		secret = subprotocolSecret(r)
+	}
+	id, refused := s.identify(r, secret)
+	if refused != nil {
+		turnAway(w, refused)
+		return
 	}
 	from := caller{id, d == &chimeV1, secret, s.find(secret)}
 	if !owns(w, id, from.former) {
