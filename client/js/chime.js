@@ -31,6 +31,7 @@ const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
 const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes with which the client socket is over, and not its connection alone
 const BLAMES = { 1007: "invalid", 1009: "too_large" }; // close codes that a frame of ours led to
 const NAME_BYTES = 255;
+const LEVELS = 9_997; // of a payload: the server reads 10,000, of which a POST has two around a frame, which is one itself
 const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
 
 /** Every failure this module speaks of, told apart by its code. */
@@ -867,7 +868,7 @@ class WebSocketLink extends Link {
 export class StreamLink extends Link {
   #stream = new AbortController();
   #post = null;
-  #most = Infinity; // entries in a batch, after a 413
+  #most = Infinity; // entries in a batch, after one that was refused as a whole
   #ackDue = false;
   #wordDue = false;
   #pumping = false;
@@ -950,7 +951,8 @@ export class StreamLink extends Link {
     if (this.#pumping) return;
     this.#pumping = true;
     await null; // what is pushed in one go travels in one batch
-    for (let batch; !this.ended; await this.#deliver(batch)) {
+    for (let batch, given; !this.ended; await this.#deliver(batch, given)) {
+      given = this.session.sent;
       batch = this.#batch();
       if (!batch.length && !this.#wordDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
     }
@@ -970,8 +972,8 @@ export class StreamLink extends Link {
     return batch;
   }
 
-  // deliver sends one batch again and again until its fate is known.
-  async #deliver(batch) {
+  // deliver sends one batch again and again until its fate is known. Numbers beyond given are new with it.
+  async #deliver(batch, given) {
     const started = Date.now();
     const before = this.session.known; // the number of the last frame in front of the batch
     const last = before + batch.filter((entry) => !entry.uncounted).length;
@@ -981,7 +983,8 @@ export class StreamLink extends Link {
       const has = status === 200 ? body?.applied : status === 409 ? body?.want - 1 : NaN;
       if (Number.isInteger(has) && (has !== before || before === last)) return this.#settle(has, batch, before);
       if (status === 400 || status === 413) {
-        if (tries === 0 && last === this.session.sent) this.session.uncount(batch);
+        // Not of what a former connection sent: the server may have got that meanwhile, and would take another frame for it.
+        if (tries === 0) this.session.uncount(batch.filter(({ number }) => number > given));
         return this.#refused(batch, status, body);
       }
       const final = status >= 400 && status < 500 && ![408, 409, 429].includes(status);
@@ -1002,11 +1005,11 @@ export class StreamLink extends Link {
     }
   }
 
-  // refused: nothing of the batch was applied. A frame that cannot be sent leaves a number nothing can fill, so the others need a
-  // new client socket.
+  // refused: nothing of the batch was applied. Where no frame is to blame, it is sought in halves: one that makes the whole batch no
+  // JSON can't be named. A frame that cannot be sent leaves a number nothing can fill, so the others need a new client socket.
   #refused(batch, status, body) {
-    if (status === 413 && batch.length > 1) return void (this.#most = batch.length >> 1);
     const bad = batch[body?.frame - 1];
+    if (batch.length > 1 && (status === 413 || !bad)) return void (this.#most = batch.length >> 1);
     const reason = `the server refused a frame: ${body?.reason ?? status}`;
     const error = new ChimeError(status === 413 ? "too_large" : "invalid", reason, { response: body, status });
     this.end({ code: 1006, reason, error, failed: bad ? [bad] : batch, over: true });
@@ -1149,7 +1152,20 @@ function encoded(payload, what) {
   if (!Object.keys(more).length && (base64.length % 4 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64))) {
     throw new TypeError(`chime: the @binary of ${what} is no base64 with its padding`);
   }
+  if (body.length > 2 * LEVELS && levelsOf(body) > LEVELS) throw new TypeError(`chime: the payload of ${what} is nested too deep`);
   return body;
+}
+
+// levelsOf tells how deep JSON is nested.
+function levelsOf(json) {
+  let [levels, most] = [0, 0];
+  for (let at = 0; at < json.length; at++) {
+    const char = json[at];
+    if (char === "[" || char === "{") most = Math.max(most, ++levels);
+    else if (char === "]" || char === "}") levels--;
+    else if (char === '"') while (json[++at] !== '"') if (json[at] === "\\") at++; // brackets in a string are none
+  }
+  return most;
 }
 
 function sizeOf(text) {

@@ -188,6 +188,17 @@ test("a listener is a function, of what can come", (t) => {
   for (const event of [...names, "phx_error"]) assert.throws(() => room.on(event, () => {}), TypeError, String(event));
 });
 
+each("a payload is nested no deeper than the server reads it in a POST", async (t, transport) => {
+  const { socket, room, peer } = await joined(t, transport);
+  const { stringify } = JSON;
+  t.mock.method(JSON, "stringify", (value) => value?.json ?? stringify(value)); // not every Node has the stack for so deep an array
+  const levels = (n, inner = "") => ({ json: "[".repeat(n) + inner + "]".repeat(n) });
+  for (const payload of [levels(9_998), levels(9_997, '{"]\\"]":"}"}'), levels(40_000)]) await assert.rejects(room.push("a", payload), TypeError);
+  await assert.rejects(socket.channel("room:2", levels(9_998)).join(), TypeError);
+  for (const payload of [levels(9_997), levels(9_996, '{"[\\"[":"{"}'), Array(20_000).fill([]), '"['.repeat(10_000)]) room.push("a", payload).catch(() => {});
+  assert.deepEqual([room.state, socket.state, (await peer.frames()).length], ["joined", "open", 5]);
+});
+
 each("a join whose params are no payload rejects, and the others go on", async (t, transport) => {
   const { socket, room } = await joined(t, transport);
   for (const params of [{ n: 1n }, { "@binary": "?" }]) await assert.rejects(socket.channel("room:2", params).join(), TypeError);

@@ -217,14 +217,49 @@ test("400: the frame it names fails, the others are sent on a new connection", a
   void one;
 });
 
-test("400 that names no frame fails the whole batch, lest it come back for ever", async (t) => {
-  const { net, push, reopened } = await post(t);
-  const batch = [push(1), push(2)];
-  await settle();
-  push(3);
+for (const frame of [0, 3]) {
+  test(`400 that names no frame of the batch (${frame}) has it sent in halves, until the bad one is alone`, async (t) => {
+    const { net, push, socket, reopened } = await post(t);
+    const [one, two] = [push(1), push(2)];
+    await settle();
+    push(3);
+    const joining = socket.channel("room:2").join();
+    await net.post.answer(400, { frame, reason: "no batch" });
+    assert.deepEqual(sent(net.post), [2, [1]]);
+    await net.post.apply();
+    assert.deepEqual(sent(net.post), [3, [2]]);
+    await net.post.answer(400, { frame: 0, reason: "no batch" });
+    assert.deepEqual([await two, await one], ["invalid", "unknown_fate, sent"]);
+    const next = await reopened();
+    assert.deepEqual(next.frames.map(([, , topic, event]) => [topic, event]), [["room:1", "n"]], "the push behind it waited for its channel");
+    const join = net.posts.at(-2).frames.find(([, , topic]) => topic === "room:2");
+    await net.stream.say([join[0], join[1], "room:2", "phx_reply", { status: "ok", response: {} }]);
+    await joining;
+  });
+}
+
+test("400 that names no frame takes the numbers back of what is no longer wanted", async (t) => {
+  const { net, push, clock } = await post(t);
+  const late = push(1, { timeout: 100 });
+  [2, 3, 4].forEach((n) => push(n));
+  await clock.pass(100);
+  assert.equal(await late, "timeout, sent");
   await net.post.answer(400, { frame: 0, reason: "no batch" });
-  assert.deepEqual(await Promise.all(batch), ["invalid", "invalid"]);
-  assert.deepEqual(sent(await reopened()), [2, [3]]);
+  assert.deepEqual(sent(net.post), [2, [2, 3]]);
+  await net.post.apply();
+  assert.deepEqual(sent(net.post), [4, [4]]);
+});
+
+test("400 without a frame, for ever: each client socket costs one frame, so it ends", async (t) => {
+  const { net, push, reopened } = await post(t);
+  const both = [push(1, { timeout: 0 }), push(2, { timeout: 0 })];
+  await settle();
+  await net.post.answer(400);
+  await net.post.answer(400);
+  assert.equal(await both[0], "invalid");
+  assert.deepEqual(sent(await reopened()), [2, [2]]);
+  await net.post.answer(400);
+  assert.equal(await both[1], "invalid");
 });
 
 test("400 for a join rejects it", async (t) => {

@@ -397,6 +397,27 @@ test("a frame that no POST can carry ends the client socket, with a goodbye", as
   assert.deepEqual([await pushed, net.byes.map(({ text }) => text), room.state, socket.state], ["invalid", ["s1"], "joining", "connecting"]);
 });
 
+for (const [status, body] of [[400, { frame: 0, reason: "no batch" }], [413, ""]]) {
+  test(`a batch that is refused as a whole (${status}) keeps the numbers that a former connection gave`, async (t) => {
+    const { room, net, clock, peer } = await lives(t, "sse");
+    const late = outcome(room.push("a", 1, { timeout: 400 }));
+    await settle();
+    assert.deepEqual([net.post.body.first, payloads(net.post.frames)], [2, [1]]);
+    await peer.drop();
+    for (const n of [2, 3]) outcome(room.push("a", n));
+    await clock.pass(500);
+    assert.equal(await late, "timeout, sent");
+    await net.stream.hello({ ...keeps, secret: "s2", resumed: true, received: 1, sent: 1 });
+    assert.deepEqual([net.post.body.first, payloads(net.post.frames)], [2, [1, 2, 3]]);
+    await net.post.answer(status, body);
+    assert.deepEqual([net.post.body.first, payloads(net.post.frames)], [2, [1]], "the server may have got it by the first POST");
+    await net.post.apply();
+    assert.deepEqual([net.post.body.first, payloads(net.post.frames)], [3, [2]]);
+    await net.post.apply();
+    assert.deepEqual([net.post.body.first, payloads(net.post.frames)], [4, [3]]);
+  });
+}
+
 // page is a browser's window and its document, as far as they are listened to.
 function page(t) {
   const listening = new Map();
