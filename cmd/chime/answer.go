@@ -41,6 +41,8 @@ func (f *follower) checkAnswer(resp *http.Response) error {
 		return err
 	}
 	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		err = fmt.Errorf("--url %s: %s to %q: give where that leads", f.mount, resp.Status, resp.Header.Get("Location"))
 	case http.StatusNotFound:
 		err = fmt.Errorf("--url %s: %s%s: is the router mounted there?", f.mount, resp.Status, reason)
 	case http.StatusUnauthorized, http.StatusForbidden:

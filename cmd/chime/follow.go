@@ -108,7 +108,11 @@ func (f *follower) connect(ctx context.Context) error {
 	defer cancel(nil)
 
 	client := sse.NewClient(f.url, sse.ClientMaxBufferSize(maxEvent))
-	client.Connection = &http.Client{Transport: f.transport}
+	client.Connection = &http.Client{
+		Transport: f.transport,
+		// A redirect would take the token to another port, or another server.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	if f.token != "" {
 		client.Headers["Authorization"] = "Bearer " + f.token
 	}

@@ -22,9 +22,11 @@ func ownHost(origins []string, log *slog.Logger, next http.Handler) http.Handler
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if host := hostname(r.Host); !isLoopback(host) && !named[host] {
-			log.Info("reached by a foreign name, refused", "host", shortName(r.Host), "remedy", "--origin")
-			refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf("this is not %s: name it with --origin if it is", shortName(r.Host)))
+		// A browser always says a name; a health check may say none.
+		if host := hostname(r.Host); host != "" && !isLoopback(host) && !named[host] {
+			remedy := "--origin http://" + shortName(r.Host)
+			log.Info("reached by a foreign name, refused", "host", shortName(r.Host), "remedy", remedy)
+			refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf("this is not known as %s: if that is a proxy's name for it, give %s as well", shortName(r.Host), remedy))
 			return
 		}
 		next.ServeHTTP(w, r)

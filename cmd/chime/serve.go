@@ -41,7 +41,9 @@ again with the same file; chime history looks into it. With --db= nothing is
 kept on disk.
 
 Behind a proxy that changes the Host header, name the address that people
-see: --origin https://chat.example.com`,
+see: --origin https://chat.example.com. On a loopback address only localhost and
+such names are answered: one that the proxy gives the server goes into another
+--origin.`,
 		Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return serve(c.Context(), addr, db, origins, c.OutOrStdout(), c.ErrOrStderr())

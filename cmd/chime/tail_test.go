@@ -321,6 +321,21 @@ func TestTailShowsItsToken(t *testing.T) {
 	}
 }
 
+// The token is for the server that --url names, and for no other.
+func TestTailFollowsNoRedirect(t *testing.T) {
+	t.Setenv("CHIME_TOKEN", "s3cret")
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("another server is asked, with %q", r.Header.Get("Authorization"))
+	}))
+	defer elsewhere.Close()
+	moved := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/socket/sse", http.StatusTemporaryRedirect))
+	defer moved.Close()
+	err := tail(t.Context(), moved.URL+"/socket", "chat_room:lobby", false, io.Discard, io.Discard)
+	if want := "307 Temporary Redirect to \"" + elsewhere.URL; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want an error with %s", err, want)
+	}
+}
+
 func TestTailSaysWhatBecameOfItsPlace(t *testing.T) {
 	reply := `data: ["1","1","t:1","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":9,"count":3%s}}}]` + "\n\n"
 	for recovered, want := range map[string]string{
