@@ -139,15 +139,15 @@ func messages(entries []entry) []*wire.Message {
 }
 
 // fill takes what the store had after base, up to top, in front of what has been
-// announced since; unless there was so much of that that it has let go of some
-// already: then there would be a hole between the two. So there would be if the
+// announced since; unless there was so much of that, or it has aged, that it has
+// let go of some already: then there would be a hole between the two. So there would be if the
 // store was so far ahead of its announcements that none of them is in a page:
 // then the page is what counts.
 func (t *tail) fill(old []entry, top, base uint64, whole bool) {
 	announced := t.entries
 	n := len(announced)
 	switch {
-	case n > 0 && announced[0].prev > top:
+	case n == 0 && t.base > top, n > 0 && announced[0].prev > top:
 		t.whole = false
 		return
 	case n > 0 && announced[n-1].m.Offset >= base:

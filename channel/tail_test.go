@@ -296,3 +296,27 @@ func TestWideTailsAreBoundedTogether(t *testing.T) {
 		t.Errorf("%d bytes when nobody is in a topic any more, want 0", got)
 	}
 }
+
+// A page is read, and before it is there much is said and all of that has aged: the
+// page must not hide that there was something behind it.
+func TestAPageDoesNotHideWhatHasAgedSinceItWasRead(t *testing.T) {
+	tail := tailOf(100, time.Minute)
+	tail.fill(nil, 3, 3, true)
+	for offset := uint64(4); offset <= 10; offset++ {
+		tail.append(said(offset, offset-1, 1))
+	}
+	later := tailStart.Add(time.Hour)
+	if list, ok := tail.since(10, 100, later); !ok || len(list) > 0 {
+		t.Fatalf("after all that was said: got %d messages and %t, want none and true", len(list), ok)
+	}
+	tail.fill(nil, 3, 3, true) // read when nothing had been said
+	if list, ok := tail.since(3, 100, later); ok {
+		t.Errorf("since 3: got %d messages, and that nothing is missing, though 4 to 10 are", len(list))
+	}
+	if list, ok := tail.newest(5, later); ok {
+		t.Errorf("the newest: got %d messages, and that no more are kept, which only the store knows", len(list))
+	}
+	if _, ok := tail.since(10, 100, later); !ok {
+		t.Error("since 10: got false, though nothing was said after it")
+	}
+}

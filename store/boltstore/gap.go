@@ -30,6 +30,25 @@ func (g *gap) note(seq uint64, err error) {
 	g.wrong = append(g.wrong, fmt.Errorf("%w at offset %d: %w", errRecord, seq, err))
 }
 
+// maxSkipped bounds what is noted one by one. A commit writes some hundreds.
+const maxSkipped = 1 << 20
+
+// skipped notes the records that should stand between the last one and seq. Whose
+// they were nobody can say, and no later one of the same topic need be there to
+// name them; see unread.
+func (g *gap) skipped(s *Store, seq uint64) {
+	if seq > s.meta.seq+maxSkipped {
+		g.astray = fmt.Errorf("%w at offset %d: it is the first behind offset %d", errRecord, seq, s.meta.seq)
+		return
+	}
+	for s.meta.seq+1 < seq {
+		s.meta.seq++
+		s.meta.nextID++
+		g.missing = append(g.missing, promise{entry: entry{seq: s.meta.seq}})
+		g.note(s.meta.seq, errMissing)
+	}
+}
+
 // unread notes a record that can't be decoded. Offsets go on behind it, and so do
 // the numbers of topics: it may have been the first one of its topic, and those
 // that follow it there must not become another's.

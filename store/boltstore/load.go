@@ -75,6 +75,7 @@ func (s *Store) loadLog(tx *bolt.Tx, byID map[uint64]*topic) error {
 			s.gap.unread(s, k, err)
 			continue
 		}
+		s.gap.skipped(s, r.seq)
 		s.meta.nextID = max(s.meta.nextID, r.topic+1)
 		if err := s.fits(&r, byID[r.topic]); err != nil {
 			s.gap.note(r.seq, err)
