@@ -373,3 +373,39 @@ func TestARecordThatDoesNotFit(t *testing.T) {
 		})
 	}
 }
+
+// A record that is not there at all may have been the last of its topic, which no
+// other one names.
+func TestAMissingRecordThatNoOtherNames(t *testing.T) {
+	for _, c := range []struct {
+		name, topics string
+		gone         int
+		topic        string // that it was of
+	}{
+		{"the last of its topic", "ababaa", 4, "b"},
+		{"the only one of its topic", "acab", 2, "c"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := leave(t, c.topics)
+			lost := l.said[c.gone]
+			update(t, l.path, func(tx *bolt.Tx) error { return tx.Bucket(logBucket).Delete(logKey(lost.Offset)) })
+			at := fmt.Sprintf("offset %d: it is missing", lost.Offset)
+			if _, err := Verify(l.path); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), at) {
+				t.Errorf("verify: got %v, want %v and %q", err, ErrDamaged, at)
+			}
+			s, told := l.open(t, func() {})
+			if len(told) != 1 || !strings.Contains(told[0], at) {
+				t.Errorf("it was told %q, want once, with %q", told, at)
+			}
+			if s.Epoch() == l.epoch {
+				t.Error("the epoch is the same: who was there before will not be told")
+			}
+			if next := say(t, s, c.topic, `"next"`, store.Retention{}); next.Offset <= l.said[len(l.said)-1].Offset {
+				t.Errorf("got offset %d again", next.Offset)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
