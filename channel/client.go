@@ -24,20 +24,6 @@ type client struct {
 	held    atomic.Pointer[lists]
 }
 
-// lists is what is held of the replays of one client.
-type lists struct {
-	turn chan struct{} // full while a socket has the turn
-	lent atomic.Int64  // bytes of the lists that are held without it
-}
-
-// lists returns those of c, made when they are needed.
-func (c *client) lists() *lists {
-	if c.held.Load() == nil {
-		c.held.CompareAndSwap(nil, &lists{turn: make(chan struct{}, 1)})
-	}
-	return c.held.Load()
-}
-
 // ends reports whether something that ends s waits in its inbox.
 func (c *client) ends(s *Socket) bool {
 	c.mu.Lock()
