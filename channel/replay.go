@@ -104,11 +104,16 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 // isShort reports whether a list fits into a queue that has room, with as much
 // room left for what happens live.
 func (s *Socket) isShort(list []*wire.Message) bool {
-	limits, size := &s.client.hub.limits, 0
+	limits := &s.client.hub.limits
+	return len(list) <= min(shortReplay, limits.QueueMessages/4) && sizeOfList(list) <= limits.QueueBytes/4
+}
+
+// sizeOfList is what a list counts for in a queue.
+func sizeOfList(list []*wire.Message) (size int) {
 	for _, m := range list {
 		size += m.Size()
 	}
-	return len(list) <= min(shortReplay, limits.QueueMessages/4) && size <= limits.QueueBytes/4
+	return size
 }
 
 // queueAll queues a list, after what first does, if the client has room. It

@@ -24,11 +24,7 @@ func (c *client) lists() *lists {
 // not the turn: a client that does not read what one topic has for it would not
 // get into another. It reports whether the client has not too much of that.
 func (s *Socket) borrow(list []*wire.Message) bool {
-	size := 0
-	for _, m := range list {
-		size += m.Size()
-	}
-	lists := s.client.lists()
+	lists, size := s.client.lists(), sizeOfList(list)
 	if lists.lent.Add(int64(size)) > int64(s.client.hub.limits.QueueBytes) {
 		lists.lent.Add(int64(-size))
 		return false
