@@ -30,6 +30,7 @@ func (s *sink) ID() string                                     { return s.id }
 func (s *sink) Identity() transport.Identity                   { return transport.Identity{} }
 func (s *sink) Transport() string                              { return "sink" }
 func (s *sink) Context() context.Context                       { return context.Background() }
+func (s *sink) Offer(m *wire.Message, to string) bool          { return s.Send(m, to) == nil }
 func (s *sink) Ready(func()) bool                              { return true }
 func (s *sink) Close(wire.CloseCode, string, transport.Reason) {}
 

@@ -58,7 +58,7 @@ func (r *reader) Send(m *wire.Message, to string) error {
 	if r.ended {
 		return transport.ErrClosed
 	}
-	if len(r.queue) >= r.limits.QueueMessages || r.bytes+m.Size() > r.limits.QueueBytes && len(r.queue) > 0 {
+	if !r.fits(m) {
 		r.ended = true
 		r.queue, r.bytes = nil, 0
 		r.tasks.Go(func() {
@@ -67,17 +67,37 @@ func (r *reader) Send(m *wire.Message, to string) error {
 		})
 		return transport.ErrSlow
 	}
-	s := sent{m, to}
+	r.put(sent{m, to})
+	return nil
+}
+
+func (r *reader) Offer(m *wire.Message, to string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return true
+	}
+	if !r.fits(m) {
+		return false
+	}
+	r.put(sent{m, to})
+	return true
+}
+
+func (r *reader) fits(m *wire.Message) bool {
+	return len(r.queue) == 0 || len(r.queue) < r.limits.QueueMessages && r.bytes+m.Size() <= r.limits.QueueBytes
+}
+
+func (r *reader) put(s sent) {
 	if r.sends != nil {
 		r.sends(s)
 	}
 	if r.stuck {
 		r.queue = append(r.queue, s)
-		r.bytes += m.Size()
+		r.bytes += s.m.Size()
 	} else {
 		r.seen = append(r.seen, s)
 	}
-	return nil
 }
 
 func (r *reader) Ready(f func()) bool {

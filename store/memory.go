@@ -99,7 +99,9 @@ func (s *Memory) Read(ctx context.Context, topic string, r Range) (Page, error) 
 	}
 	defer t.mu.Unlock()
 	t.trim(clock())
-	return t.page(r), nil
+	p := t.page(r)
+	p.Epoch = s.epoch
+	return p, nil
 }
 
 // Forget implements [Store].

@@ -115,6 +115,7 @@ type Range struct {
 // Page is what Read found.
 type Page struct {
 	Messages []Message // oldest first; the slice is the caller's own
+	Epoch    string    // of the offsets in this page
 	Top      uint64    // offset of the last message that the topic was given; 0 if it has none that is remembered
 
 	// Complete says that nothing after Range.After and before the first of

@@ -109,9 +109,8 @@ func (c *client) Send(m *wire.Message, to string) error {
 		c.mu.Unlock()
 		return nil
 	}
-	limits := &c.server.limits
 	it := item{m, to}
-	if waiting := c.queue.waiting(); waiting >= limits.QueueMessages || c.queue.bytes+it.size() > limits.QueueBytes && waiting > 0 {
+	if !c.fits(it) {
 		c.queue.clear()
 		c.end(wire.CloseSlow, "too slow", Slow)
 		c.mu.Unlock()
@@ -124,13 +123,43 @@ func (c *client) Send(m *wire.Message, to string) error {
 		})
 		return ErrSlow
 	}
+	c.put(it)
+	return nil
+}
+
+// Offer implements ClientSocket.
+func (c *client) Offer(m *wire.Message, to string) bool {
+	c.mu.Lock()
+	it := item{m, to}
+	switch {
+	case c.ended:
+		c.mu.Unlock()
+		return true
+	case !c.fits(it):
+		c.mu.Unlock()
+		return false
+	}
+	c.put(it)
+	return true
+}
+
+// fits reports whether the queue has room for it. One item always fits into an
+// empty queue. c.mu is held.
+func (c *client) fits(it item) bool {
+	limits := &c.server.limits
+	waiting := c.queue.waiting()
+	return waiting == 0 || waiting < limits.QueueMessages && c.queue.bytes+it.size() <= limits.QueueBytes
+}
+
+// put queues it and has it written. c.mu is held, and released.
+func (c *client) put(it item) {
 	c.queue.push(it)
+	n := c.conn
 	wake := n != nil && n.wake()
 	c.mu.Unlock()
 	if wake {
 		c.flusher.add(n)
 	}
-	return nil
 }
 
 // Ready implements ClientSocket.

@@ -24,6 +24,7 @@ func (s *Store) Read(ctx context.Context, topic string, r store.Range) (store.Pa
 	if err != nil {
 		return store.Page{}, fmt.Errorf("read %q: %w", topic, err)
 	}
+	p.Epoch = s.epoch
 	return p, nil
 }
 

@@ -113,6 +113,13 @@ func epoch(t *testing.T, s, other store.Store) {
 	if s.Epoch() == other.Epoch() {
 		t.Errorf("epochs of two stores: got %q for both", s.Epoch())
 	}
+	if p := read(t, s, "a", all); p.Epoch != s.Epoch() {
+		t.Errorf("a page of an empty topic has epoch %q, want %q", p.Epoch, s.Epoch())
+	}
+	add(t, s, "a", text("x"), everything)
+	if p := read(t, s, "a", all); p.Epoch != s.Epoch() {
+		t.Errorf("a page has epoch %q, want %q", p.Epoch, s.Epoch())
+	}
 }
 
 func roundTrip(t *testing.T, s store.Store) {
