@@ -19,24 +19,30 @@ const module = "github.com/go-chime/chime"
 
 // imports says which packages of the module each package may import, and which
 // of other modules. Below cmd and examples everything public may be used; a
-// suite (storetest) may import what it tests and what that may import; tests
-// may import what they like.
+// suite (storetest) may import what it tests and what that may import; only tests
+// may import it, and they may import what they like.
 var imports = map[string]struct{ ours, others []string }{
-	".":               {ours: []string{"broker", "channel", "client/js", "store", "transport"}, others: []string{chiModule}},
-	"broker":          {ours: []string{"store"}},
-	"channel":         {ours: []string{"broker", "internal/wire", "store", "transport"}},
-	"client/js":       {},
-	"cmd":             {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
-	"examples":        {others: []string{chiModule}},
-	"internal/e2e":    {},
-	"internal/wire":   {},
-	"store":           {},
-	"store/boltstore": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
-	"transport":       {ours: []string{"internal/wire"}, others: []string{"github.com/coder/websocket"}},
+	".":                 {ours: []string{"broker", "channel", "client/js", "store", "transport"}, others: []string{chiModule}},
+	"broker":            {ours: []string{"store"}},
+	"channel":           {ours: []string{"broker", "internal/wire", "store", "transport"}},
+	"client/js":         {},
+	"cmd":               {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"examples":          {others: []string{chiModule}},
+	"internal/contract": {ours: []string{"internal/raw"}, others: []string{chiModule, "github.com/coder/websocket"}},
+	"internal/e2e":      {},
+	"internal/raw":      {others: []string{chiModule}},
+	"internal/wire":     {},
+	"store":             {},
+	"store/boltstore":   {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"transport":         {ours: []string{"internal/wire"}, others: []string{"github.com/coder/websocket"}},
 }
 
 // helpers may be imported by everybody and import nothing of ours.
 var helpers = []string{"internal/leak", "internal/need", "internal/task"}
+
+// forTests are the packages that tests share. Only tests may import them; they may
+// import all that is public.
+var forTests = []string{"internal/contract", "internal/raw"}
 
 const chiModule = "github.com/go-chi/chi/v5"
 
@@ -79,6 +85,12 @@ func TestImportRules(t *testing.T) {
 		{"cmd/chime", module + "/client/js", true},
 		{"cmd/chime", module + "/internal/wire", false},
 		{"cmd/chime", "github.com/coder/websocket", false},
+		{"cmd/chime", module + "/internal/raw", false},
+		{"internal/contract", module, true},
+		{"internal/contract", module + "/internal/raw", true},
+		{"internal/contract", module + "/internal/wire", false},
+		{"internal/raw", module + "/internal/contract", false},
+		{"internal/raw", module + "/store/storetest", false},
 		{"internal/task", module + "/store", false},
 		{"store", module + "/transport", false},
 		{"store", "go.etcd.io/bbolt", false},
@@ -145,7 +157,9 @@ func forbids(from, imported string) string {
 		return ""
 	case strings.HasSuffix(ours, "test"):
 		return "suites are for tests"
-	case (rule == "cmd" || rule == "examples") && public:
+	case slices.Contains(forTests, ours) && !slices.Contains(forTests, from):
+		return "the package is for tests"
+	case (rule == "cmd" || rule == "examples" || slices.Contains(forTests, from)) && public:
 		return ""
 	case suite && ours == rule, slices.Contains(allowed.ours, ours):
 		return ""

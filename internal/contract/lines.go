@@ -1,0 +1,434 @@
+package contract
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// visit is what a client needs to know to connect.
+type visit struct {
+	mount string
+	http  *http.Client
+	head  http.Header
+	box   ear
+
+	// Of a client that lasts, or is to.
+	secret   string // to come back with
+	received uint64 // counted frames, so far
+	losses   bool   // it may lose its connection when it likes
+	seed     uint64 // of what it does at random
+}
+
+// ear hears what comes on a line.
+type ear interface {
+	keep(raw []byte) // everything, as it was on the wire
+	put(f frame)
+	retryAfter(ms string)
+	say(code int) // why the connection ends
+	end()
+	blame(format string, args ...any) // for what is not as the wire should be
+}
+
+// refusedError is a connect that the server refused.
+type refusedError struct {
+	status int
+	head   http.Header
+	body   string
+}
+
+func (e *refusedError) Error() string { return fmt.Sprintf("refused: %d %s", e.status, e.body) }
+
+func refused(resp *http.Response) error {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	return &refusedError{resp.StatusCode, resp.Header, string(body)}
+}
+
+// socketLine is a WebSocket.
+type socketLine struct {
+	ws      *websocket.Conn
+	box     ear
+	dialect socketDialect
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+// socketDialect is what a client speaks on a WebSocket.
+type socketDialect struct {
+	path     string
+	protocol string // offered, and to be echoed
+	text     func(frame) []byte
+	parse    func([]byte) (frame, error)
+	bytes    bool // as binary frames, not as text
+	greets   bool // with a hello
+	pings    bool // with a bare text
+}
+
+var (
+	phoenixDialect  = socketDialect{path: "/websocket?vsn=2.0.0", text: frame.text, parse: parseFrame, bytes: true}
+	phoenix1Dialect = socketDialect{path: "/websocket", text: frame.textV1, parse: parseV1}
+	chimeDialect    = socketDialect{path: "/websocket", protocol: "chime.v1", text: frame.text, parse: parseFrame, greets: true}
+	amberDialect    = socketDialect{text: frame.textAmber, parse: parseAmber, pings: true}
+)
+
+func dialPhoenix(v visit) (line, error)  { return dialSocket(v, phoenixDialect) }
+func dialPhoenix1(v visit) (line, error) { return dialSocket(v, phoenix1Dialect) }
+func dialChime(v visit) (line, error)    { return dialSocket(v, chimeDialect) }
+func dialAmber(v visit) (line, error)    { return dialSocket(v, amberDialect) }
+
+func dialSocket(v visit, d socketDialect) (line, error) {
+	options := &websocket.DialOptions{HTTPClient: v.http, HTTPHeader: v.head}
+	if d.protocol != "" {
+		options.Subprotocols = []string{d.protocol}
+	}
+	if v.secret != "" {
+		options.Subprotocols = append(options.Subprotocols, "chime.secret."+v.secret)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ws, resp, err := websocket.Dial(ctx, v.mount+d.path, options)
+	if err != nil {
+		cancel()
+		if resp != nil {
+			return nil, refused(resp)
+		}
+		return nil, err
+	}
+	ws.SetReadLimit(-1)
+	l := &socketLine{ws: ws, box: v.box, dialect: d, cancel: cancel, done: make(chan struct{})}
+	if ws.Subprotocol() != d.protocol {
+		v.box.blame("subprotocol %q, want %q", ws.Subprotocol(), d.protocol)
+	}
+	go l.read(ctx)
+	return l, nil
+}
+
+func (l *socketLine) read(ctx context.Context) {
+	defer close(l.done)
+	defer l.box.end()
+	d := l.dialect
+	for n := 0; ; n++ {
+		kind, data, err := l.ws.Read(ctx)
+		if err != nil {
+			l.box.say(max(0, int(websocket.CloseStatus(err))))
+			return
+		}
+		l.box.keep(data)
+		if d.pings && string(data) == "ping" {
+			continue
+		}
+		parse := d.parse
+		if kind == websocket.MessageBinary {
+			parse = parseBinary
+		}
+		f, err := parse(data)
+		switch {
+		case err != nil:
+			l.box.blame("%v", err)
+		case !d.bytes && kind == websocket.MessageBinary, !d.greets && f.topic == "chime":
+			l.box.blame("got %v, which is not of this dialect", f)
+		case d.bytes && kind == websocket.MessageText && f.hasBytes() && !strings.HasPrefix(f.ref, "@"):
+			l.box.blame("got %v, want a binary frame, which has a place for all but a position", f)
+		case d.greets && n == 0 && (f.topic != "chime" || f.event != "hello"):
+			l.box.blame("the first frame is %v, want hello", f)
+		}
+		l.box.put(f)
+	}
+}
+
+// parseBinary reads a binary frame of Phoenix V2: a push to one client (0), a
+// reply (1) or a broadcast (2).
+func parseBinary(data []byte) (frame, error) {
+	var f frame
+	var status string
+	var fields []*string
+	switch {
+	case len(data) == 0:
+	case data[0] == 0:
+		fields = []*string{&f.joinRef, &f.topic, &f.event}
+	case data[0] == 1:
+		fields = []*string{&f.joinRef, &f.ref, &f.topic, &status}
+	case data[0] == 2:
+		fields = []*string{&f.topic, &f.event}
+	}
+	if fields == nil || len(data) < 1+len(fields) {
+		return f, fmt.Errorf("binary frame %q: want a push or a broadcast", data)
+	}
+	rest := data[1+len(fields):]
+	for i, field := range fields {
+		n := int(data[1+i])
+		if n > len(rest) {
+			return f, fmt.Errorf("binary frame %q is cut short", data)
+		}
+		*field, rest = string(rest[:n]), rest[n:]
+	}
+	if status != "" {
+		f.event = "phx_reply"
+		f.payload = obj{"status": status, "response": obj{"@binary": base64.StdEncoding.EncodeToString(rest)}}
+		return f, nil
+	}
+	f.binary = rest
+	return f, nil
+}
+
+func (l *socketLine) send(f frame) error {
+	if f.binary == nil || !l.dialect.bytes {
+		return l.ws.Write(context.Background(), websocket.MessageText, l.dialect.text(f))
+	}
+	fields := []string{f.joinRef, f.ref, f.topic, f.event}
+	data := []byte{0}
+	for _, s := range fields {
+		data = append(data, byte(len(s)))
+	}
+	for _, s := range fields {
+		data = append(data, s...)
+	}
+	return l.ws.Write(context.Background(), websocket.MessageBinary, append(data, f.binary...))
+}
+
+// close closes as a client does. The server's answer is read here or in read,
+// whoever comes first; the other sees no more than that all is over.
+func (l *socketLine) close() {
+	err := l.ws.Close(websocket.StatusNormalClosure, "")
+	<-l.done
+	switch code := websocket.CloseStatus(err); {
+	case err == nil:
+		l.box.say(int(websocket.StatusNormalClosure))
+	case code != -1:
+		l.box.say(int(code))
+	}
+}
+
+func (l *socketLine) cut() {
+	_ = l.ws.CloseNow()
+	l.cancel()
+	<-l.done
+}
+
+// streamLine is an event stream. In the chime dialect POSTs are its other half;
+// a bare one has none, and opens when it is asked to join.
+type streamLine struct {
+	visit
+	bare   bool
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the stream has ended; nil before it began
+	hello  chan string   // the secret
+	heard  atomic.Uint64 // counted frames, those of former connections too
+
+	mu     sync.Mutex // guards what follows, and keeps POSTs in order
+	secret string     // that of its hello
+	posted uint64     // counted frames
+}
+
+func dialStream(v visit) (line, error) {
+	l := &streamLine{visit: v, hello: make(chan string, 1)}
+	head := http.Header{"Chime-Received": {fmt.Sprint(v.received)}}
+	if v.secret != "" {
+		head.Set("Chime-Secret", v.secret)
+	}
+	if err := l.open("", head); err != nil {
+		return nil, err
+	}
+	select {
+	case l.secret = <-l.hello:
+		return l, nil
+	case <-l.done:
+		return nil, errors.New("the stream ended before hello")
+	case <-time.After(patience):
+		return nil, errors.New("no hello came")
+	}
+}
+
+func dialBare(v visit) (line, error) { return &streamLine{visit: v, bare: true}, nil }
+
+func (l *streamLine) open(query string, extra http.Header) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.mount+"/sse"+query, nil)
+	if err != nil {
+		cancel()
+		return err
+	}
+	maps.Copy(req.Header, l.head)
+	maps.Copy(req.Header, extra)
+	resp, err := l.http.Do(req)
+	if err != nil {
+		cancel()
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		cancel()
+		return refused(resp)
+	}
+	if got := resp.Header.Get("Content-Type"); got != "text/event-stream" {
+		l.box.blame("the stream's Content-Type is %q", got)
+	}
+	l.cancel, l.done = cancel, make(chan struct{})
+	go l.read(resp.Body)
+	return nil
+}
+
+// read is a reader of event streams (WHATWG HTML, section 9.2), of what our
+// server sends of it: any other field is a fault.
+func (l *streamLine) read(body io.ReadCloser) {
+	defer close(l.done)
+	defer l.box.end()
+	defer body.Close()
+	lines := bufio.NewReader(body)
+	var id, data string
+	for {
+		text, err := lines.ReadString('\n')
+		if err != nil {
+			return // an event that is not complete does not count
+		}
+		l.box.keep([]byte(strings.TrimSuffix(text, "\n")))
+		field, value, _ := strings.Cut(strings.TrimSuffix(text, "\n"), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case text == "\n" && data != "":
+			l.event(id, data)
+			id, data = "", ""
+		case text == "\n" && id == "", field == "": // the end of nothing, a comment
+		case field == "id" && id == "":
+			id = value
+		case field == "data" && data == "":
+			data = value
+		case field == "retry":
+			l.box.retryAfter(value)
+		default:
+			l.box.blame("the stream has the line %q", text)
+		}
+	}
+}
+
+func (l *streamLine) event(id, data string) {
+	f, err := parseFrame([]byte(data))
+	if err != nil {
+		l.box.blame("%v", err)
+		return
+	}
+	f.id = id
+	payload, _ := f.payload.(obj)
+	switch {
+	case f.topic == "chime" && f.event == "closed":
+		code, _ := payload["code"].(float64)
+		l.box.say(int(code))
+	case f.topic == "chime" && f.event == "hello" && !l.bare:
+		secret, _ := payload["secret"].(string)
+		l.hello <- secret
+	}
+	if !l.bare {
+		want := ""
+		if f.counted() {
+			want = fmt.Sprint(l.heard.Add(1))
+		}
+		if id != want {
+			l.box.blame("the event %v has the id %q, want %q", f, id, want)
+		}
+	}
+	l.box.put(f)
+}
+
+func (l *streamLine) send(f frame) error {
+	if l.bare {
+		return l.join(f)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := l.posted + 1
+	if f.counted() {
+		l.posted++
+	}
+	applied, err := l.batch(first, 0, f.text())
+	if err == nil && applied != l.posted {
+		err = fmt.Errorf("the POST has %d frames applied, want %d", applied, l.posted)
+	}
+	return err
+}
+
+// batch posts frames, and returns how many the server then has.
+func (l *streamLine) batch(first, received uint64, frames ...json.RawMessage) (applied uint64, err error) {
+	if frames == nil {
+		frames = []json.RawMessage{}
+	}
+	body, err := json.Marshal(obj{"first": first, "received": received, "frames": frames})
+	if err != nil {
+		return 0, err
+	}
+	answer, err := l.post("/sse", body, http.Header{"Content-Type": {"application/json"}, "Chime-Secret": {l.secret}})
+	if err != nil {
+		return 0, err
+	}
+	var got struct{ Applied uint64 }
+	if err := json.Unmarshal(answer, &got); err != nil {
+		return 0, fmt.Errorf("the POST's answer is %s: %w", answer, err)
+	}
+	return got.Applied, nil
+}
+
+// post sends a POST. It carries another X-Visit than the stream: the channel
+// must only ever see that of the stream.
+func (l *streamLine) post(path string, body []byte, head http.Header) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodPost, l.mount+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = head
+	req.Header.Set("Authorization", l.head.Get("Authorization"))
+	req.Header.Set("X-Visit", "a POST")
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		return nil, refused(resp)
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
+// join opens a bare stream: the topic and the payload of the join are in the URL.
+func (l *streamLine) join(f frame) error {
+	if f.event != "phx_join" || l.done != nil {
+		return errors.New("a bare stream joins, once, and sends nothing else")
+	}
+	query := url.Values{"join": {f.topic}}
+	payload, _ := f.payload.(obj)
+	for key, value := range payload {
+		switch v := value.(type) {
+		case position:
+			query.Set("since", fmt.Sprintf("%s:%d", v.Epoch, v.Offset))
+		default:
+			query.Set(strings.TrimPrefix(key, "@"), fmt.Sprint(v))
+		}
+	}
+	return l.open("?"+query.Encode(), nil)
+}
+
+func (l *streamLine) close() {
+	if l.bare {
+		l.cut()
+		return
+	}
+	_, _ = l.post("/bye", []byte(l.secret), http.Header{"Content-Type": {"text/plain"}})
+}
+
+func (l *streamLine) cut() {
+	if l.done != nil {
+		l.cancel()
+		<-l.done
+	}
+}

@@ -1,0 +1,499 @@
+package contract
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// lastingLine is a line that outlives its connections: what is lost with one it
+// sends, or is sent, again on the next. A restless one changes its connection
+// whenever it likes, on its own and in the middle of whatever is going on.
+type lastingLine struct {
+	visit
+	transports []string // that it chooses from
+	restless   bool
+
+	turn    sync.Mutex // held by who ends or opens a connection
+	out     sync.Mutex // keeps in order what goes out, by whichever connection
+	working sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	random *rand.Rand
+	conn   *carrier // the one promoted last
+	here   bool     // it has not ended
+	away   bool     // and there will be no other until Return
+	quiet  bool     // it changes connections no more
+	over   bool     // the client socket has ended
+	gone   bool     // so has the test
+	all    []*carrier
+	id     string
+	sent   []json.RawMessage // counted frames
+	passed int               // of these, on conn or before
+	heard  uint64            // counted frames that have come
+	acked  uint64
+	hears  int // so many more are heard, the rest is lost; negative: all are
+	reads  int // so many more are read until the connection is lost; negative: all are
+}
+
+// whileAway is the code of an end that happened while the client had no
+// connection: it only finds that it can't come back.
+const whileAway = -1
+
+var errOver = errors.New("the client socket has ended")
+
+var dialTransport = map[string]func(visit) (line, error){"websocket": dialChime, "sse": dialStream}
+
+func dialMoving(v visit) (line, error) { return dialLasting(v, true, "websocket", "sse") }
+
+// dialLastingOn dials a client that loses its connection and comes back when it
+// is told to, on one transport.
+func dialLastingOn(transport string) func(visit) (line, error) {
+	return func(v visit) (line, error) { return dialLasting(v, false, transport) }
+}
+
+func dialLasting(v visit, restless bool, transports ...string) (line, error) {
+	l := &lastingLine{visit: v, transports: transports, restless: restless, hears: -1, reads: -1, random: rand.New(rand.NewPCG(v.seed, 0))}
+	c, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	l.promote(c)
+	return l, nil
+}
+
+// greeting is the payload of a hello.
+type greeting struct {
+	ID, Secret     string
+	Resumed        bool
+	Received, Sent uint64
+}
+
+// carrier is one connection of a lasting line.
+type carrier struct {
+	of        *lastingLine
+	transport string
+	line      line
+	had       uint64 // counted frames that had come when it was asked for
+	hello     greeting
+	greeted   chan greeting
+	cut       chan struct{} // closed by lose
+	proved    chan struct{} // closed when the server is known to have promoted it
+	ended     chan struct{}
+
+	// Guarded by of.mu.
+	code     int
+	dead     bool
+	promoted bool // it was, once
+	lost     bool // we have cut it
+	moved    bool // it has been told that another has taken its place
+	told     bool // its end was that of the client socket
+}
+
+func (c *carrier) keep(raw []byte)                  { c.of.box.keep(raw) }
+func (c *carrier) retryAfter(ms string)             { c.of.box.retryAfter(ms) }
+func (c *carrier) blame(format string, args ...any) { c.of.box.blame(format, args...) }
+
+func (c *carrier) put(f frame) {
+	l := c.of
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c == l.conn && l.here && f.counted() && l.reads == 0 {
+		l.mu.Unlock()
+		<-c.cut
+		l.mu.Lock()
+	}
+	switch {
+	case f.topic == "chime" && f.event == "hello":
+		var g greeting
+		text, _ := json.Marshal(f.payload)
+		if err := json.Unmarshal(text, &g); err != nil {
+			c.blame("hello %s: %v", text, err)
+		}
+		select {
+		case c.greeted <- g:
+		default:
+			c.blame("a second hello")
+		}
+	case f.topic == "chime" && f.event == "probe_ok":
+		close(c.proved)
+	case f.topic == "chime" && f.event == "moved":
+		c.moved = true
+	case !c.promoted && f.counted():
+		c.blame("got %v before the connection was promoted", f)
+	case c != l.conn || !l.here: // what comes here comes again
+	case !f.counted():
+		l.box.put(f)
+		if f.event == "heartbeat" {
+			l.ack(c)
+		}
+	case l.hears == 0:
+	default:
+		l.hears--
+		l.reads--
+		l.heard++
+		l.box.put(f)
+		const often = 64
+		if l.heard >= l.acked+often {
+			l.ack(c)
+		}
+		if l.restless && l.toss(20) {
+			l.stir()
+		}
+	}
+}
+
+// ack acknowledges what has come. On a stream, the next POST does. l.mu is held.
+func (l *lastingLine) ack(c *carrier) {
+	if ws, ok := c.line.(*socketLine); ok {
+		l.acked = l.heard
+		_ = ws.send(ackFrame(l.heard)) // whoever reads finds out if this fails
+	}
+}
+
+func (c *carrier) say(code int) {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.code = code
+	if c.told {
+		c.of.box.say(code)
+	}
+}
+
+func (c *carrier) end() {
+	const moved = 4001
+	l := c.of
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer close(c.ended)
+	c.dead = true
+	switch {
+	case l.gone:
+	case c == l.conn && l.here:
+		if c.code == moved {
+			c.blame("the connection that was promoted last ended with %d", moved)
+		}
+		l.here, c.told = false, true
+		l.finish(c.code)
+	case c.promoted && !c.lost && (c.code == 0 || c.code == moved && !c.moved):
+		c.blame("the former connection ended with the code %d; told that it was moved: %v", c.code, c.moved)
+	}
+}
+
+// finish ends the line. l.mu is held.
+func (l *lastingLine) finish(code int) {
+	l.over = true
+	l.box.say(code)
+	l.box.end()
+}
+
+// toss is true once in n times. l.mu is held.
+func (l *lastingLine) toss(n int) bool { return l.random.IntN(n) == 0 }
+
+// stir changes the connection, while everything goes on. l.mu is held.
+func (l *lastingLine) stir() {
+	if l.idle() || !l.turn.TryLock() {
+		return
+	}
+	l.working.Go(func() {
+		defer l.turn.Unlock()
+		l.change()
+	})
+}
+
+// idle reports whether it makes no sense to change the connection. l.mu is held.
+func (l *lastingLine) idle() bool { return l.quiet || l.away || l.reads >= 0 || l.over || l.gone }
+
+// change goes to another connection, which may be of another transport: before
+// or after the one it has ends. l.turn is held.
+func (l *lastingLine) change() {
+	l.mu.Lock()
+	idle := l.idle()
+	loses := l.losses && l.heard > 0 && l.toss(3)
+	l.mu.Unlock()
+	if idle {
+		return
+	}
+	if loses {
+		l.lose()
+	}
+	l.comeBack()
+}
+
+// lose cuts the connection. l.turn is held.
+func (l *lastingLine) lose() {
+	l.mu.Lock()
+	c := l.conn
+	again := c.lost
+	l.here, c.lost = false, true
+	l.mu.Unlock()
+	if again {
+		return
+	}
+	close(c.cut)
+	c.line.cut()
+}
+
+// comeBack opens a connection and promotes it. l.turn is held.
+func (l *lastingLine) comeBack() {
+	c, err := l.open()
+	l.mu.Lock()
+	back := err == nil && c.hello.Resumed
+	if !back && !l.here && !l.over && !l.gone {
+		l.finish(whileAway)
+	}
+	stalls := l.reads >= 0
+	l.mu.Unlock()
+	switch {
+	case back && (!l.promote(c) || stalls):
+	case back:
+		select { // a client that rests must know where the server writes
+		case <-c.proved:
+		case <-c.ended:
+		case <-time.After(patience):
+			c.blame("the probe of a connection that was promoted was not answered")
+		}
+	case err == nil:
+		c.line.close() // a new client socket is not what was asked for
+	}
+}
+
+// open opens a connection, and returns it when it has its hello.
+func (l *lastingLine) open() (*carrier, error) {
+	l.mu.Lock()
+	c := &carrier{of: l, transport: l.transports[l.random.IntN(len(l.transports))], greeted: make(chan greeting, 1), had: l.heard}
+	c.proved, c.ended, c.cut = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	v := l.visit
+	v.box, v.received = c, l.heard
+	if v.secret = l.secret; v.secret != "" {
+		v.head = maps.Clone(v.head)
+		v.head.Set("X-Visit", "one that came later") // the channel sees the first
+	}
+	l.mu.Unlock()
+	var err error
+	if c.line, err = dialTransport[c.transport](v); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.all = append(l.all, c)
+	l.mu.Unlock()
+	select {
+	case c.hello = <-c.greeted:
+		return c, nil
+	case <-c.ended:
+		return nil, errOver
+	case <-time.After(patience):
+		return nil, errors.New("no hello came")
+	}
+}
+
+// promote says the word that has c carry the client, and sends again what the
+// server does not have. It reports false if it is too late for that.
+func (l *lastingLine) promote(c *carrier) bool {
+	l.out.Lock()
+	defer l.out.Unlock()
+	l.mu.Lock()
+	if l.over || l.gone || c.dead {
+		if c.dead && !l.here && !l.over && !l.gone {
+			l.finish(c.code)
+		}
+		l.mu.Unlock()
+		return false
+	}
+	hello := &c.hello
+	switch {
+	case l.id != "" && hello.ID != l.id:
+		c.blame("resumed as %s, want %s", hello.ID, l.id)
+	case hello.Received > uint64(len(l.sent)) || hello.Sent < c.had:
+		c.blame("hello %+v, but %d were sent and %d have come", *hello, len(l.sent), c.had)
+	}
+	l.id, l.secret, l.passed = hello.ID, hello.Secret, int(hello.Received)
+	l.conn, l.here, c.promoted = c, true, true
+	l.acked = l.heard
+	heard := l.heard
+	l.mu.Unlock()
+	switch to := c.line.(type) {
+	case *socketLine:
+		if hello.Resumed {
+			_ = to.send(ackFrame(heard)) // whoever reads finds out if this fails
+			_ = to.send(frame{topic: "chime", event: "probe", payload: obj{"nonce": c.transport}})
+		}
+	case *streamLine:
+		to.heard.Store(heard)
+		if hello.Resumed {
+			l.blameUnlessOver(l.post(to))
+			close(c.proved)
+		}
+	}
+	l.blameUnlessOver(l.pour())
+	return true
+}
+
+func ackFrame(received uint64) frame {
+	return frame{topic: "chime", event: "ack", payload: obj{"received": received}}
+}
+
+// blameUnlessOver takes an error that only the end of the client socket excuses.
+func (l *lastingLine) blameUnlessOver(err error) {
+	if refused, ok := errors.AsType[*refusedError](err); err != nil && (!ok || refused.status != 410) {
+		l.box.blame("resuming: %v", err)
+	}
+}
+
+// pour sends what has not been sent on the present connection. A stream takes
+// POSTs when it is broken, too. l.out is held.
+func (l *lastingLine) pour() error {
+	for {
+		l.mu.Lock()
+		c, here, passed, over := l.conn, l.here, l.passed, l.over
+		due := l.sent[passed:]
+		l.mu.Unlock()
+		if len(due) == 0 || over {
+			return nil
+		}
+		switch to := c.line.(type) {
+		case *streamLine:
+			if err := l.post(to); err != nil {
+				return err
+			}
+		case *socketLine:
+			if !here {
+				return nil
+			}
+			// Whoever reads finds out if this fails.
+			_ = to.ws.Write(context.Background(), websocket.MessageText, due[0])
+			l.mu.Lock()
+			l.passed++
+			l.mu.Unlock()
+		}
+	}
+}
+
+// post sends one batch, which may arrive twice. l.out is held.
+func (l *lastingLine) post(to *streamLine) error {
+	const most = 50
+	l.mu.Lock()
+	first, heard := l.passed+1, l.heard
+	due := slices.Clone(l.sent[l.passed:min(len(l.sent), l.passed+most)])
+	twice := l.restless && l.toss(8)
+	l.acked = heard
+	l.mu.Unlock()
+	applied, err := to.batch(uint64(first), heard, due...)
+	if err != nil {
+		return err
+	}
+	if want := uint64(first - 1 + len(due)); applied != want {
+		l.box.blame("%d frames are applied, want %d", applied, want)
+	}
+	if twice {
+		_, err := to.batch(uint64(first), heard, due...)
+		l.blameUnlessOver(err)
+	}
+	l.mu.Lock()
+	l.passed += len(due)
+	l.mu.Unlock()
+	return nil
+}
+
+func (l *lastingLine) send(f frame) error {
+	l.mu.Lock()
+	before, during := l.restless && l.toss(8), l.restless && l.toss(6)
+	l.mu.Unlock()
+	if before {
+		l.turn.Lock()
+		l.change()
+		l.turn.Unlock()
+	}
+	l.mu.Lock()
+	if during {
+		l.stir()
+	}
+	l.mu.Unlock()
+	l.out.Lock()
+	defer l.out.Unlock()
+	l.mu.Lock()
+	if l.over {
+		l.mu.Unlock()
+		return errOver
+	}
+	l.sent = append(l.sent, f.text())
+	l.mu.Unlock()
+	return l.pour()
+}
+
+// rest has the line keep the connection that it has.
+func (l *lastingLine) rest() {
+	l.mu.Lock()
+	l.quiet = true
+	l.mu.Unlock()
+	l.turn.Lock()
+	defer l.turn.Unlock() // whoever had it has done
+}
+
+// stayAway ends the connection; the line has none until goBack.
+func (l *lastingLine) stayAway() {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	l.mu.Lock()
+	l.away, l.hears, l.reads = true, -1, -1
+	l.mu.Unlock()
+	l.lose()
+}
+
+func (l *lastingLine) goBack() {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	l.mu.Lock()
+	l.away = false
+	l.mu.Unlock()
+	l.comeBack()
+}
+
+// hear has n more counted frames come, and those behind get lost with the
+// connection.
+func (l *lastingLine) hear(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hears = n
+}
+
+// stall has n more counted frames be read, and those behind not.
+func (l *lastingLine) stall(n int) {
+	l.turn.Lock() // a change needs to read
+	defer l.turn.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads = n
+}
+
+func (l *lastingLine) close() {
+	l.rest()
+	l.mu.Lock()
+	c, here, secret := l.conn, l.here, l.secret
+	l.mu.Unlock()
+	if here {
+		c.line.close()
+		return
+	}
+	_, _ = (&streamLine{visit: l.visit}).post("/bye", []byte(secret), map[string][]string{"Content-Type": {"text/plain"}})
+}
+
+func (l *lastingLine) cut() {
+	l.mu.Lock()
+	l.gone = true
+	l.mu.Unlock()
+	l.turn.Lock() // nobody opens another
+	defer l.turn.Unlock()
+	l.working.Wait()
+	for _, c := range l.all {
+		c.line.cut()
+	}
+	l.box.end()
+}

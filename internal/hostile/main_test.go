@@ -1,0 +1,12 @@
+// Package hostile_test attacks a Router: with bytes that are no frame, with clients
+// that are slow, with requests of other origins. In each test a witness sits in the
+// topic, and must get the next broadcast as if nothing had happened.
+package hostile_test
+
+import (
+	"testing"
+
+	"github.com/go-chime/chime/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

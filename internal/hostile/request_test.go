@@ -1,0 +1,222 @@
+package hostile_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/internal/raw"
+)
+
+// Requests that open a connection, and would cost the server more than they cost
+// who sends them, or last longer than they may.
+
+// An upgrade has no body. Net/http would wait for one before it hands the
+// connection over, and with it a Shutdown.
+func TestAnUpgradeWithABodyIsRefusedAtOnce(t *testing.T) {
+	for _, body := range []string{"Content-Length: 50", "Transfer-Encoding: chunked"} {
+		t.Run(body, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+				began := time.Now()
+				conn := s.Connect(t)
+				request := "GET " + raw.PhoenixTarget + " HTTP/1.1\r\nHost: " + s.Host + "\r\n" + strings.Join(raw.UpgradeHeader, "\r\n") + "\r\n" + body + "\r\n\r\n"
+				if _, err := io.WriteString(conn, request); err != nil {
+					t.Fatal(err)
+				}
+				raw.AnswerOn(t, bufio.NewReader(conn), nil).Want(t, http.StatusBadRequest, `{"reason":"an upgrade has no body"}`)
+				if err := s.Live.Shutdown(context.Background()); err != nil {
+					t.Errorf("shutdown: %v", err)
+				}
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("it took %s, want that nobody waits for a body", took)
+				}
+			})
+		})
+	}
+}
+
+// A POST that is refused before its body is read still has a body to come: it has
+// as long as any other.
+func TestABodyThatNeverComesIsGivenUpWhateverIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		target, header string
+		status         int
+	}{
+		{"/socket/sse", "X-None: 1", http.StatusBadRequest},
+		{"/socket/sse", "Chime-Secret: wrong", http.StatusGone},
+		{"/socket/sse", "Authorization: Bearer banned\r\nChime-Secret: wrong", http.StatusUnauthorized},
+		{"/socket/sse", "Origin: https://evil.example", http.StatusForbidden},
+		{"/socket/bye", "Origin: https://evil.example", http.StatusForbidden},
+	} {
+		t.Run(c.target+" "+c.header, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+				began := time.Now()
+				conn := s.Connect(t)
+				if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\n%s\r\nContent-Length: 50\r\n\r\n", c.target, s.Host, c.header); err != nil {
+					t.Fatal(err)
+				}
+				if got := raw.AnswerOn(t, bufio.NewReader(conn), nil).StatusCode; got != c.status {
+					t.Errorf("got %d, want %d", got, c.status)
+				}
+				if _, err := io.Copy(io.Discard, conn); err != nil {
+					t.Errorf("reading on: %v, want the end", err)
+				}
+				if took := time.Since(began); took > 11*time.Second {
+					t.Errorf("it took %s, want 10 s", took)
+				}
+			})
+		})
+	}
+}
+
+// The payload of a join in a URL is a message like any other, and it is made
+// for nobody who may not connect.
+func TestAJoinInAURLIsBoundedAsAnyOther(t *testing.T) {
+	s := raw.NewSite(t)
+	w := s.Witness(t)
+	const most = 64 << 10
+	long := func(n int) string { return "/socket/sse?join=hall:1&as=attacker&x=" + strings.Repeat("<", n) }
+	const around = len(`{"as":"attacker","x":""}`)
+	s.Stream(t, long(most-around)).Opened().Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+	s.Stream(t, long(most-around+1)).Head.Want(t, http.StatusBadRequest, fmt.Sprintf(`{"reason":"the payload of the join is over %d bytes"}`, most))
+	s.Stream(t, long(most), "Authorization: Bearer banned").Head.Want(t, http.StatusUnauthorized, `{"reason":"banned"}`)
+	w.IsWell()
+}
+
+func TestTooManySubprotocolsAreRefused(t *testing.T) {
+	s := raw.NewSite(t)
+	w := s.Witness(t)
+	ws := s.Upgrade(t, raw.ChimeTarget, "Sec-WebSocket-Protocol: "+strings.Repeat(",", 100_000)+"chime.v1")
+	ws.Head.Want(t, http.StatusBadRequest, `{"reason":"the subprotocols are over 16384 bytes"}`)
+	s.Upgrade(t, raw.ChimeTarget, "Sec-WebSocket-Protocol: "+strings.Repeat(",", 10_000)+"chime.v1").Opened()
+	w.IsWell()
+}
+
+// Who is let in until a time that has passed is not let in.
+func TestWhoHasExpiredIsRefused(t *testing.T) {
+	expires := map[string]time.Time{
+		"yesterday": time.Now().Add(-24 * time.Hour),
+		"1970":      time.Unix(0, 0), // of a token that says no time, as some read it
+		"year 1":    time.Time{}.Add(time.Second),
+	}
+	s := raw.NewSite(t, chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
+		token := chime.Token(r)
+		return chime.Identity{ID: "ada", Expires: expires[token]}, nil
+	}))
+	w := s.Witness(t)
+	_, secret := s.Half(t)
+	for token := range expires {
+		bearer := "Authorization: Bearer " + token
+		for half, res := range map[string]*raw.Answer{
+			"phoenix": s.Upgrade(t, raw.PhoenixTarget, bearer).Head,
+			"chime":   s.Upgrade(t, raw.ChimeTarget, raw.ChimeProtocol, bearer).Head,
+			"stream":  s.Stream(t, "/socket/sse", "Chime-Received: 0", bearer).Head,
+			"bare":    s.Stream(t, "/socket/sse?join=hall:1", bearer).Head,
+			"post":    s.Post(t, secret, `{"first":1,"frames":[`+raw.JoinHall+`]}`, bearer),
+		} {
+			t.Run(half+" "+token, func(t *testing.T) { res.Want(t, http.StatusUnauthorized, `{"reason":"expired"}`) })
+		}
+	}
+	w.IsWell()
+	s.Hall.WantNobodyLeft(t)
+}
+
+// So an application ends a client whose time is over before it was said to be.
+func TestWhoIsSaidToHaveExpiredIsEnded(t *testing.T) {
+	connect := chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
+		switch chime.Token(r) {
+		case "over":
+			return chime.Identity{ID: "ada", Expires: time.Now().Add(-time.Second)}, nil
+		case "bob's over":
+			return chime.Identity{ID: "bob", Expires: time.Now().Add(-time.Second)}, nil
+		}
+		return chime.Identity{ID: "ada", Expires: time.Now().Add(time.Hour)}, nil
+	})
+	for name, come := range map[string]func(t *testing.T, s *raw.Site, secret, token string) *raw.Answer{
+		"on a POST": func(t *testing.T, s *raw.Site, secret, token string) *raw.Answer {
+			return s.Post(t, secret, `{"first":2,"frames":[]}`, token)
+		},
+		"on a stream": func(t *testing.T, s *raw.Site, secret, token string) *raw.Answer {
+			return s.Stream(t, "/socket/sse", "Chime-Received: 0", "Chime-Secret: "+secret, token).Head
+		},
+		"on a WebSocket": func(t *testing.T, s *raw.Site, secret, token string) *raw.Answer {
+			return s.Upgrade(t, raw.ChimeTarget, raw.ChimeProtocol+", chime.secret."+secret, token).Head
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, []chime.Option{connect, chime.WithGrace(time.Minute)}, func(t *testing.T, s *raw.Site) {
+				w := s.Witness(t)
+				es, secret := s.Half(t)
+				s.Post(t, secret, `{"first":1,"frames":[["1","1","hall:1","phx_join",{"as":"attacker"}]]}`).WantApplied(t, 1)
+				es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+				raw.Ignore(es.Conn)
+				const expired = `{"reason":"expired"}`
+				come(t, s, secret, "Authorization: Bearer bob's over").Want(t, http.StatusUnauthorized, expired)
+				synctest.Wait()
+				s.Hall.WantNobodyLeft(t)
+				come(t, s, secret, "Authorization: Bearer over").Want(t, http.StatusUnauthorized, expired)
+				s.Hall.WantLeft(t, "hall:1", "attacker", "expired")
+				w.IsWell()
+			})
+		})
+	}
+}
+
+// A time so far away that it stands for never is that.
+func TestWhoExpiresInTheYear9999Stays(t *testing.T) {
+	connect := chime.WithConnect(func(*http.Request) (chime.Identity, error) {
+		return chime.Identity{ID: "ada", Expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}, nil
+	})
+	raw.InBubble(t, &http.Server{}, []chime.Option{connect}, func(t *testing.T, s *raw.Site) {
+		es := s.Bare(t, "join=hall:1&as=ada")
+		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		raw.Ignore(es.Conn)
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		s.Hall.WantNobodyLeft(t)
+		if got := len(s.Live.Members("hall:1")); got != 1 {
+			t.Errorf("a day later there are %d members, want 1", got)
+		}
+	})
+}
+
+// What anybody can send is not logged at any length.
+func TestTheLogOfARefusedOriginIsShort(t *testing.T) {
+	s := raw.NewSite(t)
+	long := strings.Repeat("x", 500_000)
+	if got := s.Stream(t, "/socket/sse", "Chime-Received: 0", "Host: "+long[:1000], "Origin: https://"+long).Head.StatusCode; got != http.StatusForbidden {
+		t.Errorf("got %d, want 403", got)
+	}
+	if log := s.Logs.String(); len(log) > 2000 || !strings.Contains(log, "origin refused") {
+		t.Errorf("the log has %d bytes: %s", len(log), raw.Clip(log))
+	}
+}
+
+// Nothing is asked of a client behind the request of its stream. A little is
+// dropped, such as a line break; one that sends on and on is not read for ever.
+func TestAStreamWhoseClientSendsOnIsEnded(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+		w := s.Witness(t)
+		es := s.Bare(t, "join=hall:1&as=attacker")
+		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		raw.Ignore(es.Conn)
+		if _, err := io.WriteString(es.Conn, "\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		w.IsWell()
+		s.Hall.WantNobodyLeft(t)
+		n, _ := es.Conn.Write(make([]byte, 1<<20))
+		if n > 128<<10 {
+			t.Errorf("%d bytes were read, want some 64 KiB", n)
+		}
+		s.Hall.WantLeft(t, "hall:1", "attacker", "gone")
+		w.IsWell()
+	})
+}
