@@ -1,6 +1,7 @@
 package hostile_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -168,6 +169,44 @@ func TestTooManyTopicsAreRefused(t *testing.T) {
 	ws.Text(`["1","6","hall:2","phx_leave",{}]`)
 	ws.Want(`["1","6","hall:2","phx_reply",{"status":"ok","response":{}}]`, `["1","1","hall:2","phx_close",{}]`)
 	s.Hall.WantLeft(t, "hall:2", "hoarder", "left")
+	w.IsWell()
+}
+
+// lingering is a channel whose HandleLeave takes as long as the test wants.
+type lingering struct {
+	channel.AnyoneMayJoin
+	began   chan string
+	release chan struct{}
+}
+
+func (lingering) HandleMessage(context.Context, *channel.Socket, channel.Message) (any, error) {
+	return nil, nil
+}
+
+func (l lingering) HandleLeave(_ context.Context, s *channel.Socket, _ channel.Reason) {
+	l.began <- s.Topic()
+	<-l.release
+}
+
+// A topic that was left does not count, but a client that joins and leaves faster
+// than HandleLeave returns cannot pile its topics up.
+func TestTopicsThatAreLeftFasterThanHandleLeaveReturnsAreTooMany(t *testing.T) {
+	s := raw.NewSite(t, chime.WithLimits(chime.Limits{Topics: 2}))
+	ch := lingering{began: make(chan string), release: make(chan struct{})}
+	s.Live.Channel("slow:{id}", ch)
+	w := s.Witness(t)
+	ws := s.Phoenix(t)
+	for _, topic := range []string{"slow:2", "slow:3", "slow:4", "slow:5"} {
+		ws.Join(topic, "hoarder")
+		ws.Text(`["1","2","` + topic + `","phx_leave",{}]`)
+		if got := raw.Await(t, ch.began, "HandleLeave"); got != topic {
+			t.Fatalf("HandleLeave: got %s, want %s", got, topic)
+		}
+		ws.Want(`["1","2","`+topic+`","phx_reply",{"status":"ok","response":{}}]`, `["1","1","`+topic+`","phx_close",{}]`)
+	}
+	ws.Text(`["6","6","slow:6","phx_join",{}]`)
+	ws.Want(`["6","6","slow:6","phx_reply",{"status":"error","response":{"reason":"too many channels joined"}}]`)
+	close(ch.release)
 	w.IsWell()
 }
 

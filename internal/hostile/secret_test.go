@@ -73,6 +73,14 @@ func TestNoSecretIsLogged(t *testing.T) {
 	_ = s.Request(t, http.MethodPost, "/socket/sse", payload, eve)
 	_ = s.Request(t, http.MethodGet, raw.PhoenixTarget, "", append(raw.UpgradeHeader[:3:3], sub("token-of-a-bad-handshake"), "Sec-WebSocket-Key: no")...)
 	_ = s.Request(t, http.MethodGet, "/socket/sse?join=hall:1", "", bearer("token-of-a-foreigner"), "Origin: https://evil.example")
+	outage := bearer("database down") // WithConnect fails, and the log says with what
+	for _, res := range []*raw.Answer{
+		s.Upgrade(t, raw.PhoenixTarget, outage).Head, resume(secret, outage).Head,
+		resumeStream(secret, outage).Head, s.Post(t, secret, `{"first":3,"frames":[]}`, outage),
+	} {
+		res.Want(t, http.StatusServiceUnavailable, `{"reason":"unavailable"}`)
+	}
+	s.Stream(t, "/socket/sse?join=hall:1", outage).Head.Want(t, http.StatusOK, "retry: 2000\n")
 	s.Request(t, http.MethodPost, "/socket/bye", secret).Want(t, http.StatusNoContent, "")
 	for es.Next().Data != `[null,null,"chime","closed",{"code":1000,"reason":"bye"}]` {
 	}
@@ -86,6 +94,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 	next := resumeStream(first, frank).Opened()
 	second := keep(raw.SecretIn(t, next.Next().Data))
 	s.Post(t, second, `{"first":2,"received":1,"frames":[["1","2","hall:1","fail",{}]]}`, frank).WantApplied(t, 2)
+	next.Want(`["1","2","hall:1","phx_reply",{"status":"error","response":{"reason":"internal"}}]`) // which is acknowledged below
 	for _, res := range []*raw.Answer{resume(second, thief).Head, resumeStream(second, thief).Head} {
 		res.Want(t, http.StatusForbidden, `{"reason":"this client socket belongs to another identity"}`)
 	}

@@ -211,13 +211,25 @@ func AnswerOf(res *http.Response) *Answer {
 // Want reads a whole answer and compares it.
 func (res *Answer) Want(t *testing.T, status int, body string) {
 	t.Helper()
-	text, err := io.ReadAll(res.Body)
+	text := res.text(t)
+	if got := strings.TrimSuffix(text, "\n"); res.StatusCode != status || got != body {
+		t.Errorf("got %d %s, want %d %s", res.StatusCode, Clip(got), status, Clip(body))
+	}
+}
+
+// text is the whole body; of a stream, which has no end, what has come.
+func (res *Answer) text(t *testing.T) string {
+	t.Helper()
+	if res.Header.Get("Content-Type") == "text/event-stream" {
+		begin := make([]byte, 1<<10)
+		n, _ := res.Body.Read(begin)
+		return string(begin[:n])
+	}
+	all, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Errorf("reading the answer: %v", err)
 	}
-	if got := strings.TrimSuffix(string(text), "\n"); res.StatusCode != status || got != body {
-		t.Errorf("got %d %s, want %d %s", res.StatusCode, Clip(got), status, Clip(body))
-	}
+	return string(all)
 }
 
 // slow is how long a test waits for what must happen. It is never waited for long.

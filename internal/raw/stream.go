@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Stream is a reader of event streams, by the letter of WHATWG HTML,
@@ -19,7 +20,8 @@ type Stream struct {
 	Conn net.Conn
 	Head *Answer
 	R    *bufio.Reader
-	crlf bool // a CR was the last byte: an LF that follows belongs to it
+	crlf bool          // a CR was the last byte: an LF that follows belongs to it
+	wait time.Duration // for an event; 0 is no bound
 }
 
 // Event is one event of a stream.
@@ -32,7 +34,7 @@ func (s *Site) Stream(t *testing.T, target string, header ...string) *Stream {
 	t.Helper()
 	conn := s.Connect(t)
 	res := s.RequestOn(t, conn, http.MethodGet, target, "", header...)
-	return &Stream{T: t, Conn: conn, Head: res, R: bufio.NewReader(res.Body)}
+	return &Stream{T: t, Conn: conn, Head: res, R: bufio.NewReader(res.Body), wait: s.Wait}
 }
 
 // Bare opens a stream without chime headers.
@@ -82,6 +84,7 @@ func (es *Stream) line() (string, error) {
 func (es *Stream) Read() (Event, error) {
 	var e Event
 	seen := map[string]bool{}
+	begun := time.Now()
 	for {
 		line, err := es.line()
 		if err != nil {
@@ -102,7 +105,10 @@ func (es *Stream) Read() (Event, error) {
 			return Event{}, fmt.Errorf("a second %s line in one event: %q", name, Clip(line))
 		}
 		switch name {
-		case "": // a comment
+		case "": // a comment, of which a silent stream has one after the other
+			if es.wait > 0 && time.Since(begun) > es.wait {
+				return Event{}, fmt.Errorf("no event for %v", es.wait)
+			}
 			continue
 		case "id":
 			e.id = value
@@ -158,30 +164,24 @@ const JoinHall = `["1","1","hall:1","phx_join",{"as":"attacker"}]`
 // much the server has sent meanwhile is not for the test to know.
 func (res *Answer) WantApplied(t *testing.T, applied int) {
 	t.Helper()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Errorf("reading the answer: %v", err)
-	}
+	text := res.text(t)
 	var got struct{ Applied, Sent *int }
-	if res.StatusCode != http.StatusOK || json.Unmarshal(text, &got) != nil || got.Applied == nil || got.Sent == nil || *got.Applied != applied {
-		t.Errorf("got %d %s, want 200 with %d applied", res.StatusCode, Clip(string(text)), applied)
+	if res.StatusCode != http.StatusOK || json.Unmarshal([]byte(text), &got) != nil || got.Applied == nil || got.Sent == nil || *got.Applied != applied {
+		t.Errorf("got %d %s, want 200 with %d applied", res.StatusCode, Clip(text), applied)
 	}
 }
 
 // WantBatchRefused expects a 400 that names a frame and, if it is given, a reason.
 func (res *Answer) WantBatchRefused(t *testing.T, frame int, reason string) {
 	t.Helper()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Errorf("reading the answer: %v", err)
-	}
+	text := res.text(t)
 	var got struct {
 		Frame  *int
 		Reason string
 	}
-	if res.StatusCode != http.StatusBadRequest || json.Unmarshal(text, &got) != nil || got.Frame == nil || *got.Frame != frame ||
+	if res.StatusCode != http.StatusBadRequest || json.Unmarshal([]byte(text), &got) != nil || got.Frame == nil || *got.Frame != frame ||
 		got.Reason == "" || reason != "" && got.Reason != reason {
-		t.Errorf("got %d %s, want 400 with frame %d and reason %q", res.StatusCode, Clip(string(text)), frame, reason)
+		t.Errorf("got %d %s, want 400 with frame %d and reason %q", res.StatusCode, Clip(text), frame, reason)
 	}
 }
 
