@@ -64,8 +64,7 @@ func TestGeneratedTestsPassInAProject(t *testing.T) {
 			t.Errorf("%s: got the files %s ignored, want none", dir, ignored)
 		}
 	}
-	run("vet", "./...")
-	out := run("test", "-v", "./...")
+	out := run("test", "-vet=all", "-v", "./...")
 	for _, test := range []string{
 		"TestChatRoom", "TestUserSocketServesItsChannels", "TestUserSocketRefusesStrangers",
 		"TestLobby", "TestHTTPRoom", "TestChatTest", "TestRoomPlan9", "TestSocketServesItsChannels", "TestSocketRefusesStrangers",

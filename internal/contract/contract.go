@@ -28,7 +28,10 @@ func Run(t *testing.T, transports []*Transport, stores []Store) {
 			for _, tr := range transports {
 				for _, kept := range stores {
 					if b.isFor(tr, kept.Open != nil) {
-						t.Run(tr.Name+"/"+tr.Dialect+"/"+kept.Name, func(t *testing.T) { b.run(t, tr, kept) })
+						t.Run(tr.Name+"/"+tr.Dialect+"/"+kept.Name, func(t *testing.T) {
+							t.Parallel() // while one waits for its disk
+							b.run(t, tr, kept)
+						})
 					}
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,17 +84,19 @@ func TestManyJoinersReadTheDiskOnce(t *testing.T) {
 			kept := openWatched(t)
 			live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept))
 			live.Channel("room:{id}", reading{}, channel.History{Keep: 200, Replay: c.replay})
-			var since uint64 // the offset of the last that they have
-			for n := range 200 {
-				m := store.Message{Event: "new", Payload: fmt.Appendf(nil, `{"n":%d,"x":%q}`, n, strings.Repeat("x", c.size))}
-				if err := kept.Append(t.Context(), "room:1", m, store.Retention{Keep: 200}, func(m store.Message) {
-					if n == 199-c.behind {
-						since = m.Offset
+			offsets := make([]uint64, 200)
+			var filling sync.WaitGroup // all at once: they share commits
+			for n := range offsets {
+				filling.Go(func() {
+					m := store.Message{Event: "new", Payload: fmt.Appendf(nil, `{"n":%d,"x":%q}`, n, strings.Repeat("x", c.size))}
+					if err := kept.Append(t.Context(), "room:1", m, store.Retention{Keep: 200}, func(m store.Message) { offsets[n] = m.Offset }); err != nil {
+						t.Error(err)
 					}
-				}); err != nil {
-					t.Fatal(err)
-				}
+				})
 			}
+			filling.Wait()
+			slices.Sort(offsets)
+			since := offsets[199-c.behind] // of the last that they have
 			ctx, leave := context.WithCancel(t.Context())
 			var told, gone sync.WaitGroup
 			for range c.joiners {

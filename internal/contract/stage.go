@@ -53,6 +53,9 @@ type stage struct {
 // visitKey is the context key of what the app's middleware knows of a request.
 type visitKey struct{}
 
+// compress is one for all stages, since it is dear to make.
+var compress = middleware.Compress(5, "text/event-stream")
+
 func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store) *stage {
 	s := &stage{T: t, transport: tr, dial: tr.dial, losses: b.grace == 0, seed: seed(t), store: kept, room: newRoom(t)}
 	if b.needs&toComeBack != 0 {
@@ -81,7 +84,7 @@ func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store) *stag
 
 	app := chi.NewRouter()
 	app.Use(middleware.RequestID, middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(io.Discard, "", 0)}),
-		middleware.Recoverer, middleware.Compress(5, "text/event-stream"), middleware.Timeout(time.Minute))
+		middleware.Recoverer, compress, middleware.Timeout(time.Minute))
 	app.Use(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, r.Header.Get("X-Visit"))))

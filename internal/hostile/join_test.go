@@ -3,6 +3,7 @@ package hostile_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-chime/chime"
@@ -194,6 +195,8 @@ func TestTopicsThatAreLeftFasterThanHandleLeaveReturnsAreTooMany(t *testing.T) {
 	s := raw.NewSite(t, chime.WithLimits(chime.Limits{Topics: 2}))
 	ch := lingering{began: make(chan string), release: make(chan struct{})}
 	s.Live.Channel("slow:{id}", ch)
+	release := sync.OnceFunc(func() { close(ch.release) })
+	t.Cleanup(release)
 	w := s.Witness(t)
 	ws := s.Phoenix(t)
 	for _, topic := range []string{"slow:2", "slow:3", "slow:4", "slow:5"} {
@@ -206,7 +209,7 @@ func TestTopicsThatAreLeftFasterThanHandleLeaveReturnsAreTooMany(t *testing.T) {
 	}
 	ws.Text(`["6","6","slow:6","phx_join",{}]`)
 	ws.Want(`["6","6","slow:6","phx_reply",{"status":"error","response":{"reason":"too many channels joined"}}]`)
-	close(ch.release)
+	release()
 	w.IsWell()
 }
 
