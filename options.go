@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
@@ -27,6 +28,7 @@ type config struct {
 	named     bool // WithConnect was given
 	anonymous bool // WithAnonymous was given
 	store     store.Store
+	broker    broker.Broker
 	origins   []string
 	limits    Limits
 	grace     time.Duration
@@ -54,8 +56,14 @@ func WithAnonymous() Option {
 }
 
 // WithStore keeps the history of channels that have one. The Router does not
-// close it.
+// close the store. Without it a channel with a channel.History is a mistake. It does
+// not go with WithBroker, which has a history of its own.
 func WithStore(s store.Store) Option { return func(c *config) { c.store = s } }
+
+// WithBroker publishes through b, which may join several nodes and has the history
+// of channels that have one. The Router does not close it. Without it topics are
+// those of this process.
+func WithBroker(b broker.Broker) Option { return func(c *config) { c.broker = b } }
 
 // WithOrigins allows pages of other origins to connect: "https://app.example.com",
 // or "app.example.com" for any scheme. Each is named in full: NewRouter panics

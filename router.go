@@ -18,7 +18,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	js "github.com/go-chime/chime/client/js"
 	"github.com/go-chime/chime/store"
@@ -70,7 +70,13 @@ func NewRouter(options ...Option) *Router {
 	if err := cfg.limits.Check(); err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithLimits: %v", err))
 	}
-	hub := channel.NewHub(channel.Config{Broker: broker.Local(cfg.store), Limits: cfg.limits, Log: cfg.log})
+	if cfg.broker != nil && cfg.store != nil {
+		panic("chime: NewRouter: WithBroker and WithStore contradict each other: a broker has a history of its own")
+	}
+	if cfg.broker == nil {
+		cfg.broker = local.New(cfg.store)
+	}
+	hub := channel.NewHub(channel.Config{Broker: cfg.broker, Limits: cfg.limits, Log: cfg.log})
 	server, err := transport.NewServer(transport.Config{
 		Connect: cfg.connect,
 		Accept:  hub.Accept,

@@ -16,6 +16,7 @@ func TestContract(t *testing.T) {
 	contract.Run(t, contract.Transports, []contract.Store{
 		{Name: "memory", Open: contract.OpenMemory},
 		{Name: "bolt", Open: contract.OpenFile},
+		{Name: "unreliable", Open: contract.OpenMemory, Broker: contract.Unreliable},
 		{Name: "none"},
 	})
 }

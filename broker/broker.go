@@ -1,6 +1,11 @@
-// Package broker joins the nodes that share topics: what is published on one
-// is announced on all, in the one order of its topic. [Local] is the broker of
-// a single process.
+// Package broker joins the nodes of an application: what is published on one is
+// announced on all, in the one order of its topic. Package local is the broker
+// of a single process; package brokertest holds every implementation to what
+// this package says.
+//
+// It promises one order per topic, and that a node learns of a message or is
+// told that it may have missed some. It does not promise that a node learns of
+// an ephemeral message.
 package broker
 
 import (
@@ -9,59 +14,72 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Publication is a message on its way to everybody in a topic.
-type Publication struct {
-	store.Message        // Offset and Prev are 0 unless it was retained
-	Topic         string // whose members get it
-	From          string // the ID of a client socket that does not get it; "" is nobody
-}
-
-// Sink gets what was published, on every node. What was kept of one topic comes
-// in its order, one at a time; what was not may come at the same time as
-// anything else. Published must not block.
-type Sink interface {
-	Published(p Publication)
-}
-
-// Broker appends and announces in one step, so that what is announced in some
-// order was appended in that order.
+// Broker publishes messages and reads their history. Its methods are safe for
+// concurrent use; Start is called once, before all others.
 type Broker interface {
-	// Start names the sink. It is called once, before anything else.
+	// Start names the sink of this node.
 	Start(sink Sink)
-	// Publish announces p, after having kept it if keep is given. It returns
-	// when p has been announced on this node. It begins nothing when ctx is
-	// already done, and ends what it has begun whatever becomes of ctx.
+
+	// Subscribe has this node learn of a topic. It is a barrier: what is
+	// published after it has returned is announced, and what was retained
+	// before is in the history. A topic is subscribed once at a time.
+	Subscribe(ctx context.Context, topic string) error
+
+	// Unsubscribe ends that. Announcements may still come for a moment. It does
+	// not block.
+	Unsubscribe(topic string)
+
+	// Publish appends p to the history of its topic if keep is given, and
+	// announces it to every node that has subscribed. Appending and announcing
+	// are one step: the order of the announcements is that of the offsets. It
+	// begins nothing when ctx is already done, and completes what it has begun
+	// whatever becomes of ctx. After an error nothing was announced. It returns
+	// when p is retained; a broker of one process returns when p was announced
+	// too. The position is that of p, and zero if p is ephemeral.
 	Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error)
-	// History reads what is kept. It is nil where nothing ever is.
-	History() store.Store
+
+	// Erase removes the message at offset from the history of a topic, or all of
+	// its messages if offset is 0, and tells every sink that has subscribed. It
+	// returns store.ErrNotFound for a message that is not kept.
+	Erase(ctx context.Context, topic string, offset uint64) error
+
+	// History is what is retained; nil if nothing ever is.
+	History() History
+
+	// Close releases what the broker has opened itself. Nothing is announced
+	// after it has returned.
+	Close() error
 }
 
-// Local is the broker of one process. A nil store keeps nothing: then
-// Publish must not be asked to.
-func Local(s store.Store) Broker { return &local{store: s} }
-
-type local struct {
-	store store.Store
-	sink  Sink
+// History is what is retained of all topics, as far as a node reads it. A
+// [store.Store] is one.
+type History interface {
+	// Epoch is that of the offsets given now. It may change while the broker
+	// runs; then Sink.Lost is called for every topic.
+	Epoch() string
+	// Read is Store.Read.
+	Read(ctx context.Context, topic string, r store.Range) (store.Page, error)
 }
 
-func (l *local) Start(sink Sink) { l.sink = sink }
+// Publication is a message on its way to the members of a topic.
+type Publication struct {
+	store.Message        // its Offset and Prev are 0 if it is ephemeral
+	Epoch         string // of Offset
+	Topic         string
+	From          string // the ID of a client socket that is not sent it; "" is none
+}
 
-func (l *local) History() store.Store { return l.store }
-
-func (l *local) Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error) {
-	if err := context.Cause(ctx); err != nil {
-		return store.Position{}, err
-	}
-	if keep == nil {
-		l.sink.Published(p)
-		return store.Position{}, nil
-	}
-	at := store.Position{Epoch: l.store.Epoch()}
-	err := l.store.Append(ctx, p.Topic, p.Message, *keep, func(m store.Message) {
-		p.Message = m
-		at.Offset = m.Offset
-		l.sink.Published(p)
-	})
-	return at, err
+// Sink is told what happens to the topics that a node has subscribed to. Its
+// methods must not block. Calls for one topic come one at a time, but for
+// ephemeral publications, which may come at the same time as anything else.
+type Sink interface {
+	// Published announces p. Announcements of retained messages come in the
+	// order of their offsets. One may be missing: the next one's Prev shows it.
+	Published(p Publication)
+	// Erased says that a message, or all up to now if offset is 0, is no longer
+	// in the history. What was erased is not announced after that.
+	Erased(topic string, offset uint64)
+	// Lost says that announcements of a topic may be missing, or those of all
+	// topics if it is "": the sink reads the history to learn of them.
+	Lost(topic string)
 }

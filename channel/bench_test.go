@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
@@ -47,7 +47,7 @@ func (s *sink) Send(m *wire.Message, to string) error {
 // crowd is a hub with that many members of the topic "a".
 func crowd(tb testing.TB, members int, forms bool, options ...Option) (*Hub, *atomic.Int64) {
 	tb.Helper()
-	h := NewHub(Config{Broker: broker.Local(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
+	h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
 	h.Channel("{topic}", &quiet{}, options...)
 	got := new(atomic.Int64)
 	for i := range members {

@@ -103,6 +103,7 @@ const (
 	Left     Reason = "left"     // the client left the topic, or Socket.Leave
 	Replaced Reason = "replaced" // it joined the topic again
 	Panicked Reason = "panicked" // a handler of this client and topic panicked, or called runtime.Goexit
+	Unread   Reason = "unread"   // the history that it was to be sent could not be read; the log has the error
 
 	Closed  = transport.Closed  // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
 	Gone    = transport.Gone    // the connection broke or fell silent, and who could come back did not in time

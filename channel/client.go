@@ -1,87 +1,28 @@
 package channel
 
 import (
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
 
 // client is the channel side of a client socket: an inbox for each topic.
 type client struct {
-	hub *Hub
-	cs  transport.ClientSocket
-
-	replays sync.Mutex // held while a part of a replay is queued, so that two don't take the same room
+	hub   *Hub
+	cs    transport.ClientSocket
+	pager fanout.Pager
 
 	mu      sync.Mutex // guards what follows, and what is in the inboxes
 	inboxes inboxes
 	seats   int // inboxes that are joined or about to be; Limits.Topics bounds them
-	gone    bool
-	held    atomic.Pointer[lists]
+	ended   bool
 }
 
-// ends reports whether something that ends s waits in its inbox.
-func (c *client) ends(s *Socket) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	in := c.inboxes.find(s.topic.name)
-	return in == nil || slices.ContainsFunc(in.jobs, func(j job) bool { return j.ends(s) })
-}
-
-// inboxes finds an inbox by its topic. Most clients are in a few topics, and
-// a map would cost each of them more than all else here.
-type inboxes struct {
-	list  []*inbox
-	index map[string]int // in list; nil while that is short
-}
-
-const shortList = 16
-
-func (ins *inboxes) find(topic string) *inbox {
-	if ins.index != nil {
-		if i, ok := ins.index[topic]; ok {
-			return ins.list[i]
-		}
-		return nil
-	}
-	for _, in := range ins.list {
-		if in.topic == topic {
-			return in
-		}
-	}
-	return nil
-}
-
-func (ins *inboxes) add(in *inbox) {
-	in.index = int32(len(ins.list))
-	ins.list = append(ins.list, in)
-	switch {
-	case ins.index != nil:
-		ins.index[in.topic] = int(in.index)
-	case len(ins.list) > shortList:
-		ins.index = map[string]int{}
-		for i, in := range ins.list {
-			ins.index[in.topic] = i
-		}
-	}
-}
-
-func (ins *inboxes) remove(in *inbox) {
-	last := len(ins.list) - 1
-	moved := ins.list[last]
-	moved.index = in.index
-	ins.list[in.index] = moved
-	ins.list[last] = nil
-	ins.list = ins.list[:last]
-	if ins.index != nil {
-		ins.index[moved.topic] = int(moved.index)
-		delete(ins.index, in.topic)
-	}
-}
+// send queues a frame. What becomes of it is told elsewhere.
+func (c *client) send(m *wire.Message) { _ = c.cs.Send(m, "") }
 
 // Receive implements transport.Receiver: it puts the frame into the inbox of
 // its topic, or answers at once where there is none.
@@ -121,7 +62,7 @@ func (c *client) Receive(f wire.Frame) {
 
 // left answers a leave of a topic that the client is not in.
 func (c *client) left(f wire.Frame) {
-	_ = c.cs.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")), "")
+	c.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")))
 }
 
 // outside decides on a frame for a topic that the client is not in: a join
@@ -131,7 +72,7 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 		return func() { c.refuse(f, joinRef, why) }
 	}
 	switch {
-	case c.gone:
+	case c.ended:
 		return nil, func() {}
 	case f.Event == wire.EventLeave:
 		return nil, func() { c.left(f) }
@@ -152,7 +93,7 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 // refuse answers a frame with an error of the hub's own.
 func (c *client) refuse(f wire.Frame, joinRef wire.Ref, why string) {
 	c.logRefusal(f, why)
-	_ = c.cs.Send(wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(why)), "")
+	c.send(wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(why)))
 }
 
 // logRefusal is for the sake of clients whose dialect can't be told.
@@ -180,7 +121,7 @@ func (c *client) full() bool {
 func (c *client) Closed(why Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone = true
+	c.ended = true
 	for _, in := range c.inboxes.list {
 		in.finish(job{why: why})
 	}

@@ -65,7 +65,7 @@ func (c *socketContext) Err() error {
 }
 
 // Value implements context.Context.
-func (c *socketContext) Value(key any) any { return c.client.cs.Context().Value(key) }
+func (c *socketContext) Value(key any) any { return c.inbox.client.cs.Context().Value(key) }
 
 // AfterFunc is what package context looks for, so that a context derived from
 // this one needs no goroutine to see it end.
@@ -82,7 +82,7 @@ func (c *socketContext) AfterFunc(f func()) (stop func() bool) {
 	e.mu.Unlock()
 	if over {
 		// Not here: who derives a context holds its lock, which f takes.
-		c.client.hub.tasks.Go(f)
+		c.inbox.client.hub.tasks.Go(f)
 	}
 	return func() bool {
 		e.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
@@ -16,8 +17,9 @@ import (
 type history struct {
 	entries   []told
 	keep      store.Retention
-	announced int // how many of the entries
-	aged      int // how many of them
+	announced int  // how many of the entries
+	aged      int  // how many of them
+	late      bool // of the model
 }
 
 type told struct {
@@ -51,7 +53,7 @@ func (h *history) age() {
 	for h.keep.Age > 0 && h.aged < len(h.entries) && time.Since(h.entries[h.aged].at) >= h.keep.Age {
 		if e := &h.entries[h.aged]; e.kept() {
 			e.lost = true
-			e.gone = h.aged < h.announced // else it is still to come, however late
+			e.gone = h.aged < h.announced && !h.late // else it is still to come, however late
 		}
 		h.aged++
 	}
@@ -91,7 +93,7 @@ func (h *history) newest(n int) []told {
 	bytes := 0
 	for i := len(h.entries) - 1; i >= 0 && len(list) < n; i-- {
 		if e := h.entries[i]; e.kept() {
-			if bytes += e.size; bytes > maxReplayBytes && len(list) > 0 {
+			if bytes += e.size; bytes > replayBytes && len(list) > 0 {
 				break
 			}
 			list = append(list, e)
@@ -100,6 +102,9 @@ func (h *history) newest(n int) []told {
 	slices.Reverse(list)
 	return list
 }
+
+// replayBytes is what a join is replayed at most, in bytes of payload.
+const replayBytes = 1 << 20
 
 // asked is what a join asks for.
 type asked struct {
@@ -110,7 +115,7 @@ type asked struct {
 
 func (a asked) wanted() int {
 	if a.last >= 0 {
-		return min(a.last, maxReplay)
+		return min(a.last, fanout.MaxReplay)
 	}
 	return a.replay
 }
@@ -135,7 +140,7 @@ func (h *history) replay(a asked, epoch string) (list []told, recovered bool) {
 		for _, e := range list {
 			bytes += e.size
 		}
-		if complete && len(list) <= maxReplay && (bytes <= maxReplayBytes || len(list) == 1) {
+		if complete && len(list) <= fanout.MaxReplay && (bytes <= replayBytes || len(list) == 1) {
 			return list, true
 		}
 	}
@@ -146,12 +151,13 @@ func (h *history) replay(a asked, epoch string) (list []told, recovered bool) {
 type model struct {
 	mu     sync.Mutex // guards the histories: writers are goroutines
 	topics map[string]*history
+	late   bool // announcements may be late or lost: what was trimmed may be in memory for long
 }
 
 func (m *model) of(topic string) *history {
 	h := m.topics[topic]
 	if h == nil {
-		h = &history{}
+		h = &history{late: m.late}
 		m.topics[topic] = h
 	}
 	return h
@@ -163,11 +169,16 @@ func (m *model) kept(topic string, msg store.Message, keep store.Retention) {
 	m.of(topic).append(told{offset: msg.Offset, size: len(msg.Payload), at: msg.At}, keep)
 }
 
-func (m *model) said(topic string) {
+func (m *model) said(topic string, offset uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h := m.of(topic)
-	h.announced++
+	for h.announced < len(h.entries) && h.entries[h.announced].offset <= offset {
+		h.announced++
+	}
+	if m.late {
+		return
+	}
 	for i := h.announced - 1; i >= 0 && !(h.entries[i].gone && h.entries[i].lost); i-- {
 		// Until its successor was announced, one that was trimmed may be had
 		// from where announcements are kept.
@@ -231,43 +242,52 @@ type view struct {
 	want  []told // then this is replayed
 	sure  bool   // and then this is the end of the story: recovered
 
-	unread   bool // a read of the store has failed, and may have been for it
-	less     bool // it has been told that it gets less for that
-	reply    *wire.History
-	placed   bool   // pos is known
-	pos      uint64 // everything that is kept up to here was sent, from where the replay began
-	replayed int
-	chatter  map[string]bool // the ephemeral events it has got
-	ended    string          // why it gets nothing more; "" while it does
+	unread  bool   // a read of the store has failed, and may have been for it
+	less    bool   // it has been told that it gets less for that
+	top     uint64 // up to which everything was announced when it was asked for
+	reply   *wire.History
+	placed  bool            // pos is known
+	pos     uint64          // everything that is kept up to here was sent, from where the join began
+	chatter map[string]bool // the ephemeral events it has got
+	ended   string          // why it gets nothing more; "" while it does
 }
 
-// replied takes the reply to the join.
+// replied takes the reply to the join, which says where it begins.
 func (v *view) replied(h *history, r *wire.History) string {
 	v.reply, v.chatter = r, map[string]bool{}
 	recovered := r.Recovered != nil && *r.Recovered
 	v.less = v.unread && r.Recovered != nil && !recovered
-	if (r.Recovered != nil) != (v.asked.since != nil || v.less) {
-		return fmt.Sprintf("recovered is there: %t, a position was asked for: %t", r.Recovered != nil, v.asked.since != nil)
-	}
-	if v.less && v.asked.since == nil && r.Count > 0 {
-		return fmt.Sprintf("%d are to be replayed, though nothing could be read", r.Count)
-	}
+	v.pos, v.placed = r.Offset, !v.less || r.Offset > 0
 	switch {
-	case v.less:
-	case recovered:
-		v.pos, v.placed = v.asked.since.Offset, true
-	case r.Count == 0:
-		v.pos, v.placed = r.Offset, true
+	case (r.Recovered != nil) != (v.asked.since != nil || v.less):
+		return fmt.Sprintf("recovered is there: %t, a position was asked for: %t", r.Recovered != nil, v.asked.since != nil)
+	case recovered && r.Offset != v.asked.since.Offset:
+		return fmt.Sprintf("it begins at %d, want the position %d that is recovered", r.Offset, v.asked.since.Offset)
+	case v.less || recovered && !v.exact:
+		return ""
 	}
-	if v.exact && (r.Offset != h.top() || r.Count != len(v.want) || recovered != v.sure) {
-		return fmt.Sprintf("got the cut %d, %d to be replayed, recovered %t, want %d, %d, %t", r.Offset, r.Count, recovered, h.top(), len(v.want), v.sure)
-	}
-	if !recovered && !v.less {
-		// What was there when it was asked for and is there now was there meanwhile.
-		before := history{entries: slices.DeleteFunc(slices.Clone(h.entries), func(e told) bool { return e.offset > r.Offset })}
-		if least := len(before.newest(v.asked.wanted())); r.Count < least || r.Count > v.asked.wanted() {
-			return fmt.Sprintf("%d are to be replayed, want %d to %d", r.Count, least, v.asked.wanted())
+	after := func(is func(told) bool) (n int) {
+		for _, e := range h.entries {
+			if e.offset > r.Offset && is(e) {
+				n++
+			}
 		}
+		return n
+	}
+	if v.exact {
+		if n := after(told.kept); n != len(v.want) || recovered != v.sure {
+			return fmt.Sprintf("it begins at %d, %d before the end, recovered %t, want %d and %t", r.Offset, n, recovered, len(v.want), v.sure)
+		}
+	}
+	if recovered {
+		return ""
+	}
+	// What was there when it was asked for and is there now was there meanwhile.
+	if n, least := after(func(e told) bool { return !e.lost }), len(h.newest(v.asked.wanted())); n < least {
+		return fmt.Sprintf("it begins at %d, %d before the end, want %d at least", r.Offset, n, least)
+	}
+	if n := after(func(e told) bool { return e.kept() && e.offset <= v.top }); n > v.asked.wanted() {
+		return fmt.Sprintf("it begins at %d, %d before what was announced, want %d at most", r.Offset, n, v.asked.wanted())
 	}
 	return ""
 }
@@ -286,19 +306,6 @@ func (v *view) got(h *history, o uint64) string {
 		return fmt.Sprintf("got %d, which was gone when it joined", o)
 	}
 	v.pos = o
-	if o > v.reply.Offset {
-		if v.replayed != v.reply.Count {
-			return fmt.Sprintf("got %d live after %d of %d were replayed", o, v.replayed, v.reply.Count)
-		}
-		return ""
-	}
-	v.replayed++
-	switch {
-	case v.replayed > v.reply.Count:
-		return fmt.Sprintf("%d is replayed beyond the %d of the reply", o, v.reply.Count)
-	case v.exact && v.want[v.replayed-1].offset != o:
-		return fmt.Sprintf("got %d, want %d as number %d of the replay", o, v.want[v.replayed-1].offset, v.replayed)
-	}
 	return ""
 }
 
@@ -318,7 +325,7 @@ func (v *view) missed(h *history, upTo uint64) (list []told) {
 
 // live reports whether it has all that was announced.
 func (v *view) live(h *history) bool {
-	return v != nil && v.reply != nil && v.ended == "" && v.placed && v.replayed == v.reply.Count && len(v.missed(h, h.announcedTop())) == 0
+	return v != nil && v.reply != nil && v.ended == "" && v.placed && len(v.missed(h, h.announcedTop())) == 0
 }
 
 // overtaken reports whether something that it has yet to get is lost.

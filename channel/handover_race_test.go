@@ -44,7 +44,8 @@ func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
 	start := seed(t)
 	for i := range rounds {
 		t.Run(fmt.Sprint("round ", i), func(t *testing.T) {
-			w := newWorld(t, start+uint64(i), anyKeep, open(t))
+			w := newWorld(t, start+uint64(i), anyKeep, open(t), false)
+			w.settled = true
 			var publishing, joining sync.WaitGroup
 			random := func(k int) *rand.Rand { return rand.New(rand.NewPCG(w.seed, uint64(k+1))) }
 			for k := range publishers {

@@ -4,43 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
 
 // Hub connects client sockets, channels and a broker. An application uses the
-// Router of package chime, which has one; a Hub by itself serves other routers
-// and tests. Its methods are safe for concurrent use, but Channel, which
-// belongs to set-up.
+// Router of package chime, which has one. Its methods are safe for concurrent
+// use, but Channel, which belongs to set-up.
 type Hub struct {
 	broker  broker.Broker
-	history store.Store // of the broker; nil: nothing is kept
-	serving atomic.Bool // a client has come: the routes stand
+	history broker.History // of the broker; nil: nothing is retained
+	serving atomic.Bool    // a client has come: the routes stand
 	limits  transport.Limits
 	log     *slog.Logger
 	routes  routes
+	topics  *registry
 	tasks   task.Group
-	seed    maphash.Seed
-	shards  [64]shard
-	wide    atomic.Int64 // bytes that tails take for crowds, see topic.account
 }
 
-// shard holds a part of the live topics, so that joins and broadcasts of
-// different topics seldom meet.
-type shard struct {
-	mu     sync.RWMutex // guards topics and their users
-	topics map[string]*topic
-}
-
-// Config says what a Hub works with. The zero value keeps nothing and logs to
+// Config says what a Hub works with. The zero value retains nothing and logs to
 // slog's default.
 type Config struct {
 	Broker broker.Broker // nil: in process, without a store
@@ -48,23 +39,25 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// NewHub returns a hub without channels. It panics at limits that can't be meant.
+// tailBytes is what the tails of all topics may take together. It serves crowds
+// that join at once and members that fall behind; what is not in it is read.
+const tailBytes = 16 << 20
+
+// NewHub returns a hub without channels. It panics at limits that are not valid.
 func NewHub(cfg Config) *Hub {
 	if err := cfg.Limits.Check(); err != nil {
 		panic(fmt.Sprintf("chime: NewHub: %v", err))
 	}
-	h := &Hub{broker: cfg.Broker, limits: cfg.Limits.WithDefaults(), log: cfg.Log, seed: maphash.MakeSeed()}
+	h := &Hub{broker: cfg.Broker, limits: cfg.Limits.WithDefaults(), log: cfg.Log}
 	if h.broker == nil {
-		h.broker = broker.Local(nil)
+		h.broker = local.New(nil)
 	}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
-	for i := range h.shards {
-		h.shards[i].topics = map[string]*topic{}
-	}
 	h.history = h.broker.History()
-	h.broker.Start(h)
+	h.topics = newRegistry(h.broker, fanout.Config{History: h.history, Budget: fanout.NewBudget(tailBytes), Tasks: &h.tasks})
+	h.broker.Start(h.topics)
 	return h
 }
 
@@ -91,7 +84,9 @@ func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 // transport.Server.
 func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
 	h.serving.Store(true)
-	return &client{hub: h, cs: cs}
+	c := &client{hub: h, cs: cs}
+	c.pager.Init(cs, &h.tasks)
+	return c
 }
 
 // Wait returns when no handler runs, or with the error of ctx.
@@ -106,7 +101,11 @@ func (h *Hub) Broadcast(ctx context.Context, topic, event string, payload any, o
 	return h.broadcast(ctx, r, topic, event, payload, options)
 }
 
+// route returns the route of a topic that clients could join.
 func (h *Hub) route(topic string) (*route, error) {
+	if !wire.ValidName(topic) {
+		return nil, fmt.Errorf("topic %.80q: want 1 to %d bytes of UTF-8 without control characters: %w", topic, wire.MaxName, ErrNoChannel)
+	}
 	r, _ := h.routes.match(topic)
 	if r == nil {
 		return nil, fmt.Errorf("topic %q: %w", topic, ErrNoChannel)
@@ -136,13 +135,6 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	return nil
 }
 
-// Published implements broker.Sink: the fan-out.
-func (h *Hub) Published(p broker.Publication) {
-	if t := h.find(p.Topic); t != nil {
-		t.publish(p)
-	}
-}
-
 // History returns up to n of the newest messages of a topic, the oldest first,
 // and the position behind them: a client that joins since there misses nothing.
 func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
@@ -150,43 +142,34 @@ func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message
 		return nil, store.Position{}, err
 	}
 	if n <= 0 {
-		return nil, store.Position{}, fmt.Errorf("history of %q: want at least 1 message, not %d", topic, n)
+		return nil, store.Position{}, fmt.Errorf("history of %q: %d messages: want at least 1", topic, n)
 	}
 	page, err := h.history.Read(ctx, topic, store.Range{Newest: true, Limit: n})
 	if err != nil {
 		return nil, store.Position{}, fmt.Errorf("history of %q: %w", topic, err)
 	}
-	return page.Messages, store.Position{Epoch: h.history.Epoch(), Offset: page.Top}, nil
+	return page.Messages, store.Position{Epoch: page.Epoch, Offset: page.Top}, nil
 }
 
-// Forget drops the history of a topic. Who is in it stays, and whoever comes
+// Forget drops the history of a topic. Its members stay, and a client that comes
 // back to a position before this is told that it was not recovered.
 func (h *Hub) Forget(ctx context.Context, topic string) error {
 	if err := h.keeps(topic); err != nil {
 		return err
 	}
-	if err := h.history.Forget(ctx, topic); err != nil {
-		return err // it says of what; see store.Store
-	}
-	if t := h.find(topic); t != nil {
-		t.forget()
-	}
-	return nil
+	return h.broker.Erase(ctx, topic, 0) // its error says of what; see store.Store
 }
 
-// Redact removes one message from the history of a topic. Who has it keeps it:
-// an event that tells clients to delete it is the application's.
+// Redact removes one message from the history of a topic. Clients that have it
+// keep it: an event that tells them to delete it is the application's.
 func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
 	if err := h.keeps(topic); err != nil {
 		return err
 	}
-	if err := h.history.Redact(ctx, topic, offset); err != nil {
-		return err // it says of what; see store.Store
+	if offset == 0 {
+		return fmt.Errorf("redact 0 of %q: %w", topic, store.ErrNotFound)
 	}
-	if t := h.find(topic); t != nil {
-		t.redact(offset)
-	}
-	return nil
+	return h.broker.Erase(ctx, topic, offset)
 }
 
 // keeps returns nil for a topic that has a history.
@@ -206,45 +189,12 @@ type Member struct {
 
 // Members returns who is in a topic on this node, in no particular order.
 func (h *Hub) Members(topic string) []Member {
-	if t := h.find(topic); t != nil {
-		return t.list()
+	var list []Member
+	if p := h.topics.find(topic); p != nil {
+		p.Members(func(o fanout.Owner) {
+			s := (*Socket)(o.(*owner))
+			list = append(list, Member{s.ID(), s.Identity()})
+		})
 	}
-	return nil
-}
-
-func (h *Hub) shard(topic string) *shard {
-	return &h.shards[maphash.String(h.seed, topic)%uint64(len(h.shards))]
-}
-
-// find returns a topic somebody is in, or nil.
-func (h *Hub) find(name string) *topic {
-	sh := h.shard(name)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	return sh.topics[name]
-}
-
-// enter returns the topic, made if need be, and counts one user more.
-func (h *Hub) enter(name string, r *route) *topic {
-	sh := h.shard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	t := sh.topics[name]
-	if t == nil {
-		t = newTopic(h, name, r)
-		sh.topics[name] = t
-	}
-	t.users++
-	return t
-}
-
-// exit counts one user less; the last one takes the topic with it.
-func (h *Hub) exit(t *topic) {
-	sh := h.shard(t.name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if t.users--; t.users == 0 {
-		delete(sh.topics, t.name)
-		t.close()
-	}
+	return list
 }

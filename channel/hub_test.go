@@ -10,12 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/store"
 )
 
 func TestHistoryForgetRedact(t *testing.T) {
-	h := NewHub(Config{Broker: broker.Local(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
+	h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
 	h.Channel("{topic}", &quiet{}, History{Keep: 10})
 	h.Channel("silent:{id}", &quiet{})
 	broadcast(t, h, 3)
@@ -173,7 +173,7 @@ func TestJoinsThatAreRefused(t *testing.T) {
 				if test.leaves {
 					ch.wants(t, "join 1", "leave 1 panicked")
 				}
-				if len(h.Members("a")) > 0 || h.find("a") != nil {
+				if len(h.Members("a")) > 0 || h.topics.find("a") != nil {
 					t.Error("something of it is left")
 				}
 			})
@@ -305,4 +305,12 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: got %v and %d, want %q", test.m.Payload, err, v.N, test.want)
 		}
 	}
+}
+
+// len is the number of topics that have users.
+func (r *registry) len() (n int) {
+	for i := range r.shards {
+		n += len(r.shards[i].places)
+	}
+	return n
 }

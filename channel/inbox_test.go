@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
@@ -77,7 +77,7 @@ func stage(t *testing.T, ch Channel) (*Hub, *reader) {
 
 func stageOn(t *testing.T, s store.Store, ch Channel, options ...Option) (*Hub, *reader) {
 	t.Helper()
-	h := NewHub(Config{Broker: broker.Local(s), Log: slog.New(slog.DiscardHandler), Limits: transport.Limits{InboxMessages: 8}})
+	h := NewHub(Config{Broker: local.New(s), Log: slog.New(slog.DiscardHandler), Limits: transport.Limits{InboxMessages: 8}})
 	h.Channel("{topic}", ch, options...)
 	r := newReader(h, "reader")
 	t.Cleanup(func() {
@@ -548,7 +548,7 @@ func TestACrashEndsThatJoinOnly(t *testing.T) {
 				ch.wants(t, "join 0", "join 1", "boom", "leave 1 panicked",
 					"join 1", "leave 1 replaced", "join 2",
 					"leave 2 replaced", "join 0", "join 1", "leave 1 left")
-				if members := h.Members("a"); len(members) > 0 || h.find("a") != nil {
+				if members := h.Members("a"); len(members) > 0 || h.topics.find("a") != nil {
 					t.Errorf("members: got %v, want none and no topic", members)
 				}
 			})

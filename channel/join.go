@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
@@ -19,6 +20,36 @@ type ask struct {
 // positioned reports whether the client wants to know about positions.
 func (a ask) positioned() bool { return a.since != nil || a.last >= 0 }
 
+// joinRef is what retained messages are sent to.
+func (a ask) joinRef(joinRef wire.Ref) string {
+	if a.positioned() {
+		return joinRef.String()
+	}
+	return ""
+}
+
+// want is what a join of a route is replayed.
+func (a ask) want(r *route) fanout.Want {
+	if a.last < 0 {
+		return fanout.Want{Since: a.since, Last: r.replay}
+	}
+	return fanout.Want{Since: a.since, Last: a.last}
+}
+
+// history is what the reply to the join says of where it begins. A join that asked
+// for no position is told of a gap too, if nothing could be read: its client would
+// take the topic for an empty one.
+func (a ask) history(start *fanout.Start) *wire.History {
+	if start == nil {
+		return nil
+	}
+	h := &wire.History{Epoch: start.Epoch, Offset: start.Offset}
+	if a.since != nil || start.Unread {
+		h.Recovered = &start.Recovered
+	}
+	return h
+}
+
 // join lets a client in, or not. Old is its join so far, which ends whatever
 // becomes of the new one: its client has given it up.
 func (in *inbox) join(old *Socket, f wire.Frame) {
@@ -26,16 +57,16 @@ func (in *inbox) join(old *Socket, f wire.Frame) {
 		in.joinAnew(f)
 		return
 	}
-	defer old.say(wire.EventClose, []byte("{}"))
+	defer in.client.send(old.frame(wire.EventClose, nil))
 	defer in.joinAnew(f)
-	in.end(old, Replaced, nil)
+	in.end(old, Replaced)
 }
 
 func (in *inbox) joinAnew(f wire.Frame) {
 	c := in.client
 	refuse := func(text string) {
 		in.unseat(false)
-		in.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(text)))
+		c.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", reason(text)))
 	}
 	r, params := c.hub.routes.match(f.Topic)
 	if r == nil { // the topic had a route when the inbox was made
@@ -47,16 +78,15 @@ func (in *inbox) joinAnew(f wire.Frame) {
 		refuse(err.Error())
 		return
 	}
-	s := &Socket{client: c, route: r, params: params, joinRef: f.JoinRef, topic: c.hub.enter(f.Topic, r)}
-	s.member.index = outside
-	s.member.asked = want.positioned()
-	// Known before the handler runs, so that the end of the client can cancel it.
-	c.mu.Lock()
-	in.socket = s
-	for _, j := range in.jobs {
-		in.announce(j)
+	s := &Socket{inbox: in, route: r, params: params, joinRef: f.JoinRef, sender: sender{cs: c.cs}}
+	in.begin(s) // before anything that may take long, so that the end of the client can cancel it
+	if s.place, err = c.hub.topics.enter(s.context(), f.Topic, r); err != nil {
+		c.hub.log.Error("topic could not be subscribed to", "topic", f.Topic, "client", s.ID(), "error", err)
+		s.cancel()
+		refuse("unavailable")
+		return
 	}
-	c.mu.Unlock()
+	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.joinRef(f.JoinRef))
 	m := Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
 	var reply any
 	refused, why := true, "join crashed"
@@ -65,16 +95,16 @@ func (in *inbox) joinAnew(f wire.Frame) {
 			in.admit(s, f.Ref, reply, want)
 			return
 		}
-		s.leave(nil)
+		s.leave()
 		s.cancel()
-		c.hub.exit(s.topic)
+		c.hub.topics.exit(s.place)
 		refuse(why)
 	})
 }
 
 // decide has the channel decide whether the client may join.
 func (s *Socket) decide(m Message) (reply any, refused bool, why string) {
-	log := s.client.hub.log.With("topic", m.Topic, "client", s.ID())
+	log := s.hub().log.With("topic", m.Topic, "client", s.ID())
 	accepted, err := s.route.channel.HandleJoined(s.context(), s, m)
 	switch {
 	case err != nil:
@@ -91,7 +121,7 @@ func (s *Socket) decide(m Message) (reply any, refused bool, why string) {
 }
 
 // admit has an accepted client enter the topic, unless the reply can't be sent:
-// then the application must see the leave of whom it let in.
+// then the application must see the leave of the client that it let in.
 func (in *inbox) admit(s *Socket, ref wire.Ref, reply any, want ask) {
 	var response body
 	err := errEncodePanicked
@@ -102,8 +132,23 @@ func (in *inbox) admit(s *Socket, ref wire.Ref, reply any, want ask) {
 			return
 		}
 		in.client.hub.log.Error("reply to a join can't be sent", "topic", in.topic, "client", s.ID(), "error", err)
-		in.end(s, Panicked, func() { in.send(wire.NewReply(s.joinRef, ref, in.topic, "error", reason("internal"))) })
+		in.end(s, Panicked, wire.NewReply(s.joinRef, ref, in.topic, "error", reason("internal")))
 	})
+}
+
+// enter makes an accepted socket a member, which begins with the reply to its join.
+func (s *Socket) enter(ref wire.Ref, response body, want ask) {
+	err := s.place.Join(&s.member, want.want(s.route), func(start *fanout.Start) {
+		switch {
+		case response.binary:
+			s.sender.greet(wire.NewBinaryReply(s.joinRef, ref, s.Topic(), response.data))
+		default:
+			s.sender.greet(wire.NewJoinReply(s.joinRef, ref, s.Topic(), response.data, want.history(start), want.positioned()))
+		}
+	})
+	if err != nil && s.context().Err() == nil { // else its end has come, and did not wait for the store
+		s.hub().log.Error("history could not be read", "topic", s.Topic(), "error", err)
+	}
 }
 
 // response encodes the reply to a join. Whether it may be binary is a matter of
@@ -151,7 +196,7 @@ func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
 		if json.Unmarshal(text, &a.last) != nil || a.last < 0 {
 			return a, nil, errors.New("malformed @last: want a number from 0")
 		}
-		a.last = min(a.last, maxReplay)
+		a.last = min(a.last, fanout.MaxReplay)
 	}
 	delete(fields, "@since")
 	delete(fields, "@last")

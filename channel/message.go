@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/go-chime/chime/internal/wire"
-	"github.com/go-chime/chime/store"
 )
 
 // Message is what a client sent. It owns its memory and never changes; handlers
@@ -68,16 +67,11 @@ func encode(event string, payload any) (body, error) {
 	return body{text, false}, nil
 }
 
-func (b body) push(topic, event string, offset uint64) *wire.Message {
+func (b body) push(topic, event string) *wire.Message {
 	if b.binary {
-		return wire.NewBinaryPush(topic, event, b.data, offset)
+		return wire.NewBinaryPush(topic, event, b.data, 0)
 	}
-	return wire.NewPush(topic, event, b.data, offset)
-}
-
-// pushOf is a kept message as it goes to clients.
-func pushOf(topic string, m store.Message) *wire.Message {
-	return body{m.Payload, m.Binary}.push(topic, m.Event, m.Offset)
+	return wire.NewPush(topic, event, b.data, 0)
 }
 
 func reason(text string) []byte {

@@ -77,7 +77,7 @@ func (r *reader) Offer(m *wire.Message, to string) bool {
 	if r.ended {
 		return true
 	}
-	if !r.fits(m) {
+	if !r.hasRoom() && (len(r.queue) >= r.limits.QueueMessages/2 || r.bytes+m.Size() > r.limits.QueueBytes/2) {
 		return false
 	}
 	r.put(sent{m, to})

@@ -1,8 +1,11 @@
 package channel
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,7 +18,7 @@ import (
 type unwatched struct{}
 
 func (unwatched) kept(string, store.Message, store.Retention) {}
-func (unwatched) said(string)                                 {}
+func (unwatched) said(string, uint64)                         {}
 func (unwatched) forgot(string)                               {}
 func (unwatched) redacted(string, uint64)                     {}
 
@@ -107,14 +110,14 @@ func TestReplyThenPushesThenReplayThenLive(t *testing.T) {
 		synctest.Wait()
 		broadcast(t, h, 1)
 		welcome := `["1",null,"a","welcome",{}]`
-		r.wants(t, joinedWith(s, `"offset":3,"count":2`), welcome, event(2, 2), event(3, 3), event(4, 1))
-		other.wants(t, joinedWith(s, `"offset":3,"count":0`), welcome, `[null,null,"a","joined",{"id":"reader"}]`, event(4, 1))
+		r.wants(t, joinedWith(s, `"offset":1`), welcome, event(2, 2), event(3, 3), event(4, 1))
+		other.wants(t, joinedWith(s, `"offset":3`), welcome, `[null,null,"a","joined",{"id":"reader"}]`, event(4, 1))
 		other.Close(0, "", Closed)
 	})
 }
 
-// slow stages a client that has joined and reads nothing: 26 of its 100
-// messages fill the part of the queue that a replay may take.
+// slow stages a client that has joined and reads nothing: half of its 100 messages
+// fill the part of the queue that what is retained may take.
 func slow(t *testing.T, ch Channel, keep int) (*Hub, *staged, *reader) {
 	t.Helper()
 	h, s, r := stageAt(t, ch, History{Keep: keep, Replay: 100})
@@ -127,19 +130,22 @@ func slow(t *testing.T, ch Channel, keep int) (*Hub, *staged, *reader) {
 	return h, s, r
 }
 
+// waitingMost is how many ephemeral messages wait for a member that is behind.
+const waitingMost = 64
+
 func TestASlowJoinerHoldsAPositionNotAQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, r := slow(t, &scripted{}, 10_000)
 		broadcast(t, h, 5000)
-		broadcast(t, h, 2*maxPending, Ephemeral())
+		broadcast(t, h, 2*waitingMost, Ephemeral())
 		broadcast(t, h, 5)
-		if n := len(r.queue); n > 100/4+1 {
-			t.Errorf("%d messages are queued for it, want at most a quarter of the 100 of its queue, and one", n)
+		if n := len(r.queue); n > 100/2 {
+			t.Errorf("%d messages are queued for it, want at most half of the 100 of its queue", n)
 		}
 		r.stick(false)
 		synctest.Wait()
 		got := r.takes()[1:]
-		if want := 5105 + maxPending; len(got) != want {
+		if want := 5105 + waitingMost; len(got) != want {
 			t.Fatalf("it read %d messages, want %d", len(got), want)
 		}
 		for i, text := range got[:5105] {
@@ -148,7 +154,7 @@ func TestASlowJoinerHoldsAPositionNotAQueue(t *testing.T) {
 			}
 		}
 		for i, text := range got[5105:] {
-			if want := event(0, maxPending+i+1); text != want {
+			if want := event(0, waitingMost+i+1); text != want {
 				t.Fatalf("of what was not kept it read %s, want %s: the newest, in order", text, want)
 			}
 		}
@@ -167,8 +173,8 @@ func TestASlowJoinerThatIsOvertakenIsTold(t *testing.T) {
 		r.stick(false)
 		synctest.Wait()
 		got := r.takes()
-		if n := len(got); n != 102 || got[101] != failed("overrun") {
-			t.Fatalf("it read %d frames, the last %s, want a reply, 100 messages, and to be told", n, got[n-1])
+		if n := len(got); n != 51 || got[50] != failed("overrun") {
+			t.Fatalf("it read %d frames, the last %s, want the 50 that were queued, and to be told", n, got[n-1])
 		}
 		ch.wants(t, "join 1", "leave 1 slow")
 		broadcast(t, h, 1)
@@ -197,6 +203,101 @@ func TestASlowJoinerThatIsOvertakenIsTold(t *testing.T) {
 			}
 			ch.wants(t, "join 1", "block", "leave 1 slow")
 		})
+	})
+}
+
+// A history that can't be read in the middle of a replay is an error of the
+// server's, and no slow client.
+func TestAReplayThatCanNotBeReadIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		ch := &scripted{}
+		h, s, r := slow(t, ch, 10_000)
+		h.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		broadcast(t, h, 1000) // so that the next page is not in memory
+		s.fails = 1
+		r.stick(false)
+		synctest.Wait()
+		got := r.takes()
+		if got[len(got)-1] != failed("history unavailable") {
+			t.Errorf("the last that it read is %s, want that the history is unavailable", got[len(got)-1])
+		}
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "disk on fire") {
+			t.Errorf("log: got %q, want the error", log.String())
+		}
+		ch.wants(t, "join 1", "leave 1 unread")
+	})
+}
+
+// An ephemeral message that is broadcast while the history is read for a join
+// reaches the joiner, once it is live.
+func TestAnEphemeralMessageDuringTheReadOfAJoinIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, r := stageAt(t, &scripted{}, History{Keep: 1000, Replay: 10})
+		broadcast(t, h, 700)
+		other := newReader(h, "other")
+		other.says(t, `["1","1","a","phx_join",{"@last":0}]`)
+		synctest.Wait()
+		other.takes()
+		s.shut(&s.before)
+		r.says(t, fmt.Sprintf(`["1","1","a","phx_join",{"@since":{"epoch":%q,"offset":300}}]`, s.Epoch()))
+		synctest.Wait()
+		broadcast(t, h, 1, Ephemeral())
+		synctest.Wait()
+		if got := r.takes(); len(got) > 0 {
+			t.Errorf("it read %q before its join was answered", got)
+		}
+		s.open(&s.before)
+		synctest.Wait()
+		if got := r.takes(); len(got) != 1+400+1 || got[401] != event(0, 1) {
+			t.Errorf("joiner read %d frames, want the reply, 400 and the ephemeral one", len(got))
+		}
+		if got := other.takes(); len(got) != 1 {
+			t.Errorf("other read %q, want the ephemeral message", got)
+		}
+		other.Close(0, "", Closed)
+	})
+}
+
+// A live client whose queue has no room for what is retained goes back to its
+// position: a burst of any size ends no client that reads, and it gets all of it.
+func TestABurstEndsNoClientThatReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, r := stageAt(t, &scripted{}, History{Keep: 10_000})
+		h.limits.QueueMessages, h.limits.QueueBytes = 100, 50<<10
+		r.limits = h.limits
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		synctest.Wait()
+		r.takes()
+		r.stick(true)
+		for range 3000 {
+			if err := h.Broadcast(t.Context(), "a", "said", Binary(padding[:1000])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r.over() || len(r.queue) > 50 {
+			t.Fatalf("ended %t, %d queued, want a live client with half a queue at most", r.over(), len(r.queue))
+		}
+		// Half of the queue is left for what can't be sent later.
+		for i := range 20 {
+			r.says(t, fmt.Sprintf(`["1","m%d","a","m",{}]`, i))
+			synctest.Wait()
+		}
+		r.stick(false)
+		synctest.Wait()
+		var offsets []uint64
+		for _, s := range r.seen {
+			if s.m.Offset > 0 {
+				offsets = append(offsets, s.m.Offset)
+			}
+		}
+		if len(offsets) != 3000 || !slices.IsSorted(offsets) || offsets[0] != 1 || offsets[2999] != 3000 {
+			t.Errorf("it read %d retained messages, want 1 to 3000 in order", len(offsets))
+		}
+		broadcast(t, h, 1)
+		if got := r.takes(); len(got) != 3000+20+1 {
+			t.Errorf("it read %d frames, want 3000 messages, 20 replies and a live one", len(got))
+		}
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
@@ -34,13 +35,7 @@ type History struct {
 // Forever is an Age without limit.
 const Forever time.Duration = -1
 
-const (
-	defaultAge = 24 * time.Hour
-	// What a join may be replayed, whatever it asks for. Beyond it a client is
-	// told that it was not recovered, instead of being fed for minutes.
-	maxReplay      = 500
-	maxReplayBytes = 1 << 20
-)
+const defaultAge = 24 * time.Hour
 
 func (h History) apply(r *route) error {
 	switch {
@@ -50,8 +45,8 @@ func (h History) apply(r *route) error {
 		return fmt.Errorf("History.Age is %v, want a time, 0 for 24h, or Forever", h.Age)
 	case h.Keep <= 0:
 		return fmt.Errorf("History.Keep is %d, want at least 1", h.Keep)
-	case h.Replay < 0 || h.Replay > min(h.Keep, maxReplay):
-		return fmt.Errorf("History.Replay is %d, want 0 to %d", h.Replay, min(h.Keep, maxReplay))
+	case h.Replay < 0 || h.Replay > min(h.Keep, fanout.MaxReplay):
+		return fmt.Errorf("History.Replay is %d, want 0 to %d", h.Replay, min(h.Keep, fanout.MaxReplay))
 	}
 	age := h.Age
 	switch {
@@ -72,6 +67,16 @@ type route struct {
 	channel Channel
 	keep    *store.Retention // nil: no history
 	replay  int
+}
+
+// fanout is what a topic of this route works with.
+func (r *route) fanout(c fanout.Config) fanout.Config {
+	if r.keep == nil {
+		c.History = nil
+		return c
+	}
+	c.Keep, c.Age, c.Replay = r.keep.Keep, r.keep.Age, r.replay
+	return c
 }
 
 // newRoute checks everything that can be wrong at set-up.

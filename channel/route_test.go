@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/store"
 )
 
@@ -66,7 +66,7 @@ func TestMistakesAtSetUpPanic(t *testing.T) {
 		{"Replay over the most", "a", open{}, History{Keep: 5000, Replay: 501}, "History.Replay is 501, want 0 to 500"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := NewHub(Config{Broker: broker.Local(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
+			h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
 			h.Channel("taken:{name}", open{})
 			defer func() {
 				got := fmt.Sprint(recover())

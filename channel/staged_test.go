@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
@@ -18,22 +19,37 @@ type staged struct {
 	watch   watch
 	writing chan struct{} // full while something is written
 
-	mu     sync.Mutex // guards what follows
-	reads  int
-	failed int
-	fails  int  // reads that are to fail
-	before gate // a read
-	after  gate // a read
-	saying gate // between keeping and announcing
-	erased gate // after Forget and Redact
+	mu      sync.Mutex // guards what follows
+	reads   int
+	failed  int
+	fails   int  // reads that are to fail
+	failing int  // reads that are about to
+	before  gate // a read
+	after   gate // a read
+	saying  gate // between keeping and announcing
+	erased  gate // after Forget and Redact
 }
 
 // watch is told of what is written when it is, one at a time.
 type watch interface {
 	kept(topic string, m store.Message, keep store.Retention)
-	said(topic string)
+	said(topic string, offset uint64)
 	forgot(topic string)
 	redacted(topic string, offset uint64)
+}
+
+// announced is a broker that tells its watch of what it has announced.
+type announced struct {
+	broker.Broker
+	watch watch
+}
+
+func (a announced) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	at, err := a.Broker.Publish(ctx, p, keep)
+	if err == nil && keep != nil {
+		a.watch.said(p.Topic, at.Offset)
+	}
+	return at, err
 }
 
 // gate is closed while its channel is not nil.
@@ -76,10 +92,14 @@ func (s *staged) Read(ctx context.Context, topic string, r store.Range) (store.P
 	if fails {
 		s.fails--
 		s.failed++
+		s.failing++
 	}
 	s.mu.Unlock()
 	s.pass(&s.before)
 	if fails {
+		s.mu.Lock()
+		s.failing--
+		s.mu.Unlock()
 		return store.Page{}, errors.New("disk on fire")
 	}
 	p, err := s.Store.Read(ctx, topic, r)
@@ -98,7 +118,6 @@ func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep
 	s.watch.kept(topic, given, keep)
 	s.pass(&s.saying)
 	announce(given)
-	s.watch.said(topic)
 	return nil
 }
 

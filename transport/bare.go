@@ -157,9 +157,8 @@ func newBare(joins []wire.Frame) *bare {
 	return b
 }
 
-// appendID appends the id line of m if it moves a position. A topic counts
-// from its first retained message; before that the id has no number for it,
-// so that a client cut off in the middle of a replay gets it again.
+// appendID appends the id line of m if it moves a position. The reply to a join
+// says where the topic begins, and each retained message moves it on.
 func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
 	if m.History == nil && m.Offset == 0 {
 		return dst
@@ -175,12 +174,7 @@ func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
 				b.topics[i].known = false
 			}
 		}
-		switch {
-		case h.Count == 0:
-			p.offset, p.known = h.Offset, true
-		case h.Recovered == nil || !*h.Recovered:
-			p.known = false // it begins anew, with its first message
-		}
+		p.offset, p.known = h.Offset, true
 		return dst
 	}
 	p.offset, p.known = m.Offset, true

@@ -135,7 +135,7 @@ func (c *client) Offer(m *wire.Message, to string) bool {
 	case c.ended:
 		c.mu.Unlock()
 		return true
-	case !c.fits(it):
+	case !c.fitsHalf(it):
 		c.mu.Unlock()
 		return false
 	}
@@ -149,6 +149,14 @@ func (c *client) fits(it item) bool {
 	limits := &c.server.limits
 	waiting := c.queue.waiting()
 	return waiting == 0 || waiting < limits.QueueMessages && c.queue.bytes+it.size() <= limits.QueueBytes
+}
+
+// fitsHalf is fits for what can be sent later: it leaves half of the queue to what
+// can't. Where Ready has said that there is room for a page there is room for one
+// message of any size, or who waits for room would wait in vain. c.mu is held.
+func (c *client) fitsHalf(it item) bool {
+	limits := &c.server.limits
+	return c.hasRoom() || c.queue.waiting() < limits.QueueMessages/2 && c.queue.bytes+it.size() <= limits.QueueBytes/2
 }
 
 // put queues it and has it written. c.mu is held, and released.

@@ -48,8 +48,9 @@ type ClientSocket interface {
 	// after the end, and ErrSlow when m does not fit into the queue any more,
 	// which ends the socket and drops what is queued.
 	Send(m *wire.Message, to string) error
-	// Offer is Send, but where m does not fit it is not queued, nothing ends, and
-	// Offer returns false: m is in a history, from which it can be sent later.
+	// Offer is Send for what is in a history, from which it can be sent later: it
+	// fills the queue to a half only, and where m does not fit it returns false and
+	// nothing ends. When Ready reports room one message fits, whatever its size.
 	// After the end it returns true, since nothing is to be sent later.
 	Offer(m *wire.Message, to string) bool
 	// Ready reports whether the queue has room for a page of a replay. If it

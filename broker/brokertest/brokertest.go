@@ -2,7 +2,7 @@
 //
 //	func TestBroker(t *testing.T) {
 //		brokertest.Run(t, func(t *testing.T) broker.Broker {
-//			return broker.Local(store.NewMemory())
+//			return local.New(store.NewMemory())
 //		})
 //	}
 //
@@ -16,8 +16,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
@@ -30,32 +32,54 @@ func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 		name string
 		run  func(t *testing.T, b broker.Broker, s *sink)
 	}{
-		{"what is published is announced before Publish returns", roundTrip},
-		{"what is to be kept is in the history when it is announced", kept},
-		{"what is not to be kept is not", ephemeral},
+		{"what is published is announced", roundTrip},
+		{"what is retained is in the history when it is announced", retained},
+		{"what is ephemeral is not", ephemeral},
 		{"topics are apart", apart},
 		{"retention is that of the publication", retention},
 		{"a context that is done begins nothing", cancelled},
 		{"racing publishers are announced in the order of their offsets", race},
-		{"one publisher's order is kept, whether kept or not", order},
+		{"one publisher's order is kept, whether retained or not", order},
+		{"what is erased is not in the history, and the sink is told", erase},
+		{"subscribing is a barrier", barrier},
+		{"a topic can be subscribed again", again},
 	} {
 		t.Run(b.name, func(t *testing.T) {
-			s := &sink{announced: map[string][]broker.Publication{}}
+			s := &sink{announced: map[string][]broker.Publication{}, erased: map[string][]uint64{}}
+			s.came.L = &s.mu
 			br := open(t)
 			s.history = br.History()
 			br.Start(s)
+			for _, topic := range topics {
+				subscribe(t, br, topic)
+			}
 			b.run(t, br, s)
+			if err := br.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
 		})
+	}
+}
+
+// topics are subscribed from the start.
+var topics = []string{"a", "b", "0", "1", "2"}
+
+func subscribe(t *testing.T, b broker.Broker, topic string) {
+	t.Helper()
+	if err := b.Subscribe(t.Context(), topic); err != nil {
+		t.Fatalf("subscribe to %q: %v", topic, err)
 	}
 }
 
 // sink notes what is announced. It appends outside of its lock, so that the
 // race detector sees two announcements of one topic at a time.
 type sink struct {
-	history store.Store
+	history broker.History
 
-	mu        sync.Mutex // guards the map, not the slices in it
+	mu        sync.Mutex // guards the maps, not the slices in them
+	came      sync.Cond
 	announced map[string][]broker.Publication
+	erased    map[string][]uint64
 }
 
 func (s *sink) Published(p broker.Publication) {
@@ -63,11 +87,49 @@ func (s *sink) Published(p broker.Publication) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.announced[p.Topic] = list
+	s.came.Broadcast()
 }
+
+func (s *sink) Erased(topic string, offset uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.erased[topic] = append(s.erased[topic], offset)
+	s.came.Broadcast()
+}
+
+// Lost implements broker.Sink. A broker that nothing happens to loses nothing
+// here: what should have been announced is missed by who waits for it.
+func (s *sink) Lost(string) {}
 
 func (s *sink) of(topic string) []broker.Publication {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.announced[topic]
+}
+
+// patience is how long an announcement may take.
+const patience = 10 * time.Second
+
+// wait returns what was announced when that is n or more, or what there is when
+// that takes too long.
+func (s *sink) wait(t *testing.T, topic string, n int) []broker.Publication {
+	t.Helper()
+	late := false
+	timer := time.AfterFunc(patience, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		late = true
+		s.came.Broadcast()
+	})
+	defer timer.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.announced[topic]) < n {
+		if late {
+			t.Fatalf("%d messages of %q were announced in %v, want %d", len(s.announced[topic]), topic, patience, n)
+		}
+		s.came.Wait()
+	}
 	return s.announced[topic]
 }
 
@@ -86,7 +148,7 @@ func text(topic, s string) broker.Publication {
 	return broker.Publication{Topic: topic, Message: store.Message{Event: "said", Payload: []byte(s)}}
 }
 
-func read(t *testing.T, s store.Store, topic string, r store.Range) store.Page {
+func read(t *testing.T, s broker.History, topic string, r store.Range) store.Page {
 	t.Helper()
 	p, err := s.Read(t.Context(), topic, r)
 	if err != nil {
@@ -101,21 +163,18 @@ func roundTrip(t *testing.T, b broker.Broker, s *sink) {
 	for _, keep := range []*store.Retention{everything, nil} {
 		n := len(s.of("a"))
 		publish(t, b, sent, keep)
-		if len(s.of("a")) != n+1 {
-			t.Fatalf("kept %t: announced %d times when Publish returned, want once", keep != nil, len(s.of("a"))-n)
-		}
-		got := s.of("a")[n]
+		got := s.wait(t, "a", n+1)[n]
 		if got.From != sent.From || got.Event != sent.Event || !got.Binary || !bytes.Equal(got.Payload, sent.Payload) {
-			t.Errorf("kept %t: got %+v, want %+v", keep != nil, got, sent)
+			t.Errorf("retained %t: got %+v, want %+v", keep != nil, got, sent)
 		}
 	}
 }
 
-func kept(t *testing.T, b broker.Broker, s *sink) {
+func retained(t *testing.T, b broker.Broker, s *sink) {
 	top := uint64(0)
 	for i := range 5 {
 		at := publish(t, b, text("a", fmt.Sprint(i)), everything)
-		got := s.of("a")[i]
+		got := s.wait(t, "a", i+1)[i]
 		if got.Offset <= top || got.Prev != top || got.At.IsZero() {
 			t.Errorf("announced at %d, behind %d, time %v, want behind %d and a time", got.Offset, got.Prev, got.At, top)
 		}
@@ -131,18 +190,18 @@ func kept(t *testing.T, b broker.Broker, s *sink) {
 }
 
 func ephemeral(t *testing.T, b broker.Broker, s *sink) {
-	first := publish(t, b, text("a", "kept"), everything)
-	if at := publish(t, b, text("a", "not kept"), nil); at != (store.Position{}) {
-		t.Errorf("position of what is not kept: got %v, want none", at)
+	first := publish(t, b, text("a", "retained"), everything)
+	if at := publish(t, b, text("a", "ephemeral"), nil); at != (store.Position{}) {
+		t.Errorf("position of what is ephemeral: got %v, want none", at)
 	}
-	if got := s.of("a")[1]; got.Offset != 0 || got.Prev != 0 {
-		t.Errorf("what is not kept was announced at %d behind %d, want 0 and 0", got.Offset, got.Prev)
+	if got := s.wait(t, "a", 2)[1]; got.Offset != 0 || got.Prev != 0 {
+		t.Errorf("what is ephemeral was announced at %d behind %d, want 0 and 0", got.Offset, got.Prev)
 	}
-	publish(t, b, text("a", "kept"), everything)
-	if got := s.of("a")[2]; got.Prev != first.Offset {
-		t.Errorf("kept after what is not: behind %d, want %d", got.Prev, first.Offset)
+	publish(t, b, text("a", "retained"), everything)
+	if got := s.wait(t, "a", 3)[2]; got.Prev != first.Offset {
+		t.Errorf("retained after what is ephemeral: behind %d, want %d", got.Prev, first.Offset)
 	}
-	publish(t, b, text("b", "not kept"), nil)
+	publish(t, b, text("b", "ephemeral"), nil)
 	for topic, want := range map[string]int{"a": 2, "b": 0} {
 		if page := read(t, b.History(), topic, store.Range{}); len(page.Messages) != want {
 			t.Errorf("history of %s: got %d messages, want %d", topic, len(page.Messages), want)
@@ -154,7 +213,7 @@ func apart(t *testing.T, b broker.Broker, s *sink) {
 	publish(t, b, text("a", "1"), everything)
 	publish(t, b, text("b", "2"), everything)
 	publish(t, b, text("a", "3"), nil)
-	if a, b := s.of("a"), s.of("b"); len(a) != 2 || len(b) != 1 || b[0].Prev != 0 {
+	if a, b := s.wait(t, "a", 2), s.wait(t, "b", 1); len(a) != 2 || len(b) != 1 || b[0].Prev != 0 {
 		t.Errorf("got %+v and %+v, want two announcements for a, and one for b that has none before it", a, b)
 	}
 }
@@ -173,29 +232,25 @@ func cancelled(t *testing.T, b broker.Broker, s *sink) {
 	cancel()
 	for _, keep := range []*store.Retention{everything, nil} {
 		if _, err := b.Publish(ctx, text("a", "x"), keep); !errors.Is(err, context.Canceled) {
-			t.Errorf("kept %t: got error %v, want %v", keep != nil, err, context.Canceled)
+			t.Errorf("retained %t: got error %v, want %v", keep != nil, err, context.Canceled)
 		}
 	}
 	if n := len(s.of("a")); n != 0 {
 		t.Errorf("announced %d times, want never", n)
 	}
 	if page := read(t, b.History(), "a", store.Range{}); len(page.Messages) != 0 {
-		t.Errorf("kept %d messages, want none", len(page.Messages))
+		t.Errorf("retained %d messages, want none", len(page.Messages))
 	}
 }
 
 func race(t *testing.T, b broker.Broker, s *sink) {
-	const publishers, topics, each = 8, 3, 50
+	const publishers, topics, each = 8, 3, 50 // the topics are "0" to "2"
 	var wg sync.WaitGroup
 	for w := range publishers {
 		wg.Go(func() {
 			for i := range each {
 				for k := range topics {
-					at := publish(t, b, text(fmt.Sprint(k), fmt.Sprint(w, i)), everything)
-					list := s.of(fmt.Sprint(k))
-					if last := list[len(list)-1].Offset; last < at.Offset {
-						t.Errorf("announced up to %d when Publish returned %d", last, at.Offset)
-					}
+					publish(t, b, text(fmt.Sprint(k), fmt.Sprint(w, i)), everything)
 				}
 			}
 		})
@@ -203,7 +258,7 @@ func race(t *testing.T, b broker.Broker, s *sink) {
 	wg.Wait()
 	for k := range topics {
 		top, said := uint64(0), map[string]bool{}
-		for _, p := range s.of(fmt.Sprint(k)) {
+		for _, p := range s.wait(t, fmt.Sprint(k), publishers*each) {
 			if p.Offset <= top || p.Prev != top {
 				t.Fatalf("topic %d: announced %d behind %d after %d", k, p.Offset, p.Prev, top)
 			}
@@ -230,9 +285,83 @@ func order(t *testing.T, b broker.Broker, s *sink) {
 		}
 		publish(t, b, text("a", fmt.Sprint(i)), keep)
 	}
-	for i, p := range s.of("a") {
+	for i, p := range s.wait(t, "a", n) {
 		if string(p.Payload) != fmt.Sprint(i) {
 			t.Fatalf("announcement %d: got %s", i, p.Payload)
 		}
+	}
+}
+
+func erase(t *testing.T, b broker.Broker, s *sink) {
+	var offsets []uint64
+	for i := range 5 {
+		offsets = append(offsets, publish(t, b, text("a", fmt.Sprint(i)), everything).Offset)
+	}
+	if err := b.Erase(t.Context(), "a", offsets[2]); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Erase(t.Context(), "a", offsets[2]); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("erasing twice: got error %v, want %v", err, store.ErrNotFound)
+	}
+	if page := read(t, b.History(), "a", store.Range{}); len(page.Messages) != 4 {
+		t.Errorf("history without one of 5: got %d messages", len(page.Messages))
+	}
+	if err := b.Erase(t.Context(), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	if page := read(t, b.History(), "a", store.Range{}); len(page.Messages) != 0 || page.Top != offsets[4] {
+		t.Errorf("history that was erased: got %d messages up to %d, want none up to %d", len(page.Messages), page.Top, offsets[4])
+	}
+	s.wait(t, "a", 5)
+	publish(t, b, text("a", "last"), everything)
+	s.wait(t, "a", 6) // the sink was told before this
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if want := []uint64{offsets[2], 0}; !slices.Equal(s.erased["a"], want) {
+		t.Errorf("the sink was told of %v, want %v", s.erased["a"], want)
+	}
+}
+
+// barrier subscribes to topics while something is published there: each message
+// is announced, or in the history that is read after Subscribe.
+func barrier(t *testing.T, b broker.Broker, s *sink) {
+	for round := range 50 {
+		topic := fmt.Sprint("barrier:", round)
+		var wg sync.WaitGroup
+		const each = 5
+		for w := range 4 {
+			wg.Go(func() {
+				for i := range each {
+					publish(t, b, text(topic, fmt.Sprint(w, i)), everything)
+				}
+			})
+		}
+		subscribe(t, b, topic)
+		page := read(t, b.History(), topic, store.Range{})
+		wg.Wait()
+		last := publish(t, b, text(topic, "last"), everything)
+		list := s.wait(t, topic, 1)
+		for n := 1; list[len(list)-1].Offset < last.Offset; n++ {
+			list = s.wait(t, topic, n)
+		}
+		seen := map[uint64]bool{}
+		for _, m := range page.Messages {
+			seen[m.Offset] = true
+		}
+		for _, p := range list {
+			seen[p.Offset] = true
+		}
+		if want := 4*each + 1; len(seen) != want {
+			t.Fatalf("round %d: %d messages were read or announced, want %d", round, len(seen), want)
+		}
+	}
+}
+
+func again(t *testing.T, b broker.Broker, s *sink) {
+	for i := range 3 {
+		subscribe(t, b, "again")
+		publish(t, b, text("again", "x"), everything)
+		s.wait(t, "again", i+1)
+		b.Unsubscribe("again")
 	}
 }

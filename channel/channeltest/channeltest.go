@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
@@ -56,7 +56,7 @@ func Open(t testing.TB, cfg channel.Config) *Hub {
 	if cfg.Broker == nil {
 		kept := store.NewMemory()
 		t.Cleanup(func() { _ = kept.Close() })
-		cfg.Broker = broker.Local(kept)
+		cfg.Broker = local.New(kept)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))

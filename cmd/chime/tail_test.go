@@ -337,11 +337,11 @@ func TestTailFollowsNoRedirect(t *testing.T) {
 }
 
 func TestTailSaysWhatBecameOfItsPlace(t *testing.T) {
-	reply := `data: ["1","1","t:1","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":9,"count":3%s}}}]` + "\n\n"
+	reply := `data: ["1","1","t:1","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":9%s}}}]` + "\n\n"
 	for recovered, want := range map[string]string{
-		"":                   "messages so far: 3",
-		`,"recovered":true`:  "nothing was missed but what follows: 3",
-		`,"recovered":false`: "lost; the newest follow: 3",
+		"":                   "joined t:1",
+		`,"recovered":true`:  "joined t:1 again: nothing was missed",
+		`,"recovered":false`: "joined t:1 again: there is a gap",
 	} {
 		tl := startTail(t, play(t, streamAndStay(fmt.Sprintf(reply, recovered))).URL)
 		tl.wantNote(t, want)

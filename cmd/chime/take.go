@@ -72,21 +72,18 @@ func (f *follower) takeReply(fr frame) error {
 	}
 	var response struct {
 		History *struct {
-			Count     int
 			Recovered *bool
 		} `json:"@history"`
 	}
 	_ = json.Unmarshal(p.Response, &response) // the rest is the channel's own
 	f.joined = time.Now()
 	switch h := response.History; {
-	case h == nil:
+	case h == nil || h.Recovered == nil:
 		f.note("joined " + f.topic)
-	case h.Recovered != nil && *h.Recovered:
-		f.note(fmt.Sprintf("joined %s again, nothing was missed but what follows: %d", f.topic, h.Count))
-	case h.Recovered != nil:
-		f.note(fmt.Sprintf("joined %s again, but some messages in between are lost; the newest follow: %d", f.topic, h.Count))
+	case *h.Recovered:
+		f.note("joined " + f.topic + " again: nothing was missed")
 	default:
-		f.note(fmt.Sprintf("joined %s, messages so far: %d", f.topic, h.Count))
+		f.note("joined " + f.topic + " again: there is a gap, and the newest messages follow it")
 	}
 	return nil
 }

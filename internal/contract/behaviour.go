@@ -35,10 +35,13 @@ const (
 	toCarryBytes                  // a dialect with binary payloads
 	toComeBack                    // a dialect whose clients resume
 	toBeGone                      // a dialect whose clients cannot resume
+	inStep                        // a broker that has announced what it has published: what is ephemeral comes behind what was retained before
 )
 
-func (b *behaviour) isFor(tr *Transport, remembers bool) bool {
-	return (b.needs&toSend == 0 || tr.sends) &&
+func (b *behaviour) isFor(tr *Transport, kept Store) bool {
+	remembers := kept.Open != nil
+	return (b.needs&inStep == 0 || kept.Broker == nil) &&
+		(b.needs&toSend == 0 || tr.sends) &&
 		(b.needs&toRemember == 0 || remembers) &&
 		(b.needs&toForget == 0 || !remembers) &&
 		(b.needs&bareOnly == 0 || tr.Dialect == "bare") &&

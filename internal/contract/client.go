@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/go-chime/chime/store"
 )
 
 // client is one client of the Router under test. What it sends and expects is
@@ -58,7 +60,6 @@ type member struct {
 type history struct {
 	Epoch     string
 	Offset    uint64
-	Count     int
 	Recovered *bool
 }
 
@@ -240,13 +241,17 @@ func (m *member) WantMany(from, to int) {
 	}
 }
 
-// WantHistory wants that the reply to the join has announced a replay of so
-// many messages; -1 is any number.
+// WantHistory wants that the reply to the join says where it begins, and that so
+// many messages are retained after that; -1 is any number.
 func (m *member) WantHistory(count int) *history {
 	m.Helper()
 	h := m.history
-	if h == nil || h.Epoch != m.stage.store.Epoch() || count >= 0 && h.Count != count {
-		m.Fatalf("@history: got %+v, want a count of %d", h, count)
+	if h == nil || h.Epoch != m.stage.store.Epoch() {
+		m.Fatalf("@history: got %+v, want the epoch %s", h, m.stage.store.Epoch())
+	}
+	page, err := m.stage.store.Read(m.stage.Context(), m.topic, store.Range{After: h.Offset})
+	if err != nil || count >= 0 && len(page.Messages) != count {
+		m.Fatalf("@history: got %+v, after which %d messages are retained (%v), want %d", h, len(page.Messages), err, count)
 	}
 	return h
 }

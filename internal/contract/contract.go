@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
@@ -18,6 +19,8 @@ import (
 type Store struct {
 	Name string
 	Open func(*testing.T) store.Store // nil: the Router has no store
+	// Broker publishes through something else than the broker of one process.
+	Broker func(*testing.T, store.Store) broker.Broker
 }
 
 // Run runs each behaviour as <behaviour>/<transport>/<dialect>/<store>, wherever
@@ -27,7 +30,7 @@ func Run(t *testing.T, transports []*Transport, stores []Store) {
 		t.Run(b.name, func(t *testing.T) {
 			for _, tr := range transports {
 				for _, kept := range stores {
-					if b.isFor(tr, kept.Open != nil) {
+					if b.isFor(tr, kept) {
 						t.Run(tr.Name+"/"+tr.Dialect+"/"+kept.Name, func(t *testing.T) {
 							t.Parallel() // while one waits for its disk
 							b.run(t, tr, kept)
@@ -43,10 +46,14 @@ func Run(t *testing.T, transports []*Transport, stores []Store) {
 func (b *behaviour) run(t *testing.T, tr *Transport, kept Store) {
 	play := func(t *testing.T) {
 		var history store.Store
+		var way broker.Broker
 		if kept.Open != nil {
 			history = kept.Open(t)
 		}
-		b.script(newStage(t, b, tr, history))
+		if kept.Broker != nil {
+			way = kept.Broker(t, history)
+		}
+		b.script(newStage(t, b, tr, history, way))
 	}
 	if b.timed {
 		synctest.Test(t, play)

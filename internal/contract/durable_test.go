@@ -131,7 +131,7 @@ func TestABroadcastThatIsNotKeptIsToldAndNotShown(t *testing.T) {
 	for _, tr := range Transports {
 		t.Run(tr.Name+"/"+tr.Dialect, func(t *testing.T) {
 			kept := openWatched(t)
-			s := newStage(t, &behaviour{}, tr, kept)
+			s := newStage(t, &behaviour{}, tr, kept, nil)
 			told := make(chan error, 1)
 			s.On("try", func(ctx context.Context, sock *channel.Socket, m channel.Message) (any, error) {
 				err := sock.Rebroadcast(ctx, m)

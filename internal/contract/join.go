@@ -213,7 +213,7 @@ var joining = []behaviour{
 		joined.WantReply(joined.Push("echo", obj{"n": 1}), obj{"n": 1})
 	}},
 
-	{name: "joined_broadcasts_to_others", script: func(s *stage) {
+	{name: "joined_broadcasts_to_others", needs: inStep, script: func(s *stage) {
 		s.room.joined = func(ctx context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			err := sock.Broadcast(ctx, "joined", obj{"name": sock.Identity().ID})
 			return channel.Accept(nil), err

@@ -21,7 +21,7 @@ const (
 // A client socket outlives its connections, and nobody notices. All of these
 // are in bubbles, where time is exact.
 var lasting = []behaviour{
-	{name: "back_within_grace", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "back_within_grace", needs: toComeBack | inStep, timed: true, script: func(s *stage) {
 		s.room.left = hasLeft(s)
 		bob, ann := s.Join("bob", "room:1"), s.Join("ann", "room:1")
 		sock := s.room.socket()
@@ -101,7 +101,7 @@ var lasting = []behaviour{
 			{channel.Closed, 0, func(ann *member) { ann.Close() }},
 			{channel.Slow, 0, func(*member) {
 				for n := range 6 { // one more than waits for somebody who is not there
-					s.Broadcast("room:1", "news", obj{"n": n})
+					s.Broadcast("room:1", "news", obj{"n": n}, channel.Ephemeral())
 					bob.WantBroadcast("news", obj{"n": n})
 				}
 			}},
@@ -340,6 +340,24 @@ var lasting = []behaviour{
 		}
 		s.WantNobodyLeft()
 	}},
+
+	{
+		// What is retained and does not fit waits in the history, not in a queue.
+		name: "misses_more_than_a_queue", needs: toComeBack | toRemember, timed: true,
+		limits: chime.Limits{QueueMessages: 10},
+		script: func(s *stage) {
+			ann := s.Join("ann", "room:1")
+			ann.Lose()
+			synctest.Wait() // until the server has seen it
+			s.BroadcastMany("room:1", 1, 200)
+			ann.Return()
+			ann.WantMany(1, 200)
+			s.BroadcastMany("room:1", 201, 201)
+			ann.WantMany(201, 201)
+			ann.WantNothing()
+			s.WantNobodyLeft()
+		},
+	},
 
 	{
 		name: "missed_too_much", needs: toComeBack | toRemember, timed: true,

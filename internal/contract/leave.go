@@ -199,7 +199,7 @@ var leaving = []behaviour{
 		ann.WantBroadcast("news", obj{})
 	}},
 
-	{name: "leave_kicked_by_the_router", script: func(s *stage) {
+	{name: "leave_kicked_by_the_router", needs: inStep, script: func(s *stage) {
 		ann, too, bob := s.Join("ann", "room:1"), s.Join("ann", "room:1"), s.Join("bob", "room:1")
 		s.Broadcast("room:1", "last words", obj{})
 		s.Disconnect("ann")
@@ -214,7 +214,7 @@ var leaving = []behaviour{
 		s.Join("ann", "room:1") // may come back
 	}},
 
-	{name: "leave_in_drain", script: func(s *stage) {
+	{name: "leave_in_drain", needs: inStep, script: func(s *stage) {
 		ann := s.Join("ann", "room:1")
 		s.Broadcast("room:1", "last words", obj{})
 		if err := s.shutdown(); err != nil {
@@ -254,7 +254,7 @@ var leaving = []behaviour{
 		again.WantReply(again.Push("echo", obj{"n": 4}), obj{"n": 4})
 	}},
 
-	{name: "left_from_outside_of_handlers", script: func(s *stage) {
+	{name: "left_from_outside_of_handlers", needs: inStep, script: func(s *stage) {
 		ann, bob := s.Join("ann", "room:1"), s.Join("bob", "room:1")
 		s.Broadcast("room:1", "last words", obj{})
 		s.room.socket().Leave(nil) // bob, who came last

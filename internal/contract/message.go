@@ -195,7 +195,7 @@ func describe(s *channel.Socket) obj {
 }
 
 var sending = []behaviour{
-	{name: "rebroadcast", needs: toSend, script: func(s *stage) {
+	{name: "rebroadcast", needs: toSend | inStep, script: func(s *stage) {
 		ann, bob := s.Join("ann", "room:1"), s.Join("bob", "room:1")
 		elsewhere := s.Join("eve", "room:2")
 		ref := ann.Push("say", obj{"text": "hi"})
@@ -283,7 +283,7 @@ var sending = []behaviour{
 		ann.WantBroadcast("news", obj{"a": 1})
 	}},
 
-	{name: "binary", needs: toSend, script: func(s *stage) {
+	{name: "binary", needs: toSend | inStep, script: func(s *stage) {
 		data := []byte("\x00\xff\r\n\r\ndata: x")
 		s.On("draw", func(ctx context.Context, sock *channel.Socket, m channel.Message) (any, error) {
 			if m.Payload != nil {

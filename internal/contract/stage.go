@@ -22,6 +22,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
@@ -56,7 +57,7 @@ type visitKey struct{}
 // compress is one for all stages, since it is dear to make.
 var compress = middleware.Compress(5, "text/event-stream")
 
-func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store) *stage {
+func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way broker.Broker) *stage {
 	s := &stage{T: t, transport: tr, dial: tr.dial, losses: b.grace == 0, seed: seed(t), store: kept, room: newRoom(t)}
 	if b.needs&toComeBack != 0 {
 		s.dial = tr.lasting
@@ -71,7 +72,11 @@ func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store) *stag
 	}
 	var remember []channel.Option
 	if kept != nil {
-		options = append(options, chime.WithStore(kept))
+		if way != nil {
+			options = append(options, chime.WithBroker(way))
+		} else {
+			options = append(options, chime.WithStore(kept))
+		}
 		history := b.history
 		if history == (channel.History{}) {
 			history.Keep = 1000

@@ -26,7 +26,7 @@ var forgeries = []string{
 	"{\"a\":\"\u2028\u2029\u0085\ufeff\"}",
 	`{"a":"\u2028\u2029\ud800"}`,
 	"{\"a\":\"\u007f\u0080\u202e\"}",
-	`{"@since":{"epoch":"x","offset":1},"@history":{"count":9}}`,
+	`{"@since":{"epoch":"x","offset":1},"@history":{"offset":9}}`,
 }
 
 // TestNoPayloadForgesAnEvent reads the stream by the letter of the standard and

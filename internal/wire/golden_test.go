@@ -13,7 +13,7 @@ import (
 // written are the messages of testdata/messages.golden.
 func written() map[string]*wire.Message {
 	joinRef, ref, null := wire.RefOf("12"), wire.RefOf("123"), wire.Ref{}
-	history := &wire.History{Epoch: "e", Offset: 41, Count: 2}
+	history := &wire.History{Epoch: "e", Offset: 41}
 	a, empty, bytes := []byte(`{"a":1}`), []byte(`{}`), []byte("efg")
 	return map[string]*wire.Message{
 		"a broadcast":          wire.NewPush("room:1", "msg", a, 0),

@@ -24,11 +24,11 @@ type Message struct {
 	forms        [formCount]atomic.Pointer[[]byte]
 }
 
-// History is what the reply to a join says of the replay that follows it.
+// History is what the reply to a join says of the position at which it begins:
+// what is retained after that follows.
 type History struct {
 	Epoch     string `json:"epoch"`
-	Offset    uint64 `json:"offset"`              // the cut: what comes after Count messages is live
-	Count     int    `json:"count"`               // how many retained messages follow
+	Offset    uint64 `json:"offset"`
 	Recovered *bool  `json:"recovered,omitempty"` // only if a position was asked for, or nothing could be read
 }
 
@@ -164,7 +164,7 @@ func (m *Message) appendBase64(b []byte) []byte {
 func (m *Message) appendWithHistory(b []byte) []byte {
 	const start = len(`{"status":"ok","response":{`)
 	h, err := marshal(m.History)
-	if err != nil { // a string, two numbers and a bool always encode
+	if err != nil { // a string, a number and a bool always encode
 		return append(b, m.payload...)
 	}
 	b = append(b, m.payload[:start]...)

@@ -23,7 +23,7 @@ func same(text string) forms { return forms{text, text, text} }
 
 func TestFormsOfTextMessages(t *testing.T) {
 	joinRef, ref := wire.RefOf("1"), wire.RefOf("2")
-	history := &wire.History{Epoch: "e", Offset: 41, Count: 2}
+	history := &wire.History{Epoch: "e", Offset: 41}
 	tests := []struct {
 		name string
 		m    *wire.Message
@@ -46,16 +46,16 @@ func TestFormsOfTextMessages(t *testing.T) {
 		{"a join reply without history", wire.NewJoinReply(joinRef, ref, "t", []byte(`{"a":1}`), nil, true), same(`["1","2","t","phx_reply",{"status":"ok","response":{"a":1}}]`)},
 		{"a join reply with history", wire.NewJoinReply(joinRef, ref, "t", []byte(`{"a":1}`), history, false), forms{
 			`["1","2","t","phx_reply",{"status":"ok","response":{"a":1}}]`,
-			`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":41,"count":2},"a":1}}]`,
+			`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":41},"a":1}}]`,
 			`["1","2","t","phx_reply",{"status":"ok","response":{"a":1}}]`}},
 		{"a join reply to one that asked", wire.NewJoinReply(joinRef, ref, "t", []byte(`{}`), &wire.History{Epoch: "<é>", Recovered: new(false)}, true),
-			same(`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"<é>","offset":0,"count":0,"recovered":false}}}]`)},
+			same(`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"<é>","offset":0,"recovered":false}}}]`)},
 		{"recovered", wire.NewJoinReply(joinRef, ref, "t", []byte(`{"a":1}`), &wire.History{Epoch: "e", Recovered: new(true)}, true),
-			same(`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":0,"count":0,"recovered":true},"a":1}}]`)},
+			same(`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":0,"recovered":true},"a":1}}]`)},
 		{"an empty reply with a space in it", wire.NewJoinReply(joinRef, ref, "t", []byte(`{ }`), history, true),
-			same(`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":41,"count":2} }}]`)},
+			same(`["1","2","t","phx_reply",{"status":"ok","response":{"@history":{"epoch":"e","offset":41} }}]`)},
 		{"a reply with spaces in it", wire.NewJoinReply(joinRef, ref, "t", []byte("{\t\"a\":1} "), history, true),
-			same("[\"1\",\"2\",\"t\",\"phx_reply\",{\"status\":\"ok\",\"response\":{\"@history\":{\"epoch\":\"e\",\"offset\":41,\"count\":2},\t\"a\":1} }]")},
+			same("[\"1\",\"2\",\"t\",\"phx_reply\",{\"status\":\"ok\",\"response\":{\"@history\":{\"epoch\":\"e\",\"offset\":41},\t\"a\":1} }]")},
 
 		{"a heartbeat", wire.NewHeartbeat(7, 3), same(`[null,null,"chime","heartbeat",{"sent":7,"received":3}]`)},
 		{"a drain", wire.NewDrain(2000), same(`[null,null,"chime","drain",{"retry_ms":2000}]`)},

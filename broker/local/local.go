@@ -1,0 +1,100 @@
+// Package local is the broker of a single process: a store, and the order in
+// which what is published in a topic is announced.
+//
+//	b := local.New(history)
+//
+// A message is announced by the goroutine that publishes it, not by the one that
+// writes it to the disk, which goes on with other topics. So a topic with many
+// members delays no other. Publish returns when all members have been given the
+// message.
+package local
+
+import (
+	"context"
+	"sync"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// New returns a broker over s. With nil it retains nothing, and Publish must not
+// be asked to. Close does not close s.
+func New(s store.Store) broker.Broker { return &local{store: s, topics: map[string]*order{}} }
+
+type local struct {
+	store store.Store
+	sink  broker.Sink
+
+	mu     sync.RWMutex // guards topics
+	topics map[string]*order
+}
+
+func (l *local) Start(sink broker.Sink) { l.sink = sink }
+
+func (l *local) Close() error { return nil }
+
+func (l *local) History() broker.History {
+	if l.store == nil {
+		return nil
+	}
+	return l.store
+}
+
+func (l *local) Subscribe(_ context.Context, topic string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.topics[topic] = &order{sink: l.sink}
+	return nil
+}
+
+func (l *local) Unsubscribe(topic string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.topics, topic)
+}
+
+func (l *local) order(topic string) *order {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.topics[topic]
+}
+
+func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	if err := context.Cause(ctx); err != nil {
+		return store.Position{}, err
+	}
+	if keep == nil {
+		l.sink.Published(p)
+		return store.Position{}, nil
+	}
+	p.Epoch = l.store.Epoch()
+	var o *order
+	err := l.store.Append(ctx, p.Topic, p.Message, *keep, func(m store.Message) {
+		p.Message = m
+		// Looked up here, not before: whoever subscribes later reads a history
+		// that has this message, and whoever has subscribed by now is told.
+		if o = l.order(p.Topic); o != nil {
+			o.add(p)
+		}
+	})
+	if err != nil {
+		return store.Position{}, err
+	}
+	if o != nil {
+		o.announce()
+	}
+	return store.Position{Epoch: p.Epoch, Offset: p.Offset}, nil
+}
+
+func (l *local) Erase(ctx context.Context, topic string, offset uint64) error {
+	var err error
+	if offset == 0 {
+		err = l.store.Forget(ctx, topic)
+	} else {
+		err = l.store.Redact(ctx, topic, offset)
+	}
+	if o := l.order(topic); err == nil && o != nil {
+		o.erase(topic, offset)
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package channel
+
+import (
+	"slices"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// job is something that an inbox has to do: a frame of the client's, or an end.
+type job struct {
+	frame wire.Frame
+	why   Reason  // of an end; "" is a frame
+	text  []byte  // payload of the phx_error that goes with an end; nil: none
+	of    *Socket // what an end is of; nil: whatever there is then
+}
+
+// joins reports whether the job is a join.
+func (j job) joins() bool { return j.why == "" && j.frame.Event == wire.EventJoin }
+
+// ends reports whether s is over when j is done.
+func (j job) ends(s *Socket) bool {
+	f := j.frame
+	return j.why != "" && (j.of == nil || j.of == s) || f.Event == wire.EventJoin ||
+		f.Event == wire.EventLeave && (f.JoinRef.Null() || f.JoinRef == s.joinRef)
+}
+
+// size is what a job counts for: all of it that its client can make large.
+func (j job) size() int {
+	f := j.frame
+	return len(f.JoinRef.String()) + len(f.Ref.String()) + len(f.Topic) + len(f.Event) + len(f.Payload) + len(f.Binary)
+}
+
+// backlog is what an inbox has to do, in order. It has no lock: it is guarded by
+// its client's.
+type backlog struct {
+	jobs  []job
+	bytes int
+}
+
+func (b *backlog) push(j job) {
+	b.jobs = append(b.jobs, j)
+	b.bytes += j.size()
+}
+
+// pushFront puts j before all that waits.
+func (b *backlog) pushFront(j job) {
+	b.jobs = slices.Insert(b.jobs, 0, j)
+	b.bytes += j.size()
+}
+
+// pop takes out the first job.
+func (b *backlog) pop() (job, bool) {
+	if len(b.jobs) == 0 {
+		b.jobs = nil
+		return job{}, false
+	}
+	j := b.jobs[0]
+	b.jobs[0] = job{}
+	b.jobs = b.jobs[1:]
+	b.bytes -= j.size()
+	return j, true
+}
+
+func (b *backlog) clear() { *b = backlog{} }
+
+// ends reports whether something that ends s waits.
+func (b *backlog) ends(s *Socket) bool {
+	return slices.ContainsFunc(b.jobs, func(j job) bool { return j.ends(s) })
+}
+
+// endsFirst reports whether the first thing that waits ends s.
+func (b *backlog) endsFirst(s *Socket) bool { return len(b.jobs) > 0 && b.jobs[0].ends(s) }
+
+// joins reports whether a join waits.
+func (b *backlog) joins() bool { return slices.ContainsFunc(b.jobs, job.joins) }
+
+// joinWaits reports whether a join waits that no leave waits behind.
+func (b *backlog) joinWaits() bool {
+	for _, j := range slices.Backward(b.jobs) {
+		switch {
+		case j.joins():
+			return true
+		case j.why != "", j.frame.Event == wire.EventLeave:
+			return false
+		}
+	}
+	return false
+}

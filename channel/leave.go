@@ -1,0 +1,56 @@
+package channel
+
+import (
+	"context"
+	"errors"
+
+	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// leave takes s out of its topic: nothing of the topic reaches the client any
+// more, but what is given for one that had joined.
+func (s *Socket) leave(last ...*wire.Message) {
+	s.place.Leave(&s.member)
+	s.sender.leave(last...)
+}
+
+// frame is one of the last frames of a join.
+func (s *Socket) frame(event string, payload []byte) *wire.Message {
+	if payload == nil {
+		payload = []byte("{}")
+	}
+	return wire.NewFrame(s.joinRef, s.joinRef, s.Topic(), event, payload)
+}
+
+// fail tells the client that its join has ended by an error; it rejoins. The
+// handler is cancelled after that: its reply must not come before the error.
+func (s *Socket) fail(text []byte) {
+	s.leave(s.frame(wire.EventError, text))
+	s.cancel()
+}
+
+// owner is a socket as its member knows it.
+type owner Socket
+
+func (o *owner) ID() string               { return (*Socket)(o).ID() }
+func (o *owner) Context() context.Context { return (*Socket)(o).context() }
+
+// Fail ends a join whose client can't be sent what it has not had. It rejoins, and
+// is told of the gap.
+func (o *owner) Fail(err error) {
+	s := (*Socket)(o)
+	if s.context().Err() != nil {
+		return // its end is on its way, and has a reason of its own
+	}
+	end := job{why: Slow, text: reason("overrun"), of: s}
+	if errors.Is(err, fanout.ErrGap) {
+		s.hub().log.Debug("history no longer has what a member was to be sent", "topic", s.Topic(), "client", s.ID())
+	} else {
+		end = job{why: Unread, text: reason("history unavailable"), of: s}
+		s.hub().log.Error("history could not be read for a member", "topic", s.Topic(), "client", s.ID(), "error", err)
+	}
+	if s.inbox.endEarly(end, s) {
+		s.fail(end.text)
+	}
+}

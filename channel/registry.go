@@ -1,0 +1,164 @@
+package channel
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/fanout"
+)
+
+// registry has the topics that clients are in, or about to be. It is the sink of
+// the broker, and knows nothing of sockets.
+type registry struct {
+	broker broker.Broker
+	config fanout.Config
+	seed   maphash.Seed
+	shards [64]shard
+}
+
+// shard holds a part of the topics, so that joins and broadcasts of different
+// topics seldom meet.
+type shard struct {
+	mu     sync.RWMutex // guards places, and users and closing of each
+	places map[string]*place
+}
+
+// place is a topic that has users: sockets that are in it or about to be.
+type place struct {
+	*fanout.Topic
+	users   int
+	closing chan struct{} // closed when the place is no longer used; nil before its last user leaves
+
+	subscribing chan struct{} // full while subscribed is being changed
+	subscribed  bool
+}
+
+func newRegistry(b broker.Broker, c fanout.Config) *registry {
+	r := &registry{broker: b, config: c, seed: maphash.MakeSeed()}
+	for i := range r.shards {
+		r.shards[i].places = map[string]*place{}
+	}
+	return r
+}
+
+func (r *registry) shard(topic string) *shard {
+	return &r.shards[maphash.String(r.seed, topic)%uint64(len(r.shards))]
+}
+
+// find returns the topic of that name, or nil if it has no users.
+func (r *registry) find(topic string) *place {
+	sh := r.shard(topic)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.places[topic]
+}
+
+// enter returns the topic for one user more, who must exit. It returns when the
+// broker announces what is published in it, or with an error.
+func (r *registry) enter(ctx context.Context, topic string, rt *route) (*place, error) {
+	p := r.use(topic, rt)
+	if err := r.subscribe(ctx, p); err != nil {
+		r.exit(p)
+		return nil, err
+	}
+	return p, nil
+}
+
+// subscribe returns when p is subscribed to, by whoever did it first.
+func (r *registry) subscribe(ctx context.Context, p *place) error {
+	select {
+	case p.subscribing <- struct{}{}:
+	default:
+		select {
+		case p.subscribing <- struct{}{}:
+		case <-ctx.Done(): // a client that is disconnected does not wait for a broker that hangs
+			return context.Cause(ctx)
+		}
+	}
+	defer func() { <-p.subscribing }()
+	if p.subscribed {
+		return nil
+	}
+	err := r.broker.Subscribe(ctx, p.Name())
+	p.subscribed = err == nil
+	return err
+}
+
+// use returns the topic, made if need be, with one user more.
+func (r *registry) use(topic string, rt *route) *place {
+	sh := r.shard(topic)
+	for {
+		sh.mu.Lock()
+		p := sh.places[topic]
+		if p == nil {
+			p = &place{Topic: fanout.New(topic, rt.fanout(r.config)), subscribing: make(chan struct{}, 1)}
+			sh.places[topic] = p
+		}
+		if p.closing == nil {
+			p.users++
+			sh.mu.Unlock()
+			return p
+		}
+		sh.mu.Unlock()
+		<-p.closing // to subscribe again before that would be undone by it
+	}
+}
+
+// exit counts one user less. The topic goes with the last one.
+func (r *registry) exit(p *place) {
+	sh := r.shard(p.Name())
+	sh.mu.Lock()
+	p.users--
+	last := p.users == 0
+	if last {
+		p.closing = make(chan struct{})
+	}
+	sh.mu.Unlock()
+	if !last {
+		return
+	}
+	if p.subscribed {
+		r.broker.Unsubscribe(p.Name())
+	}
+	sh.mu.Lock()
+	delete(sh.places, p.Name())
+	sh.mu.Unlock()
+	p.Close()
+	close(p.closing)
+}
+
+// Published implements broker.Sink.
+func (r *registry) Published(p broker.Publication) {
+	if t := r.find(p.Topic); t != nil {
+		t.Published(p)
+	}
+}
+
+// Erased implements broker.Sink.
+func (r *registry) Erased(topic string, offset uint64) {
+	if t := r.find(topic); t != nil {
+		t.Erased(offset)
+	}
+}
+
+// Lost implements broker.Sink.
+func (r *registry) Lost(topic string) {
+	if topic != "" {
+		if t := r.find(topic); t != nil {
+			t.Lost()
+		}
+		return
+	}
+	for i := range r.shards {
+		sh := &r.shards[i]
+		sh.mu.RLock()
+		for _, p := range sh.places {
+			p.Lost()
+		}
+		sh.mu.RUnlock()
+	}
+}
+
+var _ broker.Sink = (*registry)(nil)

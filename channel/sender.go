@@ -1,0 +1,94 @@
+package channel
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// sender is what a socket sends to its client, besides broadcasts. What the
+// client sees of a topic begins with the reply to its join and ends with the
+// leave. It knows neither the topic's members nor its history.
+type sender struct {
+	cs transport.ClientSocket
+
+	mu    sync.Mutex // guards what follows, and the order of what goes to the client
+	phase phase
+	early []*wire.Message // pushed by HandleJoined, to follow the reply
+}
+
+// phase is how far a socket has come.
+type phase int8
+
+const (
+	joining phase = iota
+	joined
+	left
+)
+
+// maxEarly bounds what HandleJoined may push.
+const maxEarly = 256
+
+var errTooEarly = errors.New("push: 256 wait for the join to be accepted: no more may")
+
+// push sends m, or has it wait for the reply to the join.
+func (s *sender) push(m *wire.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.phase == left:
+		return ErrLeft
+	case s.phase == joined:
+		return s.send(m)
+	case len(s.early) >= maxEarly:
+		return errTooEarly
+	}
+	s.early = append(s.early, m)
+	return nil
+}
+
+// reply sends the answer to a message.
+func (s *sender) reply(m *wire.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != joined {
+		return ErrLeft
+	}
+	return s.send(m)
+}
+
+// send queues m. Whether the client socket has ended, or ends by this, is no
+// matter of the caller's: the client has left. s.mu is held.
+func (s *sender) send(m *wire.Message) error {
+	if s.cs.Send(m, "") != nil {
+		return ErrLeft
+	}
+	return nil
+}
+
+// greet sends the reply to the join and what was pushed before it. From here on
+// the client sees the topic.
+func (s *sender) greet(reply *wire.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase = joined
+	_ = s.send(reply)
+	for _, m := range s.early {
+		_ = s.send(m)
+	}
+	s.early = nil
+}
+
+// leave ends what the client sees, with the given frames if it had begun.
+func (s *sender) leave(last ...*wire.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == joined {
+		for _, m := range last {
+			_ = s.send(m)
+		}
+	}
+	s.phase, s.early = left, nil
+}

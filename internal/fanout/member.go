@@ -1,0 +1,103 @@
+package fanout
+
+import (
+	"context"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// Owner is what a member belongs to: a client in a topic.
+type Owner interface {
+	// ID is that of the client socket.
+	ID() string
+	// Context ends when the member has left. Reads for it end with it.
+	Context() context.Context
+	// Fail says that the member can't be sent what it has not had: ErrGap, or an
+	// error of the history. Nothing follows but the end of its join.
+	Fail(err error)
+}
+
+// Member is a client in a topic. It is embedded in what owns it, and is set up
+// by Init before it joins.
+type Member struct {
+	owner   Owner
+	pager   *Pager
+	queue   Queue // of pager
+	topic   *Topic
+	joinRef string // retained messages are sent to it; "": to nobody in particular
+
+	// Guarded by topic.mu; index by what guards topic.members.
+	index   int32
+	state   state
+	at      uint64          // it has had everything up to here, and all up to the top if it is live
+	waiting []*wire.Message // ephemeral messages for when it is live
+}
+
+// state is how a member is served.
+type state int8
+
+const (
+	outside state = iota // not in the topic
+	joining              // its start is not known yet
+	behind               // sent pages
+	live                 // sent what is announced
+	failed               // sent nothing until it leaves
+)
+
+// maxWaiting bounds the ephemeral messages that wait for a member that is behind.
+// The oldest are dropped: they were not promised.
+const maxWaiting = 64
+
+// Init sets m up. JoinRef is what retained messages are sent to, if the join
+// asked for positions.
+func (m *Member) Init(owner Owner, pager *Pager, topic *Topic, joinRef string) {
+	m.owner, m.pager, m.queue, m.topic, m.joinRef = owner, pager, pager.queue, topic, joinRef
+}
+
+// keep has an ephemeral message wait. topic.mu is held.
+func (m *Member) keep(msg *wire.Message) {
+	if len(m.waiting) >= maxWaiting {
+		m.waiting = append(m.waiting[:0], m.waiting[1:]...)
+	}
+	m.waiting = append(m.waiting, msg)
+}
+
+// fallBehind has a live member read what follows an offset that it has had.
+// topic.mu is held.
+func (m *Member) fallBehind(offset uint64) {
+	m.state, m.at = behind, max(m.at, offset)
+	m.pager.add(m)
+}
+
+// rise makes m live: it has had everything up to the top. topic.mu is held.
+func (m *Member) rise() {
+	for _, msg := range m.waiting {
+		_ = m.queue.Send(msg, "") // a client that has ended hears of it elsewhere
+	}
+	m.waiting, m.state = nil, live
+}
+
+// enter makes m a member. t.mu is held.
+func (t *Topic) enter(m *Member, s state) {
+	t.listing.Lock()
+	defer t.listing.Unlock()
+	m.index, m.state = int32(len(t.members)), s
+	t.members = append(t.members, m)
+}
+
+// Leave takes m out of its topic, if it is in it. Nothing is sent to it after that.
+func (t *Topic) Leave(m *Member) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m.state == outside {
+		return
+	}
+	t.listing.Lock()
+	defer t.listing.Unlock()
+	last := len(t.members) - 1
+	t.members[m.index] = t.members[last]
+	t.members[m.index].index = m.index
+	t.members[last] = nil
+	t.members = t.members[:last]
+	m.state, m.waiting = outside, nil
+}

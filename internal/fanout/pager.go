@@ -1,0 +1,96 @@
+package fanout
+
+import (
+	"sync"
+
+	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// Queue is the queue of a client socket, as transport.ClientSocket has it.
+type Queue interface {
+	Send(m *wire.Message, joinRef string) error
+	Offer(m *wire.Message, joinRef string) bool
+	Ready(f func()) bool
+}
+
+// Pager sends pages to those members of one client that are behind, one page at a
+// time and only as the client's queue has room. So a client that does not read
+// costs a position in each topic, and one page in all. No goroutine waits for
+// room: the queue calls again. A Pager knows neither topics nor histories.
+type Pager struct {
+	queue Queue
+	tasks *task.Group
+
+	mu     sync.Mutex // guards the rest; taken with a topic's lock held
+	behind []*Member
+	busy   bool // a page is being sent, or the queue will call
+}
+
+// Init sets p up for a client's queue. Goroutines are tasks.
+func (p *Pager) Init(queue Queue, tasks *task.Group) { p.queue, p.tasks = queue, tasks }
+
+// add has m sent pages. It does not block.
+func (p *Pager) add(m *Member) {
+	p.mu.Lock()
+	p.behind = append(p.behind, m)
+	busy := p.busy
+	p.busy = true
+	p.mu.Unlock()
+	if !busy && p.queue.Ready(p.wake) {
+		p.wake()
+	}
+}
+
+// claim reports whether the caller may send a page itself. Then release follows.
+func (p *Pager) claim() bool {
+	p.mu.Lock()
+	busy := p.busy
+	p.busy = true
+	p.mu.Unlock()
+	return !busy && p.queue.Ready(p.wake)
+}
+
+// release ends a claim. m is to be sent more; nil is nobody.
+func (p *Pager) release(m *Member) {
+	p.mu.Lock()
+	if m != nil {
+		p.behind = append(p.behind, m)
+	}
+	p.busy = len(p.behind) > 0
+	busy := p.busy
+	p.mu.Unlock()
+	if busy && p.queue.Ready(p.wake) {
+		p.wake()
+	}
+}
+
+func (p *Pager) wake() { p.tasks.Go(p.run) }
+
+// run sends a page to each member in turn, as long as there is room.
+func (p *Pager) run() {
+	for m := p.next(); m != nil; m = p.next() {
+		if m.topic.page(m) {
+			p.mu.Lock()
+			p.behind = append(p.behind, m)
+			p.mu.Unlock()
+		}
+		if !p.queue.Ready(p.wake) {
+			return
+		}
+	}
+}
+
+// next takes a member out, or ends being busy.
+func (p *Pager) next() *Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.behind) == 0 {
+		p.behind, p.busy = nil, false
+		return nil
+	}
+	m := p.behind[0]
+	p.behind[0] = nil
+	p.behind = p.behind[1:]
+	return m
+}

@@ -1,0 +1,236 @@
+package fanout
+
+import (
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/store"
+)
+
+// What a join is replayed, whatever it asks for. Beyond it a client is told of a
+// gap, instead of being sent messages for minutes. A tail holds no more.
+const (
+	MaxReplay      = 500
+	maxReplayBytes = 1 << 20
+)
+
+// tail is the newest part of a topic's history, in memory and encoded as it went
+// out: everything retained after base, up to top, which was announced last. Most
+// joins want no more, so a crowd that joins at once reads the history once. It
+// has no lock: it is guarded by its topic's.
+type tail struct {
+	epoch   string // "": nothing is known yet
+	base    uint64
+	top     uint64
+	floor   uint64 // no position before it can be recovered
+	origin  bool   // if base is 0, nothing was forgotten before it: of an empty topic only the history knows
+	whole   bool   // no join is replayed more: nothing before base is retained, or it is beyond maxReplayBytes
+	entries []entry
+	payload int // bytes of their payloads, by which replays are bounded
+	size    int // bytes that they take, about
+	keep    int
+	age     time.Duration // 0: for ever
+}
+
+// entry is a retained message.
+type entry struct {
+	m  *wire.Message
+	at time.Time
+}
+
+// size is what e takes: its payload, and a form of it or two.
+func (e entry) size() int { return 2*e.m.Size() + entrySize }
+
+const entrySize = 256
+
+// entriesOf encodes what was read.
+func entriesOf(topic string, list []store.Message) []entry {
+	entries := make([]entry, len(list))
+	for i, m := range list {
+		entries[i] = entry{messageOf(topic, m), m.At}
+	}
+	return entries
+}
+
+// messageOf is a published message as it goes to clients.
+func messageOf(topic string, m store.Message) *wire.Message {
+	if m.Binary {
+		return wire.NewBinaryPush(topic, m.Event, m.Payload, m.Offset)
+	}
+	return wire.NewPush(topic, m.Event, m.Payload, m.Offset)
+}
+
+// known reports whether t knows where the top is.
+func (t *tail) known() bool { return t.epoch != "" }
+
+// follow is what an announcement means for a tail.
+type follow int
+
+const (
+	next    follow = iota // it follows the last one
+	old                   // it was announced, or read, before
+	missing               // something between the last one and this is missing
+	foreign               // it is of another epoch
+)
+
+// place says how p follows. An announcement before anything is known is where
+// the tail begins.
+func (t *tail) place(p broker.Publication) follow {
+	switch {
+	case !t.known():
+		t.reset(p.Epoch, before(p.Message))
+		return next
+	case p.Epoch != t.epoch:
+		return foreign
+	case p.Offset <= t.top:
+		return old
+	case p.Prev == t.top:
+		return next
+	}
+	return missing
+}
+
+// append takes the message that follows.
+func (t *tail) append(m *wire.Message, at time.Time) {
+	t.top = m.Offset
+	t.add(entry{m, at})
+	t.trim()
+}
+
+func (t *tail) add(e entry) {
+	t.entries = append(t.entries, e)
+	t.payload += e.m.PayloadSize()
+	t.size += e.size()
+}
+
+// reset begins anew at a position, behind which nothing is known.
+func (t *tail) reset(epoch string, top uint64) {
+	*t = tail{epoch: epoch, base: top, top: top, keep: t.keep, age: t.age}
+}
+
+// drop lets go of all entries.
+func (t *tail) drop() {
+	t.entries, t.payload, t.size, t.base, t.whole = nil, 0, 0, t.top, false
+}
+
+// erase drops a message, or all of them if offset is 0. With less there is less
+// to recover.
+func (t *tail) erase(offset uint64) {
+	t.floor = 0
+	if offset == 0 {
+		t.drop()
+		return
+	}
+	// The history may still have what there was no room for: it has one less.
+	t.whole = false
+	if i := t.after(offset - 1); i < len(t.entries) && t.entries[i].m.Offset == offset {
+		t.payload -= t.entries[i].m.PayloadSize()
+		t.size -= t.entries[i].size()
+		t.entries = slices.Concat(t.entries[:i], t.entries[i+1:])
+	}
+}
+
+// trim drops what there is no room for.
+func (t *tail) trim() {
+	for n := len(t.entries); n > t.keep || n > MaxReplay || t.payload > maxReplayBytes && n > 1; n = len(t.entries) {
+		if n <= t.keep { // else the history has let go of it too
+			t.whole = t.payload > maxReplayBytes
+		}
+		t.dropFirst()
+	}
+}
+
+func (t *tail) dropFirst() {
+	e := t.entries[0]
+	t.base = e.m.Offset
+	t.payload -= e.m.PayloadSize()
+	t.size -= e.size()
+	t.entries[0] = entry{} // it must not outlive its place
+	t.entries = t.entries[1:]
+}
+
+// expire drops what is over the age that the history keeps.
+func (t *tail) expire(now time.Time) {
+	for t.age > 0 && len(t.entries) > 0 && !now.Before(t.entries[0].at.Add(t.age)) {
+		t.dropFirst()
+	}
+}
+
+// after returns the index of the first entry after an offset.
+func (t *tail) after(offset uint64) int {
+	return sort.Search(len(t.entries), func(i int) bool { return t.entries[i].m.Offset > offset })
+}
+
+// covers reports whether everything after an offset is here.
+func (t *tail) covers(offset uint64) bool { return t.known() && offset >= t.base }
+
+// recovers reports whether everything after the position of a join is here.
+func (t *tail) recovers(offset uint64) bool {
+	return t.covers(offset) && offset <= t.top && (offset > 0 || t.origin)
+}
+
+// newest returns the position before the newest n messages, or false if some of
+// them are not here.
+func (t *tail) newest(n int) (offset uint64, ok bool) {
+	switch have := len(t.entries); {
+	case !t.known():
+		return 0, false
+	case n == 0 || have == 0 && t.whole:
+		return t.top, true
+	case n <= have:
+		return t.entries[have-n].m.Offset - 1, true
+	case t.whole:
+		return t.entries[0].m.Offset - 1, true
+	}
+	return 0, false
+}
+
+// take puts what was read in front of what is here, if the two meet. A page may
+// be ahead of the announcements: what is beyond top is still to be announced.
+func (t *tail) take(entries []entry, r store.Range, p store.Page) {
+	if !t.known() {
+		t.reset(p.Epoch, p.Top)
+	}
+	base, end := r.After, endOf(p)
+	if r.Newest {
+		base = startOf(p)
+	}
+	if !p.Complete || end < t.base {
+		return
+	}
+	if r.After == 0 && !r.Newest {
+		t.origin = true
+	}
+	if base < t.base {
+		n := sort.Search(len(entries), func(i int) bool { return entries[i].m.Offset > t.base })
+		all := slices.Concat(entries[:n], t.entries)
+		t.entries, t.payload, t.size, t.base = nil, 0, 0, base
+		for _, e := range all {
+			t.add(e)
+		}
+		t.trim()
+	}
+	if r.Newest && len(p.Messages) < r.Limit {
+		t.whole = true // less than a join asked for is all that any is replayed
+	}
+}
+
+// startOf is the position that the newest messages of a topic follow.
+func startOf(p store.Page) uint64 {
+	if len(p.Messages) == 0 {
+		return p.Top
+	}
+	return before(p.Messages[0])
+}
+
+// before is the position that m follows. Of the first message that is remembered
+// only the history knows what came before it.
+func before(m store.Message) uint64 {
+	if m.Prev == 0 {
+		return m.Offset - 1
+	}
+	return m.Prev
+}
