@@ -10,31 +10,31 @@
 //   await room.join();
 //   await room.push("message_new", { message: "hello" });
 //
-// It carries the channels over a WebSocket, or, where the network lets none through, over a stream and POSTs. When a connection
-// breaks another one carries them on, and they notice nothing: each side sends again what the other does not have. Where the
-// server has waited in vain, or is another one by now, they join again from their last position. What every name promises is
-// in chime.d.ts; the frames are in docs/protocol.md.
+// It carries the channels over a WebSocket, or over a stream and POSTs where the network blocks WebSockets. When a connection
+// breaks another one replaces it and the channels notice nothing: each side sends again what the other does not have. When the
+// server no longer knows the client, they join again from their last position. chime.d.ts documents every name;
+// docs/protocol.md the frames.
 
-const FALLBACK_MS = 2_000; // how long one transport may stay without a hello before the next starts beside it
-const HELLO_MS = 10_000; // and before it is given up
-const MEMO_MS = 30 * 60_000; // how long a network is remembered as one that lets no WebSocket through
-const STEADY_MS = 10_000; // a connection or a join that lived this long worked: the next retry is quick again
-const RETRY_CAP_MS = 60_000; // no server may send a client away for longer
-const ACK_FRAMES = 64; // the server keeps what is not acknowledged, so tell it after so many frames
-const ACK_MS = 10_000; // or so long
+const FALLBACK_MS = 2_000; // a transport without a hello for this long: the next one starts beside it
+const HELLO_MS = 10_000; // and for this long: it is given up
+const MEMO_MS = 30 * 60_000; // how long a network is remembered as one that blocks WebSockets
+const STEADY_MS = 10_000; // a connection or a join that lasted this long has worked: the count of tries starts over
+const RETRY_CAP_MS = 60_000; // the longest Retry-After or retry_ms that is obeyed
+const ACK_FRAMES = 64; // the server keeps what is not acknowledged: acknowledge after this many frames,
+const ACK_MS = 10_000; // or this long after the first of them
 const POST_MS = 10_000;
-const ENVELOPE = 66; // bytes of a POST's body around its frames, at the most
+const ENVELOPE = 66; // most bytes of a POST's body around its frames
 const BYE_MS = 1_000;
-const PROBE_MS = 2_000; // how long a connection of which we doubt has for a sign of life
-const PUSH_MS = 20_000; // longer than a server waits, unless told otherwise, for a client whose connection broke
+const PROBE_MS = 2_000; // how long a doubtful connection has to show that it works
+const PUSH_MS = 20_000; // longer than the default grace period of a server
 const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
-const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes with which the client socket is over, and not its connection alone
-const BLAMES = { 1007: "invalid", 1009: "too_large" }; // close codes that a frame of ours led to
+const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes that end the client socket, not its connection alone
+const BLAMES = { 1007: "invalid", 1009: "too_large" }; // close codes caused by a frame of ours
 const NAME_BYTES = 255;
-const LEVELS = 9_997; // of a payload: the server reads 10,000, of which a POST has two around a frame, which is one itself
-const UNANSWERED = 500; // pushes of one channel that may wait for the connection or for their answer: fewer than a server queues for a handler
+const LEVELS = 9_997; // nesting of a payload: the server reads 10,000 levels, of which the frame is one and the POST around it two
+const UNANSWERED = 500; // pushes of one channel without an answer: all of them fit into its inbox on the server, which has 512 places
 
-/** Every failure this module speaks of, told apart by its code. */
+/** Every failure of this module, identified by its code. */
 export class ChimeError extends Error {
   constructor(code, message, { response, status, sent = false, cause } = {}) {
     super(message, cause === undefined ? undefined : { cause });
@@ -46,37 +46,37 @@ export class ChimeError extends Error {
   }
 }
 
-/** One client of one server: it keeps a connection, and the channels that travel on it. */
+/** One client of one server: it keeps a connection and the channels that use it. */
 export class Socket {
   #url;
   #options;
-  #transport; // what was asked for: "auto", "websocket" or "sse"
+  #transport; // the choice: "auto", "websocket" or "sse"
   #state = "closed";
-  #session = null; // the client socket, from its hello until it is over
+  #session = null; // the client socket, from its hello until it ends
   #link = null; // the connection that carries it, if there is one
-  #told = null; // the transport the listeners know of
+  #announced = null; // the transport that listeners were last called with
   #trying = new Set(); // connections that have not said hello yet
   #untried = []; // transports that this attempt may still start
   #attempting = false;
-  #failures = []; // why the others failed
+  #failures = []; // of this attempt's transports
   #timer = 0; // the next transport of this attempt, or the next attempt
   #waiting = false; // for the next attempt
-  #round = 0; // tells an attempt that it was overtaken while it waited for a token
+  #round = 0; // changes when an attempt is cancelled, which may be waiting for a token
   #address = null; // of the last attempt
   #attempts = 0;
   #webSocketWorked = false;
   #streamUntil = 0;
-  #members = new Map(); // topic → the channel that is joined, or wants to be, or will with the next connect()
-  #pending = new Map(); // ref → the entry whose reply is due
+  #members = new Map(); // topic → the channel that is joined, is joining, or will join with the next connect()
+  #pending = new Map(); // ref → the entry that waits for its reply
   #refs = 0;
   #listeners = { state: new Listeners(), transport: new Listeners(), error: new Listeners() };
-  #page = { handleEvent: (event) => this.#lives(event) };
+  #page = { handleEvent: (event) => this.#pageChanged(event) };
 
   constructor(url, options = {}) {
-    if (typeof url !== "string" && !(url instanceof URL)) throw new TypeError("chime: a socket needs the URL of its server");
+    if (typeof url !== "string" && !(url instanceof URL)) throw new TypeError(`chime: new Socket: the URL is ${shown(url)}: a string or a URL is needed`);
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace(/^ws/, "http");
-    if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`chime: nothing travels over ${this.#url.protocol}`);
+    if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`chime: new Socket: the URL is ${this.#url}: its scheme must be http, https, ws or wss`);
     this.#options = { ...only(options, ["params", "token", "transport", "WebSocket", "fetch"]) };
     this.#options.WebSocket ??= globalThis.WebSocket;
     this.#options.fetch ??= (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`
@@ -87,7 +87,7 @@ export class Socket {
   get transport() { return this.#link?.name ?? null; }
 
   on(name, fn) {
-    if (!Object.hasOwn(this.#listeners, name)) throw new TypeError(`chime: a socket tells nothing of "${name}"`);
+    if (!Object.hasOwn(this.#listeners, name)) throw new TypeError(`chime: socket.on: the name is ${shown(name)}: it must be "state", "transport" or "error"`);
     return this.#listeners[name].add(fn);
   }
 
@@ -96,7 +96,7 @@ export class Socket {
     this.#listens("addEventListener");
     this.#attempts = 0;
     this.#setState("connecting");
-    // Any listener may have disconnected again.
+    // Any listener may call disconnect.
     for (const member of this.#members.values()) if (this.#state === "connecting") member.down();
     if (this.#state === "connecting") this.#attempt();
   }
@@ -117,13 +117,13 @@ export class Socket {
     return new Channel(this.#wire, checkedName("topic", topic, /^(chime|phoenix)$/), params);
   }
 
-  // What a channel may ask of its socket.
+  // What a channel uses of its socket.
   #wire = {
     ref: () => String(++this.#refs),
     enter: (member) => {
       const other = this.#members.get(member.topic);
       if (other && other !== member && other.wanted()) {
-        throw new ChimeError("duplicate", `${member.topic} is joined by another channel of this socket`);
+        throw new ChimeError("duplicate", `join ${member.topic}: another channel of this socket has joined it: one per topic is allowed`);
       }
       this.#members.set(member.topic, member);
       if (this.#session) member.up();
@@ -136,8 +136,8 @@ export class Socket {
   };
 
   #checked(transport) {
-    if (!["auto", "websocket", "sse"].includes(transport)) throw new TypeError(`chime: no transport "${transport}"`);
-    if (transport === "websocket" && !this.#options.WebSocket) throw new TypeError("chime: there is no WebSocket here; give one as an option");
+    if (!["auto", "websocket", "sse"].includes(transport)) throw new TypeError(`chime: the transport is ${shown(transport)}: it must be "auto", "websocket" or "sse"`);
+    if (transport === "websocket" && !this.#options.WebSocket) throw new TypeError(`chime: the transport is "websocket": this platform has no WebSocket, so the option WebSocket is needed`);
     return transport;
   }
 
@@ -147,7 +147,7 @@ export class Socket {
     return Date.now() < this.#streamUntil ? ["sse", "websocket"] : ["websocket", "sse"];
   }
 
-  // attempt looks for a connection. While there is one it is a move, from that one to what force chose.
+  // attempt opens a connection. While there is one it is a move to the transport that force chose.
   async #attempt() {
     this.#cancel();
     const round = this.#round;
@@ -160,32 +160,32 @@ export class Socket {
     } catch (cause) {
       if (round !== this.#round) return;
       this.#attempting = false;
-      this.#listeners.error.call(this.#report, new ChimeError("credentials", "params or token of the socket failed", { cause }));
-      if (round === this.#round && !this.#link) this.#retry({}); // else a listener has disconnected, or begun anew
+      this.#listeners.error.call(this.#report, new ChimeError("credentials", `params or token of the socket failed: ${cause?.message ?? cause}`, { cause }));
+      if (round === this.#round && !this.#link) this.#retry({}); // else a listener has called disconnect or connect
       return;
     }
-    if (round !== this.#round) return; // disconnected, or switched, meanwhile
+    if (round !== this.#round) return; // cancelled meanwhile
     this.#address = address;
     this.#untried = this.#link ? this.#order().slice(0, 1) : this.#order();
     this.#next();
   }
 
-  // next starts the attempt's next transport. The former one is not stopped: the first to say hello wins, and a slow network
-  // is not taken for one that lets no WebSocket through.
+  // next starts the attempt's next transport. The former one goes on: the first hello wins, so a slow network is not taken for
+  // one that blocks WebSockets.
   #next() {
     clearTimeout(this.#timer);
     const name = this.#untried.shift();
     const link = new (name === "websocket" ? WebSocketLink : StreamLink)(this.#address, {
       hello: () => this.#opened(link),
       frame: (frame) => this.#receive(frame),
-      lost: (why) => (link === this.#link ? this.#lost(why) : this.#failed(link, why)),
+      broke: (why) => (link === this.#link ? this.#broke(why) : this.#failed(link, why)),
     }, this.#session);
     this.#trying.add(link);
-    if (this.#session) this.#session.held = true;
+    if (this.#session) this.#session.keepsAll = true;
     if (this.#untried.length) this.#timer = setTimeout(() => this.#next(), FALLBACK_MS);
   }
 
-  // cancel ends what looks for a connection, or waits to.
+  // cancel ends an attempt, or the wait for the next one.
   #cancel() {
     this.#round++;
     clearTimeout(this.#timer);
@@ -193,14 +193,14 @@ export class Socket {
     for (const link of this.#trying) link.close();
     this.#trying.clear();
     this.#untried = [];
-    if (this.#session) this.#session.held = false;
+    if (this.#session) this.#session.keepsAll = false;
   }
 
   #opened(link) {
     const [before, former] = [this.#link, this.#session];
     const resumed = link.session === former;
-    // What we have is better than a new client socket, unless the server can do no more than that.
-    if (before && !resumed && former.graceMs) return link.end({ code: 1006, reason: "the server did not take the client over", over: true });
+    // In a move, a new client socket is worse than the one there is, unless this server resumes none.
+    if (before && !resumed && former.graceMs) return link.end({ code: 1006, reason: "the server did not resume the client socket", over: true });
     this.#trying.delete(link);
     const tried = this.#failures.length || this.#trying.size;
     if (link.name === "websocket") {
@@ -215,7 +215,7 @@ export class Socket {
     before?.close(resumed ? undefined : "goodbye");
     this.#cancel();
     if (former && !resumed) {
-      const error = new ChimeError("lost", "the server made this a new client socket");
+      const error = new ChimeError("lost", "the server did not resume the client socket, and opened a new one");
       this.#drop(() => true, error);
       for (const member of this.#members.values()) if (this.#link === link) member.down(error);
     }
@@ -227,7 +227,7 @@ export class Socket {
     this.#trying.delete(link);
     if (!this.#link && isRefusal(why)) {
       if (why.status !== 403 || !link.session) return this.#refused(why);
-      // The secret may be somebody else's by now: a page can change its user. So it is ourselves whom the server has to judge.
+      // The secret may belong to another identity, since a page can change its user. So try once without it.
       if (this.#away("connecting", new ChimeError("lost", why.reason, { status: why.status }))) this.#attempt();
       return;
     }
@@ -237,32 +237,32 @@ export class Socket {
     const reasons = this.#failures.map(({ name, reason, code, status }) => `${name}: ${reason || code || status}`);
     const page = globalThis.location?.origin;
     if (page && page !== this.#url.origin && this.#failures.every(({ unanswered }) => unanswered)) {
-      reasons.push(`if the server is up, its WithOrigins may not name ${page} (a browser hides why)`);
+      reasons.push(`if the server is up, its WithOrigins may not name ${page} (browsers hide the reason)`);
     }
-    const { status, retryMs } = this.#failures.find((failure) => failure.status) ?? why; // a WebSocket is told neither
+    const { status, retryMs } = this.#failures.find((failure) => failure.status) ?? why; // a browser's WebSocket reports neither
     const error = new ChimeError("unreachable", reasons.join("; "), { status });
     if (this.#link) {
-      this.#cancel(); // the move: we stay where we are
+      this.#cancel(); // a move that failed: the connection stays
       this.#listeners.error.call(this.#report, error);
     } else if (this.#away("connecting", error, this.#session !== null)) this.#retry({ retryMs });
   }
 
-  #lost(why) {
+  #broke(why) {
     const link = this.#link;
     if (Date.now() - link.since >= STEADY_MS) this.#attempts = 0;
     for (const entry of why.failed ?? []) {
       this.#forget(entry);
       entry.fail(why.error);
     }
-    if (this.#link !== link) return; // who heard of that has disconnected, or begun anew
+    if (this.#link !== link) return; // a caller of push has called disconnect or connect
     if (isRefusal(why)) return this.#refused(why);
-    // Somebody else took this client socket over. To come back would throw that one out, and so on for ever. A server that has not
-    // heard of our taking it over ends the connection with the same code, as not used, which is a loss like any other.
-    if (why.code === 4001 && link.confirmed && why.reason !== "not used") return this.#stop("closed", new ChimeError("replaced", "another connection took over", { status: 4001 }));
-    const error = new ChimeError("lost", why.reason || `the connection was lost (${why.code})`, { status: why.code });
+    // Another user of this secret took the client socket over. Resuming would end its connection, and so on for ever. The same
+    // code with the reason "not used" means that our promotion did not reach the server: a broken connection like any other.
+    if (why.code === 4001 && link.confirmed && why.reason !== "not used") return this.#stop("closed", new ChimeError("replaced", "another connection took the client socket over", { status: 4001 }));
+    const error = new ChimeError("lost", why.reason || `the connection broke (${why.code})`, { status: why.code });
     this.#session.until = Date.now() + this.#session.graceMs;
     const keep = this.#session.graceMs > 0 && !why.over && !ENDED.includes(why.code);
-    if (keep && this.#attempting) { // it was about to be replaced
+    if (keep && this.#attempting) { // a move was under way: it goes on
       this.#link = null;
       this.#setState("connecting", error);
     } else if (this.#away("connecting", error, keep)) this.#retry(why);
@@ -272,15 +272,15 @@ export class Socket {
     this.#stop("refused", new ChimeError("refused", reason || "the server refused the connection", { status, response: { reason } }));
   }
 
-  // retry is in more of a hurry while the server waits for us.
+  // retry waits less while the server keeps the client socket: up to a quarter of the grace period.
   #retry({ retryMs = jitter(this.#attempts, 500, Date.now() < this.#session?.until ? this.#session.graceMs / 4 : 20_000) }) {
     this.#attempts++;
     this.#waiting = true;
     this.#timer = setTimeout(() => this.#attempt(), Math.min(retryMs, RETRY_CAP_MS));
   }
 
-  // away ends the connection and every attempt; unless the client socket is to be kept, it takes back what that one carried. It
-  // returns false when a listener that heard of it has already started or stopped the socket anew.
+  // away ends the connection and every attempt. Unless the client socket is kept, it fails what was sent on it. It returns false
+  // if a listener has called connect or disconnect meanwhile.
   #away(state, error, keep = false, goodbye = undefined) {
     this.#cancel();
     const [round, link, session] = [this.#round, this.#link, this.#session];
@@ -297,37 +297,37 @@ export class Socket {
     return round === this.#round;
   }
 
-  // stop is away until the application calls connect(). A listener that does so at once has set the channels to joining.
+  // stop is away until the application calls connect(). If a listener does so at once, the channels are joining already.
   #stop(state, error, goodbye = undefined) {
     this.#listens("removeEventListener");
     if (!this.#away(state, error, false, goodbye)) return;
     for (const member of [...this.#members.values()]) if (this.#state === state) member.halt(error);
   }
 
-  // listens takes part in the page's life, with "addEventListener", or no longer, with "removeEventListener".
+  // listens begins to follow the page's events with "addEventListener", and ends it with "removeEventListener".
   #listens(how) {
     for (const type of PAGE_EVENTS) globalThis[how]?.(type, this.#page);
-    globalThis.document?.[how]?.("resume", this.#page); // of a frozen page; it does not bubble
+    globalThis.document?.[how]?.("resume", this.#page); // after a freeze; it does not bubble
   }
 
-  // lives follows the page: one that goes for good says goodbye, one that is put aside for the back button keeps its client socket,
-  // and one that wakes up finds out whether its connection did.
-  #lives({ type, persisted }) {
+  // pageChanged follows the page. One that is closed says goodbye, one that enters the back-forward cache keeps its client socket,
+  // and one that is shown or comes online checks its connection.
+  #pageChanged({ type, persisted }) {
     if (type === "pagehide") {
       if (!persisted) return this.#stop("closed", undefined, "last");
       const keep = this.#session?.graceMs > 0;
-      const error = new ChimeError("lost", "the page was put aside");
+      const error = new ChimeError("lost", "the page was put into the back-forward cache");
       if (this.#away("connecting", error, keep, keep ? undefined : "last")) this.#waiting = true;
     } else if (type === "pageshow" ? persisted : type !== "visibilitychange" || globalThis.document?.visibilityState === "visible") {
-      if (this.#waiting && type !== "visibilitychange") this.#attempt(); // not whenever a tab is shown: a server may have asked for time
+      if (this.#waiting && type !== "visibilitychange") this.#attempt(); // not whenever a tab is shown: the server may have asked for a pause
       else this.#link?.probe();
     }
   }
 
   #setState(state, error) {
     const { transport } = this;
-    const [moved, changed] = [transport !== this.#told, state !== this.#state];
-    this.#told = transport;
+    const [moved, changed] = [transport !== this.#announced, state !== this.#state];
+    this.#announced = transport;
     this.#state = state;
     if (moved) this.#listeners.transport.call(this.#report, transport);
     if (changed) this.#listeners.state.call(this.#report, state, error);
@@ -338,11 +338,11 @@ export class Socket {
     entry.text = `[${JSON.stringify([joinRef, ref, member.topic, event]).slice(1, -1)},${body}]`;
     entry.bytes = sizeOf(entry.text);
     entry.sent = entry.dropped = false;
-    if (!this.#session) return entry.lost(); // a listener that is told of the loss before this channel is
+    if (!this.#session) return entry.interrupted(); // called by a listener that heard of the end before this channel did
     const { message_bytes, batch_bytes } = this.#session.limits;
-    const most = Math.min(message_bytes, batch_bytes - ENVELOPE); // on a WebSocket too: a stream may have to send it again
+    const most = Math.min(message_bytes, batch_bytes - ENVELOPE); // also on a WebSocket: a stream may have to send it again
     if (entry.bytes > most) {
-      return entry.fail(new ChimeError("too_large", `${member.topic} ${event}: a frame of ${entry.bytes} bytes, of which the server takes ${most}`));
+      return entry.fail(new ChimeError("too_large", `${member.topic} ${event}: the frame has ${entry.bytes} bytes: the server allows ${most}`));
     }
     this.#pending.set(ref, entry);
     this.#session.queue.push(entry);
@@ -357,20 +357,20 @@ export class Socket {
   #drop(which, cause) {
     for (const entry of [...this.#pending.values()].filter(which)) {
       this.#forget(entry);
-      entry.lost(cause);
+      entry.interrupted(cause);
     }
   }
 
   #receive([joinRef, ref, topic, event, payload]) {
     if (event !== "phx_reply") return this.#members.get(topic)?.take(joinRef, ref, event, payload);
-    const entry = this.#pending.get(ref); // by ref alone: some refusals carry no join_ref
+    const entry = this.#pending.get(ref); // by ref alone: some error replies have no join_ref
     if (!entry) return;
     this.#forget(entry);
     this.#session.knows(entry.number);
     entry.answer(payload?.status, payload?.response);
   }
 
-  // report tells of an exception that an application's function threw. An arrow function, since listeners are handed it.
+  // report reports an exception of an application's function. An arrow function, since it is passed to listeners.
   #report = (cause) => {
     const error = new ChimeError("handler", `a listener threw: ${cause?.message ?? cause}`, { cause });
     const unheard = globalThis.reportError ?? console.error;
@@ -385,19 +385,18 @@ export class Channel {
   #topic;
   #params;
   #state = "closed";
-  #joinRef = null; // of the join that the client socket of now was given
-  #joining = null; // the promise that join() gave
+  #joinRef = null; // of the join on the present client socket; null before it is sent
+  #joining = null; // the promise that join() returned
   #timer = 0;
   #rejoins = 0;
   #joinedAt = 0;
   #epoch = null;
-  #offset = null; // of the last retained message; null while none is known
-  #cut = 0; // the last offset that was history when we joined
+  #offset = null; // with the epoch the position; null in a topic without history, and before the first join
   #recovered = null;
-  #pushes = new Set(); // unanswered, in the order of push(); those without an entry wait for the join
+  #pushes = new Set(); // without an answer, in the order of push(); those without an entry wait for the join
   #handlers = new Map();
   #onState = new Listeners();
-  #onReset = new Listeners();
+  #onGap = new Listeners();
   #member;
 
   constructor(wire, topic, params = {}) {
@@ -428,14 +427,14 @@ export class Channel {
     return this.#onState.add(fn);
   }
 
-  onReset(fn) {
-    return this.#onReset.add(fn);
+  onGap(fn) {
+    return this.#onGap.add(fn);
   }
 
   join() {
     if (this.#state !== "closed") return this.#joining.promise;
     const joining = deferred();
-    joining.promise.catch(() => {}); // a page that does not await its join is told by onState, not by an unhandled rejection
+    joining.promise.catch(() => {}); // a page that does not await its join learns of it by onState, not by an unhandled rejection
     this.#joining = joining;
     this.#rejoins = 0;
     this.#state = "joining";
@@ -452,26 +451,26 @@ export class Channel {
 
   leave() {
     if (this.#state === "closed") {
-      this.#wire.exit(this.#member); // it may have waited for connect()
+      this.#wire.exit(this.#member); // it may be due to join with the next connect()
       return Promise.resolve();
     }
     const joinRef = this.#joinRef;
-    this.#close(new ChimeError("closed", `${this.#topic} was left`), true);
-    if (joinRef === null) return Promise.resolve(); // the server does not know of us
+    this.#close(new ChimeError("closed", `${this.#topic}: leave() was called`), true);
+    if (joinRef === null) return Promise.resolve(); // no join was sent
     return new Promise((resolve) => {
       const done = () => resolve();
-      this.#wire.send({ member: this.#member, joinRef, ref: this.#wire.ref(), event: "phx_leave", body: "{}", answer: done, fail: done, lost: done });
+      this.#wire.send({ member: this.#member, joinRef, ref: this.#wire.ref(), event: "phx_leave", body: "{}", answer: done, fail: done, interrupted: done });
     });
   }
 
   push(event, payload = {}, options = {}) {
     return new Promise((resolve, reject) => {
       const { timeout = PUSH_MS } = only(options, ["timeout"]);
-      if (typeof timeout !== "number" || !(timeout >= 0)) throw new TypeError("chime: a timeout is a number of milliseconds");
+      if (typeof timeout !== "number" || !(timeout >= 0)) throw new TypeError(`chime: push: the timeout is ${shown(timeout)}: a number of milliseconds from 0 is needed`);
       const what = `${this.#topic} ${checkedName("event", event, /^phx_/)}`;
-      const body = encoded(payload, what); // now: what the application changes later is not what it pushed
+      const body = encoded(payload, what); // now: the application may change the payload later
       if (this.#state === "closed") throw new ChimeError("closed", `${what}: the channel is not joined`);
-      if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes are unanswered`);
+      if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes of this channel have no answer yet: no more are allowed`);
       const push = { event, what, body, entry: null };
       const timer = timeout > 0 && timeout < 2 ** 31 ? setTimeout(() => {
         if (push.entry) this.#wire.forget(push.entry);
@@ -498,10 +497,10 @@ export class Channel {
         else push.fail("error", response?.reason ?? status, { response, sent: true });
       },
       fail: (error) => push.reject(error),
-      lost: (cause) => {
-        if (push.entry.sent) push.fail("unknown_fate", "sent, but the client socket or the channel ended before the answer", { cause });
-        else if (this.#state === "closed") push.fail("closed", "the channel was left");
-        else push.entry = null; // it never left: it waits for the next join
+      interrupted: (cause) => {
+        if (push.entry.sent) push.fail("outcome_unknown", "it was sent, and the client socket or the join ended before the answer", { cause });
+        else if (this.#state === "closed") push.fail("closed", "leave() was called");
+        else push.entry = null; // it was not sent: it waits for the next join
       },
     };
     this.#wire.send(push.entry);
@@ -510,44 +509,41 @@ export class Channel {
   #sendJoin() {
     clearTimeout(this.#timer);
     const ref = (this.#joinRef = this.#wire.ref());
-    let asked, body;
+    let position, body;
     try {
       const { "@since": since, "@last": last, ...params } = valueOf(this.#params) ?? {};
-      asked = this.position ?? since;
-      body = encoded(asked ? { ...params, "@since": asked } : last === undefined ? params : { ...params, "@last": last }, `${this.#topic} phx_join`);
+      position = this.position ?? since;
+      body = encoded(position ? { ...params, "@since": position } : last === undefined ? params : { ...params, "@last": last }, `${this.#topic} phx_join`);
     } catch (error) {
       return this.#close(error);
     }
-    const current = (fn) => (...reply) => this.#joinRef === ref && fn(...reply); // left, or joined anew, meanwhile
+    const current = (fn) => (...reply) => this.#joinRef === ref && fn(...reply); // not if it was left or joined again meanwhile
     this.#wire.send({
       member: this.#member, joinRef: ref, ref, event: "phx_join", body, again: this.#joining.settled,
-      answer: current((status, response) => (status === "ok" ? this.#accepted(asked, response) : this.#refused(response))),
+      answer: current((status, response) => (status === "ok" ? this.#accepted(position, response) : this.#refused(response))),
       fail: current((error) => this.#close(error)),
-      lost: () => {}, // the socket says so to every channel
+      interrupted: () => {}, // the socket calls down() of every channel
     });
   }
 
-  #accepted(asked, { "@history": history, ...response }) {
+  #accepted(position, { "@history": history, ...response }) {
     const ref = this.#joinRef;
     this.#joinedAt = Date.now();
-    // A server that says nothing of a position it was asked for has not covered it, nor has one that could not be asked for what came
-    // since the join before this one.
-    this.#recovered = history?.recovered ?? (asked || this.#joining.settled ? false : null);
+    // There is a gap too if the reply says nothing of a position that was sent, and if a rejoin had no position to send.
+    this.#recovered = history?.recovered ?? (position || this.#joining.settled ? false : null);
+    // Where this join begins: each retained message moves it, so a rejoin in the middle of a replay goes on from there.
     this.#epoch = history?.epoch ?? null;
-    this.#cut = history?.offset ?? 0;
-    // Where replay follows, the position moves with each message of it, so that a break in mid-replay goes on from there.
-    if (history?.count === 0) this.#offset = history.offset;
-    else this.#offset = this.#recovered ? (asked?.offset ?? null) : null;
-    if (this.#recovered === false) this.#onReset.call(this.#wire.report);
+    this.#offset = history?.offset ?? null;
+    if (this.#recovered === false) this.#onGap.call(this.#wire.report);
     if (this.#joinRef === ref) this.#setState("joined");
-    if (this.#joinRef !== ref) return; // a listener left
+    if (this.#joinRef !== ref) return; // a listener called leave
     this.#joining.resolve(response);
     for (const push of [...this.#pushes]) if (!push.entry && this.#joinRef === ref) this.#transmit(push);
   }
 
   #refused(response) {
     const reason = response?.reason ?? "refused";
-    const passing = reason === "join crashed" || reason === "internal"; // the server's trouble, not its verdict on us
+    const passing = reason === "join crashed" || reason === "internal"; // a failure of the server, not a refusal
     const error = new ChimeError(passing ? "error" : "refused", `${this.#topic}: ${reason}`, { response, sent: true });
     if (passing && this.#joining.settled) this.#rejoin(error);
     else this.#close(error);
@@ -557,17 +553,17 @@ export class Channel {
     if (joinRef !== null && joinRef !== this.#joinRef) return; // of an earlier join
     if (event === "phx_error") return this.#rejoin(new ChimeError("error", `${this.#topic}: ${payload?.reason ?? event}`, { response: payload }));
     if (event === "phx_close") {
-      const error = new ChimeError("closed", `${this.#topic} was closed by the server`, { response: payload });
+      const error = new ChimeError("closed", `${this.#topic}: the server ended the join`, { response: payload });
       this.#close(error);
       return this.#wire.drop(this.#member, error);
     }
-    if (this.#state !== "joined") return; // a broadcast that was under way to an earlier join
+    if (this.#state !== "joined") return; // a broadcast for an earlier join
     const offset = typeof ref === "string" && ref.startsWith("@") ? Number(ref.slice(1)) : null;
     if (offset !== null) {
       if (this.#offset !== null && offset <= this.#offset) return;
-      this.#offset = offset; // before the handlers: one that throws must not bring the message back
+      this.#offset = offset; // before the handlers: if one throws, the message must not come again
     }
-    const meta = { event, offset, replayed: offset !== null && offset <= this.#cut };
+    const meta = { event, offset };
     this.#handlers.get(event)?.call(this.#wire.report, payload, meta);
     this.#handlers.get("*")?.call(this.#wire.report, payload, meta);
   }
@@ -585,10 +581,10 @@ export class Channel {
     this.#setState("joining", error);
   }
 
-  // halt: the socket stays away until the application connects it again. Then this channel comes back if it ever was joined;
-  // a join that is still awaited is rejected, and is over.
+  // halt: the socket stays away until the application calls connect(). Then this channel joins again if its join was ever
+  // accepted; a join without an answer is rejected.
   #halt(error) {
-    this.#close(error ?? new ChimeError("closed", "the socket was disconnected"), !error, this.#joining.settled);
+    this.#close(error ?? new ChimeError("closed", `${this.#topic}: disconnect() was called`), !error, this.#joining.settled);
   }
 
   #close(error, wanted = false, returns = false) {
@@ -597,11 +593,11 @@ export class Channel {
     if (!returns) this.#wire.exit(this.#member);
     this.#joining.reject(error);
     this.#abandon(error);
-    this.#setState("closed", wanted ? undefined : error); // last: a listener may join again
+    this.#setState("closed", wanted ? undefined : error); // last: a listener may call join
   }
 
   #abandon(cause) {
-    for (const push of [...this.#pushes]) if (!push.entry) push.fail("closed", "never sent: the channel or the socket was closed", { cause });
+    for (const push of [...this.#pushes]) if (!push.entry) push.fail("closed", "not sent: the channel or the socket was closed", { cause });
   }
 
   #setState(state, error) {
@@ -611,27 +607,27 @@ export class Channel {
   }
 }
 
-// A Session is one client socket: what outlives its connections. It numbers the frames that are sent, and keeps each until the server
-// is known to have it, and counts those that come.
+// A Session is one client socket: what outlives its connections. It numbers the frames that are sent, keeps each until the server
+// is known to have it, and counts those received.
 class Session {
   secret = "";
   graceMs = 0; // how long the server keeps it without a connection
-  until = 0; // when that is over, at the earliest
+  until = 0; // when that ends, at the earliest
   limits = {};
   received = 0; // counted frames of the server
-  acked = 0; // of them, those the server knows were received
+  acked = 0; // of them, those acknowledged
   sent = 0; // numbers given to frames of ours
   known = 0; // of them, those the server is known to have
-  held = false; // a connection is asked for: its hello may be older than what we hear meanwhile, so nothing is forgotten
-  queue = []; // entries, oldest first: numbered ones, then those that were never sent
+  keepsAll = false; // an attempt is under way: its hello may be older than what arrives meanwhile, so nothing is forgotten
+  queue = []; // entries, oldest first: numbered ones, then those not sent yet
 
-  // after returns what is to be sent to a server that has frame n.
+  // after returns what to send to a server that has frame n.
   after(n) {
     this.#forget();
     return this.queue.filter(({ number }) => !(number <= n));
   }
 
-  // count gives an entry its number the first time it is sent. It must be sent from then on, since nothing else can have that number.
+  // count gives an entry its number when it is first sent. From then on it has to be sent, since no other entry can have that number.
   count(entry) {
     if (!entry.sent && !entry.uncounted) entry.number = ++this.sent;
     entry.sent = true;
@@ -651,22 +647,22 @@ class Session {
     this.#forget();
   }
 
-  // goesOn tells whether all that follows on frame n is here.
+  // goesOn reports whether every frame after n is here.
   goesOn(n) {
     const oldest = this.queue.find(({ number }) => number)?.number ?? this.sent + 1;
     return n >= oldest - 1 && n <= this.sent;
   }
 
   #forget() {
-    this.queue = this.queue.filter(({ number, dropped }) => (number ? this.held || number > this.known : !dropped));
+    this.queue = this.queue.filter(({ number, dropped }) => (number ? this.keepsAll || number > this.known : !dropped));
   }
 }
 
-// A Link is one connection: it greets, acknowledges, and notices silence. Its kinds know how frames travel: resume(), flush(),
-// ack(), beat(), say(text) and shut(goodbye). hooks.lost is called once, unless close came first; nothing is called after either.
+// A Link is one connection: it takes the hello, acknowledges, and notices silence. Its kinds send frames: resume(), flush(), ack(),
+// beat(), say(text) and shut(goodbye). hooks.broke is called once, unless close came first; no hook is called after either.
 class Link {
   #hooks;
-  #heard = 0;
+  #heardAt = 0;
   #watch;
   #probe = 0;
   #ackTimer = 0;
@@ -674,30 +670,30 @@ class Link {
   #heartbeat = 0;
   name;
   address;
-  session; // the one to go on with, or null; after hello the one there is
-  since = 0; // hello came, or 0
-  silence = 0; // ms without a word after which the connection is dead
-  had = 0; // frames of ours that the server had at hello
+  session; // the one to resume, or null; after hello the present one
+  since = 0; // when hello came, or 0
+  silence = 0; // ms without anything received after which the connection counts as broken
+  had = 0; // frames of ours that the server had at its hello
   resumed = false;
-  confirmed = false; // the server knows that this connection carries the session
+  confirmed = false; // the server has shown that this connection carries the session
   ended = false;
 
   constructor(name, address, hooks, session = null) {
     Object.assign(this, { name, address, session });
     this.#hooks = hooks;
-    this.#watch = setTimeout(() => this.end({ code: 1006, reason: "no hello" }), HELLO_MS);
+    this.#watch = setTimeout(() => this.end({ code: 1006, reason: `no hello within ${HELLO_MS} ms` }), HELLO_MS);
   }
 
   take(text) {
     if (this.ended) return;
-    this.#heard = Date.now();
+    this.#heardAt = Date.now();
     clearTimeout(this.#probe);
     this.#probe = 0;
     const frame = parsed(text);
-    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent no frame", over: this.since > 0 });
+    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent what is not a frame: an array of 5 elements is expected", over: this.since > 0 });
     const [, , topic, event, payload] = frame;
     if (!this.since) {
-      if (topic !== "chime" || event !== "hello") return this.end({ code: 1002, reason: "the server sent no hello" });
+      if (topic !== "chime" || event !== "hello") return this.end({ code: 1002, reason: `the server's first frame is ${shown(event)}: hello is expected` });
       return this.#greet(payload);
     }
     if (topic === "chime") return this.#control(event, payload);
@@ -706,11 +702,11 @@ class Link {
       this.session.received++;
     }
     this.#hooks.frame(frame, text);
-    this.told(this.session.acked);
+    this.acknowledged(this.session.acked);
   }
 
-  // told notes that the server knows of the first n counted frames, and sees to it that it learns of the rest.
-  told(n) {
+  // acknowledged notes that the first n counted frames are, and sees to it that the others will be.
+  acknowledged(n) {
     const { session } = this;
     if (n > session.acked) {
       session.acked = n;
@@ -722,31 +718,31 @@ class Link {
     else this.#ackTimer ||= setTimeout(() => this.ack(), ACK_MS);
   }
 
-  // carry makes this the connection of its session. To the server it is that from the first word it gets; what either side sent
-  // on the former one and the other does not have is sent again.
+  // carry makes this the connection of its session. Its first frame or POST promotes it at the server; then each side sends again
+  // what the other does not have.
   carry() {
     if (!this.resumed) return;
     this.session.queue = this.session.queue.filter(({ uncounted }) => !uncounted); // a probe of the former connection
     this.resume();
   }
 
-  // probe asks for a sign of life, and takes the connection for dead without one. A server that keeps no session may not answer,
-  // and returning to it would cost more than waiting for its silence.
+  // probe asks the server for an answer, and ends the connection without one. Not if the server resumes nothing: then a new
+  // connection costs more than the wait until silence is noticed.
   probe() {
     if (!this.session?.graceMs) return false;
     if (this.#probe) return true;
-    this.#probe = setTimeout(() => this.end({ code: 1006, reason: "no answer to a probe" }), PROBE_MS);
+    this.#probe = setTimeout(() => this.end({ code: 1006, reason: `no answer to a probe within ${PROBE_MS} ms` }), PROBE_MS);
     this.say(`[null,null,"chime","probe",{"nonce":"${Math.random()}"}]`);
     return true;
   }
 
-  // end is for a connection that ends by itself: hooks.lost hears why. With why.over the session has ended too.
+  // end is for a connection that ends by itself: hooks.broke is called with why. With why.over the session has ended too.
   end(why) {
-    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.lost({ retryMs: this.#retryMs, ...why });
+    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.broke({ retryMs: this.#retryMs, ...why });
   }
 
-  // close is for who wants the connection to end, and with a goodbye the session: "goodbye", or "last" from a page that is gone in
-  // a moment.
+  // close ends the connection for its caller, and with a goodbye the session too: "goodbye", or "last" from a page that is being
+  // closed.
   close(goodbye) {
     this.#finish(goodbye);
   }
@@ -756,7 +752,7 @@ class Link {
     this.resumed = resumed && this.session !== null;
     this.confirmed = !this.resumed;
     if (!this.resumed) this.session = new Session();
-    else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received}, which is not here` });
+    else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received + 1}, which is not kept here` });
     this.had = received;
     this.since = Date.now();
     this.session.knows(received);
@@ -767,16 +763,16 @@ class Link {
     this.#hooks.hello();
   }
 
-  // One timer that looks back, not one that every frame winds up anew. It comes as often as a heartbeat, to see soon when it comes far
-  // too late: the machine slept, and what the connection missed meanwhile says nothing about it.
+  // One timer that looks back, not one that every frame resets. It runs once per heartbeat, so that a run that is far too late
+  // shows that the machine slept; silence during a sleep says nothing about the connection.
   #listen(ms) {
     const due = Date.now() + ms;
     this.#watch = setTimeout(() => {
       const now = Date.now();
-      const quiet = now - this.#heard;
+      const quiet = now - this.#heardAt;
       const slept = now - due > this.#heartbeat && quiet > this.#heartbeat;
       if (slept && this.probe()) this.#listen(this.#heartbeat);
-      else if (quiet >= this.silence) this.end({ code: 1006, reason: "the server fell silent" });
+      else if (quiet >= this.silence) this.end({ code: 1006, reason: `nothing was received for ${this.silence} ms` });
       else this.#listen(Math.min(this.silence - quiet, this.#heartbeat));
     }, ms);
   }
@@ -809,14 +805,14 @@ class WebSocketLink extends Link {
     try {
       this.#ws = new address.WebSocket(address.of("/websocket").replace(/^http/, "ws"), protocols);
     } catch (error) {
-      return void queueMicrotask(() => this.end({ code: 1006, reason: error.message })); // once the socket holds this link
+      return void queueMicrotask(() => this.end({ code: 1006, reason: error.message })); // after the socket has this link
     }
     this.#ws.onmessage = ({ data }) => this.take(data);
     this.#ws.onclose = ({ code, reason }) => this.end({ code, reason, unanswered: code === 1006, ...this.#blame(code, reason) });
     this.#ws.onerror = () => {}; // close follows and says more
   }
 
-  // resume: frames carry no number here, so the first must be the one after those that hello told of, whatever we heard since.
+  // resume: frames have no number here, so the first must be the one after the hello's `received`, whatever was learned since.
   resume() {
     this.ack();
     this.#write(this.session.after(this.had));
@@ -828,25 +824,25 @@ class WebSocketLink extends Link {
 
   ack() {
     this.say(`[null,null,"chime","ack",{"received":${this.session.received}}]`);
-    this.told(this.session.received);
+    this.acknowledged(this.session.received);
   }
 
   beat() {
-    this.ack(); // the server knows by this that we live
+    this.ack(); // it shows the server that the connection works
   }
 
   say(text) {
-    if (this.#ws.readyState === 1) this.#ws.send(text); // else it is closing, and onclose is under way
+    if (this.#ws.readyState === 1) this.#ws.send(text); // else it is closing, and onclose follows
   }
 
   shut(goodbye) {
-    if (goodbye === "last") farewell(this.address, this.session.secret, goodbye); // such a page's close may not get out
+    if (goodbye === "last") farewell(this.address, this.session.secret, goodbye); // the close frame of such a page may not be sent
     this.#ws?.close(goodbye ? 1000 : 4000);
   }
 
-  // blame: a join that ended the connection would be sent again on the next one, and end that too. Frames are taken in order, so it is
-  // the oldest that the server is not known to have, or behind it; and rather one that no server took yet. Where it was another one,
-  // that comes to be the oldest.
+  // blame: a join that ended the connection would be sent again on the next one, and end that too. Frames are taken in order, so
+  // blame the oldest that the server is not known to have, and prefer one that was never accepted. If it was another one, that
+  // one is the oldest on a later connection.
   #blame(code, reason) {
     const sent = this.session?.after(this.session.known).filter((entry) => entry.sent) ?? [];
     const first = sent.find((entry) => !entry.again) ?? sent[0];
@@ -855,7 +851,7 @@ class WebSocketLink extends Link {
   }
 
   #write(entries) {
-    if (this.#ws.readyState !== 1) return; // the browser would drop it without a word
+    if (this.#ws.readyState !== 1) return; // the browser would drop it without an error
     for (const entry of entries) {
       this.session.count(entry);
       this.#ws.send(entry.text);
@@ -863,14 +859,14 @@ class WebSocketLink extends Link {
   }
 }
 
-/** A connection: the stream carries frames down, POSTs carry them up, one in flight, so that they arrive in order, and numbered,
- * so that one which is sent again after a lost answer is applied once. Exported for phoenix-stream.js alone. */
+/** A connection whose frames from the server come in a stream, and whose frames to the server go in POSTs: one at a time, so that
+ * they arrive in order, and numbered, so that one that is sent again is applied once. Exported for phoenix-stream.js alone. */
 export class StreamLink extends Link {
   #stream = new AbortController();
   #post = null;
-  #most = Infinity; // entries in a batch, after one that was refused as a whole
+  #most = Infinity; // entries in a batch; less after one that was refused as a whole
   #ackDue = false;
-  #wordDue = false;
+  #promotionDue = false;
   #pumping = false;
   #wake = () => {};
 
@@ -886,9 +882,9 @@ export class StreamLink extends Link {
     this.flush();
   }
 
-  // resume: the first POST with the new secret is the word, with or without frames.
+  // resume: the first POST with the new secret promotes the connection, with or without frames.
   resume() {
-    this.#wordDue = true;
+    this.#promotionDue = true;
     this.flush();
   }
 
@@ -901,7 +897,7 @@ export class StreamLink extends Link {
     this.#pump();
   }
 
-  beat() {} // silent when idle: a POST for every heartbeat would keep radios awake
+  beat() {} // no POST per heartbeat: it would keep radios awake, and the open stream is sign enough
 
   say(text) {
     this.send({ text, bytes: text.length, uncounted: true });
@@ -912,7 +908,7 @@ export class StreamLink extends Link {
     this.#post?.abort();
     this.#wake();
     if (!goodbye || !this.since) return this.#stream.abort();
-    // The stream ends after the goodbye: before it, the server would take us for a client that vanished.
+    // The stream ends after the goodbye: before it, the server would see a broken connection.
     const timer = setTimeout(() => this.#stream.abort(), BYE_MS);
     farewell(this.address, this.session.secret, goodbye).then(() => {
       clearTimeout(timer);
@@ -923,14 +919,14 @@ export class StreamLink extends Link {
   async #read() {
     const headers = { Accept: "text/event-stream", "Chime-Received": String(this.session?.received ?? 0) };
     if (this.session) headers["Chime-Secret"] = this.session.secret;
-    await null; // whatever fails, fails when the socket holds this link
+    await null; // so that a failure comes after the socket has this link
     let response;
     try {
       response = await this.address.fetch(this.address.of("/sse"), { headers: this.address.headers(headers), cache: "no-store", signal: this.#stream.signal });
       const { status } = response;
       if (status !== 200 || !response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
         const body = parsed(await response.text());
-        return this.end({ status, reason: body?.reason ?? `answered ${status} and no stream`, retryMs: retryAfter(response) });
+        return this.end({ status, reason: body?.reason ?? `the stream was answered with status ${status}: 200 and text/event-stream are expected`, retryMs: retryAfter(response) });
       }
       const reader = response.body.getReader();
       const events = new EventStream();
@@ -939,7 +935,7 @@ export class StreamLink extends Link {
         if (done) return this.end({ code: 1006, reason: "the stream ended" });
         for (const data of events.push(value)) {
           this.take(data);
-          await null; // as on a WebSocket, whoever awaited a reply goes on before the next frame is handled
+          await null; // as on a WebSocket: code that awaited a reply runs before the next frame is handled
         }
       }
     } catch (error) {
@@ -950,11 +946,11 @@ export class StreamLink extends Link {
   async #pump() {
     if (this.#pumping) return;
     this.#pumping = true;
-    await null; // what is pushed in one go travels in one batch
+    await null; // pushes of one turn of the event loop make one batch
     for (let batch, given; !this.ended; await this.#deliver(batch, given)) {
       given = this.session.sent;
       batch = this.#batch();
-      if (!batch.length && !this.#wordDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
+      if (!batch.length && !this.#promotionDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
     }
     this.#pumping = false;
   }
@@ -972,7 +968,7 @@ export class StreamLink extends Link {
     return batch;
   }
 
-  // deliver sends one batch again and again until its fate is known. Numbers beyond given are new with it.
+  // deliver sends one batch again and again until its outcome is known. Numbers beyond given were first given in this batch.
   async #deliver(batch, given) {
     const started = Date.now();
     const before = this.session.known; // the number of the last frame in front of the batch
@@ -983,30 +979,30 @@ export class StreamLink extends Link {
       const has = status === 200 ? body?.applied : status === 409 ? body?.want - 1 : NaN;
       if (Number.isInteger(has) && (has !== before || before === last)) return this.#settle(has, batch, before);
       if (status === 400 || status === 413) {
-        // Not of what a former connection sent: the server may have got that meanwhile, and would take another frame for it.
+        // Not those that a former connection sent: the server may have them by now, and would take another frame for one of them.
         if (tries === 0) this.session.uncount(batch.filter(({ number }) => number > given));
         return this.#refused(batch, status, body);
       }
       const final = status >= 400 && status < 500 && ![408, 409, 429].includes(status);
       if (final || Date.now() - started > this.silence) {
-        // Without the status: it is the next connection that learns whether we are refused.
-        return this.end({ code: 1006, reason: `a POST was answered ${status || "by nothing"}` });
+        // Without the status: whether the client is refused is for the next connection to learn.
+        return this.end({ code: 1006, reason: status ? `a POST was answered with status ${status}` : "a POST was not answered" });
       }
       await this.#pause(Math.max(Math.min(retryMs ?? 0, RETRY_CAP_MS), jitter(tries, 250, 5_000)));
     }
   }
 
   #settle(has, batch, before) {
-    if (has < before || has > this.session.sent) return this.end({ code: 1006, reason: `the server wants frame ${has + 1}, which is not here`, over: true });
+    if (has < before || has > this.session.sent) return this.end({ code: 1006, reason: `the server wants frame ${has + 1}, which is not kept here`, over: true });
     this.session.knows(has);
-    for (const entry of batch) { // what has no number went with what is in front of it
+    for (const entry of batch) { // one without a number was taken with those before it
       if (entry.number > has) break;
       entry.dropped = true;
     }
   }
 
-  // refused: nothing of the batch was applied. Where no frame is to blame, it is sought in halves: one that makes the whole batch no
-  // JSON can't be named. A frame that cannot be sent leaves a number nothing can fill, so the others need a new client socket.
+  // refused: nothing of the batch was applied. If the answer names no frame, because one makes the whole batch invalid JSON, halve
+  // the batch until that one is alone. Its number stays unused, so all other frames need a new client socket.
   #refused(batch, status, body) {
     const bad = batch[body?.frame - 1];
     if (batch.length > 1 && (status === 413 || !bad)) return void (this.#most = batch.length >> 1);
@@ -1019,7 +1015,7 @@ export class StreamLink extends Link {
     const post = (this.#post = new AbortController());
     const timer = setTimeout(() => post.abort(), POST_MS);
     const { received, secret } = this.session;
-    this.#ackDue = this.#wordDue = false;
+    this.#ackDue = this.#promotionDue = false;
     try {
       const response = await this.address.fetch(this.address.of("/sse"), {
         method: "POST",
@@ -1030,7 +1026,7 @@ export class StreamLink extends Link {
       const body = parsed(await response.text());
       if (response.status === 200 && body && !this.ended) {
         this.confirmed = true;
-        this.told(received);
+        this.acknowledged(received);
       }
       return { status: response.status, body, retryMs: retryAfter(response) };
     } catch {
@@ -1051,20 +1047,20 @@ export class StreamLink extends Link {
   }
 }
 
-// farewell ends a client socket, whatever carries it. The last word of a page is a beacon, which gets out after the page is gone.
+// farewell ends a client socket on any transport. A page that is being closed sends a beacon, which the browser still delivers.
 async function farewell(address, secret, goodbye) {
   const url = address.of("/bye");
   if (goodbye === "last" && globalThis.navigator?.sendBeacon?.(url, secret)) return;
   try {
     await address.fetch(url, { method: "POST", headers: address.headers({ "Content-Type": "text/plain" }), body: secret, keepalive: true });
   } catch {
-    // Without it the server waits as long as for any client that vanished.
+    // Without it the client socket ends with its grace period.
   }
 }
 
-// EventStream turns the bytes of a text/event-stream into the data of its events, wherever the bytes are cut.
+// EventStream turns the bytes of a text/event-stream into the data of its events, however the bytes are split.
 class EventStream {
-  #decoder = new TextDecoder(); // drops a byte order mark, and waits for the rest of a cut character
+  #decoder = new TextDecoder(); // drops a byte order mark, and keeps an incomplete character
   #line = "";
   #data = null;
   #afterCR = false;
@@ -1089,7 +1085,7 @@ class EventStream {
   }
 }
 
-// addressOf is where one attempt connects to, and as whom.
+// addressOf is the address and the credentials of one attempt.
 function addressOf(url, params, token, { WebSocket, fetch }) {
   const query = new URLSearchParams(url.search);
   for (const [key, value] of flat(params ?? {})) query.append(key, value);
@@ -1107,8 +1103,8 @@ class Listeners {
   get empty() { return this.#all.size === 0; }
 
   add(fn) {
-    if (typeof fn !== "function") throw new TypeError("chime: a listener is a function");
-    const own = { fn }; // so that a function added twice is called twice, and each undo takes back its own
+    if (typeof fn !== "function") throw new TypeError(`chime: the listener is ${shown(fn)}: a function is needed`);
+    const own = { fn }; // so that a function added twice is called twice, and each undo removes its own
     this.#all.add(own);
     return () => void this.#all.delete(own);
   }
@@ -1124,21 +1120,23 @@ class Listeners {
   }
 }
 
-// checkedName returns a name that the server takes for one of a topic or an event, and that the protocol does not keep for itself.
+// checkedName returns a name that is valid for a topic or an event and not reserved by the protocol.
 function checkedName(kind, name, reserved) {
   const valid = typeof name === "string" && /^[^\p{Cc}\p{Cs}\u2028\u2029]+$/u.test(name) && sizeOf(name) <= NAME_BYTES;
-  if (!valid || reserved.test(name)) throw new TypeError(`chime: no ${kind} can have the name ${JSON.stringify(name)}`);
+  if (!valid || reserved.test(name)) {
+    throw new TypeError(`chime: the ${kind} is ${shown(name)}: 1 to ${NAME_BYTES} bytes of UTF-8 without control characters are allowed, and no reserved name`);
+  }
   return name;
 }
 
-// only returns options that have no other names than these: a misspelled one would be as if not given.
+// only returns options that have no other names than these: a misspelled one would have no effect.
 function only(options, names) {
-  if (options === null || typeof options !== "object") throw new TypeError("chime: options are an object");
-  for (const name of Object.keys(options)) if (!names.includes(name)) throw new TypeError(`chime: there is no option "${name}"`);
+  if (options === null || typeof options !== "object") throw new TypeError(`chime: the options are ${shown(options)}: an object is needed`);
+  for (const name of Object.keys(options)) if (!names.includes(name)) throw new TypeError(`chime: the option is ${shown(name)}: ${names.join(", ")} are allowed`);
   return options;
 }
 
-// encoded returns a payload as JSON that the server can read: where it can't, all channels of the client socket would end with it.
+// encoded returns a payload as JSON that the server can read: what it cannot read would end the client socket with all its channels.
 function encoded(payload, what) {
   let body, cause;
   try {
@@ -1146,17 +1144,17 @@ function encoded(payload, what) {
   } catch (error) {
     cause = error;
   }
-  if (body === undefined) throw new TypeError(`chime: the payload of ${what} is no JSON`, { cause });
+  if (body === undefined) throw new TypeError(`chime: ${what}: the payload is ${shown(payload)}: a value that JSON can express is needed`, { cause });
   const { "@binary": bytes, ...more } = body.startsWith('{"@binary":"') ? JSON.parse(body) : { "@binary": "" };
   const base64 = bytes.replace(/[\r\n]/g, "");
   if (!Object.keys(more).length && (base64.length % 4 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64))) {
-    throw new TypeError(`chime: the @binary of ${what} is no base64 with its padding`);
+    throw new TypeError(`chime: ${what}: the @binary of the payload is ${shown(bytes)}: padded base64 is needed`);
   }
-  if (body.length > 2 * LEVELS && levelsOf(body) > LEVELS) throw new TypeError(`chime: the payload of ${what} is nested too deep`);
+  if (body.length > 2 * LEVELS && levelsOf(body) > LEVELS) throw new TypeError(`chime: ${what}: the payload is nested deeper than ${LEVELS} levels: no more are allowed`);
   return body;
 }
 
-// levelsOf tells how deep JSON is nested.
+// levelsOf returns how deep JSON is nested.
 function levelsOf(json) {
   let [levels, most] = [0, 0];
   for (let at = 0; at < json.length; at++) {
@@ -1166,6 +1164,12 @@ function levelsOf(json) {
     else if (char === '"') while (json[++at] !== '"') if (json[at] === "\\") at++; // brackets in a string are none
   }
   return most;
+}
+
+// shown is a value as errors show it.
+function shown(value) {
+  if (value !== null && ["object", "function"].includes(typeof value)) return `of type ${typeof value}`;
+  return typeof value === "string" ? JSON.stringify(value.slice(0, 2 * NAME_BYTES)) : String(value);
 }
 
 function sizeOf(text) {
@@ -1181,7 +1185,7 @@ function deferred() {
   return one;
 }
 
-// Full jitter: clients that lost one server together do not come back together.
+// Full jitter, so that the clients of a server that stopped do not come back at the same moment.
 function jitter(tries, first, cap) {
   return Math.random() * Math.min(cap, first * 2 ** tries);
 }

@@ -1,13 +1,12 @@
-// phoenix-stream.js lets the Phoenix client of npm work where no WebSocket gets through. It is a transport of that client, and
-// nothing else changes:
+// phoenix-stream.js is a transport for the Phoenix client of npm, for networks that block WebSockets:
 //
 //   import { Socket } from "phoenix";
 //   import { ChimeStream } from "/socket/phoenix-stream.js";
 //
 //   const socket = new Socket("/socket", { transport: ChimeStream });
 //
-// To phoenix.js it is a WebSocket. To the server it is a client of the chime dialect on a stream, so it numbers what it sends,
-// sends again what got lost, and acknowledges what it receives.
+// To phoenix.js it is a WebSocket. To the server it is a client of the chime dialect on a stream: it numbers the frames it sends,
+// sends a batch without an answer again, and acknowledges what it receives.
 import { StreamLink } from "./chime.js";
 
 const CONNECTING = 0;
@@ -17,7 +16,7 @@ const CLOSED = 3;
 
 /** One connection of a Phoenix socket. */
 export class ChimeStream {
-  static name = "ChimeStream"; // phoenix.js logs it and remembers it; a minifier would take it away
+  static name = "ChimeStream"; // phoenix.js logs and stores it; a minifier would change it
   static fetch = (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`
 
   onopen = null;
@@ -25,11 +24,11 @@ export class ChimeStream {
   onerror = null;
   onclose = null;
   binaryType = "arraybuffer";
-  skipHeartbeat = true; // the server's heartbeats show that both are there: a POST for each of our own would keep radios awake
+  skipHeartbeat = true; // the server sends heartbeats; a POST for each of our own would keep radios awake
   #state = CONNECTING;
   #link;
   #turns = [];
-  #asked = new Set(); // topics whose join asked for positions
+  #positioned = new Set(); // topics whose join had @since or @last
   #clock = new MessageChannel(); // not a timer: a page in the background has hardly any
 
   constructor(url, protocols = []) {
@@ -40,10 +39,10 @@ export class ChimeStream {
         const event = { data: (this.#inText(frame) ? null : binaryOf(frame)) ?? text };
         this.#soon(() => this.onmessage?.(event));
       },
-      lost: (why) => {
-        // phoenix.js opens anew and never goes on with this one, for which the server would wait.
+      broke: (why) => {
+        // phoenix.js opens a new client socket and never resumes this one: end it instead of waiting for its grace period.
         if (why.code === 1006 && !why.over) this.#link.shut("goodbye");
-        this.#soon(() => this.#lost(why));
+        this.#soon(() => this.#broke(why));
       },
     });
   }
@@ -63,32 +62,32 @@ export class ChimeStream {
   close(code = 1005, reason = "") {
     if (this.#state >= CLOSING) return;
     this.#state = CLOSING;
-    this.#turns.length = 0; // what has come and was not handed out is dropped
+    this.#turns.length = 0; // frames that were received and not handed out are dropped
     this.#link.close("goodbye");
     this.#soon(() => this.#closed({ code, reason, wasClean: true }));
   }
 
   #joining(topic, payload) {
-    if (payload?.["@since"] !== undefined || payload?.["@last"] !== undefined) this.#asked.add(topic);
-    else this.#asked.delete(topic);
+    if (payload?.["@since"] !== undefined || payload?.["@last"] !== undefined) this.#positioned.add(topic);
+    else this.#positioned.delete(topic);
   }
 
-  // A binary frame has no place for a position: as on a WebSocket, bytes that have one are text for a join that asked.
-  #inText([, ref, topic]) { return ref !== null && ref.startsWith("@") && this.#asked.has(topic); }
+  // A binary frame has no place for a position: as on a WebSocket, bytes that have one are text, for a join with @since or @last.
+  #inText([, ref, topic]) { return ref !== null && ref.startsWith("@") && this.#positioned.has(topic); }
 
-  // soon calls back later, and once a turn: whoever awaits the reply to a push goes on before the next frame is handed out.
+  // soon calls back later, once per turn of the event loop: code that awaits a reply runs before the next frame is handed out.
   #soon(fn) {
     this.#turns.push(fn);
     this.#clock.port2.postMessage(null);
   }
 
   #opened() {
-    this.#state = OPEN; // before the callback, which sends what has waited
+    this.#state = OPEN; // before the callback, which sends what waited
     this.onopen?.({});
   }
 
-  // lost: 1000 would keep older versions of phoenix.js away for ever, and is said only by who wants to go.
-  #lost({ code, reason = "", status }) {
+  // broke: 1000 would keep older versions of phoenix.js from reconnecting, so it becomes 1006.
+  #broke({ code, reason = "", status }) {
     this.#state = CLOSED;
     const wasClean = code !== undefined && code !== 1006 && code !== 1000;
     if (!wasClean) this.onerror?.({ error: new Error(status ? `${status}: ${reason}` : reason) });
@@ -102,7 +101,7 @@ export class ChimeStream {
   }
 }
 
-// addressOf makes of the address that phoenix.js has for a WebSocket, and of the token it hides in the protocols, those of a stream.
+// addressOf returns the address and the token of a stream, from the URL of a WebSocket and the subprotocol that has the token.
 function addressOf(endpoint, protocols, fetch) {
   const url = new URL(endpoint, globalThis.location?.href);
   const base = `${url.protocol.replace("ws", "http")}//${url.host}${url.pathname.replace(/\/websocket$/, "")}`;
@@ -116,8 +115,8 @@ function addressOf(endpoint, protocols, fetch) {
   };
 }
 
-// Bytes travel in text here, as {"@binary": base64}; phoenix.js has binary frames for them, without a ref. What looks like that and
-// is no base64 an application has said, and gets as it is: to fail at it would end the connection, at every replay again.
+// Bytes come as text, {"@binary": base64}; phoenix.js expects a binary frame, which has no ref. If the value is not base64 the
+// payload is handed out as it is: an exception would end the connection, and again at each replay.
 function binaryOf([joinRef, ref, topic, event, payload]) {
   const reply = event === "phx_reply";
   const value = reply ? payload?.response : payload;

@@ -26,9 +26,9 @@ async function joined(socket, name, params) {
   const channel = socket.channel(name, params)
   await within("join of " + name, (resolve, reject) => channel.join().then(resolve, reject))
   channel.states = []
-  channel.resets = 0
+  channel.gaps = 0
   channel.onState((state, error) => channel.states.push(error ? `${state}: ${error.message}` : state))
-  channel.onReset(() => channel.resets++)
+  channel.onGap(() => channel.gaps++)
   return channel
 }
 
@@ -42,15 +42,15 @@ await run({
     for (const [event, reason] of [["boom", "channel_crash"], ["move", "moved"]]) {
       for (const one of [channel, kept]) {
         const back = again(one)
-        const fate = await one.push(event).then(() => reason, ({ code, cause }) => (assert.equal(code, "unknown_fate"), cause.response.reason))
+        const fate = await one.push(event).then(() => reason, ({ code, cause }) => (assert.equal(code, "outcome_unknown"), cause.response.reason))
         assert.equal(fate, reason)
         await back
       }
       wanted.push(`joining: ${topic}: ${reason}`, "joined")
     }
-    assert.deepEqual([channel.states, channel.resets, channel.recovered], [wanted, 2, false])
-    assert.deepEqual([kept.resets, kept.recovered], [0, true])
-    assert.deepEqual([other.states, other.resets, socket.states], [[], 0, ["connecting", "open"]])
+    assert.deepEqual([channel.states, channel.gaps, channel.recovered], [wanted, 2, false])
+    assert.deepEqual([kept.gaps, kept.recovered], [0, true])
+    assert.deepEqual([other.states, other.gaps, socket.states], [[], 0, ["connecting", "open"]])
   },
 
   async "fails what is too large, and nothing else"() {
@@ -78,6 +78,6 @@ await run({
     await assert.rejects(socket.channel(broken).join(), { code: "invalid", status: transport === "sse" ? 400 : 1007 })
     await back
     assert.deepEqual(await channel.push("echo", { n: 1 }), { n: 1 })
-    assert.deepEqual([channel.resets, socket.states.length], [1, 4])
+    assert.deepEqual([channel.gaps, socket.states.length], [1, 4])
   },
 }, behaviour)

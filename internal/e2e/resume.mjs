@@ -24,10 +24,10 @@ async function person(name, where, via) {
   const socket = new Socket(where + "/socket", { WebSocket, transport: via })
   atEnd(() => socket.disconnect())
   const channel = socket.channel(room, { name })
-  const one = { name, socket, channel, heard: [], states: [], resets: 0, errors: [], log: new Log() }
+  const one = { name, socket, channel, heard: [], states: [], gaps: 0, errors: [], log: new Log() }
   channel.on("message_new", ({ id }) => one.heard.push(id))
   channel.on("*", ({ name }, { event }) => event !== "message_new" && one.log.put([event, name]))
-  channel.onReset(() => one.resets++)
+  channel.onGap(() => one.gaps++)
   socket.connect()
   await within(name + " to join", (resolve, reject) => channel.join().then(resolve, reject))
   channel.onState((state, error) => one.states.push(error ? `${state}: ${error.code}` : state))
@@ -52,12 +52,12 @@ function follow({ name, channel }) {
   const room = {
     push: (event, { id, text }, options) => channel.push(event, { name, message: text, id }, options),
     on: (event, fn) => channel.on(event, ({ id, message }) => fn({ id, text: message })),
-    onReset: (fn) => channel.onReset(fn),
+    onGap: (fn) => channel.onGap(fn),
   }
   return { shown, say: recipe(room, (text) => shown.push(text), () => shown.splice(0)) }
 }
 
-const unaware = ({ name, states, resets, errors }) => assert.deepEqual({ name, states, resets, errors }, { name, states: [], resets: 0, errors: [] })
+const unaware = ({ name, states, gaps, errors }) => assert.deepEqual({ name, states, gaps, errors }, { name, states: [], gaps: 0, errors: [] })
 
 await run({
   // Every connection breaks after some bytes, in the middle of whatever travels there.
@@ -116,7 +116,7 @@ await run({
     await fate
     await ada.heardAll(4)
     assert.deepEqual(await cy.log.next("Ada to come back"), ["user_joined", "Ada"])
-    assert.deepEqual([ada.heard, ada.heard, ada.states, ada.channel.recovered, ada.resets], [["within", "from Ada", "beyond", "late"], cy.heard, ["joining: lost", "joined"], true, 0])
+    assert.deepEqual([ada.heard, ada.heard, ada.states, ada.channel.recovered, ada.gaps], [["within", "from Ada", "beyond", "late"], cy.heard, ["joining: lost", "joined"], true, 0])
   },
 
   // The server is killed, and another one starts with what was kept. What is in doubt is told, and sent again.
@@ -130,7 +130,7 @@ await run({
     const say = (id) => ada.say(id).then(
       () => (fates[id] ?? "said"),
       async ({ code, sent }) => {
-        assert.deepEqual([code, sent], ["unknown_fate", true])
+        assert.deepEqual([code, sent], ["outcome_unknown", true])
         doubts++
         fates[id] = "in doubt"
         await say(id)
@@ -165,7 +165,7 @@ await run({
         else assert.ok(times[n] === 1 || times[n] === 2, `${n} was in doubt, and is there ${times[n]} times`)
       }
     })().then(resolve, reject), 60)
-    for (const one of [ada, bob]) assert.deepEqual([one.states, one.channel.recovered, one.resets], [["joining: lost", "joined"], true, 0])
+    for (const one of [ada, bob]) assert.deepEqual([one.states, one.channel.recovered, one.gaps], [["joining: lost", "joined"], true, 0])
     console.log(`${doubts} in doubt, ${ada.heard.length} heard`)
   },
 }, behaviour)

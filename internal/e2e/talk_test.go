@@ -17,7 +17,7 @@ const talkPage = `<!doctype html><meta charset=utf-8><title>talk</title>
 <script type="module">
 import { Socket } from "/socket/chime.js"
 const { topic, who, transport } = Object.fromEntries(new URLSearchParams(location.search))
-Object.assign(window, { heard: [], answered: [], failed: [], joins: 0, resets: 0, freezes: 0, carriers: [], shows: [] })
+Object.assign(window, { heard: [], answered: [], failed: [], joins: 0, gaps: 0, freezes: 0, carriers: [], shows: [] })
 const hear = (text) => {
 	heard.push(text)
 	document.querySelector("ol").append(Object.assign(document.createElement("li"), { textContent: text }))
@@ -31,7 +31,7 @@ room.on("message_new", (m) => hear(m.who + " " + m.n))
 room.on("came", (m) => hear(m.who + " has come"))
 room.on("went", (m) => hear(m.who + " has left the chat: " + m.why))
 room.onState((state) => { if (state === "joined") joins++ })
-room.onReset(() => resets++)
+room.onGap(() => gaps++)
 window.said = 0
 window.say = (times) => {
 	for (; times > 0; times--) {
@@ -149,10 +149,10 @@ func (k *talker) wantAnswered(t testing.TB, n int) {
 // wantStayed checks that the page noticed nothing of what its connections did.
 func (k *talker) wantStayed(t testing.TB) {
 	t.Helper()
-	var got struct{ Joins, Resets int }
-	k.run(t, "return { joins, resets }", &got)
-	if got.Joins != 1 || got.Resets != 0 {
-		t.Errorf("%s: got %d joins and %d resets, want to have joined once", k.who, got.Joins, got.Resets)
+	var got struct{ Joins, Gaps int }
+	k.run(t, "return { joins, gaps }", &got)
+	if got.Joins != 1 || got.Gaps != 0 {
+		t.Errorf("%s: got %d joins and %d gaps, want to have joined once", k.who, got.Joins, got.Gaps)
 	}
 }
 
@@ -161,11 +161,11 @@ func (k *talker) wantRecovered(t testing.TB) {
 	t.Helper()
 	var got struct {
 		Recovered *bool
-		Resets    int
+		Gaps      int
 	}
-	k.run(t, "return { recovered: room.recovered, resets }", &got)
-	if got.Recovered == nil || !*got.Recovered || got.Resets != 0 {
-		t.Errorf("%s: got recovered %v and %d resets, want to have missed nothing", k.who, got.Recovered, got.Resets)
+	k.run(t, "return { recovered: room.recovered, gaps }", &got)
+	if got.Recovered == nil || !*got.Recovered || got.Gaps != 0 {
+		t.Errorf("%s: got recovered %v and %d gaps, want to have missed nothing", k.who, got.Recovered, got.Gaps)
 	}
 }
 

@@ -9,7 +9,7 @@ function each(name, fn) {
   for (const transport of transports) test(`${name} (${transport})`, (t) => fn(t, transport));
 }
 
-const history = (more) => ({ "@history": { epoch: "e1", offset: 40, count: 0, ...more } });
+const history = (more) => ({ "@history": { epoch: "e1", offset: 40, ...more } });
 
 each("a channel may be joined before the socket is connected", async (t, transport) => {
   const { socket, net } = begin(t, { transport });
@@ -154,7 +154,7 @@ each("a push is refused at once when there is nothing it could wait for", async 
   const waiting = Array.from({ length: 500 }, () => outcome(room.push("a")));
   assert.equal(await outcome(room.push("a")), "full");
   socket.disconnect();
-  for (const how of await Promise.all(waiting)) assert.match(how, /^(closed|unknown_fate, sent)$/);
+  for (const how of await Promise.all(waiting)) assert.match(how, /^(closed|outcome_unknown, sent)$/);
 });
 
 // What the server could not take would end the client socket, and so the joins of all channels.
@@ -183,7 +183,7 @@ each("what is pushed by mistake is a TypeError, and costs nothing else", async (
 test("a listener is a function, of what can come", (t) => {
   const room = begin(t).socket.channel("room:1");
   for (const fn of [undefined, null, "fn"]) {
-    for (const listen of [() => room.on("a", fn), () => room.onState(fn), () => room.onReset(fn)]) assert.throws(listen, TypeError);
+    for (const listen of [() => room.on("a", fn), () => room.onState(fn), () => room.onGap(fn)]) assert.throws(listen, TypeError);
   }
   for (const event of [...names, "phx_error"]) assert.throws(() => room.on(event, () => {}), TypeError, String(event));
 });
@@ -258,7 +258,7 @@ each("a lost connection tells what was sent from what was not", async (t, transp
   const sent = outcome(room.push("a", { n: 1 }));
   await peer.frames();
   await peer.drop();
-  assert.equal(await sent, "unknown_fate, sent");
+  assert.equal(await sent, "outcome_unknown, sent");
   assert.equal(room.state, "joining");
   const waited = room.push("a", { n: 2 });
   await clock.pass(500);
@@ -282,8 +282,8 @@ each("messages reach their listeners in order, with what is known of them", asyn
   );
   undo();
   await peer.say([null, null, "room:1", "new", { n: 4 }]);
-  assert.deepEqual(heard, [["pushed", { n: 1 }, null, false], ["new", { n: 2 }, null, false], ["new", { n: 3 }, 7, false], ["new", { n: 4 }, null, false]]);
-  assert.deepEqual(own, [[{ n: 2 }, { event: "new", offset: null, replayed: false }], [{ n: 3 }, { event: "new", offset: 7, replayed: false }]]);
+  assert.deepEqual(heard, [["pushed", { n: 1 }, null], ["new", { n: 2 }, null], ["new", { n: 3 }, 7], ["new", { n: 4 }, null]]);
+  assert.deepEqual(own, [[{ n: 2 }, { event: "new", offset: null }], [{ n: 3 }, { event: "new", offset: 7 }]]);
 });
 
 each("a listener that is added while a message is handed out gets the next one", async (t, transport) => {
@@ -347,7 +347,7 @@ each("after phx_error the channel rejoins, later and later, and pushes wait", as
   const broken = outcome(room.push("boom"));
   await peer.frames();
   await peer.say([joinRef, joinRef, "room:1", "phx_error", { reason: "channel_crash" }]);
-  assert.equal(await broken, "unknown_fate, sent");
+  assert.equal(await broken, "outcome_unknown, sent");
   assert.equal(room.state, "joining");
   const waiting = room.push("a", {}, { timeout: 0 });
   for (const wait of [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]) {
@@ -376,7 +376,7 @@ for (const reason of ["channel_crash", "overloaded", "moved"]) {
     await peer.frames();
     peer.say([joinRef, joinRef, "room:1", "phx_error", { reason }]);
     await assert.rejects(broken, ({ code, sent, cause }) => {
-      assert.deepEqual([code, sent, cause instanceof ChimeError, cause.code, cause.response], ["unknown_fate", true, true, "error", { reason }]);
+      assert.deepEqual([code, sent, cause instanceof ChimeError, cause.code, cause.response], ["outcome_unknown", true, true, "error", { reason }]);
       return true;
     });
     await clock.pass(250);
@@ -393,7 +393,7 @@ each("a channel whose client socket ends is told why, and so are its pushes", as
   const sent = room.push("a");
   await peer.frames();
   peer.drop();
-  await assert.rejects(sent, ({ code, cause }) => code === "unknown_fate" && cause.code === "lost");
+  await assert.rejects(sent, ({ code, cause }) => code === "outcome_unknown" && cause.code === "lost");
   assert.deepEqual(told, [["joining", "lost"]]);
 });
 
@@ -405,7 +405,7 @@ each("phx_close ends the channel for good", async (t, transport) => {
   await peer.frames();
   await peer.say([joinRef, joinRef, "room:1", "phx_close", {}]);
   assert.deepEqual(states, [["closed", "closed"]]);
-  assert.equal(await sent, "unknown_fate, sent");
+  assert.equal(await sent, "outcome_unknown, sent");
   await clock.pass(5_000);
   assert.equal((await peer.frames()).length, 2);
 });
@@ -454,106 +454,106 @@ each("leave resolves when the connection is lost", async (t, transport) => {
 });
 
 each("a rejoin asks for what came after the last position, and drops what it already had", async (t, transport) => {
-  const { room, peer, heard, clock, again } = await joined(t, transport, { params: { "@last": 2, name: "Ann" }, response: history({ offset: 12, count: 2 }) });
+  const { room, peer, heard, clock, again } = await joined(t, transport, { params: { "@last": 2, name: "Ann" }, response: history({ offset: 9 }) });
   assert.deepEqual((await peer.frames())[0][4], { name: "Ann", "@last": 2 });
   assert.equal(room.recovered, null);
-  assert.equal(room.position, null, "replay is still to come");
+  assert.deepEqual(room.position, { epoch: "e1", offset: 9 }, "the place before the first message of the replay");
   await peer.say([null, "@10", "room:1", "m", 1], [null, "@12", "room:1", "m", 2], [null, "@15", "room:1", "m", 3]);
-  assert.deepEqual(heard, [["m", 1, 10, true], ["m", 2, 12, true], ["m", 3, 15, false]]);
+  assert.deepEqual(heard, [["m", 1, 10], ["m", 2, 12], ["m", 3, 15]]);
   assert.deepEqual(room.position, { epoch: "e1", offset: 15 });
 
   await peer.drop();
   await clock.pass(500);
   const next = await again();
   assert.deepEqual((await next.frames())[0][4], { name: "Ann", "@since": { epoch: "e1", offset: 15 } });
-  let resets = 0;
-  room.onReset(() => resets++);
-  await next.accept("room:1", history({ offset: 20, count: 2, recovered: true }));
+  let gaps = 0;
+  room.onGap(() => gaps++);
+  await next.accept("room:1", history({ offset: 15, recovered: true }));
   assert.equal(room.recovered, true);
   assert.deepEqual(room.position, { epoch: "e1", offset: 15 });
   await next.say([null, "@12", "room:1", "m", 2], [null, "@15", "room:1", "m", 3], [null, "@17", "room:1", "m", 4], [null, "@20", "room:1", "m", 5], [null, "@20", "room:1", "m", 5], [null, "@21", "room:1", "m", 6]);
-  assert.deepEqual(heard.slice(3), [["m", 4, 17, true], ["m", 5, 20, true], ["m", 6, 21, false]]);
-  assert.equal(resets, 0);
+  assert.deepEqual(heard.slice(3), [["m", 4, 17], ["m", 5, 20], ["m", 6, 21]]);
+  assert.equal(gaps, 0);
 });
 
 each("a break in mid-replay goes on from there", async (t, transport) => {
-  const { peer, heard, clock, again } = await joined(t, transport, { response: history({ offset: 12, count: 2 }) });
+  const { peer, heard, clock, again } = await joined(t, transport, { response: history({ offset: 8 }) });
   await peer.say([null, "@10", "room:1", "m", 1]);
   await peer.drop();
   await clock.pass(500);
   const next = await again();
   assert.deepEqual((await next.frames())[0][4], { "@since": { epoch: "e1", offset: 10 } });
-  await next.accept("room:1", history({ offset: 12, count: 1, recovered: true }));
+  await next.accept("room:1", history({ offset: 10, recovered: true }));
   await next.say([null, "@12", "room:1", "m", 2]);
   assert.deepEqual(heard.map(([, payload]) => payload), [1, 2]);
 });
 
-each("an empty replay leaves the position at the cut", async (t, transport) => {
-  const { room } = await joined(t, transport, { response: history({ offset: 40, count: 0 }) });
+each("after the reply to a join the position is the one in it", async (t, transport) => {
+  const { room } = await joined(t, transport, { response: history({ offset: 40 }) });
   assert.deepEqual(room.position, { epoch: "e1", offset: 40 });
 });
 
 each("when history cannot cover the position the application is told first", async (t, transport) => {
   const { room, peer, heard, clock, again } = await joined(t, transport, { response: history({ offset: 40 }) });
   const order = [];
-  room.onReset(() => order.push(`reset in ${room.state}`));
+  room.onGap(() => order.push(`gap in ${room.state}`));
   room.on("m", (payload) => order.push(payload));
   await peer.say([null, "@41", "room:1", "m", 1]);
   await peer.drop();
   await clock.pass(500);
   const next = await again();
   // Another epoch: the server lost its history, and its offsets began anew, below ours.
-  await next.accept("room:1", history({ epoch: "e2", offset: 3, count: 2, recovered: false }));
+  await next.accept("room:1", history({ epoch: "e2", offset: 1, recovered: false }));
   await next.say([null, "@2", "room:1", "m", 2], [null, "@3", "room:1", "m", 3]);
-  assert.deepEqual(order, [1, "reset in joining", 2, 3]);
+  assert.deepEqual(order, [1, "gap in joining", 2, 3]);
   assert.equal(room.recovered, false);
   assert.deepEqual(room.position, { epoch: "e2", offset: 3 });
-  assert.deepEqual(heard.slice(1), [["m", 2, 2, true], ["m", 3, 3, true]]);
+  assert.deepEqual(heard.slice(1), [["m", 2, 2], ["m", 3, 3]]);
 });
 
 each("a server that says nothing of the position asked for has not covered it", async (t, transport) => {
   const { room, peer, clock, again } = await joined(t, transport, { response: history() });
-  let resets = 0;
-  room.onReset(() => resets++);
+  let gaps = 0;
+  room.onGap(() => gaps++);
   await peer.drop();
   await clock.pass(500);
   await (await again()).accept("room:1", {});
-  assert.deepEqual([resets, room.recovered, room.position], [1, false, null]);
+  assert.deepEqual([gaps, room.recovered, room.position], [1, false, null]);
 });
 
 // Without a history there is no position to ask from, and nobody else would tell that something is missing.
-each("a topic without history that has to be joined again is reset", async (t, transport) => {
+each("a topic without history that has to be joined again has a gap", async (t, transport) => {
   const { socket, room, peer, joinRef, clock, again } = await joined(t, transport);
-  const resets = [];
-  room.onReset(() => resets.push(room.recovered));
-  assert.deepEqual([resets, room.recovered], [[], null], "the first join missed nothing");
+  const gaps = [];
+  room.onGap(() => gaps.push(room.recovered));
+  assert.deepEqual([gaps, room.recovered], [[], null], "the first join missed nothing");
 
   await peer.say([joinRef, joinRef, "room:1", "phx_error", { reason: "overloaded" }]);
   await clock.pass(250);
   await peer.accept("room:1");
-  assert.deepEqual([resets, room.recovered], [[false], false]);
+  assert.deepEqual([gaps, room.recovered], [[false], false]);
 
   await peer.drop();
   await clock.pass(500);
   const next = await again();
   await next.accept("room:1");
-  assert.deepEqual(resets, [false, false]);
+  assert.deepEqual(gaps, [false, false]);
 
   room.leave();
   room.join();
   await next.accept("room:1");
-  assert.deepEqual([resets.length, room.recovered], [2, null], "what comes between leave and join was not asked for");
+  assert.deepEqual([gaps.length, room.recovered], [2, null], "what comes between leave and join was not asked for");
 
   socket.disconnect();
   socket.connect();
   await (await again()).accept("room:1");
-  assert.deepEqual([resets.length, room.recovered], [3, false], "as one that comes back by itself is reset where history has a gap");
+  assert.deepEqual([gaps.length, room.recovered], [3, false], "as after a rejoin without connect()");
 });
 
 each("a join that was not answered before the client socket ended is still the first", async (t, transport) => {
   const { socket, peer, clock, again } = await open(t, transport);
   const room = socket.channel("room:1");
-  room.onReset(() => assert.fail("reset"));
+  room.onGap(() => assert.fail("gap"));
   room.join();
   await peer.frames();
   await peer.drop();
@@ -562,22 +562,41 @@ each("a join that was not answered before the client socket ended is still the f
   assert.deepEqual([room.state, room.recovered], ["joined", null]);
 });
 
-each("a break in mid-replay before the first message leaves nothing to go on from", async (t, transport) => {
-  const { room, peer, clock, again } = await joined(t, transport, { response: history({ offset: 12, count: 2 }) });
-  let resets = 0;
-  room.onReset(() => resets++);
+each("a break before the first message of a replay goes on from where the join began", async (t, transport) => {
+  const { room, peer, heard, clock, again } = await joined(t, transport, { response: history({ offset: 9 }) });
+  let gaps = 0;
+  room.onGap(() => gaps++);
   await peer.drop();
   await clock.pass(500);
   const next = await again();
-  assert.deepEqual((await next.frames())[0][4], {});
-  await next.accept("room:1", history({ offset: 14, count: 2 }));
-  assert.deepEqual([resets, room.recovered, room.position], [1, false, null]);
+  assert.deepEqual((await next.frames())[0][4], { "@since": { epoch: "e1", offset: 9 } });
+  await next.accept("room:1", history({ offset: 9, recovered: true }));
+  await next.say([null, "@10", "room:1", "m", 1]);
+  assert.deepEqual([gaps, room.recovered, room.position, heard], [0, true, { epoch: "e1", offset: 10 }, [["m", 1, 10]]]);
 });
 
-each("a channel that is left and joined anew while it is told to reset belongs to the new join", async (t, transport) => {
+each("a break in the replay that fills a gap goes on from there, and is no second gap", async (t, transport) => {
+  const { room, peer, heard, clock, again } = await joined(t, transport, { response: history() });
+  let gaps = 0;
+  room.onGap(() => gaps++);
+  await peer.drop();
+  await clock.pass(500);
+  const second = await again();
+  await second.accept("room:1", history({ epoch: "e2", offset: 6, recovered: false }));
+  await second.say([null, "@7", "room:1", "m", 1]);
+  await second.drop();
+  await clock.pass(1_000);
+  const third = await again();
+  assert.deepEqual((await third.frames())[0][4], { "@since": { epoch: "e2", offset: 7 } });
+  await third.accept("room:1", history({ epoch: "e2", offset: 7, recovered: true }));
+  await third.say([null, "@8", "room:1", "m", 2]);
+  assert.deepEqual([gaps, heard.map(([, payload]) => payload)], [1, [1, 2]]);
+});
+
+each("a channel that is left and joined anew by a listener of onGap belongs to the new join", async (t, transport) => {
   const { room, peer, clock, again } = await joined(t, transport, { response: history() });
   let rejoined;
-  room.onReset(() => {
+  room.onGap(() => {
     room.leave();
     rejoined = room.join();
   });
@@ -593,7 +612,7 @@ each("a channel that is left and joined anew while it is told to reset belongs t
 
 each("a page that was rendered with a position goes on from it", async (t, transport) => {
   const since = { epoch: "e1", offset: 30 };
-  const { room, peer, heard } = await joined(t, transport, { params: { "@since": since }, response: history({ offset: 31, count: 1, recovered: true }) });
+  const { room, peer, heard } = await joined(t, transport, { params: { "@since": since }, response: history({ offset: 30, recovered: true }) });
   assert.deepEqual((await peer.frames())[0][4], { "@since": since });
   assert.deepEqual(room.position, since);
   await peer.say([null, "@30", "room:1", "m", "had"], [null, "@31", "room:1", "m", "new"]);

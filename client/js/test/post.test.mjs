@@ -176,7 +176,7 @@ test("409: what is no longer here costs the connection", async (t) => {
   const lost = push(1);
   await settle();
   await net.post.answer(409, { want: 1 });
-  assert.equal(await lost, "unknown_fate, sent");
+  assert.equal(await lost, "outcome_unknown, sent");
   assert.deepEqual(sent(await reopened()), [1, [{}]]);
 });
 
@@ -197,7 +197,7 @@ for (const status of [401, 403, 404, 410]) {
     await settle();
     const waits = push(2, { timeout: 0 });
     await net.post.answer(status, { reason: "no" });
-    assert.equal(await lost, "unknown_fate, sent");
+    assert.equal(await lost, "outcome_unknown, sent");
     assert.equal(socket.state, "connecting");
     assert.deepEqual(seen.errors, []);
     assert.deepEqual(sent(await reopened()), [2, [waits.n]], "what no POST carried waits for the next connection");
@@ -229,7 +229,7 @@ for (const frame of [0, 3]) {
     await net.post.apply();
     assert.deepEqual(sent(net.post), [3, [2]]);
     await net.post.answer(400, { frame: 0, reason: "no batch" });
-    assert.deepEqual([await two, await one], ["invalid", "unknown_fate, sent"]);
+    assert.deepEqual([await two, await one], ["invalid", "outcome_unknown, sent"]);
     const next = await reopened();
     assert.deepEqual(next.frames.map(([, , topic, event]) => [topic, event]), [["room:1", "n"]], "the push behind it waited for its channel");
     const join = net.posts.at(-2).frames.find(([, , topic]) => topic === "room:2");
@@ -283,7 +283,7 @@ test("413: the batch is halved, and one frame that is still too large fails", as
   await net.post.answer(413);
   assert.equal(await four[1], "too_large");
   assert.deepEqual(sent(await reopened()), [2, [3, 4]]);
-  assert.equal(await four[0], "unknown_fate, sent");
+  assert.equal(await four[0], "outcome_unknown, sent");
 });
 
 test("what timed out before a POST took it is not sent", async (t) => {
@@ -305,7 +305,7 @@ test("what phx_error overtakes before a POST took it belongs to the next join", 
   push(2);
   const [joinRef] = net.post.frames[0];
   await net.stream.say([joinRef, joinRef, "room:1", "phx_error", {}]);
-  assert.equal(await first, "unknown_fate, sent");
+  assert.equal(await first, "outcome_unknown, sent");
   await net.post.apply();
   assert.equal(net.posts.length, 2);
   await clock.pass(250);
@@ -360,7 +360,7 @@ test("disconnecting abandons the POST in flight", async (t) => {
   const waiting = push(2);
   socket.disconnect();
   assert.ok(net.posts[1].aborted);
-  assert.deepEqual([await pushed, await waiting], ["unknown_fate, sent", "closed"]);
+  assert.deepEqual([await pushed, await waiting], ["outcome_unknown, sent", "closed"]);
   await settle();
   assert.equal(net.posts.length, 2);
 });

@@ -15,8 +15,8 @@ async function lives(t, transport, options = {}) {
   all.room = all.socket.channel("room:1");
   all.states = [];
   all.heard = [];
-  all.resets = 0;
-  all.room.onReset(() => all.resets++);
+  all.gaps = 0;
+  all.room.onGap(() => all.gaps++);
   all.room.onState((state) => all.states.push(state));
   all.room.on("*", (payload) => all.heard.push(payload));
   all.room.join();
@@ -60,7 +60,7 @@ for (const transport of transports) {
       await again.say([null, null, "room:1", "m", "two"]);
       for (const frame of [first, second, third]) await reply(again, frame, frame[4]);
       assert.deepEqual(await Promise.all(pushes), [1, 2, 3]);
-      assert.deepEqual([heard, states, all.resets, room.recovered, socket.state, socket.transport], [["one", "two"], [], 0, null, "open", next]);
+      assert.deepEqual([heard, states, all.gaps, room.recovered, socket.state, socket.transport], [["one", "two"], [], 0, null, "open", next]);
       assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost", "open"]);
       assert.deepEqual([seen.transports, seen.errors], [[transport, null, next], []]);
       await clock.pass(1_000);
@@ -71,6 +71,27 @@ for (const transport of transports) {
       assert.equal(shown(transport === "sse" ? net.stream : FakeWebSocket.last), "s2", "the secret of the hello that was answered");
     });
   }
+
+  test(`no URL has the secret, of whatever connection (${transport})`, async (t) => {
+    const { socket, room, peer, net, meet, clock, sockets } = await lives(t, transport, { params: { v: 1 }, token: "tok" });
+    let [before, n] = [peer, 1];
+    for (const next of [transport, other[transport], transport]) {
+      await before.drop();
+      socket.force(next);
+      await settle();
+      const down = next === "sse" ? net.stream : FakeWebSocket.last;
+      assert.equal(shown(down), `s${n}`, "it is a resume");
+      before = await meet(next, { resumed: true, received: 1, sent: 1, secret: `s${++n}` });
+      await before.frames();
+    }
+    room.push("a").catch(() => {});
+    await before.frames();
+    socket.disconnect();
+    await clock.pass(1_000);
+    const urls = [...sockets, ...net.requests].map(({ url }) => url);
+    assert.deepEqual([sockets.length, net.gets.length], transport === "websocket" ? [3, 1] : [1, 3]);
+    for (const url of urls) assert.match(url, /^(wss:\/\/chat\.test\/socket\/websocket|https:\/\/chat\.test\/socket\/(sse|bye))\?v=1$/);
+  });
 
   test(`a word without frames is a word (${transport})`, async (t) => {
     const { peer, net, resume } = await lives(t, transport);
@@ -123,12 +144,12 @@ for (const transport of transports) {
     assert.deepEqual(states, []);
     const again = await resume({ resumed: false, received: 0, sent: 0 });
     assert.equal(shown(again.down), "s1", "however long it took: it is the server that knows");
-    assert.equal(await sent, "unknown_fate, sent");
+    assert.equal(await sent, "outcome_unknown, sent");
     assert.deepEqual(states, ["joining"]);
     await again.accept("room:1");
     assert.deepEqual(payloads(await again.frames()).at(-1), "unsent");
     await again.reply(await again.last(), { done: true });
-    assert.deepEqual([await unsent, states, all.resets], [{ done: true }, ["joining", "joined"], 1]);
+    assert.deepEqual([await unsent, states, all.gaps], [{ done: true }, ["joining", "joined"], 1]);
   });
 
   test(`an answer that comes while another connection is asked for makes nothing be forgotten (${transport})`, async (t) => {
@@ -236,7 +257,7 @@ for (const transport of transports) {
       await peer.frames();
       if (transport === "sse") await peer.say([null, null, "chime", "closed", { code, reason: "why" }]);
       else await peer.down.drop(code, "why");
-      assert.deepEqual([await pushed, room.state, socket.state], ["unknown_fate, sent", "joining", "connecting"]);
+      assert.deepEqual([await pushed, room.state, socket.state], ["outcome_unknown, sent", "joining", "connecting"]);
       await clock.pass(500);
       assert.equal(shown(transport === "sse" ? net.stream : FakeWebSocket.last), undefined);
       await (await meet(transport)).accept("room:1");
@@ -310,7 +331,7 @@ for (const transport of transports) {
     await peer.drop();
     socket.disconnect();
     await settle();
-    assert.deepEqual([await pushed, room.state, net.byes.map(({ text, headers }) => [text, headers.Authorization])], ["unknown_fate, sent", "closed", [["s1", "Bearer tok"]]]);
+    assert.deepEqual([await pushed, room.state, net.byes.map(({ text, headers }) => [text, headers.Authorization])], ["outcome_unknown, sent", "closed", [["s1", "Bearer tok"]]]);
     socket.connect();
     const again = await meet(transport);
     assert.equal(shown(again.down), undefined);
@@ -329,7 +350,7 @@ for (const status of [403, 401]) {
     assert.equal(shown(sockets.at(-1)), "s1");
     await sockets.at(-1).drop(); // a browser does not say why
     await net.stream.answer(status, { reason: "another identity" });
-    assert.equal(await pushed, "unknown_fate, sent");
+    assert.equal(await pushed, "outcome_unknown, sent");
     if (status === 401) return assert.deepEqual([socket.state, room.state], ["refused", "closed"]);
     assert.deepEqual([socket.state, room.state, seen.errors.length, shown(sockets.at(-1))], ["connecting", "joining", 0, undefined]);
     await (await meet("websocket")).accept("room:1");

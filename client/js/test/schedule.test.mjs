@@ -29,11 +29,11 @@ async function play(seed, { server = {}, endings = false } = {}) {
   try {
     const transports = ["websocket", "sse"];
     const socket = new Socket("https://chat.test/socket", { WebSocket: world.WebSocket, fetch: world.fetch, transport: ["auto", ...transports][random(3)] });
-    const seen = { states: [], kept: [], passing: [], errors: [], resets: 0, fates: [], replies: [] };
+    const seen = { states: [], kept: [], passing: [], errors: [], gaps: 0, fates: [], replies: [] };
     socket.on("error", (error) => seen.errors.push(error));
     const room = socket.channel("room");
     room.onState((state) => seen.states.push(state));
-    room.onReset(() => seen.resets++);
+    room.onGap(() => seen.gaps++);
     room.on("said", (payload, { offset }) => (offset === null ? seen.passing : seen.kept).push(payload));
     room.join();
     socket.connect();
@@ -114,7 +114,7 @@ test("as long as the client socket lives nothing is lost, doubled or out of orde
     assert.deepEqual(seen.fates, Array(pushed).fill("ok"));
     assert.deepEqual(seen.kept, upTo(seen.kept.length));
     assert.deepEqual(seen.passing, upTo(told));
-    assert.deepEqual([seen.states, joins, seen.resets], [["joining", "joined"], 1, 0]);
+    assert.deepEqual([seen.states, joins, seen.gaps], [["joining", "joined"], 1, 0]);
     assert.equal(left, 0, "client sockets after the goodbye");
   });
 });
@@ -126,10 +126,10 @@ test("where client sockets end, too, nothing is doubled, history is whole, and w
     assert.deepEqual(seen.passing, [...new Set(seen.passing)].sort((a, b) => a - b));
     assert.equal(new Set(applied).size, applied.length, "applied twice");
     for (const n of upTo(pushed)) {
-      assert.match(seen.fates[n], /^(ok|unknown_fate)$/);
+      assert.match(seen.fates[n], /^(ok|outcome_unknown)$/);
       if (seen.fates[n] === "ok") assert.ok(applied.includes(n), `${n} was answered and not applied`);
     }
-    assert.equal(seen.resets, 0);
+    assert.equal(seen.gaps, 0);
   });
 });
 
@@ -138,6 +138,6 @@ test("a server that keeps no client sockets is as good as it was", async (t) => 
     assert.ok(calm, `still waiting: ${state} ${JSON.stringify(seen)}, ${pushed} pushed, ${applied.length} applied`);
     assert.deepEqual(seen.kept, upTo(seen.kept.length));
     assert.equal(new Set(applied).size, applied.length, "applied twice");
-    for (const n of upTo(pushed)) assert.match(seen.fates[n], /^(ok|unknown_fate)$/);
+    for (const n of upTo(pushed)) assert.match(seen.fates[n], /^(ok|outcome_unknown)$/);
   });
 });

@@ -17,6 +17,7 @@ export class World {
     this.WebSocket = class {
       readyState = 0;
       constructor(url, protocols) {
+        if (url !== "wss://chat.test/socket/websocket") throw new Error(`a WebSocket of ${url}, which proxies log`);
         const secret = protocols.find((protocol) => protocol.startsWith("chime.secret."))?.slice("chime.secret.".length);
         this.wire = new Wire(world, "websocket", { secret }, {
           item: ({ data, close }) => {
@@ -66,6 +67,7 @@ export class World {
 
   fetch = (url, { method = "GET", headers, body, signal }) => new Promise((resolve, reject) => {
     const abort = (fn) => signal?.addEventListener("abort", fn);
+    if (!/^https:\/\/chat\.test\/socket\/(sse|bye)$/.test(url)) throw new Error(`${method} ${url}, which proxies log`);
     if (method === "GET") {
       const chunks = [];
       let wake = null;
@@ -341,7 +343,7 @@ class Server {
       owner.joinRef = joinRef;
       const since = payload["@since"]?.offset ?? this.retained.length;
       const missed = this.retained.slice(since);
-      reply({ "@history": { epoch: "e", offset: this.retained.length, count: missed.length, ...(payload["@since"] && { recovered: true }) } });
+      reply({ "@history": { epoch: "e", offset: since, ...(payload["@since"] && { recovered: true }) } });
       missed.forEach((message, at) => this.#send(owner, [null, `@${since + at + 1}`, "room", "said", message]));
       return;
     }

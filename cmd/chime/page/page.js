@@ -3,12 +3,12 @@
 import { Socket } from "/socket/chime.js";
 import { Log } from "/log.js";
 
-const QUIET_MS = 400; // after the last line of history there is no more of it, and screen readers are told of new ones
-const ANSWER_MS = 20_000; // longer than the server waits for a page that lost its connection: until then nothing has failed
+const QUIET_MS = 400; // without a message: the history is complete, and screen readers are told of new messages
+const ANSWER_MS = 20_000; // longer than the server's grace period: until then nothing has failed
 const OWN_MOST = 500; // ids of one's own messages that are kept, as many as log.js shows messages
 const REASONS = {
   timeout: "Not sent: there was no connection.",
-  unknown_fate: "It may have been sent: the connection was gone before an answer came.",
+  outcome_unknown: "It may have been sent: the connection was gone before an answer came.",
   too_large: "Not sent: it is too long.",
 };
 
@@ -76,13 +76,13 @@ async function enter(name) {
   listenQuietly();
 
   const entered = (channel = socket.channel(`chat_room:${room}`, { name }));
-  entered.on("message_new", (message, { replayed }) => {
-    if (replayed) listenQuietly();
+  entered.on("message_new", (message) => {
+    if ($("log").getAttribute("aria-busy") === "true") listenQuietly();
     log.said(plain(message), message.name === me && own.includes(message.id));
   });
   entered.on("user_joined", (who) => log.note(`${who.name} has joined`));
   entered.on("user_left", (who) => log.note(`${who.name} has left`));
-  entered.onReset(() => { listenQuietly(); log.reset(); });
+  entered.onGap(() => { listenQuietly(); log.reset(); });
   entered.onState((state) => {
     if (state === "joined") listenQuietly();
     showState();
@@ -121,7 +121,7 @@ async function send(message) {
     log.said(message, true);
   } catch (error) {
     const reason = error.code === "timeout" && error.sent ? "It may have been sent: no answer came." : REASONS[error.code];
-    log.fate(message, "failed", reason ?? `Not sent: ${error.response?.reason ?? "the connection is gone"}.`);
+    log.fate(message, "failed", reason ?? `Not sent: ${error.response?.reason ?? "there is no connection"}.`);
   }
 }
 
@@ -153,7 +153,7 @@ function force() {
   socket.force($("force-stream").checked ? "sse" : "auto");
 }
 
-// listenQuietly keeps a screen reader from reading the whole history aloud.
+// listenQuietly keeps a screen reader from reading the history aloud, which ends with the first pause.
 function listenQuietly() {
   const busy = (yes) => {
     $("log").setAttribute("aria-busy", yes);

@@ -59,8 +59,10 @@ void (await room.join()).topic;
 room.on("a");
 // @ts-expect-error an unknown payload has no members
 room.on("a", (payload) => payload.name);
-// @ts-expect-error no such knowledge
+// @ts-expect-error no such member
 room.on("a", (payload, meta) => meta.at);
+// @ts-expect-error no such member
+room.on("a", (payload, meta) => meta.replayed);
 // @ts-expect-error an offset may be null
 room.on("a", (payload, meta) => meta.offset + 1);
 // @ts-expect-error a position may be null

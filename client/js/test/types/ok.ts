@@ -44,12 +44,12 @@ socket.force("sse");
 const room: Channel = socket.channel("room:1", () => ({ "@last": 20 }));
 socket.channel("room:2");
 undos.push(
-  room.on<Post>("message_new", (post, meta: Meta) => void [post.name, meta.offset, meta.replayed, meta.event]),
+  room.on<Post>("message_new", (post, meta: Meta) => void [post.name, meta.offset, meta.event]),
   room.on("message_new", (post: Post) => void post.message),
   room.on("*", (payload: unknown, { event }) => void [payload, event]),
   room.onState((state: ChannelState, error) => void [state === "joined", error?.response]),
   room.onState((state, error) => void (state === "closed" && error?.code === "refused" && [error.status, socket.connect()])),
-  room.onReset(() => {}),
+  room.onGap(() => {}),
 );
 
 async function use(): Promise<void> {
@@ -66,7 +66,7 @@ async function use(): Promise<void> {
   } catch (error) {
     if (!(error instanceof ChimeError)) throw error;
     const code: ErrorCode = error.code;
-    const again: boolean = code === "unknown_fate" || !error.sent;
+    const again: boolean = code === "outcome_unknown" || !error.sent;
     const refused: boolean = code === "closed" && error.cause instanceof ChimeError && error.cause.code === "refused";
     void [again, refused];
   }
