@@ -5,6 +5,7 @@
 //	chime tail chat_room:lobby        prints what happens in a topic
 //	chime history topics chime.db     lists what was kept
 //	chime generate channel ChatRoom   writes a channel with its test
+//	chime conformance URL             checks a server against docs/protocol.md
 //
 // serve is a whole application in a few files: chat.go is its channel, site.go
 // mounts it, page/ is its client. What is said is kept in one
@@ -43,10 +44,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceErrors: true, // said once, below, in one line
 	}
 	// With these two it says itself that a command is none.
-	root.Args = oneOf("serve", "tail", "history", "generate")
+	root.Args = oneOf("serve", "tail", "history", "generate", "conformance")
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand())
+	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand(), conformanceCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -89,7 +89,7 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		args string // split at |
 		want string
 	}{
-		{"serv", `"serv" is none of serve, tail, history and generate`},
+		{"serv", `"serv" is none of serve, tail, history, generate and conformance`},
 		{"generate|foo", `generate: "foo" is none of channel and socket`},
 		{"serve|extra", `serve: want no arguments, not "extra"`},
 		{"tail", "tail: want TOPIC"},

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/go-chime/chime/store"
+)
+
+func TestConformanceOfTheChat(t *testing.T) {
+	kept := store.NewMemory()
+	handler, live, err := site(kept, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	defer func() { // the streams of the clients first
+		if err := live.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+		_ = kept.Close()
+	}()
+	var out, errs strings.Builder
+	code := run(t.Context(), []string{"conformance", server.URL + "/socket"}, &out, &errs)
+	if last := lastLine(out.String()); code != 0 || !regexp.MustCompile(`^\d\d passed, 0 failed, \d+ skipped$`).MatchString(last) {
+		t.Errorf("got %d, %q and %q, want 0 and no failures in\n%s", code, last, errs.String(), out.String())
+	}
+	out.Reset()
+	code = run(t.Context(), []string{"conformance", server.URL + "/socket", "--topic", "nobody:", "--event", "x"}, &out, &errs)
+	if code != 1 || !strings.Contains(out.String(), "\nFAIL  history: @last replays the newest, and begins before them, websocket: join of nobody:") {
+		t.Errorf("got %d and\n%s\nwant 1 and what failed", code, out.String())
+	}
+	if got := errs.String(); !regexp.MustCompile(`^chime: conformance of http://127\.0\.0\.1:\d+/socket: \d+ checks failed: none may\n$`).MatchString(got) {
+		t.Errorf("got the error %q", got)
+	}
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+func TestConformanceWantsAURL(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"", "chime: conformance: want URL\n"},
+		{"127.0.0.1:4000", "chime: conformance: URL: got \"127.0.0.1:4000\": want http or https and a host, as in http://127.0.0.1:4000/socket\n"},
+		{"http://127.0.0.1:4000 --payload {}", "chime: conformance: payload: got \"{}\": want a JSON object with %s in it\n"},
+	} {
+		var out, errs strings.Builder
+		if code := run(t.Context(), append([]string{"conformance"}, strings.Fields(c.args)...), &out, &errs); code != 1 || errs.String() != c.want {
+			t.Errorf("%q: got %d and %q, want 1 and %q", c.args, code, errs.String(), c.want)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package conformance_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/internal/conformance"
+	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/store"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// room rebroadcasts, which is all that the suite asks of a channel.
+type room struct {
+	channel.AnyoneMayJoin
+	channel.NothingOnLeave
+}
+
+func (room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
+	return nil, s.Rebroadcast(ctx, m)
+}
+
+// results runs the suite against a Router behind a handler, in a bubble, where
+// what waits takes no time.
+func results(t *testing.T, behind func(http.Handler) http.Handler, cfg conformance.Config) (list []conformance.Result) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		kept := store.NewMemory()
+		live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept), chime.WithLogger(slog.New(slog.DiscardHandler)))
+		live.Channel("chat_room:{id}", room{}, channel.History{Keep: 500, Replay: 20})
+		mux := http.NewServeMux()
+		mux.Handle("/socket/", http.StripPrefix("/socket", live))
+		var handler http.Handler = mux
+		if behind != nil {
+			handler = behind(mux)
+		}
+		in := newPipes()
+		server := &http.Server{Handler: handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+		done := make(chan error, 1)
+		go func() { done <- server.Serve(in) }()
+		cfg.URL, cfg.Dial = "http://chime.test/socket", in.dial
+		if err := conformance.Run(t.Context(), cfg, func(r conformance.Result) { list = append(list, r) }); err != nil {
+			t.Error(err)
+		}
+		if err := live.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		_ = server.Close()
+		<-done
+		_ = kept.Close()
+	})
+	return list
+}
+
+func TestTheServerIsWhatThePageSays(t *testing.T) {
+	list := results(t, nil, conformance.Config{Slow: true, Cuts: 100})
+	for _, r := range list {
+		if r.Err != nil || r.Skipped {
+			t.Errorf("%s: skipped %v, %v", r.Name, r.Skipped, r.Err)
+		}
+	}
+	if len(list) < 60 {
+		t.Errorf("got %d checks, want all", len(list))
+	}
+}
+
+// pipes is a listener in memory.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- server:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }

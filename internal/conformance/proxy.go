@@ -1,0 +1,81 @@
+package conformance
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// proxy stands between a check and the server. It passes on bytes, and cuts
+// connections: all at once, or each after a number of bytes. What is on its way
+// then is lost, and neither side is told.
+type proxy struct {
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	working sync.WaitGroup
+
+	mu     sync.Mutex
+	budget func() int64 // bytes that the next connection carries; nil is any number
+	cuts   []func()
+}
+
+func (p *proxy) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	server, err := p.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	near, far := net.Pipe()
+	cut := sync.OnceFunc(func() {
+		_ = far.Close()
+		_ = server.Close()
+	})
+	left := &atomic.Int64{}
+	left.Store(1 << 62)
+	p.mu.Lock()
+	if p.budget != nil {
+		left.Store(p.budget())
+	}
+	p.cuts = append(p.cuts, cut)
+	p.mu.Unlock()
+	for _, way := range [][2]net.Conn{{server, far}, {far, server}} {
+		p.working.Go(func() {
+			defer cut()
+			pass(way[0], way[1], left)
+		})
+	}
+	return near, nil
+}
+
+func pass(to, from net.Conn, left *atomic.Int64) {
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := from.Read(buf)
+		allowed := min(int64(n), max(left.Add(-int64(n))+int64(n), 0))
+		if _, failed := to.Write(buf[:allowed]); failed != nil || err != nil || allowed < int64(n) {
+			return
+		}
+	}
+}
+
+// cutAfter has each new connection cut after as many bytes as f says.
+func (p *proxy) cutAfter(f func() int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.budget = f
+}
+
+// cutAll cuts all connections there are.
+func (p *proxy) cutAll() {
+	p.mu.Lock()
+	cuts := p.cuts
+	p.cuts = nil
+	p.mu.Unlock()
+	for _, cut := range cuts {
+		cut()
+	}
+}
+
+func (p *proxy) close() {
+	p.cutAll()
+	p.working.Wait()
+}
