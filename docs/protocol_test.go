@@ -64,11 +64,20 @@ func (chatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 	return nil, channel.Refuse("unknown event")
 }
 
-// TestTheProtocolPageIsWhatTheServerSpeaks runs the blocks of protocol.md from
+// TestTheProtocolPageIsWhatTheServerSpeaks runs the blocks of each page from
 // top to bottom. A block of http is a request and the answer to it; if that
 // opens a connection, blocks of text with the same name go on with it. A block
 // of json is a frame that takes time to come, and is compared with package wire.
 func TestTheProtocolPageIsWhatTheServerSpeaks(t *testing.T) {
+	for page, frames := range map[string]map[string]*wire.Message{
+		"protocol.md":          {"heartbeat": wire.NewHeartbeat(3, 4), "closed": wire.NewClosed(wire.CloseSlow, "too slow")},
+		"protocol-dialects.md": {},
+	} {
+		t.Run(page, func(t *testing.T) { play(t, page, frames) })
+	}
+}
+
+func play(t *testing.T, page string, frames map[string]*wire.Message) {
 	kept := store.NewMemory()
 	live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept), chime.WithLogger(slog.New(slog.DiscardHandler)))
 	live.Channel("chat_room:{id}", chatRoom{}, channel.History{Keep: 100, Replay: 3})
@@ -85,12 +94,8 @@ func TestTheProtocolPageIsWhatTheServerSpeaks(t *testing.T) {
 		_ = kept.Close()
 	}()
 
-	frames := map[string]*wire.Message{
-		"heartbeat": wire.NewHeartbeat(3, 4),
-		"closed":    wire.NewClosed(wire.CloseSlow, "too slow"),
-	}
-	for _, b := range blocks(t, "protocol.md") {
-		p.at = fmt.Sprintf("protocol.md:%d", b.line)
+	for _, b := range blocks(t, page) {
+		p.at = fmt.Sprintf("%s:%d", page, b.line)
 		switch b.language {
 		case "http":
 			p.exchange(b.name, b.text)
@@ -106,12 +111,13 @@ func TestTheProtocolPageIsWhatTheServerSpeaks(t *testing.T) {
 			}
 			p.compare(b.text, string(m.AppendText(nil, true, "")))
 			delete(frames, b.name)
+		case "pseudo": // code for people
 		default:
 			t.Fatalf("%s: a block in the language %q is not run", p.at, b.language)
 		}
 	}
 	for name := range frames {
-		t.Errorf("protocol.md does not show the frame %q", name)
+		t.Errorf("%s does not show the frame %q", page, name)
 	}
 }
 

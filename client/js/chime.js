@@ -1194,10 +1194,11 @@ function isRefusal({ code, status }) {
   return code === 4003 || status === 401 || status === 403;
 }
 
+// retryAfter adds chance, since all clients of a server that stops get the same value.
 function retryAfter(response) {
   const value = response.headers.get("Retry-After");
   const ms = Number(value) * 1_000 || Date.parse(value) - Date.now();
-  return ms >= 0 ? ms : undefined;
+  return ms >= 0 ? ms * (1 + Math.random()) : undefined;
 }
 
 function valueOf(value) {

@@ -299,17 +299,17 @@ test("a stream that is held back is given up after ten seconds", async (t) => {
   assert.equal(net.gets.length, 2);
 });
 
-test("Retry-After is honoured when the stream is refused for now", async (t) => {
+test("Retry-After is honoured when the stream is refused for now, and chance added", async (t) => {
   const { socket, net, clock } = begin(t, { transport: "sse" });
   socket.connect();
   await settle();
   await net.stream.answer(503, "", { "Retry-After": "7" });
-  await clock.pass(6_999);
+  await clock.pass(10_499); // half of what chance allows
   assert.equal(net.gets.length, 1);
   await clock.pass(1);
   assert.equal(net.gets.length, 2);
   await net.stream.answer(429, "", { "Retry-After": new Date(Date.now() + 3_000).toUTCString() });
-  await clock.pass(3_000);
+  await clock.pass(4_500);
   assert.equal(net.gets.length, 3);
 });
 
@@ -325,7 +325,7 @@ for (const order of ["websocket first", "sse first"]) {
     await net.stream.answer(503, { reason: "try again later" }, { "Retry-After": "7" });
     if (order === "sse first") await ws().drop();
     assert.deepEqual([socket.state, room.state, seen.errors[0].code, seen.errors[0].status], ["connecting", "joining", "unreachable", 503]);
-    await clock.pass(6_999);
+    await clock.pass(10_499);
     assert.deepEqual([sockets.length, net.gets.length], [1, 1]);
     await clock.pass(1);
     assert.equal(sockets.length, 2);
@@ -421,7 +421,7 @@ for (const transport of transports) {
     if (transport === "websocket") await ws().drop(1006);
     else await net.stream.answer(503, { reason: "try again later" }, { "Retry-After": "2" });
     const pushed = room.push("a");
-    await clock.pass(2_000);
+    await clock.pass(3_000);
     const next = await again();
     await next.accept("room:1");
     await next.reply(await next.last(), { kept: true });
