@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -46,7 +47,7 @@ func conform(ctx context.Context, cfg conformance.Config, out io.Writer) error {
 	err := conformance.Run(ctx, cfg, func(r conformance.Result) {
 		word, why := "ok", ""
 		switch {
-		case r.Skipped:
+		case errors.Is(r.Err, conformance.ErrSkipped):
 			word = "skip"
 		case r.Err != nil:
 			word, why = "FAIL", ": "+printable(r.Err.Error())

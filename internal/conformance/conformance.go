@@ -2,9 +2,6 @@
 // docs/protocol.md says, it tries, on both transports, through a proxy of its
 // own that cuts connections. It shares no code with the server, so it does not
 // share its mistakes.
-//
-// The server needs a channel with a history that rebroadcasts an event, such as
-// chat_room:{id} of "chime serve": see [Config].
 package conformance
 
 import (
@@ -21,72 +18,66 @@ import (
 	"time"
 )
 
-// Config says what is checked. URL is needed.
+// Config says what is checked. The channel of the topics lets anybody in without
+// a payload, rebroadcasts Event, perhaps with more fields, and has a History that
+// keeps and replays at least 20 messages.
 type Config struct {
-	URL   string // of the mount of the Router, with http or https
-	Token string // shown as a bearer token; "" is none
-
-	// Topic is what the topics of the checks begin with; a random name follows.
-	// Their channel lets anybody in without a payload, has a History that keeps
-	// and replays at least 20 messages, and rebroadcasts Event. It may add fields
-	// to the payload. "chat_room:" if it is empty.
-	Topic string
-	Event string // "message_new" if it is empty
-	// Payload is a JSON object in which each %s is replaced by a text that has to
-	// be in what is rebroadcast. `{"name":"%s","message":"%s"}` if it is empty.
-	Payload string
-
-	Only string        // what the names of the checks begin with
-	Slow bool          // also what takes time: heartbeats, silence, the end of the grace period
-	Cuts int           // messages sent while connections are cut; 50 if it is 0
-	Wait time.Duration // for whatever has to come; 5 s if it is 0
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	URL     string // of the mount of the Router, with http or https
+	Token   string // shown as a bearer token; "" is none
+	Topic   string // what topics begin with; a random name follows
+	Event   string
+	Payload string // a JSON object; each %s becomes a text that must be in what is rebroadcast
+	Cuts    int    // messages sent while connections are cut
+	Slow    bool   // also what takes time: heartbeats, silence, the grace period
+	Only    string // what the names of the checks begin with
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Result is the outcome of one check.
 type Result struct {
-	Name    string // "group: what has to hold, transport"
-	Err     error  // nil if it holds
-	Skipped bool
+	Name string // "group: what has to hold, transport"
+	Err  error  // nil if it holds, ErrSkipped if it was not tried
 }
+
+// ErrSkipped is of a check that the configuration or the server leaves out.
+var ErrSkipped = errors.New("skipped")
+
+// wait is how long anything that must come may take.
+const wait = 5 * time.Second
 
 // Run runs all checks, up to 8 at once, and reports each in the order of the
 // page. The error says that the configuration is wrong.
 func Run(ctx context.Context, cfg Config, report func(Result)) error {
-	s, err := newSuite(cfg)
-	if err != nil {
-		return err
+	base, err := url.Parse(cfg.URL)
+	switch {
+	case err != nil, base.Host == "", base.Scheme != "http" && base.Scheme != "https":
+		return fmt.Errorf("conformance: URL: got %q: want http or https and a host, as in http://127.0.0.1:4000/socket", cfg.URL)
+	case !strings.Contains(cfg.Payload, "%s"):
+		return fmt.Errorf("conformance: payload: got %q: want a JSON object with %%s in it", cfg.Payload)
+	case cfg.Dial == nil:
+		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	var working sync.WaitGroup
 	defer working.Wait()
 	places := make(chan struct{}, 8)
 	var results []chan Result
 	for _, c := range checks {
-		if !strings.HasPrefix(c.name, cfg.Only) {
-			continue
-		}
 		for _, kind := range c.kinds {
-			name := c.name
-			if kind != "" {
-				name += ", " + kind
+			if !strings.HasPrefix(c.name, cfg.Only) {
+				continue
 			}
 			done := make(chan Result, 1)
 			results = append(results, done)
-			if c.slow && !cfg.Slow {
-				done <- Result{Name: name, Skipped: true}
-				continue
-			}
 			working.Go(func() {
+				r := Result{strings.TrimSuffix(c.name+", "+kind, ", "), ErrSkipped}
 				if !c.slow {
 					places <- struct{}{}
 					defer func() { <-places }()
 				}
-				err := s.try(ctx, func(t *try) { c.run(t, kind) })
-				if err == errSkipped {
-					done <- Result{Name: name, Skipped: true}
-					return
+				if cfg.Slow || !c.slow {
+					r.Err = cfg.try(ctx, base, func(t *try) { c.run(t, kind) })
 				}
-				done <- Result{Name: name, Err: err}
+				done <- r
 			})
 		}
 	}
@@ -115,49 +106,10 @@ var (
 	pairs = []string{"websocket to websocket", "websocket to sse", "sse to websocket", "sse to sse"}
 )
 
-func other(kind string) string {
-	if kind == onStream {
-		return onWebSocket
-	}
-	return onStream
-}
-
-type suite struct {
-	Config
-	base *url.URL
-}
-
-func newSuite(cfg Config) (*suite, error) {
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("conformance: URL: got %q: want http or https and a host, as in http://127.0.0.1:4000/socket", cfg.URL)
-	}
-	set := func(field *string, value string) {
-		if *field == "" {
-			*field = value
-		}
-	}
-	set(&cfg.Topic, "chat_room:")
-	set(&cfg.Event, "message_new")
-	set(&cfg.Payload, `{"name":"%s","message":"%s"}`)
-	if !strings.Contains(cfg.Payload, "%s") {
-		return nil, fmt.Errorf("conformance: payload: got %q: want a JSON object with %%s in it", cfg.Payload)
-	}
-	if cfg.Wait == 0 {
-		cfg.Wait = 5 * time.Second
-	}
-	if cfg.Cuts == 0 {
-		cfg.Cuts = 50
-	}
-	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{}).DialContext
-	}
-	return &suite{cfg, u}, nil
-}
-
 // try is one run of one check: a topic, a proxy and connections of its own.
 type try struct {
-	*suite
+	Config
+	base  *url.URL
 	ctx   context.Context
 	topic string
 	proxy *proxy
@@ -165,37 +117,45 @@ type try struct {
 	refs  atomic.Int64
 }
 
-// failure is how a check ends when something does not hold, and skip if the
-// server does not have what it is about.
-type (
-	failure struct{ error }
-	skip    struct{}
-)
+func (cfg Config) try(ctx context.Context, base *url.URL, run func(*try)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	p := &proxy{dial: cfg.Dial}
+	transport := &http.Transport{DialContext: p.connect, DisableCompression: true, ResponseHeaderTimeout: wait}
+	defer p.close()
+	defer transport.CloseIdleConnections()
+	defer cancel()
+	t := &try{Config: cfg, base: base, ctx: ctx, topic: cfg.Topic + rand.Text(), proxy: p, http: &http.Client{Transport: transport}}
+	return t.attempt(func() { run(t) })
+}
+
+// failure is how whatever does not hold ends a check.
+type failure struct{ error }
 
 func (t *try) fail(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }
 
-func (s *suite) try(ctx context.Context, run func(*try)) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	p := &proxy{dial: s.Dial}
-	transport := &http.Transport{DialContext: p.connect, DisableCompression: true, ResponseHeaderTimeout: s.Wait}
-	t := &try{suite: s, ctx: ctx, topic: s.Topic + rand.Text(), proxy: p, http: &http.Client{Transport: transport}}
+// attempt returns the failure of f.
+func (t *try) attempt(f func()) (err error) {
 	defer func() {
-		cancel()
-		transport.CloseIdleConnections()
-		p.close()
 		if caught := recover(); caught != nil {
-			switch caught := caught.(type) {
-			case failure:
-				err = caught.error
-			case skip:
-				err = errSkipped
-			default:
+			f, ok := caught.(failure)
+			if !ok {
 				panic(caught)
 			}
+			err = f.error
 		}
 	}()
-	run(t)
+	f()
 	return nil
+}
+
+// errBroken is of a connection that ended.
+var errBroken = errors.New("the connection ended")
+
+// works fails if the network did not let something be done.
+func (t *try) works(what string, err error) {
+	if err != nil {
+		t.fail("%s: %w: %w", what, errBroken, err)
+	}
 }
 
 // want fails unless got is what is wanted.
@@ -204,19 +164,3 @@ func want[T comparable](t *try, what string, got, wanted T) {
 		t.fail("%s: got %v, want %v", what, got, wanted)
 	}
 }
-
-// must fails if there is an error.
-func must[T any](t *try, what string) func(T, error) T {
-	return func(v T, err error) T {
-		if err != nil {
-			t.fail("%s: %w", what, err)
-		}
-		return v
-	}
-}
-
-var (
-	errNothing = errors.New("nothing came in time")
-	errSkipped = errors.New("skipped")
-	errEnded   = errors.New("the connection ended")
-)

@@ -10,16 +10,22 @@ import (
 var cutChecks = []check{
 	{"cuts: every message and every reply once and in order", false, []string{onWebSocket, onStream, "both"}, func(t *try, kind string) {
 		t.lasting(onWebSocket) // or it is skipped
-		kinds := []string{kind}
+		d := &courier{try: t, kinds: []string{kind}, topic: t.topic + "-cut"}
 		if kind == "both" {
-			kinds = each
+			d.kinds = each
 		}
-		d := &courier{t: t, kinds: kinds, topic: t.topic + "-cut"}
 		t.proxy.cutAfter(func() int64 { return 400 + rand.Int64N(4000) })
-		d.deliver()
+		for d.replies <= t.Cuts || len(d.messages) < t.Cuts {
+			switch err := t.attempt(d.step); {
+			case errors.Is(err, errBroken):
+				d.drop()
+			case err != nil:
+				t.fail("%w", err)
+			}
+		}
 		t.proxy.cutAfter(nil)
 		c := t.open(onWebSocket)
-		c.join(d.topic, position(d.epoch, d.begin))
+		c.join(d.topic, position(d.history.Epoch, *d.history.Offset))
 		c.replays(d.messages)
 	}},
 }
@@ -27,7 +33,7 @@ var cutChecks = []check{
 // courier is a client as the page describes it. It sends t.Cuts messages while
 // its connections are cut.
 type courier struct {
-	t     *try
+	*try
 	kinds []string
 	topic string
 
@@ -36,125 +42,79 @@ type courier struct {
 	received, known uint64   // counted frames of the server, and those of ours that the server is known to have
 	queue           []string // ours behind these, the oldest first
 
-	epoch    string
-	begin    uint64 // where the join begins
+	history  history
 	replies  int
 	messages []message
 }
 
-func (d *courier) deliver() {
-	for d.replies <= d.t.Cuts || len(d.messages) < d.t.Cuts {
-		if d.conn == nil {
-			d.attach()
-			continue
+// step opens a connection if there is none. Then it sends a frame if few are
+// without an answer, and takes what comes.
+func (d *courier) step() {
+	if d.conn == nil {
+		d.resume()
+	}
+	patience := wait
+	if sent := int(d.known) + len(d.queue); sent < d.replies+4 && sent <= d.Cuts {
+		patience = time.Millisecond
+		ref := strconv.Itoa(sent + 1)
+		text := encode("1", ref, d.topic, d.Event, d.marked(strconv.Itoa(sent)))
+		if sent == 0 {
+			text = encode("1", ref, d.topic, "phx_join", fields{"@last": 0})
 		}
-		wait := d.t.Wait
-		if sent := int(d.known) + len(d.queue); sent < d.replies+4 && sent <= d.t.Cuts {
-			wait = time.Millisecond
-			if !d.send(d.frame(sent + 1)) {
-				continue
-			}
+		d.queue = append(d.queue, text)
+		d.conn.sendFrom(uint64(sent)+1, text)
+	}
+	f, ok := d.conn.read(patience)
+	switch {
+	case d.conn.ended:
+		d.drop()
+	case !ok && patience == wait:
+		d.fail("nothing came in %v", wait)
+	case !ok, f.topic == "chime":
+	case f.event == "phx_reply":
+		d.replies++
+		want(d.try, "ref of the next reply", f.ref, strconv.Itoa(d.replies))
+		r := d.conn.decode(f)
+		want(d.try, "its status", r.Status, "ok")
+		if d.replies == 1 {
+			d.history = d.conn.joined(r)
 		}
-		f, err := d.conn.recv(wait)
-		switch {
-		case errors.Is(err, errNothing) && wait < d.t.Wait:
-		case errors.Is(err, errEnded):
-			d.drop()
-		case err != nil:
-			d.t.fail("%w", err)
-		default:
-			d.take(f)
-		}
+		d.has(uint64(d.replies))
+	default:
+		m := d.messageOf(f)
+		want(d.try, "next message", m.mark, strconv.Itoa(len(d.messages)+1))
+		d.messages = append(d.messages, m)
 	}
 }
 
-// frame returns frame number n: a join, then messages.
-func (d *courier) frame(n int) string {
-	ref := strconv.Itoa(n)
-	if n == 1 {
-		return encode("1", ref, d.topic, "phx_join", fields{"@last": 0})
-	}
-	return encode("1", ref, d.topic, d.t.Event, d.t.marked(strconv.Itoa(n-1)))
-}
-
-// attach opens a connection and promotes it with what the server does not have.
-func (d *courier) attach() {
-	c, err := d.t.dial(d.kinds[rand.IntN(len(d.kinds))], d.secret, d.received)
-	if r, ok := errors.AsType[*refused](err); ok {
-		d.t.fail("resume: %w", r)
-	}
-	if err != nil {
-		return
-	}
-	if d.known+d.received > 0 { // before, it may have ended with its connection
-		want(d.t, "resumed", *c.hello.Resumed, true)
-	}
+// resume opens a connection and promotes it with what the server does not have.
+func (d *courier) resume() {
+	c := d.dial(d.kinds[rand.IntN(len(d.kinds))], d.secret, d.received)
 	d.conn, d.secret = c, c.hello.Secret
-	if n := *c.hello.Received; n < d.known || n > d.known+uint64(len(d.queue)) {
-		d.t.fail("hello: got received %d, want %d to %d", n, d.known, d.known+uint64(len(d.queue)))
+	if d.known+d.received > 0 { // before, it may have ended with its connection
+		want(d.try, "resumed", *c.hello.Resumed, true)
 	}
-	d.has(*c.hello.Received)
-	if c.kind == onWebSocket {
-		if *c.hello.Resumed && c.trySend(c.sent+1, encode(nil, nil, "chime", "ack", fields{"received": c.received})) != nil {
-			d.drop()
-			return
-		}
+	n := *c.hello.Received
+	if n < d.known || n > d.known+uint64(len(d.queue)) {
+		d.fail("hello: got received %d, want %d to %d", n, d.known, d.known+uint64(len(d.queue)))
 	}
-	if err := c.trySend(d.known+1, d.queue...); err != nil {
-		d.failed(err)
+	d.has(n)
+	if c.kind == onWebSocket && *c.hello.Resumed {
+		c.promote()
 	}
-}
-
-// send sends one more frame. It reports false if the connection is cut.
-func (d *courier) send(text string) bool {
-	first := d.known + uint64(len(d.queue)) + 1
-	d.queue = append(d.queue, text)
-	if err := d.conn.trySend(first, text); err != nil {
-		d.failed(err)
-		return false
-	}
-	return true
-}
-
-// failed fails if a POST was refused. Else the connection is cut.
-func (d *courier) failed(err error) {
-	if r, ok := errors.AsType[*refused](err); ok {
-		d.t.fail("POST: %w", r)
-	}
-	d.drop()
+	c.sendFrom(d.known+1, d.queue...)
 }
 
 func (d *courier) drop() {
-	d.conn.abort()
-	d.received = d.conn.received
-	d.conn = nil
+	if d.conn != nil {
+		d.conn.abort()
+		d.received, d.conn = d.conn.received, nil
+	}
 }
 
 // has forgets the frames that the server has.
 func (d *courier) has(n uint64) {
 	if n > d.known {
 		d.queue, d.known = d.queue[n-d.known:], n
-	}
-}
-
-func (d *courier) take(f frame) {
-	t := d.t
-	if f.topic == "chime" {
-		return
-	}
-	if f.event != "phx_reply" {
-		m := t.messageOf(f)
-		want(t, "next message", m.mark, strconv.Itoa(len(d.messages)+1))
-		d.messages = append(d.messages, m)
-		return
-	}
-	d.replies++
-	r := t.replyOf(f)
-	want(t, "ref of the next reply", r.ref, strconv.Itoa(d.replies))
-	want(t, "its status", r.status, "ok")
-	d.has(uint64(d.replies))
-	if d.replies == 1 {
-		h := t.historyOf(r)
-		d.epoch, d.begin = h.Epoch, *h.Offset
 	}
 }

@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -43,7 +45,19 @@ func (p *proxy) connect(ctx context.Context, network, address string) (net.Conn,
 			pass(way[0], way[1], left)
 		})
 	}
-	return near, nil
+	return whole{near}, nil
+}
+
+// whole keeps the WebSocket library from taking a message that was cut for one
+// that has ended: it does so at io.EOF.
+type whole struct{ net.Conn }
+
+func (c whole) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 func pass(to, from net.Conn, left *atomic.Int64) {

@@ -2,18 +2,59 @@ package conformance
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
+
+func (t *try) open(kind string) *conn {
+	c := t.dial(kind, "", 0)
+	want(t, "resumed of a new client socket", *c.hello.Resumed, false)
+	return c
+}
+
+// lasting is a client socket in the topic, which outlives its connection.
+func (t *try) lasting(kind string) (*conn, string) {
+	c := t.open(kind)
+	if *c.hello.GraceMS == 0 {
+		t.fail("%w", ErrSkipped)
+	}
+	ref, _ := c.join(t.topic, fields{"@last": 0})
+	return c, ref
+}
+
+// resumes opens a connection with the secret of c, and promotes nothing.
+func (c *conn) resumes(kind string) *conn {
+	again := c.t.dial(kind, c.hello.Secret, c.received)
+	want(c.t, "resumed", *again.hello.Resumed, true)
+	want(c.t, "id after a resume", again.hello.ID, c.hello.ID)
+	want(c.t, "received after a resume", *again.hello.Received, c.sent)
+	want(c.t, "a new secret", again.hello.Secret != c.hello.Secret, true)
+	return again
+}
+
+// over fails unless a secret leads nowhere.
+func (t *try) over(kind, secret string) {
+	want(t, "resumed after the end of the client socket", *t.dial(kind, secret, 0).hello.Resumed, false)
+}
+
+func (t *try) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-t.ctx.Done():
+		t.fail("%w", t.ctx.Err())
+	}
+}
 
 // reply is the answer to a frame.
 type reply struct {
 	frame
-	status   string
-	reason   string
-	response json.RawMessage
+	Status   string
+	Response struct {
+		Reason  string
+		History *history `json:"@history"`
+	}
 }
 
 // history is what the reply to a join says of the history.
@@ -23,42 +64,33 @@ type history struct {
 	Recovered *bool
 }
 
-func (t *try) ref() string {
-	return strconv.FormatInt(t.refs.Add(1), 10)
+func (t *try) ref() string { return strconv.FormatInt(t.refs.Add(1), 10) }
+
+// answer returns the next frame, which must be the reply to ref.
+func (c *conn) answer(ref, topic string) reply {
+	r := c.decode(c.next())
+	if r.event != "phx_reply" || r.ref != ref || r.topic != topic {
+		c.t.fail("got %s, want the reply to %s in %s", r.frame, ref, topic)
+	}
+	return r
 }
 
-func (t *try) replyOf(f frame) (r reply) {
-	var p struct {
-		Status   string
-		Response json.RawMessage
-	}
-	var why struct{ Reason string }
-	if json.Unmarshal(f.payload, &p) != nil || f.event != "phx_reply" || len(p.Response) == 0 {
-		t.fail("got %s, want a phx_reply with status and response", f)
-	}
-	_ = json.Unmarshal(p.Response, &why)
-	return reply{f, p.Status, why.Reason, p.Response}
+func (c *conn) decode(f frame) reply {
+	r := reply{frame: f}
+	_ = json.Unmarshal(f.payload, &r) // what is not there is noticed
+	return r
 }
 
-// ask sends a frame with a ref, and returns the next frame, its reply.
 func (c *conn) ask(joinRef any, topic, event string, payload any) reply {
 	ref := c.t.ref()
 	c.send(encode(joinRef, ref, topic, event, payload))
 	return c.answer(ref, topic)
 }
 
-func (c *conn) answer(ref, topic string) reply {
-	r := c.t.replyOf(c.next())
-	if r.ref != ref || r.topic != topic {
-		c.t.fail("got %s, want the reply to %s in %s", r.frame, ref, topic)
-	}
-	return r
-}
-
 // fails is ask where the answer is an error.
 func (c *conn) fails(joinRef any, topic, event string, payload any, reason, answered string) {
 	r := c.ask(joinRef, topic, event, payload)
-	if r.status != "error" || !strings.HasPrefix(r.reason, reason) || r.joinRef != answered {
+	if r.Status != "error" || !strings.HasPrefix(r.Response.Reason, reason) || r.joinRef != answered {
 		c.t.fail("%s in %s: got %s, want the error %q with join_ref %q", event, topic, r.frame, reason, answered)
 	}
 }
@@ -67,22 +99,15 @@ func (c *conn) fails(joinRef any, topic, event string, payload any, reason, answ
 func (c *conn) join(topic string, payload any) (string, history) {
 	ref := c.t.ref()
 	c.send(encode(ref, ref, topic, "phx_join", payload))
-	r := c.answer(ref, topic)
-	if r.status != "ok" || r.joinRef != r.ref {
-		c.t.fail("join of %s: got %s, want ok with the join_ref %s", topic, r.frame, r.ref)
-	}
-	return r.ref, c.t.historyOf(r)
+	return ref, c.joined(c.answer(ref, topic))
 }
 
-func (t *try) historyOf(r reply) history {
-	var response struct {
-		History *history `json:"@history"`
+func (c *conn) joined(r reply) history {
+	h := r.Response.History
+	if r.Status != "ok" || r.joinRef != r.ref || h == nil || h.Epoch == "" || h.Offset == nil {
+		c.t.fail("join of %s: got %s, want ok with the join_ref %s and @history with epoch and offset", r.topic, r.frame, r.ref)
 	}
-	_ = json.Unmarshal(r.response, &response)
-	if h := response.History; h == nil || h.Epoch == "" || h.Offset == nil {
-		t.fail("join of %s: got %s, want @history with epoch and offset: the topic needs a channel with a History", r.topic, r.frame)
-	}
-	return *response.History
+	return *h
 }
 
 // message is a retained message.
@@ -93,10 +118,11 @@ type message struct {
 
 // messageOf returns f as the retained message of this check that it has to be.
 func (t *try) messageOf(f frame) message {
-	offset, ok := f.offset()
+	text, retained := strings.CutPrefix(f.ref, "@")
+	offset, err := strconv.ParseUint(text, 10, 64)
 	_, rest, marked := strings.Cut(string(f.payload), "mark-")
 	mark, _, _ := strings.Cut(rest, "-")
-	if !ok || !marked || f.joinRef != "" || f.event != t.Event {
+	if !retained || err != nil || !marked || f.joinRef != "" || f.event != t.Event {
 		t.fail("got %s, want %s with null and a position as refs, and the text that was sent", f, t.Event)
 	}
 	return message{mark, offset}
@@ -114,7 +140,7 @@ func (c *conn) say(joinRef, topic string) message {
 	m := c.t.messageOf(c.next())
 	want(c.t, "text of the broadcast", m.mark, ref)
 	r := c.answer(ref, topic)
-	want(c.t, "status and join_ref of the reply", r.status+r.joinRef, "ok"+joinRef)
+	want(c.t, "status and join_ref of the reply", r.Status+r.joinRef, "ok"+joinRef)
 	return m
 }
 
@@ -140,29 +166,16 @@ func position(epoch string, offset uint64) fields {
 	return fields{"@since": fields{"epoch": epoch, "offset": offset}}
 }
 
-// answers fails unless the server answers a probe on this connection next.
-func (c *conn) answers(nonce string) {
+// probes fails unless the server answers a probe on this connection next.
+func (c *conn) probes(nonce string) {
 	c.send(encode(nil, nil, "chime", "probe", fields{"nonce": nonce}))
 	f := c.next()
-	if f.topic != "chime" || f.event != "probe_ok" || !strings.Contains(string(f.payload), fmt.Sprintf(`"nonce":"%s"`, nonce)) {
-		c.t.fail("got %s, want probe_ok with the nonce %s", f, nonce)
-	}
+	want(c.t, "answer to a probe", f.topic+f.event+string(f.payload), fmt.Sprintf(`chimeprobe_ok{"nonce":"%s"}`, nonce))
 }
 
 // moved fails unless the connection ends because another took over.
 func (c *conn) moved() {
-	if f := c.next(); f.topic != "chime" || f.event != "moved" {
-		c.t.fail("got %s, want moved", f)
-	}
-	code, why := c.ends(c.t.Wait)
-	if code != 4001 || why != "moved" {
-		c.t.fail("got the end %d %q, want 4001 moved", code, why)
-	}
-}
-
-// refusal fails unless a connection is refused with a status.
-func (t *try) refusal(status int, err error) {
-	if r, ok := errors.AsType[*refused](err); !ok || r.status != status {
-		t.fail("got %v, want the status %d", err, status)
-	}
+	f := c.next()
+	want(c.t, "frame before the end", f.topic+f.event, "chimemoved")
+	c.ends(wait, 4001, "moved")
 }
