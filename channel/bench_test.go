@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore"
 	"github.com/go-chime/chime/transport"
 )
 
@@ -122,6 +126,63 @@ func BenchmarkFanOut(b *testing.B) {
 					tell(b, h, kind.send...)
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(members), "ns/subscriber")
+			})
+		}
+	}
+}
+
+// BenchmarkBroadcastBesideABusyRoom is a broadcast into an empty room beside one
+// of 4,000 in which 100 are broadcast a second. The percentiles are what a busy
+// room costs others: with a store that writes to a disk no more than what it
+// costs to write.
+func BenchmarkBroadcastBesideABusyRoom(b *testing.B) {
+	for _, kept := range []struct {
+		name string
+		open func() store.Store
+	}{
+		{"memory", func() store.Store { return store.NewMemory() }},
+		{"bolt", func() store.Store {
+			s, err := boltstore.Open(filepath.Join(b.TempDir(), "chime.db"), boltstore.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = s.Close() })
+			return s
+		}},
+	} {
+		for _, busy := range []int{0, 4000} {
+			b.Run(fmt.Sprintf("%s/%d", kept.name, busy), func(b *testing.B) {
+				h := NewHub(Config{Broker: local.New(kept.open()), Log: slog.New(slog.DiscardHandler)})
+				h.Channel("{topic}", &quiet{}, History{Keep: 1000})
+				got := new(atomic.Int64)
+				for i := range busy {
+					join(b, h, &sink{id: fmt.Sprint("client-", i), got: got, forms: true}, "{}")
+				}
+				ctx, cancel := context.WithCancel(b.Context())
+				var publishers sync.WaitGroup
+				if busy > 0 {
+					publishers.Go(func() {
+						tick := time.NewTicker(10 * time.Millisecond)
+						defer tick.Stop()
+						for ctx.Err() == nil {
+							publishers.Go(func() { tell(b, h) })
+							<-tick.C
+						}
+					})
+				}
+				var took []time.Duration
+				for b.Loop() {
+					began := time.Now()
+					if err := h.Broadcast(b.Context(), "empty", "message_new", text); err != nil {
+						b.Fatal(err)
+					}
+					took = append(took, time.Since(began))
+				}
+				cancel()
+				publishers.Wait()
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "µs-median")
+				b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "µs-p99")
 			})
 		}
 	}
