@@ -22,17 +22,18 @@ const module = "github.com/go-chime/chime"
 // suite (storetest) may import what it tests and what that may import; tests
 // may import what they like.
 var imports = map[string]struct{ ours, others []string }{
-	".":               {ours: []string{"broker", "channel", "client/js", "store", "transport"}, others: []string{chiModule}},
+	".":               {ours: []string{"broker", "channel", "client/js", "internal/server", "store", "transport"}, others: []string{chiModule}},
 	"broker":          {ours: []string{"store"}},
 	"channel":         {ours: []string{"broker", "internal/wire", "store", "transport"}},
 	"client/js":       {},
 	"cmd":             {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":        {others: []string{chiModule}},
 	"internal/e2e":    {},
+	"internal/server": {ours: []string{"internal/wire", "transport"}, others: []string{"github.com/coder/websocket"}},
 	"internal/wire":   {},
 	"store":           {},
 	"store/boltstore": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
-	"transport":       {ours: []string{"internal/wire"}, others: []string{"github.com/coder/websocket"}},
+	"transport":       {ours: []string{"internal/wire"}},
 }
 
 // helpers may be imported by everybody and import nothing of ours.
@@ -87,7 +88,9 @@ func TestImportRules(t *testing.T) {
 		{"store/boltstore", module + "/broker", false},
 		{"store/storetest", module + "/store", true},
 		{"transport", module + "/store", false},
-		{"transport", "github.com/coder/websocket", true},
+		{"transport", "github.com/coder/websocket", false},
+		{"internal/server", "github.com/coder/websocket", true},
+		{"internal/server", module + "/channel", false},
 		{"unheard/of", "fmt", false},
 	} {
 		if why := forbids(c.from, c.imported); (why == "") != c.allowed {

@@ -49,7 +49,7 @@ func newRawRouter(t *testing.T, options ...chime.Option) (*rawSite, *chime.Route
 		logs: &logBook{},
 		wait: 20 * time.Second,
 	}
-	s.live = chime.NewRouter(append([]chime.Option{chime.WithGrace(0),
+	s.live = chime.NewRouter(append([]chime.Option{chime.WithGrace(chime.NoGrace),
 		chime.WithConnect(byToken),
 		chime.WithStore(history),
 		chime.WithLogger(slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))),

@@ -21,8 +21,8 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
 	js "github.com/go-chime/chime/client/js"
+	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/store"
-	"github.com/go-chime/chime/transport"
 )
 
 // Router mounts channels in a web app. It is an http.Handler and a chi.Routes:
@@ -35,7 +35,7 @@ import (
 // else is safe for concurrent use.
 type Router struct {
 	hub    *channel.Hub
-	server *transport.Server
+	server *server.Server
 	mux    *chi.Mux
 }
 
@@ -71,7 +71,7 @@ func NewRouter(options ...Option) *Router {
 		panic(fmt.Sprintf("chime: NewRouter: WithLimits: %v", err))
 	}
 	hub := channel.NewHub(channel.Config{Broker: broker.Local(cfg.store), Limits: cfg.limits, Log: cfg.log})
-	server, err := transport.NewServer(transport.Config{
+	clients, err := server.New(server.Config{
 		Connect: cfg.connect,
 		Accept:  hub.Accept,
 		Detach:  detach,
@@ -83,7 +83,7 @@ func NewRouter(options ...Option) *Router {
 	if err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithOrigins: %v", err))
 	}
-	r := &Router{hub: hub, server: server, mux: chi.NewMux()}
+	r := &Router{hub: hub, server: clients, mux: chi.NewMux()}
 	r.routes()
 	return r
 }
@@ -247,7 +247,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
 // greet answers at the mount itself: a client of Amber, or whoever looks at it
 // with a browser or a health check.
 func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
-	if transport.IsUpgrade(r) {
+	if server.IsUpgrade(r) {
 		rt.server.ServeAmber(w, r)
 		return
 	}

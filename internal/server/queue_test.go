@@ -1,0 +1,153 @@
+package server
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// seed is another one in every run, unless CHIME_SEED says which.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := rand.Uint64()
+	if given := os.Getenv("CHIME_SEED"); given != "" {
+		var err error
+		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatalf("CHIME_SEED: %v", err)
+		}
+	}
+	t.Logf("CHIME_SEED=%d", n)
+	return n
+}
+
+// written takes the oldest message as one that will not be asked for again.
+func written(q *queue) item {
+	it, _ := q.next()
+	q.forget()
+	return it
+}
+
+func TestQueueIsASlice(t *testing.T) {
+	random := rand.New(rand.NewPCG(seed(t), 0))
+	var q queue
+	var model []item
+	bytes := 0
+	check := func(step int, got item) {
+		t.Helper()
+		if want := model[0]; got != want {
+			t.Fatalf("step %d: got %v, want %v", step, got, want)
+		}
+		bytes -= model[0].size()
+		model = model[1:]
+	}
+	grow := 3 // of 6: the queue comes to be long, and empty again
+	for step := range 200_000 {
+		if step%500 == 0 {
+			grow = 1 + random.IntN(5)
+		}
+		switch {
+		case step%3000 == 2999:
+			q.clear()
+			model, bytes = nil, 0
+		case random.IntN(6) < grow:
+			it := item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
+			q.push(it)
+			model, bytes = append(model, it), bytes+it.size()
+		case len(model) > 0:
+			check(step, written(&q))
+		}
+		if q.n != len(model) || q.bytes != bytes {
+			t.Fatalf("step %d: got %d messages of %d bytes, want %d of %d", step, q.n, q.bytes, len(model), bytes)
+		}
+		kept := 0
+		for _, slots := range [][]item{q.first[:], q.ring} {
+			for _, it := range slots {
+				if it != (item{}) {
+					kept++
+				}
+			}
+		}
+		if kept != q.n {
+			t.Fatalf("step %d: the queue keeps %d messages alive, want the %d in it", step, kept, q.n)
+		}
+		if q.n == 0 && len(q.ring) > keepRing {
+			t.Fatalf("step %d: an empty queue keeps %d slots, want %d at the most", step, len(q.ring), keepRing)
+		}
+	}
+	for step := 0; len(model) > 0; step++ {
+		check(step, written(&q))
+	}
+}
+
+func TestAShortQueueAllocatesNothing(t *testing.T) {
+	it := item{m: wire.NewPush("t", "e", []byte("{}"), 0)}
+	var q queue
+	if n := testing.AllocsPerRun(100, func() {
+		for range minRing {
+			q.push(it)
+		}
+		for range minRing {
+			written(&q)
+		}
+	}); n > 0 {
+		t.Errorf("got %v allocations, want none", n)
+	}
+}
+
+// TestQueueNumbersWhatItKeeps plays a client that acknowledges, loses its
+// connection and comes back, against a slice of all that was ever pushed.
+func TestQueueNumbersWhatItKeeps(t *testing.T) {
+	random := rand.New(rand.NewPCG(seed(t), 0))
+	const most, mostBytes = 20, 2000
+	var q queue
+	var all []item              // number n is all[n-1]
+	var base, written, next int // forgotten, ever written, written on this connection
+	for step := range 200_000 {
+		switch random.IntN(8) {
+		case 0, 1, 2:
+			it := item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
+			q.push(it)
+			all = append(all, it)
+		case 3, 4, 5:
+			if q.due() == 0 {
+				break
+			}
+			it, number := q.next()
+			if next++; it != all[next-1] || number != uint64(next) {
+				t.Fatalf("step %d: got number %d, want %d", step, number, next)
+			}
+			written = max(written, next)
+			q.trim(most, mostBytes)
+			held := 0
+			for _, it := range all[base:written] {
+				held += it.size()
+			}
+			for ; next == written && (written-base > most || held > mostBytes); base++ {
+				held -= all[base].size()
+			}
+		case 6:
+			number := base + random.IntN(written-base+2)
+			if ok := q.acknowledge(uint64(number)); ok != (number <= written) {
+				t.Fatalf("step %d: acknowledge(%d) is %v, %d were written", step, number, ok, written)
+			}
+			if number <= written {
+				base, next = number, max(next, number)
+			}
+		case 7:
+			if random.IntN(10) == 0 {
+				q.rewind()
+				next = base
+			}
+		}
+		if q.sent() != uint64(written) || q.due() != len(all)-next || q.waiting() != len(all)-written || q.base != uint64(base) {
+			t.Fatalf("step %d: got sent %d, due %d, waiting %d, base %d, want %d, %d, %d, %d", step,
+				q.sent(), q.due(), q.waiting(), q.base, written, len(all)-next, len(all)-written, base)
+		}
+	}
+	if base == 0 || written < 10_000 {
+		t.Errorf("%d were written and %d forgotten: the schedule shows nothing", written, base)
+	}
+}
