@@ -22,22 +22,31 @@ const module = "github.com/go-chime/chime"
 // suite (storetest) may import what it tests and what that may import; tests
 // may import what they like.
 var imports = map[string]struct{ ours, others []string }{
-	".":               {ours: []string{"broker", "channel", "client/js", "internal/server", "store", "transport"}, others: []string{chiModule}},
-	"broker":          {ours: []string{"store"}},
-	"channel":         {ours: []string{"broker", "internal/wire", "store", "transport"}},
-	"client/js":       {},
-	"cmd":             {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
-	"examples":        {others: []string{chiModule}},
-	"internal/e2e":    {},
-	"internal/server": {ours: []string{"internal/wire", "transport"}, others: []string{"github.com/coder/websocket"}},
-	"internal/wire":   {},
-	"store":           {},
-	"store/boltstore": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
-	"transport":       {ours: []string{"internal/wire"}},
+	".":            {ours: []string{"broker", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
+	"broker":       {ours: []string{"store"}},
+	"channel":      {ours: []string{"broker", "internal/wire", "store", "transport"}},
+	"client/js":    {},
+	"cmd":          {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"examples":     {others: []string{chiModule}},
+	"internal/e2e": {},
+	"internal/server": {
+		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/queue", "internal/wire", "transport"},
+		others: []string{"github.com/coder/websocket"},
+	},
+	"internal/clientsocket": {ours: []string{"internal/flush", "internal/nonblock", "internal/queue", "internal/wire", "transport"}},
+	"internal/dialect":      {ours: []string{"internal/wire"}},
+	"internal/flush":        {ours: []string{"internal/nonblock"}},
+	"internal/nonblock":     {},
+	"internal/origin":       {},
+	"internal/queue":        {ours: []string{"internal/wire"}},
+	"internal/wire":         {},
+	"store":                 {},
+	"store/boltstore":       {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"transport":             {ours: []string{"internal/wire"}},
 }
 
 // helpers may be imported by everybody and import nothing of ours.
-var helpers = []string{"internal/leak", "internal/need", "internal/task"}
+var helpers = []string{"internal/leak", "internal/mono", "internal/need", "internal/task"}
 
 const chiModule = "github.com/go-chi/chi/v5"
 
@@ -91,6 +100,10 @@ func TestImportRules(t *testing.T) {
 		{"transport", "github.com/coder/websocket", false},
 		{"internal/server", "github.com/coder/websocket", true},
 		{"internal/server", module + "/channel", false},
+		{"internal/clientsocket", "github.com/coder/websocket", false},
+		{"internal/clientsocket", module + "/internal/dialect", false},
+		{"internal/queue", module + "/internal/flush", false},
+		{"internal/flush", module + "/internal/queue", false},
 		{"unheard/of", "fmt", false},
 	} {
 		if why := forbids(c.from, c.imported); (why == "") != c.allowed {

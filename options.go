@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chime/chime/internal/dialect"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
@@ -114,5 +115,5 @@ func Token(r *http.Request) string {
 	if token := r.Header.Get("X-Phoenix-AuthToken"); token != "" {
 		return token
 	}
-	return server.SubprotocolToken(r)
+	return dialect.Token(r)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/server"
+	"github.com/go-chime/chime/internal/server/servertest"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -66,11 +67,11 @@ func TestAnIdleClientSocketHasOneGoroutine(t *testing.T) {
 	})
 }
 
-// ours counts the goroutines that are at work in package transport.
+// ours counts the goroutines that are at work in this package and those below.
 func ours() int {
 	n := 0
 	for stack := range strings.SplitSeq(stacks(), "\n\n") {
-		if strings.Contains(stack, "/chime/internal/server.") {
+		if servertest.AtWork(stack) {
 			n++
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -21,7 +22,7 @@ const (
 // stream. A batch is applied whole or not at all, once, in its place.
 func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	boundBody(w)
-	if !s.fromHere(w, r) {
+	if !s.admission.origin(w, r) {
 		return
 	}
 	secret := r.Header.Get(headerSecret)
@@ -29,24 +30,17 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
-	if s.isDraining() { // not the end of the client socket: it comes on the stream
-		busy(w, http.StatusServiceUnavailable, errDraining.Error())
-		return
-	}
-	id, refused := s.identify(r, secret)
+	from, refused := s.admission.caller(r, true, secret) // when draining, the end of the client socket comes on the stream
 	if refused != nil {
 		turnAway(w, refused)
 		return
 	}
-	c := s.find(secret)
+	c := from.former
 	if c == nil {
-		refuseGone(w)
+		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
-	if !owns(w, id, c) {
-		return
-	}
-	c.refresh(id.Expires)
+	c.Refresh(from.id.Expires)
 	// Read before the lock: a slow body must not hold up other POSTs.
 	body, err := readBody(w, r, s.limits.BatchBytes)
 	if err != nil {
@@ -66,58 +60,21 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, wrong)
 		return
 	}
-	s.apply(w, c, secret, batch)
-}
-
-// apply hands on the frames that are new. Of two POSTs at once the second
-// finds the first one's frames applied and skips them.
-func (s *Server) apply(w http.ResponseWriter, c *client, secret string, batch wire.Batch) {
-	c.upstream.Lock()
-	n, err := c.use(secret, batch.Received)
-	if err != nil {
-		c.upstream.Unlock()
-		if errors.Is(err, errBeyond) {
-			refuseBatch(w, &wire.BatchError{Reason: err.Error()})
-			return
-		}
-		refuseGone(w)
-		return
-	}
-	if want := c.received.Load() + 1; batch.First > want {
-		c.upstream.Unlock()
+	applied, err := c.Apply(secret, batch)
+	if missing, ok := errors.AsType[*clientsocket.GapError](err); ok {
 		answer(w, http.StatusConflict, struct {
 			Want uint64 `json:"want"`
-		}{want})
+		}{missing.Want})
 		return
 	}
-	number := batch.First
-	for _, f := range batch.Frames {
-		switch {
-		case f.Topic == wire.TopicChime:
-			_ = c.control(n, f) // the batch has been acknowledged as a whole
-		case !wire.Counted(f.Topic):
-			c.deliver(f)
-		default:
-			if number > c.received.Load() {
-				c.received.Store(number)
-				c.deliver(f)
-			}
-			number++
-		}
+	switch {
+	case err == nil:
+		answer(w, http.StatusOK, applied)
+	case errors.Is(err, clientsocket.ErrBeyond):
+		refuseBatch(w, &wire.BatchError{Reason: err.Error()})
+	default:
+		refuse(w, http.StatusGone, err.Error())
 	}
-	applied := c.received.Load()
-	c.upstream.Unlock()
-	c.mu.Lock()
-	sent := c.queue.sent()
-	c.mu.Unlock()
-	answer(w, http.StatusOK, struct {
-		Applied uint64 `json:"applied"`
-		Sent    uint64 `json:"sent"`
-	}{applied, sent})
-}
-
-func refuseGone(w http.ResponseWriter) {
-	refuse(w, http.StatusGone, errNotKnown.Error())
 }
 
 func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
@@ -132,14 +89,13 @@ func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
 // can do nothing but leave, and tells nothing.
 func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
 	boundBody(w)
-	if !s.fromHere(w, r) {
+	if !s.admission.origin(w, r) {
 		return
 	}
-	body, err := readBody(w, r, maxSecretBody)
-	if err == nil {
+	if body, err := readBody(w, r, maxSecretBody); err == nil {
 		secret := strings.TrimSpace(string(body))
-		if c := s.find(secret); c != nil && c.admits(secret) {
-			c.Close(wire.CloseNormal, "bye", transport.Closed)
+		if c := s.clients.Registry.Find(secret); c != nil {
+			c.CloseWith(secret, wire.CloseNormal, "bye", transport.Closed)
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)

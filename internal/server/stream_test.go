@@ -90,11 +90,11 @@ func FuzzChunks(f *testing.F) {
 		}
 		pieces = max(1, min(pieces, 16, len(body)))
 		for _, chunked := range []bool{true, false} {
-			l := &streamLine{connection: connection{chunked: chunked}}
+			l := &streamLine{chunked: chunked}
 			var all []byte
 			for i := range pieces {
 				piece := body[i*len(body)/pieces : (i+1)*len(body)/pieces]
-				all = append(all, l.seal(append(l.open(nil), piece...), last && i == pieces-1)...)
+				all = append(all, l.Seal(append(l.Open(nil), piece...), last && i == pieces-1)...)
 			}
 			got, err := all, error(nil)
 			if chunked {

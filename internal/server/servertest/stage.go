@@ -100,9 +100,19 @@ func (s *stage) stop() bool {
 	return err == nil
 }
 
-// atWork returns the stacks of the goroutines that are in package transport,
-// but for handlers on their way out: what they do for a client has frames of
-// its own.
+// AtWork reports whether the stack of a goroutine has frames of the packages that
+// carry clients.
+func AtWork(stack string) bool {
+	for _, name := range []string{"server", "clientsocket", "flush"} {
+		if strings.Contains(stack, "/chime/internal/"+name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// atWork returns the stacks of the goroutines that are at work, but for handlers
+// on their way out: what they do for a client has frames of its own.
 func atWork() []string {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]
@@ -112,8 +122,8 @@ func atWork() []string {
 			continue // this one, or another that waits beside it
 		}
 		for line := range strings.SplitSeq(stack, "\n") {
-			_, method, ours := strings.Cut(line, "/chime/internal/server.(")
-			if ours && !strings.HasPrefix(method, "*Server).Serve") && !strings.HasPrefix(method, "*Server).upgrade") {
+			_, method, _ := strings.Cut(line, "/chime/internal/server.(")
+			if AtWork(line) && !strings.HasPrefix(method, "*Server).Serve") && !strings.HasPrefix(method, "*Server).upgrade") {
 				found = append(found, stack)
 				break
 			}

@@ -1,4 +1,7 @@
-package server
+// Package origin decides from which web pages a request may come. Cookies travel
+// with any page's WebSocket and POST, so a page of a foreign origin must be
+// refused on every half of a transport. It answers no request: the server does.
+package origin
 
 import (
 	"errors"
@@ -8,17 +11,15 @@ import (
 	"strings"
 )
 
-// origins decides from which web pages a request may come. Cookies travel with
-// any page's WebSocket and POST, so a page of a foreign origin must be refused
-// on every half of a transport.
-type origins struct {
+// Rules say which origins are allowed besides the server's own.
+type Rules struct {
 	full  map[string]bool // "https://app.example.com"
 	hosts map[string]bool // "app.example.com", whatever the scheme
 }
 
-// parseOrigins reads origins of the form https://host[:port] or host[:port].
-func parseOrigins(list []string) (origins, error) {
-	o := origins{full: map[string]bool{}, hosts: map[string]bool{}}
+// Parse reads origins of the form https://host[:port] or host[:port].
+func Parse(list []string) (Rules, error) {
+	o := Rules{full: map[string]bool{}, hosts: map[string]bool{}}
 	for _, s := range list {
 		text, scheme := s, strings.Contains(s, "://")
 		if !scheme {
@@ -29,13 +30,13 @@ func parseOrigins(list []string) (origins, error) {
 			return o, fmt.Errorf("origin %q: %w", s, err)
 		}
 		if u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(u.Host, "*") {
-			return o, fmt.Errorf("origin %q: %w", s, errOriginForm)
+			return o, fmt.Errorf("origin %q: %w", s, errForm)
 		}
 		switch {
 		case !scheme:
 			o.hosts[strings.ToLower(u.Host)] = true
 		case u.Scheme == "ws" || u.Scheme == "wss":
-			return o, fmt.Errorf("origin %q: %w", s, errOriginOfSocket)
+			return o, fmt.Errorf("origin %q: %w", s, errScheme)
 		default:
 			o.full[u.Scheme+"://"+shortHost(u.Scheme, u.Host)] = true
 		}
@@ -44,8 +45,8 @@ func parseOrigins(list []string) (origins, error) {
 }
 
 var (
-	errOriginForm     = errors.New("want https://host[:port] or host[:port], without a path or a *")
-	errOriginOfSocket = errors.New("an origin is that of a page, so want https or http")
+	errForm   = errors.New("want https://host[:port] or host[:port], without a path or a *")
+	errScheme = errors.New("an origin is that of a page: want https or http")
 )
 
 // shortHost returns a host in lower case, without the port that its scheme has
@@ -61,10 +62,10 @@ func shortHost(scheme, host string) string {
 	return host
 }
 
-// allow reports whether r may come from where it says it does. A browser that
+// Allow reports whether r may come from where it says it does. A browser that
 // sends Sec-Fetch-Site has already compared; without it Origin must equal Host.
-// Who sends neither is no browser, and carries nobody's cookies.
-func (o origins) allow(r *http.Request) bool {
+// A client that sends neither is no browser, and carries nobody's cookies.
+func (o Rules) Allow(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "same-origin":
@@ -82,7 +83,7 @@ func (o origins) allow(r *http.Request) bool {
 	return o.named(origin) // "null" names nothing
 }
 
-func (o origins) named(origin string) bool {
+func (o Rules) named(origin string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Hostname() == "" {
 		return false

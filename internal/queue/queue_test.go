@@ -1,4 +1,4 @@
-package server
+package queue
 
 import (
 	"math/rand/v2"
@@ -24,23 +24,23 @@ func seed(t *testing.T) uint64 {
 }
 
 // written takes the oldest message as one that will not be asked for again.
-func written(q *queue) item {
-	it, _ := q.next()
-	q.forget()
+func written(q *Queue) Item {
+	it, _ := q.Next()
+	q.Forget()
 	return it
 }
 
 func TestQueueIsASlice(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed(t), 0))
-	var q queue
-	var model []item
+	var q Queue
+	var model []Item
 	bytes := 0
-	check := func(step int, got item) {
+	check := func(step int, got Item) {
 		t.Helper()
 		if want := model[0]; got != want {
 			t.Fatalf("step %d: got %v, want %v", step, got, want)
 		}
-		bytes -= model[0].size()
+		bytes -= model[0].Size()
 		model = model[1:]
 	}
 	grow := 3 // of 6: the queue comes to be long, and empty again
@@ -50,12 +50,12 @@ func TestQueueIsASlice(t *testing.T) {
 		}
 		switch {
 		case step%3000 == 2999:
-			q.clear()
+			q.Clear()
 			model, bytes = nil, 0
 		case random.IntN(6) < grow:
-			it := item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
-			q.push(it)
-			model, bytes = append(model, it), bytes+it.size()
+			it := Item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
+			q.Push(it)
+			model, bytes = append(model, it), bytes+it.Size()
 		case len(model) > 0:
 			check(step, written(&q))
 		}
@@ -63,9 +63,9 @@ func TestQueueIsASlice(t *testing.T) {
 			t.Fatalf("step %d: got %d messages of %d bytes, want %d of %d", step, q.n, q.bytes, len(model), bytes)
 		}
 		kept := 0
-		for _, slots := range [][]item{q.first[:], q.ring} {
+		for _, slots := range [][]Item{q.first[:], q.ring} {
 			for _, it := range slots {
-				if it != (item{}) {
+				if it != (Item{}) {
 					kept++
 				}
 			}
@@ -83,11 +83,11 @@ func TestQueueIsASlice(t *testing.T) {
 }
 
 func TestAShortQueueAllocatesNothing(t *testing.T) {
-	it := item{m: wire.NewPush("t", "e", []byte("{}"), 0)}
-	var q queue
+	it := Item{M: wire.NewPush("t", "e", []byte("{}"), 0)}
+	var q Queue
 	if n := testing.AllocsPerRun(100, func() {
 		for range minRing {
-			q.push(it)
+			q.Push(it)
 		}
 		for range minRing {
 			written(&q)
@@ -102,35 +102,35 @@ func TestAShortQueueAllocatesNothing(t *testing.T) {
 func TestQueueNumbersWhatItKeeps(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed(t), 0))
 	const most, mostBytes = 20, 2000
-	var q queue
-	var all []item              // number n is all[n-1]
+	var q Queue
+	var all []Item              // number n is all[n-1]
 	var base, written, next int // forgotten, ever written, written on this connection
 	for step := range 200_000 {
 		switch random.IntN(8) {
 		case 0, 1, 2:
-			it := item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
-			q.push(it)
+			it := Item{wire.NewPush("t", "e", make([]byte, random.IntN(100)), 0), strconv.Itoa(step)}
+			q.Push(it)
 			all = append(all, it)
 		case 3, 4, 5:
-			if q.due() == 0 {
+			if q.Due() == 0 {
 				break
 			}
-			it, number := q.next()
+			it, number := q.Next()
 			if next++; it != all[next-1] || number != uint64(next) {
 				t.Fatalf("step %d: got number %d, want %d", step, number, next)
 			}
 			written = max(written, next)
-			q.trim(most, mostBytes)
+			q.Trim(most, mostBytes)
 			held := 0
 			for _, it := range all[base:written] {
-				held += it.size()
+				held += it.Size()
 			}
 			for ; next == written && (written-base > most || held > mostBytes); base++ {
-				held -= all[base].size()
+				held -= all[base].Size()
 			}
 		case 6:
 			number := base + random.IntN(written-base+2)
-			if ok := q.acknowledge(uint64(number)); ok != (number <= written) {
+			if ok := q.Acknowledge(uint64(number)); ok != (number <= written) {
 				t.Fatalf("step %d: acknowledge(%d) is %v, %d were written", step, number, ok, written)
 			}
 			if number <= written {
@@ -138,13 +138,13 @@ func TestQueueNumbersWhatItKeeps(t *testing.T) {
 			}
 		case 7:
 			if random.IntN(10) == 0 {
-				q.rewind()
+				q.Rewind()
 				next = base
 			}
 		}
-		if q.sent() != uint64(written) || q.due() != len(all)-next || q.waiting() != len(all)-written || q.base != uint64(base) {
+		if q.Sent() != uint64(written) || q.Due() != len(all)-next || q.Waiting() != len(all)-written || q.base != uint64(base) {
 			t.Fatalf("step %d: got sent %d, due %d, waiting %d, base %d, want %d, %d, %d, %d", step,
-				q.sent(), q.due(), q.waiting(), q.base, written, len(all)-next, len(all)-written, base)
+				q.Sent(), q.Due(), q.Waiting(), q.base, written, len(all)-next, len(all)-written, base)
 		}
 	}
 	if base == 0 || written < 10_000 {

@@ -1,4 +1,4 @@
-package server
+package origin
 
 import (
 	"net/http"
@@ -8,7 +8,7 @@ import (
 
 func TestWhereARequestMayComeFrom(t *testing.T) {
 	named := []string{"https://app.example.com", "http://dev.example.com:3000", "Partner.example.org", "other.example.org:8443", "app://desktop"}
-	o, err := parseOrigins(named)
+	o, err := Parse(named)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestWhereARequestMayComeFrom(t *testing.T) {
 		if test.site != none {
 			r.Header.Set("Sec-Fetch-Site", test.site)
 		}
-		if got := o.allow(r); got != test.want {
+		if got := o.Allow(r); got != test.want {
 			t.Errorf("Host %q, Origin %q, Sec-Fetch-Site %q: got %v, want %v", test.host, test.origin, test.site, got, test.want)
 		}
 	}
@@ -105,12 +105,12 @@ func TestADefaultPortMayBeNamed(t *testing.T) {
 		{"app.example.com:80", "http://app.example.com", true},
 		{"app.example.com:80", "https://app.example.com", false},
 	} {
-		o, err := parseOrigins([]string{test.named})
+		o, err := Parse([]string{test.named})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := &http.Request{Host: "live.example.com", Header: http.Header{"Origin": {test.origin}}}
-		if got := o.allow(r); got != test.want {
+		if got := o.Allow(r); got != test.want {
 			t.Errorf("%s of a page of %s: got %v, want %v", test.named, test.origin, got, test.want)
 		}
 	}
@@ -123,14 +123,14 @@ func TestOriginsThatCannotBeRead(t *testing.T) {
 		"https://app.example.com:port", "https://app example.com", "https://:443", ":443", "//app.example.com", "https:/app.example.com",
 		"https://[::1", "%zz", "wss://app.example.com", "ws://app.example.com",
 	} {
-		_, err := parseOrigins([]string{"https://app.example.com", bad})
+		_, err := Parse([]string{"https://app.example.com", bad})
 		if err == nil {
 			t.Errorf("%q: got no error", bad)
 		} else if !strings.HasPrefix(err.Error(), `origin "`) {
 			t.Errorf("%q: got %q, want the origin named", bad, err)
 		}
 	}
-	if _, err := parseOrigins(nil); err != nil {
+	if _, err := Parse(nil); err != nil {
 		t.Errorf("none: got %v", err)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package server
+package clientsocket_test
 
 import (
 	"bufio"
@@ -20,6 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/flush"
+	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -102,21 +106,21 @@ func benchDial(i int) net.Conn {
 // crowd is a server with its clients.
 type crowd struct {
 	b       *testing.B
-	server  *Server
-	clients []*client
+	server  *server.Server
+	clients []*clientsocket.ClientSocket
 	in      io.Writer
 	out     *bufio.Reader
 	sent    int64 // bytes, to all
 }
 
 // listening is a Server that hands over what its clients send.
-func listening(b *testing.B, receive func(wire.Frame)) (s *Server, address string, entered <-chan *client) {
+func listening(b *testing.B, receive func(wire.Frame)) (s *server.Server, address string, entered <-chan *clientsocket.ClientSocket) {
 	b.Helper()
-	in := make(chan *client, 10_000)
-	s, err := New(Config{
+	in := make(chan *clientsocket.ClientSocket, 10_000)
+	s, err := server.New(server.Config{
 		Connect: func(*http.Request) (transport.Identity, error) { return transport.Identity{}, nil },
 		Accept: func(cs transport.ClientSocket) transport.Receiver {
-			in <- cs.(*client)
+			in <- cs.(*clientsocket.ClientSocket)
 			return hearing(receive)
 		},
 		Log: slog.New(slog.DiscardHandler),
@@ -259,12 +263,10 @@ func BenchmarkFlush(b *testing.B) {
 			const clients = 1000
 			crowd := gather(b, clients)
 			for _, c := range crowd.clients {
-				c.mu.Lock()
-				c.conn.dirty = true // nobody puts it on a list: it is flushed below
-				c.mu.Unlock()
+				c.HoldBack() // it is flushed below
 			}
-			f := &flusher{}
-			f.write.init()
+			f := &flush.Flusher{}
+			f.Writer.Init()
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			var own time.Duration
@@ -282,19 +284,17 @@ func BenchmarkFlush(b *testing.B) {
 					}
 				}
 				b.StartTimer()
-				begun, now := spent(b, thread), time.Now().UnixNano()
+				begun, now := spent(b, thread), mono.Now()
 				for _, c := range batch {
-					c.conn.flush(f, now)
+					c.FlushNow(f, now)
 				}
 				own += spent(b, thread) - begun
 				b.StopTimer()
 				for _, c := range batch {
-					c.mu.Lock()
-					if c.queue.due() > 0 || c.conn.writing {
+					if !c.Written() {
 						b.Error("a socket was full: this is not what was to be measured")
 					}
-					c.conn.dirty = true
-					c.mu.Unlock()
+					c.HoldBack()
 				}
 				done += len(batch) * queued
 				crowd.sent += int64(len(batch)*queued) * benchBytes
@@ -323,9 +323,7 @@ func deliver(b *testing.B, clients int, resumable bool) {
 	b.Helper()
 	crowd := gather(b, clients)
 	for _, c := range crowd.clients {
-		c.mu.Lock()
-		c.keeps = resumable
-		c.mu.Unlock()
+		c.Keep(resumable)
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -345,9 +343,7 @@ func deliver(b *testing.B, clients int, resumable bool) {
 		crowd.settle()
 		if resumable {
 			for _, c := range crowd.clients {
-				c.mu.Lock()
-				c.queue.acknowledge(c.queue.sent())
-				c.mu.Unlock()
+				c.AcknowledgeAll()
 			}
 		}
 	}

@@ -1,7 +1,9 @@
-package server
+package dialect
 
 import (
 	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -10,7 +12,7 @@ func TestWhatAWebSocketSpeaks(t *testing.T) {
 	for _, test := range []struct {
 		query   string
 		offered []string // Sec-WebSocket-Protocol, a header each
-		want    *dialect // nil is refused
+		want    *Dialect // nil is refused
 		echo    string
 	}{
 		{"vsn=2.0.0", nil, &phoenixV2, ""},
@@ -27,10 +29,10 @@ func TestWhatAWebSocketSpeaks(t *testing.T) {
 		{"vsn=2.0.0", []string{"base64url.bearer.phx.QWRh"}, &phoenixV2, ""},
 		{"vsn=2.0.0", []string{"graphql-ws"}, nil, ""},
 		{"vsn=2.0.0", []string{"graphql-ws, phoenix"}, &phoenixV2, "phoenix"},
-		{"", []string{"chime.v1"}, &chimeV1, "chime.v1"},
-		{"vsn=2.0.0", []string{"chime.v1"}, &chimeV1, "chime.v1"},
-		{"", []string{"chime.v1,chime.secret.abc , base64url.bearer.phx.QWRh"}, &chimeV1, "chime.v1"},
-		{"", []string{"phoenix", "chime.v1"}, &chimeV1, "chime.v1"},
+		{"", []string{"chime.v1"}, &Chime, "chime.v1"},
+		{"vsn=2.0.0", []string{"chime.v1"}, &Chime, "chime.v1"},
+		{"", []string{"chime.v1,chime.secret.abc , base64url.bearer.phx.QWRh"}, &Chime, "chime.v1"},
+		{"", []string{"phoenix", "chime.v1"}, &Chime, "chime.v1"},
 		{"", []string{"chime.v2"}, nil, ""},
 		{"", []string{"CHIME.V1"}, nil, ""},
 	} {
@@ -38,24 +40,24 @@ func TestWhatAWebSocketSpeaks(t *testing.T) {
 		for _, value := range test.offered {
 			r.Header.Add("Sec-WebSocket-Protocol", value)
 		}
-		d, reason := dialectOf(r)
+		d, reason := Of(r)
 		if d != test.want || (d == nil) == (reason == "") {
 			t.Errorf("%q %q: got %v and reason %q, want %v", test.query, test.offered, name(d), reason, name(test.want))
 			continue
 		}
 		if d != nil {
-			if got := strings.Join(d.echo(r), " "); got != test.echo {
+			if got := strings.Join(d.Echo(r), " "); got != test.echo {
 				t.Errorf("%q %q: got %q echoed, want %q", test.query, test.offered, got, test.echo)
 			}
 		}
 	}
 }
 
-func name(d *dialect) string {
+func name(d *Dialect) string {
 	if d == nil {
 		return "refused"
 	}
-	return d.name
+	return d.Name
 }
 
 func TestTokenInASubprotocol(t *testing.T) {
@@ -82,8 +84,14 @@ func TestTokenInASubprotocol(t *testing.T) {
 		for _, value := range test.header {
 			r.Header.Add("Sec-WebSocket-Protocol", value)
 		}
-		if got := SubprotocolToken(r); got != test.want {
+		if got := Token(r); got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
+}
+
+func get(query string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/websocket", nil)
+	r.URL.RawQuery = query
+	return r
 }
