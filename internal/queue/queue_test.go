@@ -82,6 +82,38 @@ func TestQueueIsASlice(t *testing.T) {
 	}
 }
 
+func TestAQueueHasRoomForSoManyOfSoManyBytes(t *testing.T) {
+	const messages, bytes = 8, 1000
+	it := Item{M: wire.NewPush("t", "e", make([]byte, 66), 0)} // of 100 bytes
+	if it.Size() != 100 {
+		t.Fatalf("got a message of %d bytes, want 100", it.Size())
+	}
+	var q Queue
+	for n := range 12 {
+		for _, c := range []struct {
+			name            string
+			messages, bytes int
+			fits, room      bool
+		}{
+			{"both", messages, bytes, n < 8, n <= 2},
+			{"bytes alone", 1 << 30, bytes, n < 10, n <= 2},
+			{"messages alone", messages, 1 << 30, n < 8, n <= 2},
+			{"fewer bytes than one message has", messages, 50, n == 0, n == 0},
+		} {
+			if fits, room := q.Fits(it, c.messages, c.bytes), q.HasRoom(c.messages, c.bytes); fits != c.fits || room != c.room {
+				t.Errorf("%d waiting, %s: got Fits %v and HasRoom %v, want %v and %v", n, c.name, fits, room, c.fits, c.room)
+			}
+		}
+		q.Push(it)
+	}
+	for range 12 {
+		q.Next()
+	}
+	if !q.Fits(it, messages, bytes) || !q.HasRoom(messages, bytes) {
+		t.Error("what is written counts as waiting")
+	}
+}
+
 func TestAShortQueueAllocatesNothing(t *testing.T) {
 	it := Item{M: wire.NewPush("t", "e", []byte("{}"), 0)}
 	var q Queue

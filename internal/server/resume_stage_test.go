@@ -45,7 +45,9 @@ func newHall(cfg server.Config) (*hall, error) {
 			return transport.Identity{ID: r.Header.Get("As")}, nil
 		}
 	}
-	cfg.Log = slog.New(slog.DiscardHandler)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	var err error
 	if h.server, err = server.New(cfg); err != nil {
 		return nil, err
@@ -63,9 +65,15 @@ func newHall(cfg server.Config) (*hall, error) {
 	return h, nil
 }
 
-// close ends the server, and waits for it.
+// close ends the server, and waits for it, but not for ever: what goes on by itself
+// would keep the time of a bubble going.
 func (h *hall) close() error {
-	err := h.server.Shutdown(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	err := h.server.Shutdown(ctx)
+	if err != nil {
+		h.net.end()
+	}
 	_ = h.http.Close()
 	<-h.serving
 	return err

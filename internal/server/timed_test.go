@@ -150,12 +150,25 @@ func wantAt(t *testing.T, l line, start time.Time, after time.Duration, want str
 
 func wantDeparture(t *testing.T, c *client, start time.Time, after time.Duration, why transport.Reason) {
 	t.Helper()
-	d := <-c.closed
+	d := inTime(t, c.closed, "call of Closed")
 	if at := d.at.Sub(start); d.why != why || at != after {
 		t.Errorf("Closed(%s) after %v, want Closed(%s) after %v", d.why, at, why, after)
 	}
 	if len(c.closed) > 0 {
 		t.Error("Closed was called twice")
+	}
+}
+
+// inTime receives from a channel. Much more time than that never passes in a
+// bubble without reason.
+func inTime[T any](t *testing.T, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(10 * time.Minute):
+		t.Fatalf("no %s after 10m", what)
+		panic("not reached")
 	}
 }
 
@@ -391,7 +404,7 @@ func TestAFullQueueEndsAMuteConnectionWithinASecond(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else {
-			<-b.closed
+			inTime(t, b.closed, "end of the connection")
 		}
 		if at := time.Since(start); at != time.Second {
 			t.Errorf("the connection was closed after %v, want 1s", at)

@@ -229,6 +229,73 @@ func (s *stage) fill(r *receiver) (called chan struct{}, sent int) {
 	return nil, 0
 }
 
+func offering(s *stage) {
+	p, r := s.enter()
+	sent := 0
+	for ; r.cs.Offer(push(room, sent, 4000), ""); sent++ {
+		if sent == 100_000 {
+			s.t.Fatal("100,000 messages that nobody reads, and Offer takes more")
+		}
+	}
+	if r.cs.Offer(push(room, sent, 4000), "") {
+		s.t.Error("Offer returned false and then true, and nobody has read")
+	}
+	for n := range sent {
+		s.want(p, n, 4000)
+	}
+	s.send(r, sent, 10) // it lives, and what did not fit was not queued
+	s.want(p, sent, 10)
+	if !r.cs.Offer(push(room, sent+1, 10), "") {
+		s.t.Error("got Offer false of an empty queue, want true")
+	}
+	s.want(p, sent+1, 10)
+	r.cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
+	if !r.cs.Offer(push(room, sent+2, 10), "") {
+		s.t.Error("got Offer false after the end, want true: nothing is to be sent later")
+	}
+	s.wantEnd(p, End{1001, "enough"})
+	r.wantClosed(transport.Kicked)
+}
+
+// slowFirst ends a client socket twice while its receiver is busy, which is told
+// when it is done.
+func slowFirst(s *stage) {
+	p, r := s.enter()
+	r.hold = make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() { _ = p.Send(`["1","1","room:1","said",{}]`) }) // answered late, or not at all
+	r.wait("the frame has arrived", func() bool { return len(r.frames) == 1 })
+	for n := 0; r.cs.Send(push(room, n, 4000), "") == nil; n++ {
+		if n == 100_000 {
+			s.t.Fatal("100,000 messages that nobody reads, and Send takes more")
+		}
+	}
+	s.server.Disconnect("ada", "out")
+	r.cs.Close(wire.CloseDrain, "drain", transport.Drained)
+	close(r.hold)
+	r.wantClosed(transport.Slow)
+	p.Vanish()
+	sending.Wait()
+}
+
+func readyAgain(s *stage) {
+	p, r := s.enter()
+	former, sent := s.fill(r)
+	called := make(chan struct{}, 10)
+	if r.cs.Ready(func() { called <- struct{}{} }) {
+		s.t.Fatal("got Ready true of a full queue, want false")
+	}
+	for n := range sent {
+		s.want(p, n, 4000)
+	}
+	within(s.t, called, "call of what Ready was given last")
+	r.cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
+	r.wantClosed(transport.Kicked)
+	if len(former) > 0 || len(called) > 0 {
+		s.t.Errorf("Ready called back the former %d times and the last %d times more, want none", len(former), len(called))
+	}
+}
+
 func ready(s *stage) {
 	p, r := s.enter()
 	for range 2 {

@@ -169,8 +169,9 @@ type receiver struct {
 	t  *testing.T
 	cs transport.ClientSocket
 
-	calls   sync.Mutex // held during a call; two at once are a fault
-	mu      sync.Mutex // guards what follows
+	hold    chan struct{} // Receive waits until it is closed; nil for not at all
+	calls   sync.Mutex    // held during a call; two at once are a fault
+	mu      sync.Mutex    // guards what follows
 	frames  []wire.Frame
 	ended   []transport.Reason
 	changed chan struct{} // closed when something was noted
@@ -184,6 +185,9 @@ func (r *receiver) Receive(f wire.Frame) {
 			r.t.Errorf("Receive(%s %s) after Closed(%s)", f.Topic, f.Event, r.ended[0])
 		}
 	})
+	if r.hold != nil {
+		<-r.hold
+	}
 }
 
 // Closed implements transport.Receiver.
