@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/internal/server"
-	"github.com/go-chime/chime/internal/server/servertest"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -104,7 +103,7 @@ func TestAClientThatIsIdentifiedAfterShutdownIsNotLetIn(t *testing.T) {
 				}
 				close(release)
 				err := <-answered
-				end, ended := errors.AsType[*servertest.End](err)
+				end, ended := errors.AsType[*End](err)
 				no, refused := errors.AsType[*refusal](err)
 				if !(ended && end.Code == int(wire.CloseDrain)) && !(refused && no.status == http.StatusGone && kind == "POST") {
 					t.Errorf("got %v, want the end with %d, or 410 of a POST", err, wire.CloseDrain)

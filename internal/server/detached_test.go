@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/server"
-	"github.com/go-chime/chime/internal/server/servertest"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -71,7 +70,7 @@ func TestAnIdleClientSocketHasOneGoroutine(t *testing.T) {
 func ours() int {
 	n := 0
 	for stack := range strings.SplitSeq(stacks(), "\n\n") {
-		if servertest.AtWork(stack) {
+		if inServer(stack) {
 			n++
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-chime/chime/internal/server/servertest"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -242,7 +241,7 @@ func (c *resumer) read(cr *carrier) {
 		number, text, err := cr.read()
 		c.mu.Lock()
 		if err != nil {
-			if end, ok := errors.AsType[*servertest.End](err); ok {
+			if end, ok := errors.AsType[*End](err); ok {
 				c.ended(end)
 				if cr.ws != nil {
 					_ = cr.ws.write(fin|opClose, "")
@@ -263,7 +262,7 @@ func (c *resumer) read(cr *carrier) {
 }
 
 // ended looks at why the server ended a connection. c.mu is held.
-func (c *resumer) ended(end *servertest.End) {
+func (c *resumer) ended(end *End) {
 	if !c.stopped && end.Code != int(wire.CloseReplaced) {
 		c.blame("connection %w", end)
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/server"
-	"github.com/go-chime/chime/internal/server/servertest"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -123,7 +122,7 @@ func (cr *carrier) wantEnd(t *testing.T, code wire.CloseCode, reason string) {
 		if err == nil {
 			continue
 		}
-		end, ok := errors.AsType[*servertest.End](err)
+		end, ok := errors.AsType[*End](err)
 		if !ok || end.Code != int(code) || reason != "" && end.Reason != reason {
 			t.Fatalf("%s: got %s and error %v, want the end with %d %q", cr.transport, text, err, code, reason)
 		}

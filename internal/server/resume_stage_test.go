@@ -245,7 +245,7 @@ func (cr *carrier) begin(k knock) error {
 }
 
 // read returns the next frame, and its number if it has one, which it has on a
-// stream. The end is a *servertest.End if the server says why.
+// stream. The end is a *End if the server says why.
 func (cr *carrier) read() (number uint64, text string, err error) {
 	if cr.ws != nil {
 		text, err = cr.ws.text()

@@ -19,8 +19,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/go-chime/chime/internal/server/servertest"
 )
 
 // site serves a handler to clients that are written by hand: they read when
@@ -304,16 +302,16 @@ func (ws *socket) text() (string, error) {
 		case opcode == opText:
 			return payload, nil
 		case opcode == opClose && len(payload) < 2:
-			return "", &servertest.End{Code: 1005}
+			return "", &End{Code: 1005}
 		case opcode == opClose:
-			return "", &servertest.End{Code: int(binary.BigEndian.Uint16([]byte(payload))), Reason: payload[2:]}
+			return "", &End{Code: int(binary.BigEndian.Uint16([]byte(payload))), Reason: payload[2:]}
 		case opcode != opPong:
 			return "", fmt.Errorf("frame %#x %q, want a text", opcode, payload)
 		}
 	}
 }
 
-// Peer of a WebSocket.
+// socketPeer is the peer of a WebSocket.
 type socketPeer struct{ *socket }
 
 func (p socketPeer) Send(frames ...string) error {
@@ -331,7 +329,7 @@ func (p socketPeer) Next() (string, error) {
 		if err == nil && connectionFrame(text) {
 			continue
 		}
-		end, said := errors.AsType[*servertest.End](err)
+		end, said := errors.AsType[*End](err)
 		if !said {
 			return text, err
 		}
@@ -483,7 +481,7 @@ func (es *stream) text() (string, error) {
 				continue
 			}
 			if said, ok := strings.CutPrefix(text, `[null,null,"chime","closed",`); ok {
-				end := &servertest.End{}
+				end := &End{}
 				if err := json.Unmarshal([]byte(strings.TrimSuffix(said, "]")), end); err != nil {
 					return "", err
 				}
@@ -494,14 +492,14 @@ func (es *stream) text() (string, error) {
 	}
 }
 
-// Next implements Peer.
+// Next implements peer.
 func (es *stream) Next() (string, error) {
 	for {
 		text, err := es.text()
 		if err == nil && connectionFrame(text) {
 			continue
 		}
-		end, said := errors.AsType[*servertest.End](err)
+		end, said := errors.AsType[*End](err)
 		if !said {
 			return text, err
 		}
@@ -512,7 +510,7 @@ func (es *stream) Next() (string, error) {
 	}
 }
 
-// Send implements Peer.
+// Send implements peer.
 func (es *stream) Send(frames ...string) error {
 	es.posting.Lock()
 	defer es.posting.Unlock()
@@ -543,7 +541,7 @@ func (es *stream) post(target, body string, header ...string) (status int, answe
 	return res.StatusCode, string(bytes.TrimSpace(text)), err
 }
 
-// Leave implements Peer.
+// Leave implements peer.
 func (es *stream) Leave() error {
 	status, answer, err := es.post("/bye", es.secret)
 	if err == nil && status != http.StatusNoContent {
@@ -552,7 +550,7 @@ func (es *stream) Leave() error {
 	return err
 }
 
-// Vanish implements Peer.
+// Vanish implements peer.
 func (es *stream) Vanish() {
 	es.mu.Lock()
 	defer es.mu.Unlock()

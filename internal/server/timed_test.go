@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/server"
-	"github.com/go-chime/chime/internal/server/servertest"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -295,8 +294,8 @@ func TestAnIdentityExpiresOnTime(t *testing.T) {
 				if text == heartbeat(0) {
 					text, err = l.text()
 				}
-				end, ok := errors.AsType[*servertest.End](err)
-				if at := time.Since(start); !ok || *end != (servertest.End{Code: 1001, Reason: "expired"}) || at != after {
+				end, ok := errors.AsType[*End](err)
+				if at := time.Since(start); !ok || *end != (End{Code: 1001, Reason: "expired"}) || at != after {
 					t.Errorf("after %v got %s and error %v, want after %v the end with 1001 expired", at, text, err, after)
 				}
 				wantDeparture(t, c, start, after, transport.Expired)

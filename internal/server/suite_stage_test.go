@@ -1,4 +1,4 @@
-package servertest
+package server_test
 
 import (
 	"bytes"
@@ -25,17 +25,17 @@ const patience = 30 * time.Second
 type stage struct {
 	t       *testing.T
 	server  *server.Server
-	connect func() (Peer, error)
+	connect func() (peer, error)
 	entered chan *receiver
 	greet   func(transport.ClientSocket) // called by Accept
 
-	peers     []Peer
+	peers     []peer
 	receivers []*receiver
 }
 
 type contextKey struct{}
 
-func newStage(t *testing.T, cfg server.Config, serve func(*testing.T, http.Handler) func() (Peer, error)) *stage {
+func newStage(t *testing.T, cfg server.Config, serve func(*testing.T, http.Handler) func() (peer, error)) *stage {
 	t.Helper()
 	s := &stage{t: t, entered: make(chan *receiver, 1000), greet: func(transport.ClientSocket) {}}
 	cfg.Accept = s.accept
@@ -100,9 +100,9 @@ func (s *stage) stop() bool {
 	return err == nil
 }
 
-// AtWork reports whether the stack of a goroutine has frames of the packages that
+// inServer reports whether the stack of a goroutine has frames of the packages that
 // carry clients.
-func AtWork(stack string) bool {
+func inServer(stack string) bool {
 	for _, name := range []string{"server", "clientsocket", "flush"} {
 		if strings.Contains(stack, "/chime/internal/"+name+".") {
 			return true
@@ -118,12 +118,12 @@ func atWork() []string {
 	buf = buf[:runtime.Stack(buf, true)]
 	var found []string
 	for stack := range strings.SplitSeq(string(buf), "\n\n") {
-		if strings.Contains(stack, "/servertest.(*stage).shutdown(") || strings.Contains(stack, "/servertest.(*stage).stop(") {
+		if strings.Contains(stack, "/server_test.(*stage).shutdown(") || strings.Contains(stack, "/server_test.(*stage).stop(") {
 			continue // this one, or another that waits beside it
 		}
 		for line := range strings.SplitSeq(stack, "\n") {
 			_, method, _ := strings.Cut(line, "/chime/internal/server.(")
-			if AtWork(line) && !strings.HasPrefix(method, "*Server).Serve") && !strings.HasPrefix(method, "*Server).upgrade") {
+			if inServer(line) && !strings.HasPrefix(method, "*Server).Serve") && !strings.HasPrefix(method, "*Server).upgrade") {
 				found = append(found, stack)
 				break
 			}
@@ -140,7 +140,7 @@ func (s *stage) accept(cs transport.ClientSocket) transport.Receiver {
 }
 
 // enter connects a client, and returns both ends.
-func (s *stage) enter() (Peer, *receiver) {
+func (s *stage) enter() (peer, *receiver) {
 	s.t.Helper()
 	p, err := s.connect()
 	if err != nil {
@@ -262,7 +262,7 @@ func (s *stage) send(r *receiver, n, size int) {
 	}
 }
 
-func (s *stage) want(p Peer, n, size int) {
+func (s *stage) want(p peer, n, size int) {
 	s.t.Helper()
 	got, err := p.Next()
 	if err != nil {
@@ -274,7 +274,7 @@ func (s *stage) want(p Peer, n, size int) {
 }
 
 // wantEnd reads the end of a connection, which must be next.
-func (s *stage) wantEnd(p Peer, want End) {
+func (s *stage) wantEnd(p peer, want End) {
 	s.t.Helper()
 	text, err := p.Next()
 	if end, ok := errors.AsType[*End](err); !ok || *end != want {

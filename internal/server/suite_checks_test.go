@@ -1,4 +1,4 @@
-package servertest
+package server_test
 
 import (
 	"context"
@@ -384,7 +384,7 @@ func values(s *stage) {
 func shutdown(s *stage) {
 	const readers = 5
 	type both struct {
-		Peer
+		peer
 		*receiver
 	}
 	var all []both
