@@ -22,26 +22,36 @@ const module = "github.com/go-chime/chime"
 // suite (storetest) may import what it tests and what that may import; only tests
 // may import it, and they may import what they like.
 var imports = map[string]struct{ ours, others []string }{
-	".":                    {ours: []string{"broker", "broker/local", "channel", "client/js", "store", "transport"}, others: []string{chiModule}},
-	"broker":               {ours: []string{"store"}},
-	"broker/local":         {ours: []string{"broker", "store"}},
-	"channel":              {ours: []string{"broker", "broker/local", "internal/fanout", "internal/wire", "store", "transport"}},
-	"client/js":            {},
-	"cmd":                  {ours: []string{"internal/conformance"}, others: []string{"github.com/r3labs/sse/v2", "github.com/spf13/cobra", chiModule}},
-	"examples":             {others: []string{chiModule}},
-	"internal/conformance": {others: []string{"github.com/coder/websocket"}},
-	"internal/contract":    {ours: []string{"broker/brokertest", "internal/raw"}, others: []string{"github.com/coder/websocket", chiModule}},
-	"internal/e2e":         {},
-	"internal/fanout":      {ours: []string{"broker", "internal/wire", "store"}},
-	"internal/raw":         {others: []string{chiModule}},
-	"internal/wire":        {},
-	"store":                {},
-	"store/boltstore":      {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
-	"transport":            {ours: []string{"internal/wire"}, others: []string{"github.com/coder/websocket"}},
+	".":                     {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
+	"broker":                {ours: []string{"store"}},
+	"broker/local":          {ours: []string{"broker", "store"}},
+	"channel":               {ours: []string{"broker", "broker/local", "internal/fanout", "internal/wire", "store", "transport"}},
+	"client/js":             {},
+	"cmd":                   {ours: []string{"internal/conformance"}, others: []string{"github.com/r3labs/sse/v2", "github.com/spf13/cobra", chiModule}},
+	"examples":              {others: []string{chiModule}},
+	"internal/clientsocket": {ours: []string{"internal/flush", "internal/nonblock", "internal/queue", "internal/wire", "transport"}},
+	"internal/conformance":  {others: []string{"github.com/coder/websocket"}},
+	"internal/contract":     {ours: []string{"broker/brokertest", "internal/raw"}, others: []string{"github.com/coder/websocket", chiModule}},
+	"internal/dialect":      {ours: []string{"internal/wire"}},
+	"internal/e2e":          {},
+	"internal/fanout":       {ours: []string{"broker", "internal/wire", "store"}},
+	"internal/flush":        {ours: []string{"internal/nonblock"}},
+	"internal/nonblock":     {},
+	"internal/origin":       {},
+	"internal/queue":        {ours: []string{"internal/wire"}},
+	"internal/raw":          {others: []string{chiModule}},
+	"internal/wire":         {},
+	"store":                 {},
+	"store/boltstore":       {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"transport":             {ours: []string{"internal/wire"}},
+	"internal/server": {
+		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/queue", "internal/wire", "transport"},
+		others: []string{"github.com/coder/websocket"},
+	},
 }
 
 // helpers may be imported by everybody and import nothing of ours.
-var helpers = []string{"internal/leak", "internal/need", "internal/task"}
+var helpers = []string{"internal/leak", "internal/mono", "internal/need", "internal/task"}
 
 // forTests are the packages that tests share. Only tests may import them; they may
 // import all that is public.
@@ -104,7 +114,13 @@ func TestImportRules(t *testing.T) {
 		{"store/boltstore", module + "/broker", false},
 		{"store/storetest", module + "/store", true},
 		{"transport", module + "/store", false},
-		{"transport", "github.com/coder/websocket", true},
+		{"transport", "github.com/coder/websocket", false},
+		{"internal/server", "github.com/coder/websocket", true},
+		{"internal/server", module + "/channel", false},
+		{"internal/clientsocket", "github.com/coder/websocket", false},
+		{"internal/clientsocket", module + "/internal/dialect", false},
+		{"internal/queue", module + "/internal/flush", false},
+		{"internal/flush", module + "/internal/queue", false},
 		{"unheard/of", "fmt", false},
 	} {
 		if why := forbids(c.from, c.imported); (why == "") != c.allowed {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/dialect"
+	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
@@ -78,23 +80,22 @@ func WithOrigins(origins ...string) Option {
 func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
 
 // WithGrace says how long a client whose connection has broken may take to come
-// back, on any transport, before it has left: 15 s unless said, 2 min at the
-// most, 0 for not at all. Meanwhile it is a member of its topics, and what is
+// back, on any transport, before it has left: up to 2 min, 0 for the default of
+// 15 s, or [NoGrace]. Meanwhile it is a member of its topics, and what is
 // sent to it waits. Only clients of the chime dialect, such as chime.js, can come
 // back; all others have left when their connection breaks. NewRouter panics at
 // what is out of range.
 func WithGrace(d time.Duration) Option {
 	return func(c *config) {
-		switch {
-		case d < 0 || d > transport.MaxGrace:
-			panic(fmt.Sprintf("chime: WithGrace(%v): want 0 to %v", d, transport.MaxGrace))
-		case d == 0:
-			c.grace = -1 // to transport.Config, zero is the default
-		default:
-			c.grace = d
+		if d != NoGrace && d < 0 || d > server.MaxGrace {
+			panic(fmt.Sprintf("chime: WithGrace(%v): want 0 to %v, or NoGrace", d, server.MaxGrace))
 		}
+		c.grace = d
 	}
 }
+
+// NoGrace is for [WithGrace]: a client has left when its connection breaks.
+const NoGrace = server.NoGrace
 
 // WithLogger logs there instead of to slog's default. At Error is what failed:
 // WithConnect with an error that is not of RefuseConnect, a handler with one that
@@ -122,5 +123,5 @@ func Token(r *http.Request) string {
 	if token := r.Header.Get("X-Phoenix-AuthToken"); token != "" {
 		return token
 	}
-	return transport.SubprotocolToken(r)
+	return dialect.Token(r)
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	js "github.com/go-chime/chime/client/js"
+	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/store"
-	"github.com/go-chime/chime/transport"
 )
 
 // Router mounts channels in a web app. It is an http.Handler and a chi.Routes:
@@ -35,7 +35,7 @@ import (
 // else is safe for concurrent use.
 type Router struct {
 	hub    *channel.Hub
-	server *transport.Server
+	server *server.Server
 	mux    *chi.Mux
 }
 
@@ -77,7 +77,7 @@ func NewRouter(options ...Option) *Router {
 		cfg.broker = local.New(cfg.store)
 	}
 	hub := channel.NewHub(channel.Config{Broker: cfg.broker, Limits: cfg.limits, Log: cfg.log})
-	server, err := transport.NewServer(transport.Config{
+	clients, err := server.New(server.Config{
 		Connect: cfg.connect,
 		Accept:  hub.Accept,
 		Detach:  detach,
@@ -89,7 +89,7 @@ func NewRouter(options ...Option) *Router {
 	if err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithOrigins: %v", err))
 	}
-	r := &Router{hub: hub, server: server, mux: chi.NewMux()}
+	r := &Router{hub: hub, server: clients, mux: chi.NewMux()}
 	r.routes()
 	return r
 }
@@ -253,7 +253,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
 // greet answers at the mount itself: a client of Amber, or whoever looks at it
 // with a browser or a health check.
 func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
-	if transport.IsUpgrade(r) {
+	if server.IsUpgrade(r) {
 		rt.server.ServeAmber(w, r)
 		return
 	}

@@ -81,7 +81,7 @@ func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 }
 
 // Accept makes the channel side of a client socket; it is the Acceptor of a
-// transport.Server.
+// server.
 func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
 	h.serving.Store(true)
 	c := &client{hub: h, cs: cs}

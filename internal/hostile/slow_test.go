@@ -124,7 +124,7 @@ func ours() int {
 	stacks := make([]byte, 1<<20)
 	n := 0
 	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
-		if strings.Contains(stack, "/chime/transport.") || strings.Contains(stack, "/chime/channel.") {
+		if strings.Contains(stack, "/chime/internal/server.") || strings.Contains(stack, "/chime/internal/clientsocket.") || strings.Contains(stack, "/chime/channel.") {
 			n++
 		}
 	}

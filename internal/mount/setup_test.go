@@ -78,8 +78,8 @@ func TestMistakesAtSetUpPanicWithASentence(t *testing.T) {
 		mistake func()
 		says    string
 	}{
-		"a negative grace period":     {with(chime.WithGrace(-1)), "chime: WithGrace(-1ns): want 0 to 2m0s"},
-		"a grace period too long":     {with(chime.WithGrace(3 * time.Minute)), "chime: WithGrace(3m0s): want 0 to 2m0s"},
+		"a negative grace period":     {with(chime.WithGrace(-1)), "chime: WithGrace(-1ns): want 0 to 2m0s, or NoGrace"},
+		"a grace period too long":     {with(chime.WithGrace(3 * time.Minute)), "chime: WithGrace(3m0s): want 0 to 2m0s, or NoGrace"},
 		"nobody said who may connect": {func() { chime.NewRouter() }, "chime: NewRouter: say who may connect: WithConnect, or WithAnonymous for everybody"},
 		"connect is nil":              {func() { chime.NewRouter(chime.WithConnect(nil)) }, "chime: NewRouter: WithConnect(nil)"},
 		"connect and anonymous":       {func() { chime.NewRouter(chime.WithConnect(raw.ByToken), anyone) }, "chime: NewRouter: WithConnect and WithAnonymous contradict each other"},

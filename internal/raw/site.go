@@ -52,7 +52,7 @@ func NewRouter(t *testing.T, options ...chime.Option) (*Site, *chime.Router) {
 		Logs: &LogBook{},
 		Wait: slow,
 	}
-	s.Live = chime.NewRouter(append([]chime.Option{chime.WithGrace(0),
+	s.Live = chime.NewRouter(append([]chime.Option{chime.WithGrace(chime.NoGrace),
 		chime.WithConnect(ByToken),
 		chime.WithStore(history),
 		chime.WithLogger(slog.New(slog.NewJSONHandler(s.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))),

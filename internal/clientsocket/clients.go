@@ -1,0 +1,123 @@
+package clientsocket
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chime/chime/internal/flush"
+	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// Config is what the client sockets of a server have in common.
+type Config struct {
+	Accept    transport.Acceptor
+	Limits    transport.Limits // none is zero
+	Grace     time.Duration    // zero is none
+	Heartbeat time.Duration    // as hello names it
+	Tasks     *task.Group      // owns all goroutines
+}
+
+// Clients opens the client sockets of a server, and holds what they share.
+type Clients struct {
+	Registry  Registry
+	accept    transport.Acceptor
+	limits    transport.Limits
+	grace     time.Duration
+	heartbeat time.Duration
+	tasks     *task.Group
+	flushers  []flush.Flusher
+	opened    atomic.Uint64
+}
+
+// New returns what opens client sockets.
+func New(cfg Config) *Clients {
+	return &Clients{
+		Registry:  Registry{clients: map[*ClientSocket]struct{}{}, secrets: map[string]*ClientSocket{}},
+		accept:    cfg.Accept,
+		limits:    cfg.Limits,
+		grace:     cfg.Grace,
+		heartbeat: cfg.Heartbeat,
+		tasks:     cfg.Tasks,
+		flushers:  flush.New(cfg.Tasks),
+	}
+}
+
+// Opening is what a client socket is opened with.
+type Opening struct {
+	Identity transport.Identity
+	Chime    bool // in the chime dialect
+	Context  context.Context
+}
+
+// Open makes c a client socket that n carries, greets it and gives it its
+// receiver. What speaks for it or ends it meanwhile waits for that; the registry
+// does not, since Accept is not ours. The error is ErrDraining.
+func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
+	cs.init(c, o)
+	c.out.carrier, c.out.credentials.stream = n, n.line.Transport() == transport.SSE
+	n.c = c
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	if c.chime { // written when it is known that c is let in, and before whatever Accept sends
+		n.out.control = n.encode(cs.hello(c, c.out.credentials.current, false))
+	}
+	cs.tasks.Add() // until the receiver is told of the end: Shutdown waits for that
+	if err := cs.Registry.add(c, c.out.credentials.current); err != nil {
+		cs.tasks.Done()
+		return err
+	}
+	if c.chime {
+		c.mu.Lock()
+		n.out.rouse()
+		c.mu.Unlock()
+	}
+	c.in.receiver = cs.accept(c)
+	return nil
+}
+
+// init makes c a client socket that is not yet known to anybody.
+func (cs *Clients) init(c *ClientSocket, o Opening) {
+	c.id = randomText(16)
+	c.who, c.value = o.Identity.ID, o.Identity.Value
+	c.expires.set(o.Identity.Expires)
+	c.chime = o.Chime
+	if c.chime {
+		c.out.credentials.current = newSecret()
+	}
+	c.keeps = c.chime && cs.grace > 0
+	c.ctx = o.Context
+	c.clients = cs
+	c.in.c, c.out.c = c, c
+	c.flusher = &cs.flushers[cs.opened.Add(1)%uint64(len(cs.flushers))]
+}
+
+// hello returns what greets c, whose mu is held unless nobody knows it yet.
+func (cs *Clients) hello(c *ClientSocket, secret string, resumed bool) *wire.Message {
+	return wire.Hello{
+		ID: c.id, Secret: secret,
+		HeartbeatMS: cs.heartbeat.Milliseconds(),
+		GraceMS:     cs.grace.Milliseconds(),
+		Limits: wire.HelloLimits{
+			MessageBytes: cs.limits.MessageBytes, BatchBytes: cs.limits.BatchBytes,
+			BatchMessages: cs.limits.BatchMessages, Topics: cs.limits.Topics,
+		},
+		Transports: []string{transport.WebSocket, transport.SSE},
+		Resumed:    resumed,
+		Received:   c.in.received.Load(),
+		Sent:       c.out.queue.Sent(),
+	}.Message()
+}
+
+func newSecret() string { return randomText(24) }
+
+// randomText returns n random bytes as base64url.
+func randomText(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails; see crypto/rand
+	return base64.RawURLEncoding.EncodeToString(b)
+}

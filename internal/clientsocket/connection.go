@@ -1,0 +1,200 @@
+package clientsocket
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/queue"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+const (
+	// closeWait is how long what is written to a connection that is closed alone
+	// may block.
+	closeWait = time.Second
+	// endWait is how long what is queued for a client may take after its end.
+	endWait = 5 * time.Second
+)
+
+// Connection is one WebSocket or one stream, as far as they are the same. It
+// carries the messages of its client socket if the client has promoted it; before
+// and after that only what concerns itself. It never knows how a frame looks.
+type Connection struct {
+	c      *ClientSocket
+	line   Line
+	number uint64 // of the last counted frame read here, or that the client had been told of; guarded by inbound.mu
+	out    outlet // guarded by ClientSocket.mu
+
+	unused    atomic.Int64 // mono.Instant: when it is closed if it is not promoted; 0 once it is
+	lastWrite atomic.Int64 // mono.Instant
+}
+
+// Init makes n the connection of line, before Clients.Open or ClientSocket.Resume.
+func (n *Connection) Init(line Line) {
+	n.line, n.out.n = line, n
+	n.lastWrite.Store(int64(mono.Now()))
+}
+
+// Receive takes a frame of the client.
+func (n *Connection) Receive(f wire.Frame) { n.c.in.receive(n, f) }
+
+// ID is that of the client socket.
+func (n *Connection) ID() string { return n.c.id }
+
+// Close closes the connection, and ends the client socket if that is carried by
+// it.
+func (n *Connection) Close(code wire.CloseCode, reason string) {
+	n.c.mu.Lock()
+	ends := n.close(code, reason)
+	n.c.mu.Unlock()
+	if ends {
+		n.c.reportEnd()
+	}
+}
+
+// close is Close without reportEnd, which must follow, without c.mu, if it
+// reports true. No other connection may be promoted between the look at the
+// carrier and the end. c.mu is held.
+func (n *Connection) close(code wire.CloseCode, reason string) (ends bool) {
+	c := n.c
+	switch {
+	case c.out.carrier != n:
+		n.closeAlone(code, reason)
+		return false
+	case c.ended:
+		return false
+	}
+	c.end(code, reason, transport.Closed)
+	return true
+}
+
+// closeAlone closes the connection, and not its client socket. c.mu is held.
+func (n *Connection) closeAlone(code wire.CloseCode, reason string) {
+	n.out.close(code, reason)
+	n.c.clients.tasks.Go(func() { n.line.BoundWrites(closeWait) })
+}
+
+// PeerClosed takes note that the client has closed the connection. The client
+// socket ends if the client says so or can't resume; else it will be back.
+func (n *Connection) PeerClosed(code wire.CloseCode) {
+	c := n.c
+	c.mu.Lock()
+	n.out.answered = true
+	done := code == wire.CloseNormal || code == wire.CloseNoStatus
+	carries, ends := c.out.carrier == n, false
+	if carries && !c.ended && !done && c.out.resumable() {
+		n.closeAlone(code, "")
+		c.out.detach()
+	} else {
+		if carries {
+			c.out.queue.Clear() // it reads no more
+		}
+		ends = n.close(code, "")
+	}
+	c.mu.Unlock()
+	if ends {
+		c.reportEnd()
+	}
+}
+
+// Abort aborts the connection: nothing more can be written. The client socket,
+// if it is carried by it, is detached or else ends with why.
+func (n *Connection) Abort(why transport.Reason) {
+	c := n.c
+	c.mu.Lock()
+	n.out.abort()
+	ends := c.out.carrier == n
+	switch {
+	case !ends:
+		c.out.credentials.broke(n)
+	case !c.ended && c.out.resumable():
+		c.out.detach()
+		ends = false
+	default:
+		c.end(0, "", why)
+		c.out.queue.Clear()
+	}
+	c.mu.Unlock()
+	n.line.Abort()
+	if ends {
+		c.reportEnd()
+	}
+}
+
+// Watch does what is due on the connection, and returns how long it is until
+// something is again: mono.Never, if nothing is. With a heartbeat of zero none is
+// sent.
+func (n *Connection) Watch(heartbeat time.Duration) time.Duration {
+	wait := mono.Never
+	if heartbeat > 0 {
+		wait = n.beat(heartbeat)
+	}
+	if n.unused.Load() != 0 {
+		if left := n.unusedFor(); left > 0 {
+			wait = min(wait, left)
+		} else {
+			n.c.mu.Lock()
+			if n.unused.Load() != 0 { // it may have been promoted in this moment
+				n.closeAlone(wire.CloseReplaced, "not used")
+			}
+			n.c.mu.Unlock()
+		}
+	}
+	if left := n.c.expires.left(); left > 0 {
+		wait = min(wait, left)
+	} else if n.carries() {
+		n.c.Close(wire.CloseDisconnect, "expired", transport.Expired)
+	}
+	return wait
+}
+
+// beat sends a heartbeat if nothing has been written for so long, and returns
+// when to look again.
+func (n *Connection) beat(every time.Duration) time.Duration {
+	if idle := mono.Now().Sub(mono.Instant(n.lastWrite.Load())); idle < every {
+		return every - idle
+	}
+	c := n.c
+	c.mu.Lock()
+	if busy := n.out.writing || c.out.carrier == n && c.out.queue.Due() > 0; !busy {
+		n.sendControl(wire.NewHeartbeat(c.out.queue.Sent(), c.in.received.Load()))
+	}
+	c.mu.Unlock()
+	return every
+}
+
+// unusedFor is how long a candidate may still wait for its promotion.
+func (n *Connection) unusedFor() time.Duration {
+	return mono.Instant(n.unused.Load()).Sub(mono.Now())
+}
+
+// carries reports whether n carries its client socket.
+func (n *Connection) carries() bool {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	return n.c.out.carrier == n
+}
+
+// SendBytes sends what is encoded and belongs to the connection.
+func (n *Connection) SendBytes(b []byte) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.out.add(b)
+}
+
+// sendControl sends a message that belongs to the connection. c.mu is held.
+func (n *Connection) sendControl(m *wire.Message) { n.out.add(n.encode(m)) }
+
+func (n *Connection) encode(m *wire.Message) []byte {
+	b, _ := n.line.Encode(nil, queue.Item{M: m}, 0)
+	return b
+}
+
+// Over reports whether the farewell is out, or nothing more can be written.
+func (n *Connection) Over() bool {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	return n.out.over
+}

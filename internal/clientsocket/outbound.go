@@ -1,0 +1,72 @@
+package clientsocket
+
+import (
+	"iter"
+
+	"github.com/go-chime/chime/internal/queue"
+)
+
+// outbound is what goes to the client, and where: the queue, the connection that
+// takes from it, those that may come to, and the time without any. It writes
+// nothing, reads nothing and never calls the receiver. ClientSocket.mu guards it.
+type outbound struct {
+	c           *ClientSocket
+	queue       queue.Queue
+	ready       func()      // waits for room; the last given to Ready
+	carrier     *Connection // the one promoted last; nil while the client socket is detached
+	credentials credentials
+	grace       *grace // nil before it is detached for the first time
+}
+
+// connections are all that the client socket has.
+func (o *outbound) connections() iter.Seq[*Connection] {
+	return func(yield func(*Connection) bool) {
+		if o.carrier != nil && !yield(o.carrier) {
+			return
+		}
+		for _, is := range o.credentials.issued {
+			if is.conn != nil && !yield(is.conn) {
+				return
+			}
+		}
+	}
+}
+
+// fits reports whether the queue takes it.
+func (o *outbound) fits(it queue.Item) bool {
+	limits := &o.c.clients.limits
+	return o.queue.Fits(it, limits.QueueMessages, limits.QueueBytes)
+}
+
+// fitsHalf is fits for what can be sent later: it leaves half of the queue to what
+// can't. A queue with room for a page takes a message of any size, or whoever waits
+// for room would wait in vain.
+func (o *outbound) fitsHalf(it queue.Item) bool {
+	limits := &o.c.clients.limits
+	return o.hasRoom() || o.queue.Fits(it, limits.QueueMessages/2, limits.QueueBytes/2)
+}
+
+// hasRoom reports whether the queue has room for a page of a replay.
+func (o *outbound) hasRoom() bool {
+	limits := &o.c.clients.limits
+	return o.queue.HasRoom(limits.QueueMessages, limits.QueueBytes)
+}
+
+// takeReady returns what Ready was given, once, when there is room or at the end.
+func (o *outbound) takeReady() func() {
+	if o.ready == nil || !o.c.ended && !o.hasRoom() {
+		return nil
+	}
+	f := o.ready
+	o.ready = nil
+	return f
+}
+
+// acknowledge takes an acknowledgement by the connection that carries the client
+// socket.
+func (o *outbound) acknowledge(received uint64) error {
+	if !o.queue.Acknowledge(received) {
+		return ErrBeyond
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package clientsocket
+
+import (
+	"errors"
+	"os"
+
+	"github.com/go-chime/chime/internal/flush"
+	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+const (
+	maxWrite   = 64 << 10     // joined into one write
+	blockWrite = 16 << 10     // given to a write that may block, which must get through in a time
+	maxControl = 4 << 10      // waiting on a connection besides messages
+	maxShare   = 4 * maxWrite // of one connection, before the others of its flusher
+)
+
+// outlet decides what is written to a connection next, and sees to it that one
+// goroutine at a time writes: the flusher's, or one of its own while a write
+// blocks. ClientSocket.mu guards its fields; no write happens under it.
+type outlet struct {
+	n        *Connection
+	control  []byte // to go out before the next message
+	reason   string // of the farewell
+	code     wire.CloseCode
+	closing  bool // a farewell is due, and nothing comes behind it
+	answered bool // the client closed first: there is nothing to wait for
+	listed   bool // on the flusher's list
+	writing  bool
+	over     bool // nothing more is written
+}
+
+// wake reports whether the caller must put o on the flusher's list, and takes
+// note that it does. c.mu is held.
+func (o *outlet) wake() bool {
+	if o.listed || o.writing {
+		return false // whoever writes looks again when it is done
+	}
+	o.listed = true
+	return true
+}
+
+// rouse has what waits written. c.mu is held; fan-out, which is to hold it for
+// less, calls wake and adds o to the list later.
+func (o *outlet) rouse() {
+	if o.wake() {
+		o.n.c.flusher.Add(o)
+	}
+}
+
+// add queues what belongs to the connection. A peer that asks for answers and does
+// not read them gets no more. c.mu is held.
+func (o *outlet) add(b []byte) {
+	if o.closing || len(o.control)+len(b) > maxControl {
+		return
+	}
+	o.control = append(o.control, b...)
+	o.rouse()
+}
+
+// close has a farewell written, the first one given. What the client socket has
+// queued goes out before it, if that has ended too. c.mu is held.
+func (o *outlet) close(code wire.CloseCode, reason string) {
+	if o.closing {
+		return
+	}
+	o.closing, o.code, o.reason = true, code, reason
+	o.rouse()
+}
+
+// abort has nothing more written. c.mu is held.
+func (o *outlet) abort() { o.over, o.closing, o.control = true, true, nil }
+
+// Flush implements flush.Connection: what would block, or would keep others
+// waiting for long, is left to a goroutine or to the end of the list.
+func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
+	n := o.n
+	n.c.mu.Lock()
+	o.listed = false
+	if o.writing || o.over {
+		n.c.mu.Unlock()
+		return
+	}
+	o.writing = true
+	n.c.mu.Unlock()
+	for share := 0; ; {
+		if share > maxShare {
+			o.giveWay()
+			return
+		}
+		var last bool
+		if f.Buffer, last = o.next(f.Buffer[:0]); len(f.Buffer) == 0 {
+			return
+		}
+		share += len(f.Buffer)
+		n.lastWrite.Store(int64(now))
+		written, err := n.line.Try(&f.Writer, f.Buffer)
+		switch {
+		case err != nil:
+			n.Abort(transport.Gone) // and writing stays true, as in drain
+			return
+		case written < len(f.Buffer):
+			rest := append([]byte(nil), f.Buffer[written:]...)
+			n.c.clients.tasks.Go(func() { o.drain(rest, last) })
+			return
+		case last:
+			o.finish()
+			return
+		}
+	}
+}
+
+// giveWay puts o back on the list of its flusher, behind all others.
+func (o *outlet) giveWay() {
+	o.n.c.mu.Lock()
+	o.writing = false
+	o.rouse()
+	o.n.c.mu.Unlock()
+}
+
+// drain writes to a connection that is full, or can't be written to without
+// waiting, until all is written.
+func (o *outlet) drain(rest []byte, last bool) {
+	n := o.n
+	for {
+		for len(rest) > 0 {
+			size := min(len(rest), blockWrite)
+			if err := n.line.Write(rest[:size]); err != nil {
+				// writing stays true: another write would put a new frame behind
+				// half of this one.
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					n.Abort(transport.Slow)
+				} else {
+					n.Abort(transport.Gone)
+				}
+				return
+			}
+			n.lastWrite.Store(int64(mono.Now()))
+			rest = rest[size:]
+		}
+		if last {
+			o.finish()
+			return
+		}
+		if rest, last = o.next(rest[:0]); len(rest) == 0 {
+			return
+		}
+	}
+}
+
+// next encodes what is to be written next into b, and reports whether it is the
+// last. With nothing to write, writing ends.
+func (o *outlet) next(b []byte) (_ []byte, last bool) {
+	c := o.n.c
+	c.mu.Lock()
+	b = o.take(b)
+	if len(b) == 0 {
+		o.writing = false
+	}
+	last = o.over
+	ready := c.out.takeReady()
+	c.mu.Unlock()
+	if ready != nil {
+		ready()
+	}
+	return b, last
+}
+
+// take encodes what is due, up to about maxWrite bytes, and at the end the
+// farewell. c.mu is held.
+func (o *outlet) take(b []byte) []byte {
+	c, line := o.n.c, o.n.line
+	carries := c.out.carrier == o.n
+	q := &c.out.queue
+	if o.over || len(o.control) == 0 && !o.closing && !(carries && q.Due() > 0) {
+		return b
+	}
+	b = append(line.Open(b), o.control...)
+	o.control = nil
+	if carries {
+		for q.Due() > 0 && len(b) < maxWrite {
+			it, number := q.Next()
+			var ends bool
+			if b, ends = line.Encode(b, it, number); ends && !c.ended {
+				c.end(wire.CloseDisconnect, "", transport.Gone)
+				c.clients.tasks.Go(c.reportEnd)
+			}
+			if !c.keeps {
+				q.Forget()
+			}
+		}
+		q.Trim(c.clients.limits.UnackedMessages, c.clients.limits.UnackedBytes)
+	}
+	if o.closing && !(carries && q.Due() > 0) {
+		b = line.Farewell(b, o.code, o.reason)
+		o.over = true
+	}
+	return line.Seal(b, o.over)
+}
+
+// finish closes the connection when its farewell is out.
+func (o *outlet) finish() {
+	o.n.c.mu.Lock()
+	o.writing = false
+	answered := o.answered
+	o.n.c.mu.Unlock()
+	if answered {
+		o.n.line.Abort()
+	} else {
+		o.n.line.Close()
+	}
+}

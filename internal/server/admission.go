@@ -1,0 +1,137 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/origin"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// admission decides who may ask for what, and answers those it refuses. It opens
+// nothing. It never logs a header but Host and Origin: tokens are in the others.
+type admission struct {
+	connect  func(*http.Request) (transport.Identity, error)
+	origins  origin.Rules
+	registry *clientsocket.Registry
+	log      *slog.Logger
+}
+
+// caller is who asks for a connection.
+type caller struct {
+	id     transport.Identity
+	chime  bool                       // in the chime dialect
+	secret string                     // of the client socket to go on with; "" for a new one
+	former *clientsocket.ClientSocket // which that is; nil if nobody knows the secret
+}
+
+// origin checks the origin of a request, and answers one that it refuses. It
+// comes before all else: a foreign page learns nothing, and an allowed one can
+// read whatever is answered.
+func (a *admission) origin(w http.ResponseWriter, r *http.Request) bool {
+	if a.origins.Allow(r) {
+		share(w, r)
+		return true
+	}
+	a.log.Warn("origin refused", "host", brief(r.Host), "origin", brief(r.Header.Get("Origin")), "allow_with", "WithOrigins")
+	refuse(w, http.StatusForbidden, "origin not allowed")
+	return false
+}
+
+// caller finds out who asks for a connection or sends a POST, or how that is
+// refused.
+func (a *admission) caller(r *http.Request, chime bool, secret string) (caller, *transport.RefusedError) {
+	if a.registry.Draining() {
+		return caller{}, errDraining
+	}
+	id, refused := a.identify(r, secret)
+	if refused != nil {
+		return caller{}, refused
+	}
+	from := caller{id, chime, secret, a.registry.Find(secret)}
+	if from.former != nil && from.former.Identity().ID != id.ID {
+		return caller{}, errForeign
+	}
+	return from, nil
+}
+
+// identify finds out from whom a request comes, or how it is refused.
+func (a *admission) identify(r *http.Request, secret string) (transport.Identity, *transport.RefusedError) {
+	id, err := a.connect(r)
+	if err == nil {
+		if id.Expires.IsZero() || id.Expires.After(time.Now()) {
+			return id, nil
+		}
+		// WithConnect has said that the time of a client socket of theirs is over, too.
+		if c := a.registry.Find(secret); c != nil && c.Identity().ID == id.ID {
+			c.CloseWith(secret, wire.CloseDisconnect, "expired", transport.Expired)
+		}
+		return transport.Identity{}, errExpired
+	}
+	refused, ok := errors.AsType[*transport.RefusedError](err)
+	switch {
+	case !ok || refused == nil:
+		// Its database may be down. A 403 would send a client away for good.
+		a.log.Error("connect failed", "error", err)
+		return transport.Identity{}, errUnavailable
+	case refused.Status < 400 || refused.Status > 599:
+		// A success would tell the client that it is in, and what is no status panics.
+		a.log.Error("connect refused with a status that refuses nothing", "status", refused.Status)
+		refused = &transport.RefusedError{Status: http.StatusForbidden, Reason: refused.Reason}
+	}
+	return transport.Identity{}, refused
+}
+
+var (
+	// errUnavailable and errDraining ask a client to come back.
+	errUnavailable = &transport.RefusedError{Status: http.StatusServiceUnavailable, Reason: "unavailable"}
+	errDraining    = &transport.RefusedError{Status: http.StatusServiceUnavailable, Reason: clientsocket.ErrDraining.Error()}
+	// errExpired refuses an identity that has expired.
+	errExpired = &transport.RefusedError{Status: http.StatusUnauthorized, Reason: "expired"}
+	// errForeign refuses a secret of another identity's client socket.
+	errForeign = &transport.RefusedError{Status: http.StatusForbidden, Reason: "this client socket belongs to another identity"}
+)
+
+// comesBack reports whether a refusal is for a while only.
+func comesBack(e *transport.RefusedError) bool { return e == errUnavailable || e == errDraining }
+
+// brief bounds what anybody can have the log say.
+func brief(s string) string {
+	const most = 256
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// share lets the page that sent r read the answer (CORS), which a browser
+// would keep from a page of another origin. The origin has been allowed.
+func share(w http.ResponseWriter, r *http.Request) {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", "Retry-After")
+	h.Add("Vary", "Origin")
+}
+
+// ServePreflight answers OPTIONS: a browser asks before it sends our headers
+// from a page of another origin.
+func (s *Server) ServePreflight(w http.ResponseWriter, r *http.Request, methods string) {
+	w.Header().Set("Allow", methods)
+	if !s.admission.origin(w, r) {
+		return
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", methods)
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, "+headerSecret+", "+headerReceived)
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}

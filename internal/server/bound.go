@@ -1,0 +1,58 @@
+package server
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chime/chime/internal/mono"
+)
+
+// writeWait is how long one write of what clientsocket gives at a time may block.
+const writeWait = 10 * time.Second
+
+// writeBound is how long the writes of a connection may still block: writeWait
+// each, and none beyond a moment that may be set once.
+type writeBound struct {
+	until atomic.Int64 // mono.Instant; 0 is unset
+}
+
+// due returns when a write that begins now has to be done.
+func (p *writeBound) due() mono.Instant {
+	due := mono.Now().Add(writeWait)
+	if until := p.until.Load(); until != 0 {
+		due = min(due, mono.Instant(until))
+	}
+	return due
+}
+
+// arm sets the deadline of a write that begins now, and returns it.
+func (p *writeBound) arm(set func(time.Time) error) mono.Instant {
+	due := p.due()
+	_ = set(due.Deadline()) // not all writers can
+	if p.bounded() {
+		due = p.due() // it may have been set, and its deadline overwritten, meanwhile
+		_ = set(due.Deadline())
+	}
+	return due
+}
+
+// bounded reports whether the moment has been set.
+func (p *writeBound) bounded() bool { return p.until.Load() != 0 }
+
+// set sets the moment, if it has not been set, and returns it as a deadline.
+func (p *writeBound) set(wait time.Duration) time.Time {
+	p.until.CompareAndSwap(0, int64(mono.Now().Add(wait)))
+	return mono.Instant(p.until.Load()).Deadline()
+}
+
+// write writes all of b or fails when it is due. It leaves no deadline behind,
+// since a write that does not block would find it expired later.
+func (p *writeBound) write(nc net.Conn, b []byte) error {
+	p.arm(nc.SetWriteDeadline)
+	_, err := nc.Write(b)
+	if !p.bounded() {
+		_ = nc.SetWriteDeadline(time.Time{})
+	}
+	return err
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+const (
+	bodyWait      = 10 * time.Second // a body that takes longer is a slow-loris
+	maxSecretBody = 256
+)
+
+// ServePost answers POST {mount}/sse: frames of a client whose other half is a
+// stream. A batch is applied whole or not at all, once, in its place.
+func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
+	boundBody(w)
+	if !s.admission.origin(w, r) {
+		return
+	}
+	secret := r.Header.Get(headerSecret)
+	if secret == "" {
+		refuseBatch(w, &wire.BatchError{Reason: "no " + headerSecret + " header"})
+		return
+	}
+	from, refused := s.admission.caller(r, true, secret) // when draining, the end of the client socket comes on the stream
+	if refused != nil {
+		turnAway(w, refused)
+		return
+	}
+	c := from.former
+	if c == nil {
+		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
+		return
+	}
+	c.Refresh(from.id.Expires)
+	// Read before the lock: a slow body must not hold up other POSTs.
+	body, err := readBody(w, r, s.limits.BatchBytes)
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			refuse(w, http.StatusRequestEntityTooLarge, "batch is over "+strconv.Itoa(s.limits.BatchBytes)+" bytes")
+			return
+		}
+		refuseBatch(w, &wire.BatchError{Reason: "body could not be read"})
+		return
+	}
+	batch, err := wire.DecodeBatch(body, s.limits.BatchMessages, s.limits.MessageBytes)
+	if err != nil {
+		wrong, ok := errors.AsType[*wire.BatchError](err)
+		if !ok {
+			wrong = &wire.BatchError{Reason: "malformed"}
+		}
+		refuseBatch(w, wrong)
+		return
+	}
+	applied, err := c.Apply(secret, batch)
+	if missing, ok := errors.AsType[*clientsocket.GapError](err); ok {
+		answer(w, http.StatusConflict, struct {
+			Want uint64 `json:"want"`
+		}{missing.Want})
+		return
+	}
+	switch {
+	case err == nil:
+		answer(w, http.StatusOK, applied)
+	case errors.Is(err, clientsocket.ErrBeyond):
+		refuseBatch(w, &wire.BatchError{Reason: err.Error()})
+	default:
+		refuse(w, http.StatusGone, err.Error())
+	}
+}
+
+func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
+	answer(w, http.StatusBadRequest, struct {
+		Frame  int    `json:"frame"`
+		Reason string `json:"reason"`
+	}{e.Frame, e.Reason})
+}
+
+// ServeBye answers POST {mount}/bye, which a page sends as a beacon when it
+// goes. A beacon can set no header, so the secret is the body; in return this
+// can do nothing but leave, and tells nothing.
+func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
+	boundBody(w)
+	if !s.admission.origin(w, r) {
+		return
+	}
+	if body, err := readBody(w, r, maxSecretBody); err == nil {
+		secret := strings.TrimSpace(string(body))
+		if c := s.clients.Registry.Find(secret); c != nil {
+			c.CloseWith(secret, wire.CloseNormal, "bye", transport.Closed)
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// boundBody bounds how long a body may take, also of a request that is refused
+// before it is read: net/http would wait for it.
+func boundBody(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // not all writers can
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
+}

@@ -1,0 +1,154 @@
+// Package server answers the HTTP requests of all clients: WebSockets, event
+// streams, and the POSTs of those who read a stream. It checks origin and
+// identity, and gives each connection its client socket, which package
+// clientsocket carries from then on. It knows nothing of topics, but for the URL of
+// a stream that names the topics to join.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/dialect"
+	"github.com/go-chime/chime/internal/origin"
+	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// MaxGrace bounds Config.Grace; NoGrace as Config.Grace lets nobody come back.
+const (
+	MaxGrace = 2 * time.Minute
+	NoGrace  = time.Duration(math.MinInt64)
+)
+
+const defaultGrace = 15 * time.Second
+
+// Config says how a Server treats its clients. Connect and Accept are needed.
+type Config struct {
+	// Connect says who a request comes from; a *transport.RefusedError says with
+	// which status it is refused. Any other error goes to the log only, and the
+	// client, which gets 503, is asked to come back.
+	Connect func(*http.Request) (transport.Identity, error)
+	// Accept makes the channel side of a client.
+	Accept transport.Acceptor
+	// Detach returns the context of a client socket from that of its request,
+	// which ends with the request. Nil is context.WithoutCancel.
+	Detach func(context.Context) context.Context
+	// Origins besides the server's own, as https://host[:port] or host[:port].
+	Origins []string
+	Limits  transport.Limits
+	// Grace is how long a client of the chime dialect whose connection has broken
+	// may take to come back: up to MaxGrace, 0 for the default of 15 s, or NoGrace.
+	Grace time.Duration
+	Log   *slog.Logger // nil is slog's default
+}
+
+// Server answers the requests of all clients, and owns every goroutine and
+// connection that comes of them. All its methods are safe for concurrent use.
+type Server struct {
+	admission admission
+	clients   *clientsocket.Clients
+	detach    func(context.Context) context.Context
+	limits    transport.Limits
+	log       *slog.Logger
+	tasks     task.Group
+}
+
+// New returns a server, or an error that names what is missing or out of range
+// in its configuration.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.Limits.Check(); err != nil {
+		return nil, err
+	}
+	switch {
+	case cfg.Connect == nil, cfg.Accept == nil:
+		return nil, errors.New("a server needs Connect and Accept")
+	case cfg.Grace == NoGrace:
+		cfg.Grace = 0
+	case cfg.Grace < 0, cfg.Grace > MaxGrace:
+		return nil, fmt.Errorf("grace period is %v: want 0 to %v, or NoGrace", cfg.Grace, MaxGrace)
+	case cfg.Grace == 0:
+		cfg.Grace = defaultGrace
+	}
+	origins, err := origin.Parse(cfg.Origins)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), log: cfg.Log}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.detach == nil {
+		s.detach = context.WithoutCancel
+	}
+	s.clients = clientsocket.New(clientsocket.Config{
+		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks,
+	})
+	s.admission = admission{connect: cfg.Connect, origins: origins, registry: &s.clients.Registry, log: s.log}
+	return s, nil
+}
+
+// drainRetry is when clients are asked to come back.
+const drainRetry = 2 * time.Second
+
+// Shutdown ends all client sockets with code 1012, asks their clients to come
+// back, refuses new ones, and waits until every connection and goroutine is
+// done or ctx ends, whose error it then returns.
+func (s *Server) Shutdown(ctx context.Context) error {
+	clients := s.clients.Registry.Drain()
+	for i, c := range clients {
+		// Spread over the time it takes them to come back, so that the next
+		// server is not met by all at once.
+		spread := drainRetry * time.Duration(i) / time.Duration(len(clients))
+		c.Drain(wire.NewDrain((drainRetry + spread).Milliseconds()))
+	}
+	return s.tasks.Wait(ctx)
+}
+
+// Disconnect ends the client sockets of an identity, detached ones too, with
+// code 1001, and returns how many.
+func (s *Server) Disconnect(identity string, reason string) int {
+	clients := s.clients.Registry.Of(identity)
+	for _, c := range clients {
+		c.Close(wire.CloseDisconnect, reason, transport.Kicked)
+	}
+	return len(clients)
+}
+
+// Len returns the number of open client sockets, detached ones included.
+func (s *Server) Len() int { return s.clients.Registry.Len() }
+
+// together makes a connection's line and, unless its caller knows a client
+// socket, one in the same object: half the cost of two to the collector.
+func together[L any](from caller) (*L, *clientsocket.ClientSocket) {
+	if from.former != nil {
+		return new(L), nil
+	}
+	both := new(struct {
+		line   L
+		client clientsocket.ClientSocket
+	})
+	return &both.line, &both.client
+}
+
+// enter gives connection n its client socket: the one that its caller goes on
+// with, if that can be resumed, or else a new one, for which fresh is the memory if
+// it is not nil. From now on it can be closed.
+func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh *clientsocket.ClientSocket, r *http.Request, from caller) error {
+	n.Init(line)
+	if from.former != nil && from.former.Resume(n, from.secret) {
+		from.former.Refresh(from.id.Expires)
+		return nil
+	}
+	if fresh == nil {
+		fresh = new(clientsocket.ClientSocket)
+	}
+	return s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Chime: from.chime, Context: s.detach(r.Context())})
+}

@@ -1,0 +1,562 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// site serves a handler to clients that are written by hand: they read when
+// they are told to, and never answer by themselves.
+type site struct {
+	address  string
+	patience time.Duration // how long a client waits for each thing that must come
+	dial     func(ctx context.Context) (net.Conn, error)
+	trust    *tls.Config // nil without TLS
+	http2    bool
+	closed   chan time.Time // of pipes
+}
+
+type network struct {
+	name               string
+	pipes, tls, http2  bool
+	http1WithoutHijack bool // a ResponseWriter of middleware that can flush, but no more
+}
+
+// serve serves h until the end of the test.
+func serve(t testing.TB, n network, h http.Handler) *site {
+	t.Helper()
+	s := &site{patience: 20 * time.Second, http2: n.http2}
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that were cut short
+	if n.http1WithoutHijack {
+		server.Config.Handler = withoutHijack(h)
+	}
+	if n.pipes {
+		_ = server.Listener.Close()
+		l := newPipes()
+		server.Listener, s.dial, s.closed = l, l.dial, l.closed
+		s.patience = 24 * time.Hour // of a bubble
+	} else {
+		server.Listener = tight{server.Listener}
+		s.dial = dialTight(server.Listener.Addr().String())
+	}
+	switch {
+	case n.tls:
+		server.EnableHTTP2 = n.http2
+		server.StartTLS()
+		s.trust = server.Client().Transport.(*http.Transport).TLSClientConfig
+	case n.http2:
+		server.Config.Protocols = new(http.Protocols)
+		server.Config.Protocols.SetUnencryptedHTTP2(true)
+		fallthrough
+	default:
+		server.Start()
+	}
+	s.address = "example.com" // for which the certificate of httptest is too
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return s
+}
+
+// tight is a listener whose connections have small buffers, so that a client
+// that does not read is noticed before megabytes are in the kernel.
+type tight struct{ net.Listener }
+
+const tightBuffer = 64 << 10
+
+func (l tight) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(tightBuffer)
+	}
+	return conn, err
+}
+
+func dialTight(address string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetReadBuffer(tightBuffer)
+		}
+		return conn, err
+	}
+}
+
+// pipes is a network without sockets: a write takes as long as it takes the
+// other side to read, and time is that of the bubble.
+type pipes struct {
+	conns  chan net.Conn
+	once   sync.Once
+	done   chan struct{}
+	closed chan time.Time // when the server has closed a connection
+}
+
+func newPipes() *pipes {
+	return &pipes{conns: make(chan net.Conn), done: make(chan struct{}), closed: make(chan time.Time, 1000)}
+}
+
+type noting struct {
+	net.Conn
+	closed chan time.Time
+}
+
+func (c noting) Close() error {
+	c.closed <- time.Now()
+	return c.Conn.Close()
+}
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipes) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+func (l *pipes) dial(ctx context.Context) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case l.conns <- noting{server, l.closed}:
+		return client, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// withoutHijack gives h a ResponseWriter that is wrapped for good.
+func withoutHijack(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(flushing{w, http.NewResponseController(w)}, r)
+	})
+}
+
+type flushing struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func (w flushing) FlushError() error                   { return w.rc.Flush() }
+func (w flushing) SetWriteDeadline(at time.Time) error { return w.rc.SetWriteDeadline(at) }
+func (w flushing) SetReadDeadline(at time.Time) error  { return w.rc.SetReadDeadline(at) }
+
+// patient is a connection on which nothing takes for ever. However long a test
+// has been at it, each read and each write has the same time.
+type patient struct {
+	net.Conn
+	wait time.Duration
+}
+
+func (c patient) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(c.wait))
+	return c.Conn.Read(p)
+}
+
+func (c patient) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(c.wait))
+	return c.Conn.Write(p)
+}
+
+// connect opens a connection for a client that speaks HTTP/1.1 by hand.
+func (s *site) connect() (net.Conn, error) {
+	conn, err := s.dial(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	conn = patient{conn, s.patience}
+	if s.trust != nil {
+		trust := s.trust.Clone()
+		trust.ServerName, trust.NextProtos = s.address, []string{"http/1.1"}
+		conn = tls.Client(conn, trust)
+	}
+	return conn, nil
+}
+
+// socket is a WebSocket, RFC 6455.
+type socket struct {
+	net.Conn
+	r    *bufio.Reader
+	head *http.Response
+}
+
+const (
+	fin       = 0x80
+	opText    = 0x1
+	opBinary  = 0x2
+	opClose   = 0x8
+	opPing    = 0x9
+	opPong    = 0xa
+	chimeV1   = "Sec-WebSocket-Protocol: chime.v1"
+	phoenixV2 = "/websocket?vsn=2.0.0"
+)
+
+// upgrade asks for a WebSocket. Header is a list of "Name: value".
+func (s *site) upgrade(target string, header ...string) (*socket, error) {
+	conn, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	lines := append([]string{
+		"GET " + target + " HTTP/1.1", "Host: " + s.address, "Connection: Upgrade", "Upgrade: websocket",
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+	}, header...)
+	if _, err := io.WriteString(conn, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	// Small, so that no more than a frame's header is read ahead.
+	r := bufio.NewReaderSize(conn, 16)
+	head, err := http.ReadResponse(r, nil)
+	if err == nil && head.StatusCode != http.StatusSwitchingProtocols {
+		err = errors.New(head.Status)
+		_ = head.Body.Close()
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return &socket{Conn: conn, r: r, head: head}, nil
+}
+
+func (s *site) chime() (*socket, error)   { return s.upgrade("/websocket", chimeV1) }
+func (s *site) phoenix() (*socket, error) { return s.upgrade(phoenixV2) }
+
+// frame builds a frame as a client sends it.
+func frame(first byte, payload string) []byte {
+	b := []byte{first}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, 0x80|byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
+	}
+	return append(append(b, 0, 0, 0, 0), payload...) // masked, with zeros
+}
+
+func (ws *socket) write(first byte, payload string) error {
+	_, err := ws.Write(frame(first, payload))
+	return err
+}
+
+// read returns the next frame from the server.
+func (ws *socket) read() (opcode byte, payload string, err error) {
+	var head [2]byte
+	if _, err := io.ReadFull(ws.r, head[:]); err != nil {
+		return 0, "", err
+	}
+	if head[0]&0xf0 != fin || head[1] > 127 {
+		return 0, "", fmt.Errorf("a frame that begins with % x: want no fragment, reserved bit or mask", head)
+	}
+	size := []byte{head[1]}
+	if more := map[byte]int{126: 2, 127: 8}[head[1]]; more > 0 {
+		size = make([]byte, more)
+		if _, err := io.ReadFull(ws.r, size); err != nil {
+			return 0, "", err
+		}
+	}
+	n := uint64(0)
+	for _, b := range size {
+		n = n<<8 | uint64(b)
+	}
+	p := make([]byte, n)
+	_, err = io.ReadFull(ws.r, p)
+	return head[0] & 0xf, string(p), err
+}
+
+// text returns the next text, or what a close frame says.
+func (ws *socket) text() (string, error) {
+	for {
+		opcode, payload, err := ws.read()
+		switch {
+		case err != nil:
+			return "", err
+		case opcode == opText:
+			return payload, nil
+		case opcode == opClose && len(payload) < 2:
+			return "", &End{Code: 1005}
+		case opcode == opClose:
+			return "", &End{Code: int(binary.BigEndian.Uint16([]byte(payload))), Reason: payload[2:]}
+		case opcode != opPong:
+			return "", fmt.Errorf("frame %#x %q, want a text", opcode, payload)
+		}
+	}
+}
+
+// socketPeer is the peer of a WebSocket.
+type socketPeer struct{ *socket }
+
+func (p socketPeer) Send(frames ...string) error {
+	for _, f := range frames {
+		if err := p.write(fin|opText, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p socketPeer) Next() (string, error) {
+	for {
+		text, err := p.text()
+		if err == nil && connectionFrame(text) {
+			continue
+		}
+		end, said := errors.AsType[*End](err)
+		if !said {
+			return text, err
+		}
+		_ = p.write(fin|opClose, "")
+		if rest, err := io.ReadAll(p.r); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			return "", fmt.Errorf("after the close frame: got %q and error %w, want the end of the connection", rest, err)
+		}
+		return "", end
+	}
+}
+
+func connectionFrame(text string) bool { return strings.HasPrefix(text, `[null,null,"chime",`) }
+
+func (p socketPeer) Leave() error { return p.write(fin|opClose, "\x03\xe8") }
+
+func (p socketPeer) Vanish() {
+	if tlsConn, ok := p.Conn.(*tls.Conn); ok {
+		_ = tlsConn.NetConn().Close() // without a close_notify
+		return
+	}
+	_ = p.Conn.Close()
+}
+
+// stream is an event stream and its POSTs, read through net/http so that it is
+// the same over HTTP/1 and HTTP/2.
+type stream struct {
+	site   *site
+	client *http.Client
+	cancel context.CancelFunc
+	head   *http.Response
+	r      *bufio.Reader
+	secret string
+
+	mu    sync.Mutex // guards what follows
+	conns []net.Conn
+	first uint64 // the number of the next frame
+
+	posting sync.Mutex // held while a POST is under way: only then are they in order
+}
+
+// stream asks for an event stream. Header is a list of "Name: value".
+func (s *site) stream(target string, header ...string) (*stream, error) {
+	es := &stream{site: s, first: 1}
+	carrier := &http.Transport{
+		DialContext:     es.dial,
+		TLSClientConfig: s.trust.Clone(), // it adds to it
+		HTTP2:           &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 64 << 10},
+		Protocols:       new(http.Protocols),
+	}
+	carrier.Protocols.SetHTTP1(!s.http2)
+	carrier.Protocols.SetHTTP2(s.http2)
+	carrier.Protocols.SetUnencryptedHTTP2(s.http2 && s.trust == nil)
+	es.client = &http.Client{Transport: carrier}
+	ctx, cancel := context.WithCancel(context.Background())
+	es.cancel = cancel
+	res, err := es.request(ctx, http.MethodGet, target, "", header...) //nolint:bodyclose // its connection ends with Vanish
+	if err != nil {
+		es.Vanish()
+		return nil, err
+	}
+	if kind := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || kind != "text/event-stream" {
+		body, _ := io.ReadAll(res.Body)
+		es.Vanish()
+		return nil, fmt.Errorf("%s %s %s", res.Status, kind, body)
+	}
+	es.head, es.r = res, bufio.NewReaderSize(res.Body, 16)
+	return es, nil
+}
+
+func (es *stream) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, err := es.site.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	es.conns = append(es.conns, conn)
+	return patient{conn, es.site.patience}, nil
+}
+
+func (es *stream) request(ctx context.Context, method, target, body string, header ...string) (*http.Response, error) {
+	scheme := "http://"
+	if es.site.trust != nil {
+		scheme = "https://"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, scheme+es.site.address+target, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
+	}
+	return es.client.Do(req)
+}
+
+// half opens a stream of the chime dialect.
+func (s *site) half() (*stream, error) {
+	es, err := s.stream("/sse", "Chime-Received: 0")
+	if err != nil {
+		return nil, err
+	}
+	text, err := es.text()
+	if err != nil {
+		es.Vanish()
+		return nil, err
+	}
+	var f [5]json.RawMessage
+	var hello struct{ Secret string }
+	if json.Unmarshal([]byte(text), &f) == nil && string(f[3]) == `"hello"` && json.Unmarshal(f[4], &hello) == nil {
+		es.secret = hello.Secret
+		return es, nil
+	}
+	// What Accept has sent comes before the hello, and is to be seen.
+	es.r = bufio.NewReaderSize(io.MultiReader(strings.NewReader("data: "+text+"\n\n"), es.r), 16)
+	return es, nil
+}
+
+// event returns the next event, as its lines.
+func (es *stream) event() ([]string, error) {
+	var lines []string
+	for {
+		line, err := es.r.ReadString('\n')
+		if err != nil {
+			if err == io.EOF && (line != "" || lines != nil) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+		switch line = line[:len(line)-1]; {
+		case line == "" && lines != nil:
+			return lines, nil
+		case line != "" && line[0] != ':':
+			lines = append(lines, line)
+		}
+	}
+}
+
+// text returns the data of the next event, or what the last one says.
+func (es *stream) text() (string, error) {
+	for {
+		lines, err := es.event()
+		if err != nil {
+			return "", err
+		}
+		for _, line := range lines {
+			text, ok := strings.CutPrefix(line, "data: ")
+			if !ok {
+				continue
+			}
+			if said, ok := strings.CutPrefix(text, `[null,null,"chime","closed",`); ok {
+				end := &End{}
+				if err := json.Unmarshal([]byte(strings.TrimSuffix(said, "]")), end); err != nil {
+					return "", err
+				}
+				return "", end
+			}
+			return text, nil
+		}
+	}
+}
+
+// Next implements peer.
+func (es *stream) Next() (string, error) {
+	for {
+		text, err := es.text()
+		if err == nil && connectionFrame(text) {
+			continue
+		}
+		end, said := errors.AsType[*End](err)
+		if !said {
+			return text, err
+		}
+		if rest, err := io.ReadAll(es.r); len(rest) > 0 || err != nil {
+			return "", fmt.Errorf("after %w: got %q and error %w, want the end of the response", end, rest, err)
+		}
+		return "", end
+	}
+}
+
+// Send implements peer.
+func (es *stream) Send(frames ...string) error {
+	es.posting.Lock()
+	defer es.posting.Unlock()
+	es.mu.Lock()
+	body := fmt.Sprintf(`{"first":%d,"received":0,"frames":[%s]}`, es.first, strings.Join(frames, ","))
+	es.mu.Unlock()
+	status, answer, err := es.post("/sse", body, "Chime-Secret: "+es.secret)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("POST: %d %s", status, answer)
+	}
+	if err == nil {
+		es.mu.Lock()
+		es.first += uint64(len(frames))
+		es.mu.Unlock()
+	}
+	return err
+}
+
+func (es *stream) post(target, body string, header ...string) (status int, answer string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), es.site.patience)
+	defer cancel()
+	res, err := es.request(ctx, http.MethodPost, target, body, header...)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(bytes.TrimSpace(text)), err
+}
+
+// Leave implements peer.
+func (es *stream) Leave() error {
+	status, answer, err := es.post("/bye", es.secret)
+	if err == nil && status != http.StatusNoContent {
+		err = fmt.Errorf("bye: %d %s", status, answer)
+	}
+	return err
+}
+
+// Vanish implements peer.
+func (es *stream) Vanish() {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for _, conn := range es.conns {
+		_ = conn.Close()
+	}
+	es.cancel()
+	es.client.CloseIdleConnections()
+}

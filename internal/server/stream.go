@@ -1,0 +1,102 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// Headers of the chime dialect on the stream and its POSTs.
+const (
+	headerSecret   = "Chime-Secret"
+	headerReceived = "Chime-Received"
+)
+
+// ServeStream answers GET {mount}/sse with an event stream. A request with
+// chime headers opens a client socket whose other half are POSTs; one without
+// opens a receive-only stream of the topics it names.
+func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
+	if !s.admission.origin(w, r) {
+		return
+	}
+	switch r.Header.Get("Sec-Fetch-Mode") {
+	case "navigate", "no-cors":
+		refuse(w, http.StatusForbidden, "this is an event stream: read it with fetch or EventSource")
+		return
+	}
+	secret := r.Header.Get(headerSecret)
+	chime := secret != "" || r.Header.Get(headerReceived) != ""
+	from, refused := s.admission.caller(r, chime, secret)
+	switch {
+	case refused == nil:
+	case comesBack(refused) && !chime:
+		later(w)
+		return
+	default:
+		turnAway(w, refused)
+		return
+	}
+	var joins []wire.Frame
+	if !chime {
+		var err error
+		if joins, err = bareJoins(r, s.limits.MessageBytes); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+	}
+	if blocker := cannotFlush(w); blocker != "" {
+		s.log.Warn("event stream impossible: a ResponseWriter has neither Flush nor Unwrap", "type", blocker)
+		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
+		return
+	}
+	s.tasks.Do(func() { s.openStream(w, r, from, joins) })
+}
+
+// openStream is openWebSocket for a stream; without chime headers it has joins.
+// A handler that stays is waited for too.
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame) {
+	l, fresh := together[streamLine](from)
+	if err := l.begin(w, r); err != nil {
+		s.log.Debug("event stream not opened", "error", err)
+		return
+	}
+	if !from.chime {
+		l.bare = newBare(joins)
+	}
+	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+		_ = l.Write(l.Seal(l.Farewell(l.Open(nil), wire.CloseDrain, "drain"), true))
+		l.release()
+		return
+	}
+	for _, f := range joins {
+		l.conn.Receive(f)
+	}
+	if l.hijacked() {
+		s.tasks.Go(l.attend)
+		return
+	}
+	l.stay(r.Context())
+}
+
+// later asks the client of a stream without chime headers to come back: a native
+// EventSource gives up for ever on anything but 200.
+func later(w http.ResponseWriter) {
+	streamHeaders(w.Header(), 1)
+	w.WriteHeader(http.StatusOK)
+	_, _ = fmt.Fprintf(w, "retry: %d\n\n", drainRetry.Milliseconds())
+}
+
+func streamHeaders(h http.Header, protoMajor int) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no")      // nginx
+	h.Set("Content-Encoding", "identity") // chi's Compress and its like
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Add("Vary", "Origin")
+	if protoMajor == 1 {
+		// What comes after the stream is not answered: once hijacked, this
+		// connection can serve no second request.
+		h.Set("Connection", "close")
+	}
+}

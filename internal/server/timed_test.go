@@ -1,0 +1,589 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/internal/server"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// All times here are those of a synctest bubble: they are exact, and pass at
+// once. What carries the bytes are pipes.
+
+// bubble is a server in a bubble.
+type bubble struct {
+	*site
+	t       *testing.T
+	server  *server.Server
+	clients chan *client
+}
+
+// client is the server's end of a client socket.
+type client struct {
+	cs     transport.ClientSocket
+	closed chan departure
+}
+
+type departure struct {
+	why transport.Reason
+	at  time.Time
+}
+
+func (c *client) Receive(wire.Frame) {}
+
+func (c *client) Closed(why transport.Reason) { c.closed <- departure{why, time.Now()} }
+
+// inBubble runs a test on a server that is reached by n, behind middleware if
+// that is not nil.
+func inBubble(t *testing.T, n network, cfg server.Config, middleware func(http.Handler) http.Handler, run func(*testing.T, *bubble)) {
+	t.Helper()
+	n.pipes = true
+	synctest.Test(t, func(t *testing.T) {
+		b := &bubble{t: t, clients: make(chan *client, 100)}
+		cfg.Accept = func(cs transport.ClientSocket) transport.Receiver {
+			c := &client{cs, make(chan departure, 10)}
+			b.clients <- c
+			return c
+		}
+		cfg.Log = slog.New(slog.DiscardHandler)
+		if cfg.Grace == 0 {
+			cfg.Grace = server.NoGrace // what happens to a connection shows at once
+		}
+		if cfg.Connect == nil {
+			cfg.Connect = func(*http.Request) (transport.Identity, error) { return transport.Identity{}, nil }
+		}
+		var err error
+		if b.server, err = server.New(cfg); err != nil {
+			t.Fatal(err)
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /websocket", b.server.ServeWebSocket)
+		mux.HandleFunc("GET /sse", b.server.ServeStream)
+		mux.HandleFunc("POST /sse", b.server.ServePost)
+		h := http.Handler(mux)
+		if middleware != nil {
+			h = middleware(h)
+		}
+		b.site = serve(t, n, h)
+		t.Cleanup(func() {
+			if err := b.server.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+		})
+		run(t, b)
+	})
+}
+
+// line is a client's end: what it reads of a connection, all of it.
+type line interface {
+	text() (string, error)
+	Vanish()
+}
+
+// carriers are all that keep a connection open.
+var carriers = []struct {
+	name string
+	network
+	open  func(*site) (line, error)
+	chime bool // begins with hello
+}{
+	{"websocket-chime", network{}, func(s *site) (line, error) { return opened(s.chime()) }, true},
+	{"websocket-phoenix", network{}, func(s *site) (line, error) { return opened(s.phoenix()) }, false},
+	{"sse", network{}, func(s *site) (line, error) { return s.stream("/sse", "Chime-Received: 0") }, true},
+	{"sse-tls", network{tls: true}, func(s *site) (line, error) { return s.stream("/sse", "Chime-Received: 0") }, true},
+	{"sse-http2", network{http2: true}, func(s *site) (line, error) { return s.stream("/sse", "Chime-Received: 0") }, true},
+	{"sse-without-hijack", network{http1WithoutHijack: true}, func(s *site) (line, error) { return s.stream("/sse", "Chime-Received: 0") }, true},
+	{"sse-bare", network{}, func(s *site) (line, error) { return s.stream("/sse?join=room:1") }, false},
+}
+
+func opened(ws *socket, err error) (line, error) { return socketPeer{ws}, err }
+
+// isSocket reports whether l is a WebSocket, whose clients have to be heard of.
+func isSocket(l line) bool { _, ok := l.(socketPeer); return ok }
+
+// onEach runs a test on each carrier.
+func onEach(t *testing.T, cfg server.Config, run func(*testing.T, *bubble, line, *client)) {
+	t.Helper()
+	for _, c := range carriers {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, c.network, cfg, nil, func(t *testing.T, b *bubble) {
+				l, err := c.open(b.site)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(l.Vanish)
+				if c.chime {
+					if text, err := l.text(); !strings.HasPrefix(text, `[null,null,"chime","hello",`) {
+						t.Fatalf("got %s and error %v, want hello", text, err)
+					}
+				}
+				run(t, b, l, <-b.clients)
+			})
+		})
+	}
+}
+
+// wantAt reads what must come next, and when.
+func wantAt(t *testing.T, l line, start time.Time, after time.Duration, want string) {
+	t.Helper()
+	text, err := l.text()
+	if err != nil {
+		text = err.Error()
+	}
+	if at := time.Since(start); text != want || at != after {
+		t.Fatalf("after %v got %s, want after %v %s", at, text, after, want)
+	}
+}
+
+func wantDeparture(t *testing.T, c *client, start time.Time, after time.Duration, why transport.Reason) {
+	t.Helper()
+	d := inTime(t, c.closed, "call of Closed")
+	if at := d.at.Sub(start); d.why != why || at != after {
+		t.Errorf("Closed(%s) after %v, want Closed(%s) after %v", d.why, at, why, after)
+	}
+	if len(c.closed) > 0 {
+		t.Error("Closed was called twice")
+	}
+}
+
+// inTime receives from a channel. Much more time than that never passes in a
+// bubble without reason.
+func inTime[T any](t *testing.T, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(10 * time.Minute):
+		t.Fatalf("no %s after 10m", what)
+		panic("not reached")
+	}
+}
+
+func heartbeat(sent int) string {
+	return fmt.Sprintf(`[null,null,"chime","heartbeat",{"sent":%d,"received":0}]`, sent)
+}
+
+const said = `[null,null,"room:1","said",{}]`
+
+func say(t *testing.T, c *client) {
+	t.Helper()
+	if err := c.cs.Send(wire.NewPush("room:1", "said", []byte("{}"), 0), ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAHeartbeatComesAfter15SecondsWithoutOutput(t *testing.T) {
+	onEach(t, server.Config{}, func(t *testing.T, b *bubble, l line, c *client) {
+		start := time.Now()
+		heard := func() {
+			if ws, ok := l.(socketPeer); ok {
+				if err := ws.write(fin|opText, `[null,null,"chime","ack",{"received":0}]`); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if isPhoenix := isSocket(l) && l.(socketPeer).head.Header.Get("Sec-Websocket-Protocol") == ""; isPhoenix {
+			wantAt(t, l, start, 60*time.Second, io.EOF.Error())
+			return
+		}
+		wantAt(t, l, start, 15*time.Second, heartbeat(0))
+		heard()
+		time.Sleep(10 * time.Second)
+		say(t, c)
+		wantAt(t, l, start, 25*time.Second, said)
+		heard()
+		wantAt(t, l, start, 40*time.Second, heartbeat(1))
+		heard()
+		time.Sleep(14 * time.Second)
+		for range 3 {
+			say(t, c)
+			wantAt(t, l, start, 54*time.Second, said)
+		}
+		heard()
+		wantAt(t, l, start, 69*time.Second, heartbeat(4))
+		heard()
+		wantAt(t, l, start, 84*time.Second, heartbeat(4))
+	})
+}
+
+func TestASilentWebSocketIsAborted(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		open    func(*site) (*socket, error)
+		silence time.Duration
+		alive   string // what keeps it
+	}{
+		{"chime", (*site).chime, 35 * time.Second, `[null,null,"chime","ack",{"received":0}]`},
+		{"phoenix", (*site).phoenix, 60 * time.Second, `[null,"7","phoenix","heartbeat",{}]`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+				ws, err := test.open(b.site)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ws.Close()
+				go func() { _, _ = io.Copy(io.Discard, ws) }() // it reads, but says nothing
+				c := <-b.clients
+				start := time.Now()
+				for range 20 {
+					time.Sleep(test.silence - time.Second)
+					if err := ws.write(fin|opText, test.alive); err != nil {
+						t.Fatalf("after %v: %v", time.Since(start), err)
+					}
+				}
+				synctest.Wait()
+				if len(c.closed) > 0 {
+					t.Fatalf("got Closed(%s) of a client that was heard of", (<-c.closed).why)
+				}
+				wantDeparture(t, c, time.Now(), test.silence, transport.Gone)
+				// A ping is a sign of life as well.
+				if ws, err = test.open(b.site); err != nil {
+					t.Fatal(err)
+				}
+				defer ws.Close()
+				go func() { _, _ = io.Copy(io.Discard, ws) }()
+				time.Sleep(20 * time.Second)
+				if err := ws.write(fin|opPing, "still here"); err != nil {
+					t.Fatal(err)
+				}
+				wantDeparture(t, <-b.clients, time.Now(), test.silence, transport.Gone)
+			})
+		})
+	}
+}
+
+func TestAStreamNeedSayNothing(t *testing.T) {
+	onEach(t, server.Config{}, func(t *testing.T, b *bubble, l line, c *client) {
+		if isSocket(l) {
+			return
+		}
+		for start := time.Now(); time.Since(start) < 10*time.Minute; {
+			if text, err := l.text(); text != heartbeat(0) {
+				t.Fatalf("after %v: got %s and error %v, want a heartbeat", time.Since(start), text, err)
+			}
+		}
+		l.Vanish()
+		if d := <-c.closed; d.why != transport.Gone {
+			t.Errorf("got Closed(%s), want Closed(%s)", d.why, transport.Gone)
+		}
+	})
+}
+
+func TestAnIdentityExpiresOnTime(t *testing.T) {
+	for _, after := range []time.Duration{time.Second, 20 * time.Second} {
+		cfg := server.Config{Connect: func(*http.Request) (transport.Identity, error) {
+			return transport.Identity{Expires: time.Now().Add(after)}, nil
+		}}
+		t.Run(after.String(), func(t *testing.T) {
+			onEach(t, cfg, func(t *testing.T, b *bubble, l line, c *client) {
+				start := time.Now()
+				text, err := l.text()
+				if text == heartbeat(0) {
+					text, err = l.text()
+				}
+				end, ok := errors.AsType[*End](err)
+				if at := time.Since(start); !ok || *end != (End{Code: 1001, Reason: "expired"}) || at != after {
+					t.Errorf("after %v got %s and error %v, want after %v the end with 1001 expired", at, text, err, after)
+				}
+				wantDeparture(t, c, start, after, transport.Expired)
+			})
+		})
+	}
+}
+
+func TestAPeerThatDoesNotAnswerACloseIsCutOff(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		open func(*site) (io.Reader, io.Writer, error)
+	}{
+		{"websocket", func(s *site) (io.Reader, io.Writer, error) {
+			ws, err := s.phoenix()
+			if err != nil {
+				return nil, nil, err
+			}
+			return ws.r, ws, nil
+		}},
+		{"sse", func(s *site) (io.Reader, io.Writer, error) {
+			conn, err := s.connect()
+			if err != nil {
+				return nil, nil, err
+			}
+			if _, err := io.WriteString(conn, "GET /sse?join=room:1 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				return nil, nil, err
+			}
+			r := bufio.NewReaderSize(conn, 16)
+			res, err := http.ReadResponse(r, nil) //nolint:bodyclose // its connection ends by itself
+			if err == nil {
+				first := make([]byte, len(": chime\n\n"))
+				_, err = io.ReadFull(res.Body, first)
+			}
+			return r, conn, err
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+				r, w, err := test.open(b.site)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c := <-b.clients
+				start := time.Now()
+				c.cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
+				talking := make(chan error, 1)
+				go func() { // what it goes on to say changes nothing
+					for {
+						if _, err := w.Write(frame(fin|opText, `["1","1","room:1","said",{}]`)); err != nil {
+							talking <- err
+							return
+						}
+						time.Sleep(100 * time.Millisecond)
+					}
+				}()
+				all, err := io.ReadAll(r)
+				if at := time.Since(start); err != nil || at != time.Second {
+					t.Errorf("after %v got error %v, want the end of the connection after 1s", at, err)
+				}
+				if !strings.Contains(string(all), "enough") {
+					t.Errorf("got %q, want the reason in it", all)
+				}
+				if err := <-talking; !errors.Is(err, io.ErrClosedPipe) {
+					t.Errorf("writing: got %v, want %v", err, io.ErrClosedPipe)
+				}
+				wantDeparture(t, c, start, 0, transport.Kicked)
+			})
+		})
+	}
+}
+
+func TestAWriteThatBlocksFailsAfter10Seconds(t *testing.T) {
+	onEach(t, server.Config{}, func(t *testing.T, b *bubble, l line, c *client) {
+		start := time.Now()
+		// More than a window of HTTP/2.
+		if err := c.cs.Send(wire.NewPush("room:1", "said", fmt.Appendf(nil, "%q", make([]byte, 100_000)), 0), ""); err != nil {
+			t.Fatal(err)
+		}
+		wantDeparture(t, c, start, 10*time.Second, transport.Slow)
+		if err := c.cs.Send(wire.NewPush("room:1", "said", []byte("{}"), 0), ""); !errors.Is(err, transport.ErrClosed) {
+			t.Errorf("Send afterwards: got %v, want %v", err, transport.ErrClosed)
+		}
+	})
+}
+
+func TestAFullQueueEndsAMuteConnectionWithinASecond(t *testing.T) {
+	onEach(t, server.Config{Limits: transport.Limits{QueueMessages: 10}}, func(t *testing.T, b *bubble, l line, c *client) {
+		start := time.Now()
+		var err error
+		for n := 0; err == nil; n++ {
+			if n == 100 {
+				t.Fatal("100 messages that nobody reads, and Send takes more")
+			}
+			err = c.cs.Send(wire.NewPush("room:1", "said", fmt.Appendf(nil, "%q", make([]byte, 10_000)), 0), "")
+			synctest.Wait() // so that the first is being written
+		}
+		if !errors.Is(err, transport.ErrSlow) {
+			t.Fatalf("got %v, want %v", err, transport.ErrSlow)
+		}
+		wantDeparture(t, c, start, 0, transport.Slow)
+		if b.http2 {
+			// The connection may have other streams: only the handler goes.
+			if err := b.server.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			inTime(t, b.closed, "end of the connection")
+		}
+		if at := time.Since(start); at != time.Second {
+			t.Errorf("the connection was closed after %v, want 1s", at)
+		}
+	})
+}
+
+func TestABodyThatDawdlesIsNotWaitedFor(t *testing.T) {
+	for _, n := range []network{{name: "http1"}, {name: "http2", http2: true}} {
+		t.Run(n.name, func(t *testing.T) {
+			inBubble(t, n, server.Config{}, nil, func(t *testing.T, b *bubble) {
+				es, err := b.half()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer es.Vanish()
+				start := time.Now()
+				body, dawdling := io.Pipe()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for {
+						if _, err := dawdling.Write([]byte(" ")); err != nil {
+							return
+						}
+						time.Sleep(time.Second)
+					}
+				}()
+				defer func() { _ = body.Close(); <-done }()
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://example.com/sse", body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Chime-Secret", es.secret)
+				res, err := es.client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				text, err := io.ReadAll(res.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				const want = `{"frame":0,"reason":"body could not be read"}` + "\n"
+				if at := time.Since(start); res.StatusCode != http.StatusBadRequest || string(text) != want || at != 10*time.Second {
+					t.Errorf("after %v got %s %s, want after 10s 400 %s", at, res.Status, text, want)
+				}
+			})
+		})
+	}
+}
+
+func TestATimeoutOfMiddlewareDoesNotEndAStream(t *testing.T) {
+	timeout := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+			defer cancel()
+			h.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}
+	for _, n := range []network{{name: "hijacked"}, {name: "without-hijack", http1WithoutHijack: true}, {name: "http2", http2: true}} {
+		t.Run(n.name, func(t *testing.T) {
+			inBubble(t, n, server.Config{}, timeout, func(t *testing.T, b *bubble) {
+				es, err := b.stream("/sse?join=room:1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				c := <-b.clients
+				start := time.Now()
+				wantAt(t, es, start, 15*time.Second, heartbeat(0))
+				time.Sleep(10 * time.Second)
+				say(t, c)
+				wantAt(t, es, start, 25*time.Second, said)
+				if err := c.cs.Context().Err(); err != nil {
+					t.Errorf("the context of the client socket is done: %v", err)
+				}
+				// Its handler can't be told any more when the client goes: a
+				// write that fails tells it.
+				es.Vanish()
+				if d := <-c.closed; d.why != transport.Gone || d.at.Sub(start) > 40*time.Second {
+					t.Errorf("Closed(%s) after %v, want Closed(gone) with the next heartbeat", d.why, d.at.Sub(start))
+				}
+			})
+		})
+	}
+}
+
+// The response of a stream that has ended must not wait for a client either.
+func TestAHandlerReturnsThoughTheEndOfItsResponseIsNotRead(t *testing.T) {
+	inBubble(t, network{http1WithoutHijack: true}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+		es, err := b.stream("/sse?join=room:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer es.Vanish()
+		start := time.Now()
+		(<-b.clients).cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
+		if text, err := es.text(); err == nil {
+			t.Fatalf("got %s, want the end", text)
+		}
+		if at := (<-b.closed).Sub(start); at > time.Second {
+			t.Errorf("the connection was closed after %v, want 1s at the most", at)
+		}
+	})
+}
+
+func TestADrainSpreadsReconnects(t *testing.T) {
+	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+		const clients = 10
+		got := make(chan string, clients)
+		for range clients {
+			ws, err := b.chime()
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				defer ws.Close()
+				for {
+					text, err := ws.text()
+					if err != nil {
+						got <- "nothing: " + err.Error()
+						return
+					}
+					if retry, ok := strings.CutPrefix(text, `[null,null,"chime","drain",{"retry_ms":`); ok {
+						got <- retry
+						return
+					}
+				}
+			}()
+		}
+		bare, err := b.stream("/sse?join=room:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer bare.Vanish()
+		for range clients + 1 {
+			<-b.clients
+		}
+		go func() { _ = b.server.Shutdown(t.Context()) }()
+		lines, err := bare.event()
+		if want := []string{"retry: 2000", `data: [null,null,"chime","closed",{"code":1012,"reason":"drain"}]`}; err != nil || !slices.Equal(lines, want) {
+			t.Errorf("a stream without chime headers: got %q and error %v, want %q", lines, err, want)
+		}
+		var retries []string
+		for range clients {
+			retries = append(retries, <-got)
+		}
+		slices.Sort(retries)
+		for i, retry := range retries {
+			// One of the eleven places in between is the bare stream's.
+			var ms int
+			if _, err := fmt.Sscanf(retry, "%d}]", &ms); err != nil || ms < 2000 || ms >= 4000 || i > 0 && retry == retries[i-1] {
+				t.Fatalf("got %q, want each its own time between 2000 and 4000", retries)
+			}
+		}
+		for _, test := range []struct {
+			target, header string
+			status         int
+			retryAfter     string
+			body           string
+		}{
+			{"/sse", "Chime-Received: 0", 503, "2", `{"reason":"shutting down"}` + "\n"},
+			{"/sse?join=room:1", "Accept: text/event-stream", 200, "", "retry: 2000\n\n"},
+		} {
+			es := &stream{site: b.site}
+			es.client = &http.Client{Transport: &http.Transport{DialContext: es.dial}}
+			es.cancel = func() {}
+			res, err := es.request(t.Context(), http.MethodGet, test.target, "", test.header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if err != nil || res.StatusCode != test.status || res.Header.Get("Retry-After") != test.retryAfter || string(body) != test.body {
+				t.Errorf("%s: got %s, Retry-After %q, %q and error %v, want %d, %q, %q", test.target, res.Status, res.Header.Get("Retry-After"), body, err, test.status, test.retryAfter, test.body)
+			}
+			es.Vanish()
+		}
+		if _, err := b.chime(); err == nil || err.Error() != "503 Service Unavailable" {
+			t.Errorf("upgrade while draining: got %v, want 503", err)
+		}
+	})
+}

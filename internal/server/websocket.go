@@ -1,0 +1,111 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/coder/websocket"
+
+	"github.com/go-chime/chime/internal/dialect"
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// ServeWebSocket answers GET {mount}/websocket. A client that offers chime.v1
+// speaks the chime dialect; for all others the vsn parameter decides.
+func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
+	if !s.admission.origin(w, r) {
+		return
+	}
+	if !IsUpgrade(r) {
+		refuse(w, http.StatusBadRequest, "this is a WebSocket endpoint: upgrade the request, or use the event stream at sse")
+		return
+	}
+	if dialect.OffersTooMuch(r) {
+		refuse(w, http.StatusBadRequest, "the subprotocols are over "+strconv.Itoa(dialect.MaxBytes)+" bytes")
+		return
+	}
+	d, reason := dialect.Of(r)
+	if reason != "" {
+		s.log.Debug("websocket refused", "reason", reason)
+		refuse(w, http.StatusForbidden, reason)
+		return
+	}
+	s.upgrade(w, r, d)
+}
+
+// ServeAmber answers GET {mount} with an upgrade: a client of Amber.
+func (s *Server) ServeAmber(w http.ResponseWriter, r *http.Request) {
+	if s.admission.origin(w, r) {
+		s.upgrade(w, r, &dialect.Amber)
+	}
+}
+
+// IsUpgrade reports whether r asks for a WebSocket.
+func IsUpgrade(r *http.Request) bool {
+	return headerHas(r.Header, "Connection", "upgrade") && headerHas(r.Header, "Upgrade", "websocket")
+}
+
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dialect) {
+	if r.ContentLength != 0 {
+		// Before it hands the connection over, net/http would wait for the body;
+		// and before it answers too, unless this is the last request.
+		w.Header().Set("Connection", "close")
+		refuse(w, http.StatusBadRequest, "an upgrade has no body")
+		return
+	}
+	chime, secret := d == &dialect.Chime, ""
+	if chime {
+		secret = dialect.Secret(r)
+	}
+	from, refused := s.admission.caller(r, chime, secret)
+	if refused != nil {
+		turnAway(w, refused)
+		return
+	}
+	if blocker := cannotHijack(w); blocker != "" {
+		s.log.Warn("websocket impossible: a ResponseWriter has neither Hijack nor Unwrap", "type", blocker)
+		refuse(w, http.StatusInternalServerError, "WebSockets are not possible here: "+blocker+" can't hijack")
+		return
+	}
+	s.tasks.Do(func() { s.openWebSocket(w, r, d, from) })
+}
+
+// openWebSocket is among the tasks that Shutdown waits for: what reads may start
+// after Shutdown has begun.
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, d *dialect.Dialect, from caller) {
+	l, fresh := together[webSocketLine](from)
+	l.dialect, l.server = d, s
+	l.reader.watched, l.reader.timing = &l.conn, &d.Timing
+	ws, err := websocket.Accept(&hijacking{w, l}, r, &websocket.AcceptOptions{
+		Subprotocols:       d.Echo(r),
+		InsecureSkipVerify: true, // the origin is checked above, by our own rule
+		CompressionMode:    websocket.CompressionDisabled,
+	})
+	if err != nil {
+		s.log.Debug("websocket handshake failed", "error", err)
+		return
+	}
+	ws.SetReadLimit(int64(s.limits.MessageBytes))
+	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+		_ = l.Write(wire.AppendClose(nil, wire.CloseDrain, "drain"))
+		l.ws = ws
+		l.release()
+		return
+	}
+	// The handler returns: its goroutine, with net/http's stack and the request,
+	// costs more than twice what a client needs.
+	l.ws = ws
+	s.tasks.Go(l.read)
+}
+
+func headerHas(h http.Header, key, token string) bool {
+	for _, value := range h.Values(key) {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,76 @@
+package transport
+
+import "fmt"
+
+// Limits bound what one client may make the server hold. Zero means the
+// default in each field. An inbox is what one client has sent in one topic and
+// its handler has not taken yet.
+type Limits struct {
+	MessageBytes  int // of one frame from a client; 64 KiB
+	BatchBytes    int // of the body of one POST; 256 KiB, or what one frame takes if that is more
+	BatchMessages int // frames in one POST; 100
+	QueueBytes    int // waiting to be written to one client, and again in each inbox; 1 MiB
+	QueueMessages int // waiting to be written to one client; 4096
+	Topics        int // joined by one client at once; 100
+	InboxMessages int // waiting in one inbox; 512
+
+	// Of a client that may resume: written to it and not acknowledged. What is
+	// over that is forgotten, the oldest first, and a client that has missed it
+	// can't resume. Bytes are those of payloads and names; with what is made of
+	// them they take up to three times as much.
+	UnackedBytes    int // 256 KiB
+	UnackedMessages int // 1024
+}
+
+// batchEnvelope is what the body of a POST takes besides its frames.
+const batchEnvelope = 128
+
+type limit struct {
+	name  string
+	field *int
+	def   int
+}
+
+// limitsOf lists the fields of l. It is no method: those of Limits take values.
+func limitsOf(l *Limits) []limit {
+	return []limit{
+		{"MessageBytes", &l.MessageBytes, 64 << 10},
+		{"BatchBytes", &l.BatchBytes, 256 << 10},
+		{"BatchMessages", &l.BatchMessages, 100},
+		{"QueueBytes", &l.QueueBytes, 1 << 20},
+		{"QueueMessages", &l.QueueMessages, 4096},
+		{"Topics", &l.Topics, 100},
+		{"InboxMessages", &l.InboxMessages, 512},
+		{"UnackedBytes", &l.UnackedBytes, 256 << 10},
+		{"UnackedMessages", &l.UnackedMessages, 1024},
+	}
+}
+
+// WithDefaults returns l with its zero fields filled in.
+func (l Limits) WithDefaults() Limits {
+	batch := l.BatchBytes
+	for _, f := range limitsOf(&l) {
+		if *f.field == 0 {
+			*f.field = f.def
+		}
+	}
+	if batch == 0 {
+		l.BatchBytes = max(l.BatchBytes, l.MessageBytes+batchEnvelope)
+	}
+	return l
+}
+
+// Check returns an error that names a limit which is out of range: a negative
+// one, or one of a POST under which a frame could come on a WebSocket only.
+func (l Limits) Check() error {
+	for _, f := range limitsOf(&l) {
+		if *f.field < 0 {
+			return fmt.Errorf("limit %s is %d: want 1 or more, or 0 for the default", f.name, *f.field)
+		}
+	}
+	l = l.WithDefaults()
+	if least := l.MessageBytes + batchEnvelope; l.BatchBytes < least {
+		return fmt.Errorf("limit BatchBytes is %d: want at least %d, for a frame of MessageBytes and what is around it", l.BatchBytes, least)
+	}
+	return nil
+}

@@ -1,9 +1,0 @@
-package transport_test
-
-import (
-	"testing"
-
-	"github.com/go-chime/chime/internal/leak"
-)
-
-func TestMain(m *testing.M) { leak.Main(m) }
