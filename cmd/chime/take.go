@@ -52,7 +52,7 @@ func (f *follower) takeControl(fr frame) error {
 	case fr.event == "drain":
 		f.ask(p.Retry) // the end of the stream follows
 	case fr.event == "closed" && p.Code == codeStayAway:
-		return fatal{fmt.Errorf("the server refuses this reader%s", reasonOf(fr.payload))}
+		return fatal{fmt.Errorf("the server refuses this client%s", reasonOf(fr.payload))}
 	case fr.event == "closed":
 		return fmt.Errorf("the server closed the stream%s", reasonOf(fr.payload))
 	}
@@ -68,32 +68,29 @@ func (f *follower) takeReply(fr frame) error {
 		Response json.RawMessage
 	}
 	if json.Unmarshal(fr.payload, &p) != nil || p.Status != "ok" {
-		return fatal{fmt.Errorf("join of %s refused%s", f.topic, reasonOf(p.Response))}
+		return fatal{fmt.Errorf("join of %s: refused%s", f.topic, reasonOf(p.Response))}
 	}
 	var response struct {
 		History *struct {
-			Count     int
 			Recovered *bool
 		} `json:"@history"`
 	}
 	_ = json.Unmarshal(p.Response, &response) // the rest is the channel's own
 	f.joined = time.Now()
 	switch h := response.History; {
-	case h == nil:
+	case h == nil || h.Recovered == nil:
 		f.note("joined " + f.topic)
-	case h.Recovered != nil && *h.Recovered:
-		f.note(fmt.Sprintf("joined %s again, nothing was missed but what follows: %d", f.topic, h.Count))
-	case h.Recovered != nil:
-		f.note(fmt.Sprintf("joined %s again, but some messages in between are lost; the newest follow: %d", f.topic, h.Count))
+	case *h.Recovered:
+		f.note("joined " + f.topic + " again: nothing was missed")
 	default:
-		f.note(fmt.Sprintf("joined %s, messages so far: %d", f.topic, h.Count))
+		f.note("joined " + f.topic + " again: messages were missed, the newest follow")
 	}
 	return nil
 }
 
 // ask notes the pause, in ms, that the server wants before the next attempt.
 func (f *follower) ask(ms int64) {
-	f.asked = min(max(0, time.Duration(ms)*time.Millisecond), longWait)
+	f.retry = min(max(0, time.Duration(ms)*time.Millisecond), longWait)
 }
 
 // reasonOf is ": why" if the payload says why, so that it can end a sentence.
