@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,46 +50,6 @@ func Example() {
 	// Output:
 	// message_new {"text":"hello"}
 	// message_new {"text":"anybody there?"}
-}
-
-// orders pushes what is to be known of an order. Once that is all, the client
-// has nothing to wait for.
-type orders struct {
-	channel.NothingOnLeave
-	state map[string][]string
-}
-
-func (o orders) HandleJoined(_ context.Context, s *channel.Socket, _ channel.Message) (channel.Accepted, error) {
-	states := o.state[s.Param("id")]
-	for _, state := range states {
-		if err := s.Push("order", map[string]string{"state": state}); err != nil {
-			return channel.Accepted{}, err
-		}
-		if state == "delivered" {
-			s.Leave(nil) // what is pushed goes out before
-		}
-	}
-	return channel.Accept(map[string]int{"states": len(states)}), nil
-}
-
-func (orders) HandleMessage(context.Context, *channel.Socket, channel.Message) (any, error) {
-	return nil, channel.Refuse("only listen")
-}
-
-// A channel ends a join by itself: the client stays connected, reads phx_close,
-// and does not join again.
-func Example_leave() {
-	live := chime.NewRouter(chime.WithAnonymous())
-	live.Channel("order:{id}", orders{state: map[string][]string{"42": {"packed", "shipped", "delivered"}}})
-	site, end := serve(live, live)
-	defer end()
-
-	listen(site+"/sse?join=order:42", "", 4)
-	// Output:
-	// order {"state":"packed"}
-	// order {"state":"shipped"}
-	// order {"state":"delivered"}
-	// phx_close {}
 }
 
 // Any handler or job can broadcast. When Broadcast returns, the event is kept
@@ -175,6 +136,77 @@ func ExampleRouter_Redact() {
 	// Output:
 	// message_new {"text":"hello"}
 	// message_new {"text":"oops"}
+}
+
+// Forget empties the history of a topic. Members go on, and whoever comes back with
+// an older position is told that it is not recovered.
+func ExampleRouter_Forget() {
+	live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(store.NewMemory()))
+	live.Channel("chat_room:{id}", chatRoom{}, channel.History{Keep: 1000, Replay: 50})
+	site, end := serve(live, live)
+	defer end()
+
+	say(live, "hello")
+	if err := live.Forget(context.Background(), "chat_room:lobby"); err != nil {
+		log.Fatal(err)
+	}
+	say(live, "a new beginning")
+	listen(site+"/sse?join=chat_room:lobby", "", 1)
+	// Output:
+	// message_new {"text":"a new beginning"}
+}
+
+// Members says who is in a topic of this process.
+func ExampleRouter_Members() {
+	live := chime.NewRouter(chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
+		return chime.Identity{ID: r.URL.Query().Get("name")}, nil // in earnest: from a session, or a token
+	}))
+	live.Channel("chat_room:{id}", chatRoom{})
+	site, end := serve(live, live)
+	defer end()
+
+	for _, name := range []string{"ann", "bob"} {
+		resp, err := http.Get(site + "/sse?join=chat_room:lobby&name=" + name)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer resp.Body.Close()
+		_, _ = bufio.NewReader(resp.Body).ReadString('{') // the reply to the join
+	}
+	var names []string
+	for _, m := range live.Members("chat_room:lobby") {
+		names = append(names, m.Identity.ID)
+	}
+	slices.Sort(names)
+	fmt.Println(names)
+	// Output:
+	// [ann bob]
+}
+
+// Disconnect ends all clients of an identity, on whichever transport, as when a
+// user signs out.
+func ExampleRouter_Disconnect() {
+	live := chime.NewRouter(chime.WithConnect(func(*http.Request) (chime.Identity, error) {
+		return chime.Identity{ID: "ann"}, nil
+	}))
+	live.Channel("chat_room:{id}", chatRoom{})
+	site, end := serve(live, live)
+	defer end()
+
+	resp, err := http.Get(site + "/sse?join=chat_room:lobby")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	stream := bufio.NewReader(resp.Body)
+	_, _ = stream.ReadString('{') // the reply to the join
+	if err := live.Disconnect(context.Background(), "ann"); err != nil {
+		log.Fatal(err)
+	}
+	_, err = io.Copy(io.Discard, stream) // until the server has ended it
+	fmt.Println(err, len(live.Members("chat_room:lobby")))
+	// Output:
+	// <nil> 0
 }
 
 // library knows who may read which document.

@@ -17,11 +17,11 @@ import (
 type Unreliable struct {
 	broker broker.Broker
 
-	mu   sync.Mutex // guards what follows, and is held while the sink is told: calls come one at a time
-	r    *rand.Rand
-	sink broker.Sink
-	late []broker.Publication
-	lost map[string]bool
+	mu      sync.Mutex // guards what follows, and is held while the sink is told: calls come one at a time
+	r       *rand.Rand
+	sink    broker.Sink
+	late    []broker.Publication
+	missing map[string]bool // topics whose announcements are
 }
 
 var (
@@ -31,7 +31,7 @@ var (
 
 // NewUnreliable makes b unreliable, at random by a seed.
 func NewUnreliable(b broker.Broker, seed uint64) *Unreliable {
-	return &Unreliable{broker: b, r: rand.New(rand.NewPCG(seed, 0)), lost: map[string]bool{}}
+	return &Unreliable{broker: b, r: rand.New(rand.NewPCG(seed, 0)), missing: map[string]bool{}}
 }
 
 // Settle announces what is late, and tells the sink of what is lost.
@@ -41,10 +41,10 @@ func (u *Unreliable) Settle() {
 	for len(u.late) > 0 {
 		u.release()
 	}
-	for topic := range u.lost {
+	for topic := range u.missing {
 		u.sink.Lost(topic)
 	}
-	clear(u.lost)
+	clear(u.missing)
 }
 
 // release announces one of what is late. u.mu is held.
@@ -65,7 +65,7 @@ func (u *Unreliable) Published(p broker.Publication) {
 	defer u.mu.Unlock()
 	switch dice := u.r.IntN(100); {
 	case dice < 15:
-		u.lost[p.Topic] = true
+		u.missing[p.Topic] = true
 	case dice < 40:
 		u.late = append(u.late, p)
 	default:
@@ -83,7 +83,7 @@ func (u *Unreliable) Erased(topic string, offset uint64) {
 	u.late = slices.DeleteFunc(u.late, func(p broker.Publication) bool {
 		erased := p.Topic == topic && (offset == 0 || p.Offset == offset)
 		if erased {
-			u.lost[topic] = true
+			u.missing[topic] = true
 		}
 		return erased
 	})

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -27,7 +26,7 @@ func (f *follower) checkAnswer(resp *http.Response) error {
 		if kind == "text/event-stream" {
 			return nil
 		}
-		return fatal{fmt.Errorf("%s answers with %q, not an event stream: is --url the mount of a router?", f.url, kind)}
+		return fatal{fmt.Errorf("--url %s: got %q: want an event stream, from where a router is mounted", f.mount, kind)}
 	}
 	reason := reasonIn(resp)
 	err := fmt.Errorf("%s answers %s%s", f.url, resp.Status, reason)
@@ -42,13 +41,13 @@ func (f *follower) checkAnswer(resp *http.Response) error {
 	}
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		err = fmt.Errorf("--url %s: %s to %q: give where that leads", f.mount, resp.Status, resp.Header.Get("Location"))
+		err = fmt.Errorf("--url %s: %s to %q: want the URL that it leads to", f.mount, resp.Status, resp.Header.Get("Location"))
 	case http.StatusNotFound:
-		err = fmt.Errorf("--url %s: %s%s: is the router mounted there?", f.mount, resp.Status, reason)
+		err = fmt.Errorf("--url %s: %s%s: want where a router is mounted", f.mount, resp.Status, reason)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		remedy := "a token, if it needs one, goes into " + tokenVariable
+		remedy := "set " + tokenVariable + " if the server wants a token"
 		if f.token != "" {
-			remedy = "is the token in " + tokenVariable + " a good one?"
+			remedy = "check the token in " + tokenVariable
 		}
 		err = fmt.Errorf("%w: %s", err, remedy)
 	}
@@ -76,10 +75,10 @@ type watched struct {
 	quiet *time.Timer
 	last  byte   // read from the stream
 	end   error  // of the stream
-	extra []byte // told to the reader between the two
+	extra []byte // given to the reader between the two
 }
 
-var errQuiet = errors.New("the server has been silent for too long")
+var errQuiet = fmt.Errorf("the server sent nothing for %v", quietTime)
 
 // watch ends the connection, by cancel, when nothing comes for quietTime.
 func watch(body io.ReadCloser, cancel context.CancelCauseFunc) *watched {

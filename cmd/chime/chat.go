@@ -13,7 +13,7 @@ import (
 // What a room remembers.
 const (
 	roomKeep   = 1000           // messages
-	roomAge    = 24 * time.Hour // after which a message is gone
+	roomAge    = 24 * time.Hour // after which a message is removed
 	roomReplay = 50             // messages a newcomer is shown
 )
 
@@ -79,12 +79,12 @@ func (c *ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m chann
 	case "boom":
 		panic("boom, as the client asked")
 	}
-	return nil, channel.Refuse("unknown event: this room knows message_new, echo and boom")
+	return nil, channel.Refuse("unknown event: want message_new, echo or boom")
 }
 
-// HandleLeave tells the others that somebody who had a name is gone. Who reloads a
-// page without a network is there again before the grace period of the former
-// client socket is over, and has not left at its end.
+// HandleLeave announces that a person with a name has left. A page that is reloaded
+// without a network joins again before the grace period of its former client socket
+// is over: the person has not left when that ends.
 func (c *ChatRoom) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {
 	name, _ := s.Assigned("name").(string)
 	c.log.Info("left", "topic", s.Topic(), "name", shortName(name), "reason", string(why))
@@ -99,7 +99,7 @@ func (c *ChatRoom) count(p person, more int) int {
 	defer c.mu.Unlock()
 	n := c.times[p] + more
 	if n == 0 {
-		delete(c.times, p) // names that nobody has any more must not fill the memory
+		delete(c.times, p) // names that are no longer used must not fill the memory
 		return 0
 	}
 	if c.times == nil {
@@ -128,7 +128,7 @@ func parseSaid(m channel.Message) (said, error) {
 		return said{}, err
 	}
 	if p.Name == nil || p.Message == nil {
-		return said{}, channel.Refuse("a message wants name and message, two strings")
+		return said{}, channel.Refuse("malformed message: want name and message, two strings")
 	}
 	if p.ID == nil {
 		p.ID = new(rand.Text())

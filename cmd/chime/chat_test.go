@@ -135,7 +135,7 @@ func TestRefusesWhatItCannotRead(t *testing.T) {
 		}
 	}
 	ann.send("lobby", "no_such_event", `{}`)
-	ann.want("phx_reply", `{"status":"error","response":{"reason":"unknown event: this room knows message_new, echo and boom"}}`)
+	ann.want("phx_reply", `{"status":"error","response":{"reason":"unknown event: want message_new, echo or boom"}}`)
 	bystander.send("lobby", "message_new", `{"name":"","message":"next","id":"1"}`)
 	bystander.want("message_new", `{"name":"","message":"next","id":"1"}`)
 }

@@ -117,7 +117,7 @@ func readGo(dir string) (map[string]goFile, error) {
 // choosePackage is that of the folder's files, if it has any: those that are
 // built say it before tests do, and tests before what is built elsewhere or, like
 // a generator of the folder's own, never.
-func choosePackage(dir, asked string, files map[string]goFile) (string, error) {
+func choosePackage(dir, wanted string, files map[string]goFile) (string, error) {
 	ranks := make([]map[string]bool, 3)
 	for name, g := range files {
 		pkg, rank := g.Name.Name, 0
@@ -135,24 +135,24 @@ func choosePackage(dir, asked string, files map[string]goFile) (string, error) {
 	for rank, found := range ranks {
 		names := slices.Sorted(maps.Keys(found))
 		switch {
-		case len(names) == 0, asked != "" && rank == 2:
+		case len(names) == 0, wanted != "" && rank == 2:
 			continue
-		case asked == "" && len(names) == 1:
+		case wanted == "" && len(names) == 1:
 			return names[0], nil
-		case asked == "":
-			return "", fmt.Errorf("--dir: %s holds the packages %s: choose one with --package", dir, strings.Join(names, ", "))
-		case !found[asked]:
-			return "", fmt.Errorf("--package: %s holds the package %s already", dir, strings.Join(names, ", "))
+		case wanted == "":
+			return "", fmt.Errorf("--dir %s: has the packages %s: want one of them as --package", dir, strings.Join(names, ", "))
+		case !found[wanted]:
+			return "", fmt.Errorf("--package %q: %s has the package %s: want that", wanted, dir, strings.Join(names, ", "))
 		}
-		return asked, nil
+		return wanted, nil
 	}
-	if asked != "" {
-		return asked, nil
+	if wanted != "" {
+		return wanted, nil
 	}
 	if name := packageName(filepath.Base(dir)); name != "" {
 		return name, nil
 	}
-	return "", fmt.Errorf("--dir: %s can't be the name of a package: say one with --package", dir)
+	return "", fmt.Errorf("--dir %s: not the name of a package: want one as --package", dir)
 }
 
 // add declares what the files declare, and refuses what would not compile.
@@ -160,7 +160,7 @@ func (f folder) add(sources []source) error {
 	for _, s := range sources {
 		for _, name := range declares(s.parsed) {
 			if other, ok := f.declared[name]; ok {
-				return fmt.Errorf("%s would declare %s, and %s does", s.file, name, other)
+				return fmt.Errorf("%s: %s is declared in %s already: want another name", s.file, name, other)
 			}
 			f.declared[name] = s.file
 		}
@@ -169,7 +169,7 @@ func (f folder) add(sources []source) error {
 		for _, spec := range s.parsed.Imports {
 			imported := path.Base(strings.Trim(spec.Path.Value, `"`))
 			if other, ok := f.declared[imported]; ok {
-				return fmt.Errorf("%s would import %s, which %s declares", s.file, spec.Path.Value, other)
+				return fmt.Errorf("%s: the name of the import %s is declared in %s: want another name for that", s.file, spec.Path.Value, other)
 			}
 		}
 	}
@@ -229,7 +229,7 @@ func checkBelow(below string) error {
 			continue
 		}
 		if strings.ContainsFunc(part, outside) || strings.HasSuffix(part, ".") {
-			return fmt.Errorf("--dir: %q can't be part of an import path: want ASCII letters, digits, and any of -._~+, and no . at its end", part)
+			return fmt.Errorf("--dir: %q cannot be part of an import path: want ASCII letters, digits, and any of -._~+, and no . at its end", part)
 		}
 	}
 	return nil

@@ -27,14 +27,14 @@ const (
 type follower struct {
 	mount, topic string
 	url          string // of the topic, below the mount
-	token        string // shown to the server, and to nobody else; empty: none
+	token        string // sent to this server only; empty: none
 	transport    http.RoundTripper
 	firstWait    time.Duration // the longest first pause; it doubles up to longWait
 	print        func(frame) error
 	note         func(what string)
 
 	position string        // the last event's id, sent on coming back
-	asked    time.Duration // the pause the server asked for
+	retry    time.Duration // the pause that the server wants
 	joined   time.Time     // when this connection's join was answered; zero before
 	been     bool          // it has joined, now or before
 }
@@ -47,10 +47,10 @@ func (f fatal) Unwrap() error { return f.error }
 // follow returns nil when ctx is done, and otherwise only what is fatal.
 func (f *follower) follow(ctx context.Context) error {
 	for failures := 0; ; failures++ {
-		f.asked, f.joined = 0, time.Time{}
+		f.retry, f.joined = 0, time.Time{}
 		err := f.connect(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // whatever broke, it was asked to end
+			return nil //nolint:nilerr // whatever broke, it was to end
 		}
 		if end := (fatal{}); errors.As(err, &end) {
 			return end.error
@@ -65,9 +65,9 @@ func (f *follower) follow(ctx context.Context) error {
 			failures = 0
 		}
 		// Full jitter: after a restart of the server its readers shall not
-		// come back all at once. What the server asks for is the least.
+		// come back all at once. The server says the shortest.
 		wait := min(f.firstWait<<min(failures, 10), longWait)
-		wait = f.asked + rand.N(wait)
+		wait = f.retry + rand.N(wait)
 		f.note(fmt.Sprintf("%v; again in %v", err, wait.Round(100*time.Millisecond)))
 		again := time.NewTimer(wait)
 		select {
@@ -80,20 +80,20 @@ func (f *follower) follow(ctx context.Context) error {
 }
 
 // misled reports whether err is of an address that leads to no server of ours,
-// now or later, and what to look at. That nobody listens there yet is none.
+// now or later, and what to look at. A refused connection is not: the server may not have started yet.
 func misled(err error) (remedy string, hopeless bool) {
 	var name *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &name) && name.IsNotFound:
-		return "is the name of the host right?", true
+		return "check the name of the host", true
 	case errors.As(err, &certificate):
-		return "it takes a certificate that this machine trusts", true
+		return "want a certificate that this machine trusts", true
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return "say http://", true
+		return "want http://", true
 	case errors.As(err, &record):
-		return "what listens there does not speak https", true
+		return "the server does not speak https", true
 	}
 	return "", false
 }

@@ -18,12 +18,12 @@ func generateCommand() *cobra.Command {
 		Short:   "Write a channel or a socket into your project",
 		Args:    oneOf("channel", "socket"),
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("generate what? channel or socket; --help tells of them")
+			return errors.New("generate: no command given: want channel or socket")
 		},
 	}
 	c.PersistentFlags().StringVar(&to.dir, "dir", ".", "the folder to write to")
 	c.PersistentFlags().StringVar(&to.pkg, "package", "", "the package of a new folder (default: the folder's name)")
-	c.PersistentFlags().BoolVar(&to.force, "force", false, "overwrite files that are there")
+	c.PersistentFlags().BoolVar(&to.force, "force", false, "overwrite existing files")
 	c.AddCommand(generateChannelCommand(&to), generateSocketCommand(&to))
 	return c
 }
@@ -36,11 +36,11 @@ func generateChannelCommand(to *target) *cobra.Command {
 ChatRoom becomes chat_room.go, for the topics chat_room:{id}, and
 chat_room_test.go. The two lines that mount it are printed.
 
-If one of the files is there already, none is written.`,
+If one of the files exists, none is written.`,
 		Example: "  chime generate channel ChatRoom Lobby",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("generate channel: give it a name, as in ChatRoom")
+				return errors.New("generate channel: no name given: want one or more, as in ChatRoom")
 			}
 			return nil
 		},
@@ -54,17 +54,17 @@ func generateSocketCommand(to *target) *cobra.Command {
 	var channels []string
 	c := &cobra.Command{
 		Use:   "socket NAME",
-		Short: "Write the router of some channels, with who may connect",
+		Short: "Write the router of some channels, and the function that says who may connect",
 		Long: `Write a function that returns a router with its channels, and the one that
 says who may connect: User becomes NewUserSocket and connectUser in
 user_socket.go, with a test in user_socket_test.go. The two lines that mount it
 are printed.
 
-If one of the files is there already, none is written.`,
+If one of the files exists, none is written.`,
 		Example: "  chime generate socket User --channel chat_room:{id}=ChatRoom --channel lobby:{id}=Lobby",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return errors.New("generate socket: give it one name, as in User")
+				return fmt.Errorf("generate socket: got %d names: want one, as in User", len(args))
 			}
 			return nil
 		},
@@ -126,7 +126,7 @@ func generateSocket(to target, name string, flags []string, out io.Writer) error
 		return err
 	}
 	if len(flags) == 0 {
-		return errors.New("generate socket: say what it serves, as in --channel chat_room:{id}=ChatRoom")
+		return errors.New("generate socket: no --channel given: want one or more, as in --channel chat_room:{id}=ChatRoom")
 	}
 	d := socketData{Noun: strings.TrimSuffix(name, "Socket")}
 	for _, flag := range flags {
@@ -153,7 +153,7 @@ func generateSocket(to target, name string, flags []string, out io.Writer) error
 			fmt.Fprintf(out, "\n%s is still missing: chime generate channel %[1]s%s\n", ch.Name, to.flag())
 		}
 	}
-	fmt.Fprintf(out, "\nNobody may connect before connect%s, in %s, lets somebody in.\n", d.Noun, filepath.Join(to.dir, file+".go"))
+	fmt.Fprintf(out, "\nNo client can connect until connect%s, in %s, returns an identity.\n", d.Noun, filepath.Join(to.dir, file+".go"))
 	f.printMount(out, "Where your routes, r, are:", []string{fmt.Sprintf("%s := %s()", f.router(), f.qualified("New"+d.Noun+"Socket"))})
 	return nil
 }
@@ -229,7 +229,7 @@ func (to target) flag() string {
 // has to import the folder unless it is the folder.
 func (f folder) printMount(out io.Writer, where string, lines []string) {
 	if f.importPath == "" {
-		fmt.Fprint(out, "\nThere is no go.mod above them, so nothing builds yet: go mod init example.com/chat\n")
+		fmt.Fprint(out, "\nNo go.mod in this folder or above, so the files do not build yet: run go mod init example.com/chat\n")
 	}
 	fmt.Fprintf(out, "\n%s\n\n", where)
 	for i, line := range lines {

@@ -102,7 +102,7 @@ Where a chime.Router, live, is mounted on your routes, r:
 			[]string{"user_socket.go", "user_socket_test.go"}, `user_socket.go
 user_socket_test.go
 
-Nobody may connect before connectUser, in user_socket.go, lets somebody in.
+No client can connect until connectUser, in user_socket.go, returns an identity.
 
 Where your routes, r, are:
 
@@ -118,7 +118,7 @@ Room is still missing: chime generate channel Room --dir live
 
 Doc is still missing: chime generate channel Doc --dir live
 
-Nobody may connect before connectAdmin, in live/admin_socket.go, lets somebody in.
+No client can connect until connectAdmin, in live/admin_socket.go, returns an identity.
 
 Where your routes, r, are:
 
@@ -171,17 +171,17 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		want  string
 	}{
 		{main, "", "channel or socket"},
-		{main, "chanel|ChatRoom", `"chanel" is none of channel and socket`},
-		{main, "channel", "give it a name"},
-		{main, "socket", "give it one name"},
-		{main, "socket|User|Admin|--channel|a:*=A", "give it one name"},
+		{main, "chanel|ChatRoom", `unknown command "chanel": want channel or socket`},
+		{main, "channel", "no name given: want one or more"},
+		{main, "socket", " names: want one, as in User"},
+		{main, "socket|User|Admin|--channel|a:*=A", " names: want one, as in User"},
 		{main, "socket|User", "--channel chat_room:{id}=ChatRoom"},
 		{main, "channel|ChatRoom|--dire|x", "unknown flag"},
 
-		{main, "channel|chat_room", `channel "chat_room" is not exported: want something like ChatRoom`},
-		{main, "channel|ChatRoom|../Lobby", `channel "../Lobby" is no Go identifier: want something like Lobby`},
-		{main, "socket|user|--channel|a:*=A", `socket "user" is not exported: want something like User`},
-		{main, "socket|User|--channel|a:*=rooms.Room", `--channel "rooms.Room" is no Go identifier`},
+		{main, "channel|chat_room", `channel "chat_room" is not exported: want a name such as ChatRoom`},
+		{main, "channel|ChatRoom|../Lobby", `channel "../Lobby" is not a Go identifier: want a name such as Lobby`},
+		{main, "socket|user|--channel|a:*=A", `socket "user" is not exported: want a name such as User`},
+		{main, "socket|User|--channel|a:*=rooms.Room", `--channel "rooms.Room" is not a Go identifier`},
 		{main, "socket|User|--channel|a:*=", `--channel "" is empty`},
 		{main, "socket|User|--channel|Room", `--channel "Room": want a pattern and a channel, as in chat_room:{id}=ChatRoom`},
 		{main, "socket|User|--channel|=Room", "want a pattern and a channel"},
@@ -190,34 +190,34 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "socket|User|--channel|chime=Room", "chime's own"},
 		{main, "socket|User|--channel|a:{x}=Room|--channel|a:{y}=Room", "matches the same topics"},
 		{main, "channel|" + strings.Repeat("R", 252), "want 1 to 255 bytes"},
-		{main, "channel|ChatRoom|Chat_Room", "chat_room.go would be written twice"},
-		{main, "channel|ChatRoom|ChatRoom", "chat_room.go would be written twice"},
+		{main, "channel|ChatRoom|Chat_Room", "chat_room.go: two of the names lead to this file"},
+		{main, "channel|ChatRoom|ChatRoom", "chat_room.go: two of the names lead to this file"},
 
-		{with("chat_room.go", ""), "channel|Lobby|ChatRoom", "chat_room.go is there already, so nothing is written; --force overwrites it"},
-		{with("chat_room_test.go", ""), "channel|Lobby|ChatRoom", "chat_room_test.go is there already"},
-		{with("chat_room.go/x", ""), "channel|Lobby|ChatRoom", "chat_room.go is there already"},
+		{with("chat_room.go", ""), "channel|Lobby|ChatRoom", "chat_room.go: the file exists, nothing is written: want another name, or --force"},
+		{with("chat_room_test.go", ""), "channel|Lobby|ChatRoom", "chat_room_test.go: the file exists"},
+		{with("chat_room.go/x", ""), "channel|Lobby|ChatRoom", "chat_room.go: the file exists"},
 		{with("lobby_test.go/x", ""), "channel|ChatRoom|Lobby|--force", "is a directory"},
 		{map[string]string{"chat_room.go": "package main // mine\n", "lobby.go/x": ""}, "channel|ChatRoom|Lobby|--force|--package|main", "is a directory"},
-		{with("user_socket_test.go", ""), "socket|User|--channel|a:*=Room", "user_socket_test.go is there already"},
+		{with("user_socket_test.go", ""), "socket|User|--channel|a:*=Room", "user_socket_test.go: the file exists"},
 
-		{with("types.go", "package main\n\ntype Lobby int"), "channel|ChatRoom|Lobby", "lobby.go would declare Lobby, and types.go does"},
-		{with("old.go", "package main\n\nvar _, Lobby = 1, 2\nfunc"), "channel|Lobby", "lobby.go would declare Lobby, and old.go does"},
-		{with("old_test.go", "package main\n\nfunc TestLobby() {}"), "channel|Lobby", "lobby_test.go would declare TestLobby, and old_test.go does"},
-		{with("old.go", "package main\n\nfunc connectUser() {}"), "socket|User|--channel|a:*=A", "user_socket.go would declare connectUser, and old.go does"},
-		{with("old.go", "package main\n\nvar channel = 1"), "channel|Lobby", `lobby.go would import "github.com/go-chime/chime/channel", which old.go declares`},
-		{main, "channel|Lobby|TestLobby", "test_lobby.go would declare TestLobby, and lobby_test.go does"},
+		{with("types.go", "package main\n\ntype Lobby int"), "channel|ChatRoom|Lobby", "lobby.go: Lobby is declared in types.go already"},
+		{with("old.go", "package main\n\nvar _, Lobby = 1, 2\nfunc"), "channel|Lobby", "lobby.go: Lobby is declared in old.go already"},
+		{with("old_test.go", "package main\n\nfunc TestLobby() {}"), "channel|Lobby", "lobby_test.go: TestLobby is declared in old_test.go already"},
+		{with("old.go", "package main\n\nfunc connectUser() {}"), "socket|User|--channel|a:*=A", "user_socket.go: connectUser is declared in old.go already"},
+		{with("old.go", "package main\n\nvar channel = 1"), "channel|Lobby", `lobby.go: the name of the import "github.com/go-chime/chime/channel" is declared in old.go`},
+		{main, "channel|Lobby|TestLobby", "test_lobby.go: TestLobby is declared in lobby_test.go already"},
 
-		{main, "channel|ChatRoom|--package|rooms", "holds the package main already"},
-		{main, "channel|ChatRoom|--dir|rooms|--package|my-rooms", `--package: "my-rooms" is no Go identifier`},
-		{main, "channel|ChatRoom|--dir|rooms|--package|rooms_test", "is for tests only"},
+		{main, "channel|ChatRoom|--package|rooms", "has the package main: want that"},
+		{main, "channel|ChatRoom|--dir|rooms|--package|my-rooms", `--package "my-rooms": not a Go identifier`},
+		{main, "channel|ChatRoom|--dir|rooms|--package|rooms_test", "a name for tests"},
 		{main, "channel|ChatRoom|--dir|rooms|--package|documentation", "Go does not build"},
-		{main, "channel|ChatRoom|--dir|2048", "2048 can't be the name of a package: say one with --package"},
-		{main, "channel|ChatRoom|--dir|type", "say one with --package"},
-		{with("other.go", "package other"), "channel|ChatRoom", "holds the packages main, other: choose one with --package"},
+		{main, "channel|ChatRoom|--dir|2048", "2048: not the name of a package: want one as --package"},
+		{main, "channel|ChatRoom|--dir|type", "want one as --package"},
+		{with("other.go", "package other"), "channel|ChatRoom", "has the packages main, other: want one of them as --package"},
 		{main, "channel|ChatRoom|--dir|main.go", "main.go"},
-		{main, "channel|ChatRoom|--dir|my rooms", `--dir: "my rooms" can't be part of an import path: want ASCII letters, digits, and any of -._~+`},
-		{main, "channel|ChatRoom|--dir|live/zimmer-für-uns/x", `"zimmer-für-uns" can't be part of an import path`},
-		{main, "channel|ChatRoom|--dir|rooms.", `"rooms." can't be part of an import path`},
+		{main, "channel|ChatRoom|--dir|my rooms", `--dir: "my rooms" cannot be part of an import path: want ASCII letters, digits, and any of -._~+`},
+		{main, "channel|ChatRoom|--dir|live/zimmer-für-uns/x", `"zimmer-für-uns" cannot be part of an import path`},
+		{main, "channel|ChatRoom|--dir|rooms.", `"rooms." cannot be part of an import path`},
 		{main, "channel|Lobby|" + long + "|--dir|rooms", "file name too long"},
 		{main, "channel|Lobby|" + long + "|--dir|live/chat/rooms", "file name too long"},
 	} {
@@ -256,7 +256,7 @@ func TestGenerateForceOverwritesItsFilesOnly(t *testing.T) {
 
 // The files are right, and Go finds them only in a module: what is missing is told.
 func TestGenerateSaysThatThereIsNoModule(t *testing.T) {
-	const want = "\nThere is no go.mod above them, so nothing builds yet: go mod init example.com/chat\n"
+	const want = "\nNo go.mod in this folder or above, so the files do not build yet: run go mod init example.com/chat\n"
 	for _, args := range []string{"channel|ChatRoom", "channel|ChatRoom|--dir|rooms", "socket|User|--channel|a:*=A"} {
 		files := map[string]string{"main.go": "package main\n"}
 		if out, errs := generated(t, files, strings.Split(args, "|")...); !strings.Contains(out, want) || errs != "" {

@@ -25,8 +25,8 @@ func ownHost(origins []string, log *slog.Logger, next http.Handler) http.Handler
 		// A browser always says a name; a health check may say none.
 		if host := hostname(r.Host); host != "" && !isLoopback(host) && !named[host] {
 			remedy := "--origin http://" + shortName(r.Host)
-			log.Info("reached by a foreign name, refused", "host", shortName(r.Host), "remedy", remedy)
-			refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf("this is not known as %s: if that is a proxy's name for it, give %s as well", shortName(r.Host), remedy))
+			log.Info("request refused: unknown host", "host", shortName(r.Host), "remedy", remedy)
+			refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf("this server is not known as %s: if a proxy calls it that, start it with %s as well", shortName(r.Host), remedy))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -18,7 +18,7 @@ type frame struct {
 	raw          []byte
 }
 
-var errNoFrame = errors.New("what it sends are no chime frames")
+var errNoFrame = errors.New("the server sends something else than chime frames")
 
 func parseFrame(data []byte) (frame, error) {
 	var line bytes.Buffer // an event may come in several lines, a frame is printed in one

@@ -66,7 +66,7 @@ func exactly(names ...string) cobra.PositionalArgs {
 		case len(args) == len(names):
 			return nil
 		case len(names) == 0:
-			return fmt.Errorf("%swant no arguments, not %q", prefix(c), args[0])
+			return fmt.Errorf("%sunexpected argument %q: want none", prefix(c), args[0])
 		}
 		return fmt.Errorf("%swant %s", prefix(c), strings.Join(names, " and "))
 	}
@@ -79,7 +79,7 @@ func oneOf(names ...string) cobra.PositionalArgs {
 			return nil
 		}
 		last := len(names) - 1
-		return fmt.Errorf("%s%q is none of %s and %s; --help tells of them", prefix(c), args[0], strings.Join(names[:last], ", "), names[last])
+		return fmt.Errorf("%sunknown command %q: want %s or %s", prefix(c), args[0], strings.Join(names[:last], ", "), names[last])
 	}
 }
 

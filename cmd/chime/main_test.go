@@ -89,9 +89,9 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		args string // split at |
 		want string
 	}{
-		{"serv", `"serv" is none of serve, tail, history, generate and conformance`},
-		{"generate|foo", `generate: "foo" is none of channel and socket`},
-		{"serve|extra", `serve: want no arguments, not "extra"`},
+		{"serv", `unknown command "serv": want serve, tail, history, generate or conformance`},
+		{"generate|foo", `generate: unknown command "foo": want channel or socket`},
+		{"serve|extra", `serve: unexpected argument "extra": want none`},
 		{"tail", "tail: want TOPIC"},
 		{"tail|a|b", "tail: want TOPIC"},
 		{"history|topics", "history topics: want FILE"},
@@ -100,8 +100,8 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		{"history|show|chime.db|t|--last=-1", `--last "-1": want a number of messages, or 0 for all`},
 		{"serve|--addr|4000", `--addr "4000": missing port in address: want host:port, as in 127.0.0.1:4000`},
 		{"serve|--addr|127.0.0.1:99999", `--addr "127.0.0.1:99999": invalid port: want host:port, as in 127.0.0.1:4000`},
-		{"serve|--addr=", "--addr is empty: want host:port, as in 127.0.0.1:4000"},
-		{"serve|--addr|" + port, `--addr "` + port + `": bind: address already in use: end what listens there, or choose another port`},
+		{"serve|--addr=", `--addr "": want host:port, as in 127.0.0.1:4000`},
+		{"serve|--addr|" + port, `--addr "` + port + `": bind: address already in use: want a port that no other program listens on`},
 	} {
 		var out, errs bytes.Buffer
 		code := run(t.Context(), strings.Split(tt.args, "|"), &out, &errs)
@@ -114,7 +114,7 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		t.Errorf("an address of another machine: got %q, want %q", got, want)
 	}
 	denied := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}
-	if got, want := unheard("127.0.0.1:80", denied).Error(), `--addr "127.0.0.1:80": bind: permission denied: choose a port from 1024 on`; got != want {
+	if got, want := unheard("127.0.0.1:80", denied).Error(), `--addr "127.0.0.1:80": bind: permission denied: want a port of 1024 or more`; got != want {
 		t.Errorf("a privileged port: got %q, want %q", got, want)
 	}
 }

@@ -24,7 +24,7 @@ func checkName(what, name string) error {
 	case doc.IsPredeclared(name):
 		wrong = "is predeclared in Go"
 	case !token.IsIdentifier(name):
-		wrong = "is no Go identifier"
+		wrong = "is not a Go identifier"
 	case !token.IsExported(name):
 		wrong = "is not exported"
 	default:
@@ -34,7 +34,7 @@ func checkName(what, name string) error {
 	if !token.IsExported(better) || !token.IsIdentifier(better) {
 		better = "ChatRoom"
 	}
-	return fmt.Errorf("%s %q %s: want something like %s", what, name, wrong, better)
+	return fmt.Errorf("%s %q %s: want a name such as %s", what, name, wrong, better)
 }
 
 // camel makes chat-room ChatRoom.
@@ -97,11 +97,11 @@ func builtEverywhere(file string) bool {
 func checkPackage(name string) error {
 	switch {
 	case !token.IsIdentifier(name) || name == "_":
-		return fmt.Errorf("--package: %q is no Go identifier", name)
+		return fmt.Errorf("--package %q: not a Go identifier: want a name such as rooms", name)
 	case strings.HasSuffix(name, "_test"):
-		return fmt.Errorf("--package: %q is for tests only", name)
+		return fmt.Errorf("--package %q: a name for tests: want one without _test", name)
 	case name == "documentation":
-		return fmt.Errorf("--package: %q is one that Go does not build", name)
+		return fmt.Errorf("--package %q: Go does not build a package of this name: want another", name)
 	}
 	return nil
 }

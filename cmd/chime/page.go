@@ -17,7 +17,7 @@ import (
 var pageFiles embed.FS
 
 // pageFile serves one file of the page. The files change with the program only,
-// so browsers are told to ask each time, which the ETag makes cheap.
+// so browsers revalidate them each time, which the ETag makes cheap.
 func pageFile(name string) http.HandlerFunc {
 	data, err := pageFiles.ReadFile(path.Join("page", name))
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 	maxRoomName = 100              // bytes
 )
 
-const badRoom = "no such room: a room's name is 1 to 100 bytes of text without a colon"
+const badRoom = "no such room: want a name of 1 to 100 bytes of text without a colon"
 
 // broadcast is what an HTTP handler needs of a Router.
 type broadcast func(ctx context.Context, topic, event string, payload any, o ...channel.SendOption) error
@@ -60,11 +60,11 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 		if err := send(r.Context(), "chat_room:"+room, "message_new", msg); err != nil {
 			log.Error("posted message not kept", "room", room, "error", err)
 			if errors.Is(err, boltstore.ErrFailed) { // no retry helps until somebody starts the server again
-				refuse(w, http.StatusServiceUnavailable, "the message was not kept: the server's history can't be written, and takes nothing more until the server is started again")
+				refuse(w, http.StatusServiceUnavailable, "the message was not kept: the history file cannot be written until the server is restarted")
 				return
 			}
 			w.Header().Set("Retry-After", "1")
-			refuse(w, http.StatusServiceUnavailable, "the message was not kept; try again")
+			refuse(w, http.StatusServiceUnavailable, "the message was not kept: try again")
 			return
 		}
 		answer(w, http.StatusCreated, map[string]any{"id": msg.ID, "at": msg.At})
@@ -80,9 +80,9 @@ func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, 
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, http.StatusRequestEntityTooLarge, "a message is at most 64 KiB"
+		return nil, http.StatusRequestEntityTooLarge, "the message is too large: want at most 64 KiB"
 	case err != nil:
-		return nil, http.StatusBadRequest, "the body did not arrive whole"
+		return nil, http.StatusBadRequest, "the body is incomplete"
 	case !utf8.Valid(body):
 		// encoding/json would replace the bad bytes and say nothing.
 		return nil, http.StatusBadRequest, "the body is not UTF-8"

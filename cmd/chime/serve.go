@@ -36,26 +36,25 @@ func serveCommand() *cobra.Command {
 		Short: "Serve a chat that shows what chime does",
 		Long: `Serve a chat. Each room is a page, /rooms/{id}, and a topic, chat_room:{id}.
 
-What is said is kept in one file, and is there again when the chat is started
-again with the same file; chime history looks into it. With --db= nothing is
-kept on disk.
+Messages are kept in one file, and are there after a restart with the same file;
+chime history shows what is in it. With --db= nothing is kept on disk.
 
-Behind a proxy that changes the Host header, name the address that people
-see: --origin https://chat.example.com. On a loopback address only localhost and
-such names are answered: one that the proxy gives the server goes into another
---origin.`,
+Behind a proxy that changes the Host header, give the address that people see:
+--origin https://chat.example.com. A server on a loopback address answers only
+requests for localhost and loopback addresses: if the proxy calls it something
+else, give that as another --origin.`,
 		Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return serve(c.Context(), addr, db, origins, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	c.Flags().StringVar(&addr, "addr", "127.0.0.1:4000", "host:port to listen on")
-	c.Flags().StringVar(&db, "db", "chime.db", "file that keeps what is said, made if there is none; empty: memory only")
+	c.Flags().StringVar(&db, "db", "chime.db", "file that keeps the messages, created if missing; empty: memory only")
 	c.Flags().StringArrayVar(&origins, "origin", nil, "another origin whose pages may connect, as in https://chat.example.com; repeatable")
 	return c
 }
 
-// serve runs the chat until ctx is done, and then until its clients are told.
+// serve runs the chat until ctx is done, and then until its clients are drained.
 // What a person wants to know first goes to out, what happens goes to logs.
 func serve(ctx context.Context, addr, db string, origins []string, out, logs io.Writer) error {
 	for _, o := range origins {
@@ -64,7 +63,7 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 		}
 	}
 	if addr == "" { // to Go, any port on all addresses
-		return errors.New("--addr is empty: " + wantAddr)
+		return errors.New(`--addr "": ` + wantAddr)
 	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -102,10 +101,10 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	case <-ctx.Done():
 		log.Info("stopping")
 	}
-	// Clients first: each is told to come back later, and a stream that nobody
-	// ends would hold its request, and so the server, for the whole stopTime.
+	// Clients first: each is asked to come back later, and a stream that does not
+	// end would keep its request, and so the server, for the whole stopTime.
 	err = errors.Join(err, bounded(live.Shutdown), bounded(srv.Shutdown), srv.Close(), kept.Close())
-	for range served { // until its goroutine is gone
+	for range served { // until its goroutine has ended
 	}
 	log.Info("stopped")
 	return err
@@ -124,9 +123,9 @@ func unheard(addr string, err error) error {
 	case errors.As(err, &form):
 		err, remedy = errors.New(form.Err), wantAddr
 	case errors.Is(err, syscall.EADDRINUSE):
-		remedy = "end what listens there, or choose another port"
+		remedy = "want a port that no other program listens on"
 	case errors.Is(err, fs.ErrPermission):
-		remedy = "choose a port from 1024 on"
+		remedy = "want a port of 1024 or more"
 	}
 	return fmt.Errorf("--addr %q: %w: %s", addr, err, remedy)
 }
@@ -170,15 +169,15 @@ func greet(out io.Writer, at net.Addr, db string) {
 		open.Host = fmt.Sprintf("localhost:%d", bound.Port())
 	}
 	fmt.Fprintf(out, "A chat is open at %s\n", &open)
-	where := "in memory only: they are gone when this process ends"
+	where := "in memory only, until this process ends"
 	if db != "" {
-		where = "in " + printable(db) + ": they are there again when this is started again"
+		where = "in " + printable(db) + ", also after a restart"
 	}
 	fmt.Fprintf(out, "Each room keeps its newest %s messages for %d hours, %s.\n", thousands(roomKeep), int(roomAge.Hours()), where)
 	if !bound.Addr().IsLoopback() {
-		fmt.Fprintln(out, "Whoever reaches this address may read and write: there are no accounts here.")
+		fmt.Fprintln(out, "Anyone who can reach this address can read and write: there are no accounts.")
 	}
-	fmt.Fprintln(out, "Ctrl-C ends it.")
+	fmt.Fprintln(out, "Press Ctrl-C to stop it.")
 }
 
 // thousands writes n, under a million, the way people read it.

@@ -45,9 +45,9 @@ func startServe(t *testing.T, addr, db string, origins ...string) *served {
 	if !ok {
 		t.Fatalf("got %q as the first line, want where to open the chat", line)
 	}
-	where := "gone"
+	where := "until this process ends"
 	if db != "" {
-		where = db + ": they are there again"
+		where = db + ", also after a restart"
 	}
 	if rest := receive(t, greeting); !strings.Contains(rest, "1,000 messages for 24 hours") || !strings.Contains(rest, where) {
 		t.Errorf("got %q, want what is kept, and %q", rest, where)
@@ -207,7 +207,7 @@ func TestGreetSaysWhoMayReachIt(t *testing.T) {
 		if got := out.String(); !strings.Contains(got, tt.open) {
 			t.Errorf("got %q, want %q in it", got, tt.open)
 		}
-		if got := strings.Contains(out.String(), "Whoever reaches"); got != tt.warning {
+		if got := strings.Contains(out.String(), "Anyone who can reach"); got != tt.warning {
 			t.Errorf("%v: warned %v, want %v", tt.at.IP, got, tt.warning)
 		}
 	}

@@ -23,8 +23,8 @@ func site(kept store.Store, origins []string, log *slog.Logger) (handler http.Ha
 		}
 	}
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		log.Info("posted from elsewhere, refused", "origin", r.Header.Get("Origin"), "host", r.Host, "remedy", "--origin")
-		refuse(w, http.StatusForbidden, "this comes from a page of another origin")
+		log.Info("post refused: another origin", "origin", r.Header.Get("Origin"), "host", r.Host, "remedy", "--origin")
+		refuse(w, http.StatusForbidden, "the request comes from a page of another origin")
 	}))
 
 	live = chime.NewRouter(

@@ -185,7 +185,7 @@ func TestPostSaysWhenAMessageIsNotKept(t *testing.T) {
 		retry bool
 	}{
 		{errors.New("disk on fire"), "try again", true},
-		{fmt.Errorf("append: %w: disk on fire", boltstore.ErrFailed), "until the server is started again", false},
+		{fmt.Errorf("append: %w: disk on fire", boltstore.ErrFailed), "until the server is restarted", false},
 	} {
 		fails := func(context.Context, string, string, any, ...channel.SendOption) error { return tt.why }
 		r := chi.NewRouter()

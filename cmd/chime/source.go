@@ -41,7 +41,7 @@ func render(outlines []outline, pkg string) ([]source, error) {
 	seen := map[string]bool{}
 	for _, o := range outlines {
 		if seen[o.file] {
-			return nil, fmt.Errorf("%s would be written twice: give each name once", o.file)
+			return nil, fmt.Errorf("%s: two of the names lead to this file: want each once", o.file)
 		}
 		seen[o.file] = true
 		var b bytes.Buffer
@@ -62,7 +62,7 @@ func render(outlines []outline, pkg string) ([]source, error) {
 	return sources, nil
 }
 
-// checkFree refuses to overwrite, unless that is asked for.
+// checkFree refuses to overwrite without --force.
 func (to target) checkFree(names []string) error {
 	for _, name := range names {
 		at := filepath.Join(to.dir, name)
@@ -71,7 +71,7 @@ func (to target) checkFree(names []string) error {
 		case err != nil:
 			return err
 		case !to.force:
-			return fmt.Errorf("%s is there already, so nothing is written; --force overwrites it", at)
+			return fmt.Errorf("%s: the file exists, nothing is written: want another name, or --force", at)
 		}
 	}
 	return nil

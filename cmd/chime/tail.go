@@ -26,12 +26,11 @@ func tailCommand() *cobra.Command {
 A line is the time, the event and the payload. The time is the payload's "at"
 where that is a time in Unix milliseconds, else the time of arrival. With --json
 a line is the frame as it came. Control characters are escaped in both, so that
-nobody writes on your terminal but this program. Connections lost and found
-again are told on stderr; what was missed meanwhile is printed on coming back.
+no message can control your terminal. A connection that ends, and its successor,
+are reported on stderr; messages missed in between are printed then.
 
-A server that asks who connects gets the bearer token that the environment
-variable CHIME_TOKEN holds. There is no flag for it: others on this machine can
-read what a program was called with.`,
+The environment variable CHIME_TOKEN, if set, is sent as the bearer token. There
+is no flag for it: other users of the machine can read a program's arguments.`,
 		Example: "  chime tail chat_room:lobby",
 		Args:    exactly("TOPIC"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -54,7 +53,7 @@ func tail(ctx context.Context, mount, topic string, asJSON bool, out, notes io.W
 	}
 	token := os.Getenv(tokenVariable)
 	if strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-		return errors.New(tokenVariable + ": a token has no spaces and no control characters")
+		return errors.New(tokenVariable + ": the token has spaces or control characters: want it without")
 	}
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -92,7 +91,7 @@ func streamURL(mount, topic string) (string, error) {
 		return "", fmt.Errorf("--url %q: want http or https, as in http://127.0.0.1:4000/socket", mount)
 	}
 	if topic == "" {
-		return "", errors.New("tail: the topic is empty")
+		return "", errors.New(`tail: TOPIC "": want a topic, as in chat_room:lobby`)
 	}
 	u = u.JoinPath("sse")
 	query := u.Query()

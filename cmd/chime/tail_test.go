@@ -190,12 +190,12 @@ func TestTailGivesUpWhenAskingAgainWouldNotHelp(t *testing.T) {
 		name, want string
 		act        act
 	}{
-		{"join refused", "join of t:1 refused: members only", stream(`data: ["1","1","t:1","phx_reply",{"status":"error","response":{"reason":"members only"}}]` + "\n\n")},
+		{"join refused", "join of t:1: refused: members only", stream(`data: ["1","1","t:1","phx_reply",{"status":"error","response":{"reason":"members only"}}]` + "\n\n")},
 		{"refused", "403 Forbidden: not from there", status(http.StatusForbidden, `{"reason":"not from there"}`)},
-		{"no router", "404 Not Found: 404 page not found: is the router mounted there?", status(http.StatusNotFound, "404 page not found\n")},
-		{"a web page", "not an event stream", status(http.StatusOK, "<html>", "Content-Type", "text/html")},
-		{"another stream", "no chime frames", stream("data: hello\n\n")},
-		{"stay away", "refuses this reader: expelled", stream(joinOK + `data: [null,null,"chime","closed",{"code":4003,"reason":"expelled"}]` + "\n\n")},
+		{"no router", "404 Not Found: 404 page not found: want where a router is mounted", status(http.StatusNotFound, "404 page not found\n")},
+		{"a web page", "want an event stream", status(http.StatusOK, "<html>", "Content-Type", "text/html")},
+		{"another stream", "something else than chime frames", stream("data: hello\n\n")},
+		{"stay away", "refuses this client: expelled", stream(joinOK + `data: [null,null,"chime","closed",{"code":4003,"reason":"expelled"}]` + "\n\n")},
 		{"closed", "closed t:1", stream(joinOK + `data: ["1","1","t:1","phx_close",{}]` + "\n\n")},
 	}
 	for _, tt := range tests {
@@ -232,7 +232,7 @@ func TestTailGivesUpWhereItCanNeverHaveBeen(t *testing.T) {
 		want        []string
 		via         http.RoundTripper
 	}{
-		{"plain http", https, []string{"HTTP response to HTTPS client", "say http://"}, &http.Transport{}},
+		{"plain http", https, []string{"HTTP response to HTTPS client", "want http://"}, &http.Transport{}},
 		{"not our certificate", secure.URL, []string{"x509", "trusts"}, &http.Transport{}},
 		{"unknown host", "http://nowhere/socket", []string{"no such host"}, network(lost)},
 	} {
@@ -311,9 +311,9 @@ func TestTailShowsItsToken(t *testing.T) {
 		t.Errorf("with the token: got %v and %q, want to join, and no word of the token", err, notes)
 	}
 	for given, want := range map[string]string{
-		"":             "401 Unauthorized: log in first: a token, if it needs one, goes into CHIME_TOKEN",
-		"stale-s3cret": "401 Unauthorized: log in first: is the token in CHIME_TOKEN a good one?",
-		"s3cret\n":     "CHIME_TOKEN: a token has no spaces and no control characters",
+		"":             "401 Unauthorized: log in first: set CHIME_TOKEN if the server wants a token",
+		"stale-s3cret": "401 Unauthorized: log in first: check the token in CHIME_TOKEN",
+		"s3cret\n":     "CHIME_TOKEN: the token has spaces or control characters",
 	} {
 		if notes, err := look(given, ""); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(notes+err.Error(), "s3cret") {
 			t.Errorf("with %q: got %v and %q, want %q, and no word of the token", given, err, notes, want)
@@ -341,7 +341,7 @@ func TestTailSaysWhatBecameOfItsPlace(t *testing.T) {
 	for recovered, want := range map[string]string{
 		"":                   "joined t:1",
 		`,"recovered":true`:  "joined t:1 again: nothing was missed",
-		`,"recovered":false`: "joined t:1 again: there is a gap",
+		`,"recovered":false`: "joined t:1 again: messages were missed, the newest follow",
 	} {
 		tl := startTail(t, play(t, streamAndStay(fmt.Sprintf(reply, recovered))).URL)
 		tl.wantNote(t, want)

@@ -52,7 +52,7 @@ func (f *follower) takeControl(fr frame) error {
 	case fr.event == "drain":
 		f.ask(p.Retry) // the end of the stream follows
 	case fr.event == "closed" && p.Code == codeStayAway:
-		return fatal{fmt.Errorf("the server refuses this reader%s", reasonOf(fr.payload))}
+		return fatal{fmt.Errorf("the server refuses this client%s", reasonOf(fr.payload))}
 	case fr.event == "closed":
 		return fmt.Errorf("the server closed the stream%s", reasonOf(fr.payload))
 	}
@@ -68,7 +68,7 @@ func (f *follower) takeReply(fr frame) error {
 		Response json.RawMessage
 	}
 	if json.Unmarshal(fr.payload, &p) != nil || p.Status != "ok" {
-		return fatal{fmt.Errorf("join of %s refused%s", f.topic, reasonOf(p.Response))}
+		return fatal{fmt.Errorf("join of %s: refused%s", f.topic, reasonOf(p.Response))}
 	}
 	var response struct {
 		History *struct {
@@ -83,14 +83,14 @@ func (f *follower) takeReply(fr frame) error {
 	case *h.Recovered:
 		f.note("joined " + f.topic + " again: nothing was missed")
 	default:
-		f.note("joined " + f.topic + " again: there is a gap, and the newest messages follow it")
+		f.note("joined " + f.topic + " again: messages were missed, the newest follow")
 	}
 	return nil
 }
 
 // ask notes the pause, in ms, that the server wants before the next attempt.
 func (f *follower) ask(ms int64) {
-	f.asked = min(max(0, time.Duration(ms)*time.Millisecond), longWait)
+	f.retry = min(max(0, time.Duration(ms)*time.Millisecond), longWait)
 }
 
 // reasonOf is ": why" if the payload says why, so that it can end a sentence.

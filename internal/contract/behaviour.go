@@ -30,11 +30,11 @@ const (
 	toRemember                    // a store
 	toForget                      // no store
 	bareOnly                      // a bare stream
-	toBeTold                      // a dialect with replies
+	toBeAnswered                  // a dialect with replies
 	toBePlaced                    // a dialect with positions
 	toCarryBytes                  // a dialect with binary payloads
-	toComeBack                    // a dialect whose clients resume
-	toBeGone                      // a dialect whose clients cannot resume
+	toResume                      // a dialect whose clients resume
+	notToResume                   // a dialect whose clients cannot resume
 	inStep                        // a broker that has announced what it has published: what is ephemeral comes behind what was retained before
 )
 
@@ -45,9 +45,9 @@ func (b *behaviour) isFor(tr *Transport, kept Store) bool {
 		(b.needs&toRemember == 0 || remembers) &&
 		(b.needs&toForget == 0 || !remembers) &&
 		(b.needs&bareOnly == 0 || tr.Dialect == "bare") &&
-		(b.needs&(toBeTold|toCarryBytes) == 0 || tr.Dialect != "amber") &&
-		(b.needs&toComeBack == 0 || tr.lasting != nil) &&
-		(b.needs&toBeGone == 0 || tr.lasting == nil) &&
+		(b.needs&(toBeAnswered|toCarryBytes) == 0 || tr.Dialect != "amber") &&
+		(b.needs&toResume == 0 || tr.lasting != nil) &&
+		(b.needs&notToResume == 0 || tr.lasting == nil) &&
 		(b.needs&toBePlaced == 0 || tr.Dialect != "amber" && tr.Dialect != "phoenix1")
 }
 

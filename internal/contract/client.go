@@ -49,11 +49,11 @@ func (c *client) send(f frame) {
 // member is a client in a topic, or on its way.
 type member struct {
 	*client
-	topic    string
-	ref      string // of the join; also the join_ref
-	asked    bool   // for positions
-	response obj    // of the reply to the join, without @history
-	history  *history
+	topic     string
+	ref       string // of the join; also the join_ref
+	positions bool   // it wants them
+	response  obj    // of the reply to the join, without @history
+	history   *history
 }
 
 // history is what the reply to a join says of the replay.
@@ -69,7 +69,7 @@ func (c *client) TryJoin(topic string, payload obj) *member {
 	m := &member{client: c, topic: topic, ref: c.nextRef()}
 	_, last := payload["@last"]
 	_, since := payload["@since"]
-	m.asked = last || since
+	m.positions = last || since
 	c.send(frame{joinRef: m.ref, ref: m.ref, topic: topic, event: "phx_join", payload: payload})
 	return m
 }
@@ -227,8 +227,8 @@ func (m *member) WantBroadcast(event string, payload any) (offset uint64) {
 func (m *member) WantRetained(event string, payload any) (offset uint64) {
 	m.Helper()
 	offset = m.WantBroadcast(event, payload)
-	if told := m.positioned(); (offset > 0) != told {
-		m.Fatalf("%s %v has the offset %d; want one: %v", event, payload, offset, told)
+	if placed := m.positioned(); (offset > 0) != placed {
+		m.Fatalf("%s %v has the offset %d; want one: %v", event, payload, offset, placed)
 	}
 	return offset
 }
@@ -288,7 +288,7 @@ func (m *member) WantRetainedBinary(event string, data []byte) (offset uint64) {
 func (m *member) positioned() bool {
 	switch m.stage.transport.Dialect {
 	case "phoenix":
-		return m.asked
+		return m.positions
 	case "phoenix1", "amber":
 		return false
 	}
@@ -297,7 +297,7 @@ func (m *member) positioned() bool {
 
 // hasHistory reports whether the reply to its join tells this client of the
 // replay.
-func (m *member) hasHistory() bool { return m.positioned() || m.asked }
+func (m *member) hasHistory() bool { return m.positioned() || m.positions }
 
 // position checks the refs of a broadcast and returns its offset, 0 if none.
 func (m *member) position(f frame) uint64 {

@@ -31,7 +31,7 @@ var remembering = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "replay_of_what_is_kept", needs: toRemember | toBeTold, history: channel.History{Keep: 3, Replay: 3}, script: func(s *stage) {
+	{name: "replay_of_what_is_kept", needs: toRemember | toBeAnswered, history: channel.History{Keep: 3, Replay: 3}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 10)
 		ann := s.Dial("ann").Join("room:1", obj{"@last": 500})
 		ann.WantHistory(3)
@@ -50,7 +50,7 @@ var remembering = []behaviour{
 		again.WantNothing()
 	}},
 
-	{name: "last", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
+	{name: "last", needs: toRemember | toBeAnswered, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
 		seen := make(chan string, 2)
 		s.room.joined = func(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			seen <- string(m.Payload)
@@ -84,19 +84,19 @@ var remembering = []behaviour{
 		}
 	}},
 
-	{name: "positions_are_for_who_asks", needs: toRemember | toBeTold | inStep, history: channel.History{Keep: 10, Replay: 1}, script: func(s *stage) {
+	{name: "positions_are_for_who_asks", needs: toRemember | toBeAnswered | inStep, history: channel.History{Keep: 10, Replay: 1}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 1)
 		plain := s.Join("ann", "room:1")
-		if told := plain.history != nil; told != plain.hasHistory() {
-			s.Errorf("@history in the reply: got %v, want %v", told, plain.hasHistory())
+		if got := plain.history != nil; got != plain.hasHistory() {
+			s.Errorf("@history in the reply: got %v, want %v", got, plain.hasHistory())
 		}
-		asked := s.Dial("bob").Join("room:1", obj{"@last": 1})
-		asked.WantHistory(1)
+		bob := s.Dial("bob").Join("room:1", obj{"@last": 1})
+		bob.WantHistory(1)
 		plain.WantMany(1, 1) // WantMany looks at the refs
-		asked.WantMany(1, 1)
+		bob.WantMany(1, 1)
 		s.BroadcastMany("room:1", 2, 2)
 		s.Broadcast("room:1", "cursor", obj{}, channel.Ephemeral())
-		for _, m := range []*member{plain, asked} {
+		for _, m := range []*member{plain, bob} {
 			m.WantMany(2, 2)
 			if offset := m.WantBroadcast("cursor", obj{}); offset != 0 {
 				s.Errorf("cursor has the offset %d, want none", offset)
@@ -139,7 +139,7 @@ var remembering = []behaviour{
 		bob.WantRetainedBinary("image", []byte("\x89PNG\r\n"))
 	}},
 
-	{name: "bytes_move_the_position", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
+	{name: "bytes_move_the_position", needs: toRemember | toBeAnswered, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
 		bob := s.Dial("bob").Join("room:1", obj{"@last": 0})
 		epoch := bob.WantHistory(0).Epoch
 		s.Broadcast("room:1", "image", channel.Binary("\xff\x00"))
@@ -197,7 +197,7 @@ var remembering = []behaviour{
 		publisher.Wait()
 	}},
 
-	{name: "history_then_join", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 5}, script: func(s *stage) {
+	{name: "history_then_join", needs: toRemember | toBeAnswered, history: channel.History{Keep: 10, Replay: 5}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 5)
 		page, at, err := s.live.History(s.Context(), "room:1", 2)
 		if err != nil || len(page) != 2 || string(page[0].Payload) != `{"n":4}` || string(page[1].Payload) != `{"n":5}` || page[1].Event != "new" {
@@ -213,7 +213,7 @@ var remembering = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "forget", needs: toRemember | toBeTold | inStep, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
+	{name: "forget", needs: toRemember | toBeAnswered | inStep, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 5)
 		_, before, err := s.live.History(s.Context(), "room:1", 1)
 		if err != nil {
@@ -233,7 +233,7 @@ var remembering = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "redact", needs: toRemember | toBeTold | inStep, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
+	{name: "redact", needs: toRemember | toBeAnswered | inStep, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
 		start := position{Epoch: s.store.Epoch()}
 		bystander := s.Join("bob", "room:1")
 		s.BroadcastMany("room:1", 1, 3)
@@ -269,7 +269,7 @@ var remembering = []behaviour{
 }
 
 var resuming = []behaviour{
-	{name: "since", needs: toRemember | toBeTold, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
+	{name: "since", needs: toRemember | toBeAnswered, history: channel.History{Keep: 10, Replay: 3}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 5)
 		at := s.PositionOf("room:1", 2)
 		ann := s.Dial("ann").Join("room:1", obj{"@since": at})
@@ -289,7 +289,7 @@ var resuming = []behaviour{
 		bob.WantNothing()
 	}},
 
-	{name: "since_that_is_not_kept", needs: toRemember | toBeTold, history: channel.History{Keep: 5, Replay: 3}, script: func(s *stage) {
+	{name: "since_that_is_not_kept", needs: toRemember | toBeAnswered, history: channel.History{Keep: 5, Replay: 3}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 2)
 		at := s.PositionOf("room:1", 1)
 		s.BroadcastMany("room:1", 3, 10)
@@ -305,7 +305,7 @@ var resuming = []behaviour{
 		}
 	}},
 
-	{name: "since_too_long_ago", needs: toRemember | toBeTold, history: channel.History{Keep: 1000, Replay: 2}, script: func(s *stage) {
+	{name: "since_too_long_ago", needs: toRemember | toBeAnswered, history: channel.History{Keep: 1000, Replay: 2}, script: func(s *stage) {
 		s.BroadcastMany("room:1", 1, 600)
 		near := s.Dial("ann").Join("room:1", obj{"@since": s.PositionOf("room:1", 100)})
 		near.WantRecovered(500, true)
@@ -315,7 +315,7 @@ var resuming = []behaviour{
 		far.WantMany(599, 600)
 	}},
 
-	{name: "since_the_beginning_of_an_empty_topic", needs: toRemember | toBeTold, script: func(s *stage) {
+	{name: "since_the_beginning_of_an_empty_topic", needs: toRemember | toBeAnswered, script: func(s *stage) {
 		ann := s.Dial("ann").Join("room:1", obj{"@since": position{Epoch: s.store.Epoch()}})
 		ann.WantRecovered(0, true)
 		s.BroadcastMany("room:1", 1, 1)
@@ -425,7 +425,7 @@ var resuming = []behaviour{
 		for _, id := range []string{"another:1", "7", "😀", s.store.Epoch() + ":x", s.store.Epoch() + ":99999999999999999999"} {
 			ann := s.Dial("ann")
 			ann.Reopen(id, "room:1")
-			m := &member{client: ann, topic: "room:1", ref: "1", asked: true}
+			m := &member{client: ann, topic: "room:1", ref: "1", positions: true}
 			m.WantJoined()
 			m.WantRecovered(2, false)
 			m.WantMany(2, 3)

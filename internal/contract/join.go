@@ -14,7 +14,7 @@ import (
 const secret = "the password is swordfish"
 
 var joining = []behaviour{
-	{name: "join_replies_first", needs: toBeTold, script: func(s *stage) {
+	{name: "join_replies_first", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			if err := sock.Push("welcome", obj{"n": 1}); err != nil {
 				s.Errorf("Push while joining: %v", err)
@@ -31,7 +31,7 @@ var joining = []behaviour{
 		ann.WantBroadcast("noise", obj{})
 	}},
 
-	{name: "refused_join", needs: toBeTold, script: func(s *stage) {
+	{name: "refused_join", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			if err := sock.Push("welcome", obj{}); err != nil {
 				s.Errorf("Push while joining: %v", err)
@@ -47,7 +47,7 @@ var joining = []behaviour{
 		}
 	}},
 
-	{name: "zero_accepted_refuses", needs: toBeTold, script: func(s *stage) {
+	{name: "zero_accepted_refuses", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
 			return channel.Accepted{}, nil
 		}
@@ -57,7 +57,7 @@ var joining = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "failed_join_says_nothing_of_why", needs: toBeTold, script: func(s *stage) {
+	{name: "failed_join_says_nothing_of_why", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
 			return channel.Accept(nil), errors.New(secret)
 		}
@@ -68,7 +68,7 @@ var joining = []behaviour{
 		ann.WantNotTold(secret)
 	}},
 
-	{name: "join_crash", needs: toBeTold, script: func(s *stage) {
+	{name: "join_crash", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			if strings.Contains(string(m.Payload), "crash") {
 				panic(secret)
@@ -89,7 +89,7 @@ var joining = []behaviour{
 		ann.WantNotTold(secret)
 	}},
 
-	{name: "join_reply_that_is_no_object", needs: toBeTold, script: func(s *stage) {
+	{name: "join_reply_that_is_no_object", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
 			return channel.Accept([]string{"a", "list"}), nil
 		}
@@ -100,7 +100,7 @@ var joining = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "join_reply_of_bytes", needs: toForget | toBeTold, script: func(s *stage) {
+	{name: "join_reply_of_bytes", needs: toForget | toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			return channel.Accept(channel.Binary("\x00\xff")), sock.Push("welcome", channel.Binary("\x01"))
 		}
@@ -111,7 +111,7 @@ var joining = []behaviour{
 		ann.WantBinary("welcome", []byte("\x01"))
 	}},
 
-	{name: "join_reply_of_bytes_has_no_room_for_history", needs: toRemember | toBeTold, script: func(s *stage) {
+	{name: "join_reply_of_bytes_has_no_room_for_history", needs: toRemember | toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error) {
 			return channel.Accept(channel.Binary("\x00\xff")), nil
 		}
@@ -122,7 +122,7 @@ var joining = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "join_payload", needs: toBeTold, script: func(s *stage) {
+	{name: "join_payload", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			var p struct{ Name string }
 			if err := m.Decode(&p); err != nil {
@@ -174,7 +174,7 @@ var joining = []behaviour{
 		first.WantUnmatched(first.Push("echo", nil))
 	}},
 
-	{name: "unmatched_topic", needs: toBeTold, script: func(s *stage) {
+	{name: "unmatched_topic", needs: toBeAnswered, script: func(s *stage) {
 		bob := s.Join("bob", "room:1")
 		for n, topic := range []string{"nowhere:1", "room", "room:", "room:1:2"} {
 			ann := s.Dial("ann").TryJoin(topic, nil)

@@ -21,7 +21,7 @@ const (
 // A client socket outlives its connections, and nobody notices. All of these
 // are in bubbles, where time is exact.
 var lasting = []behaviour{
-	{name: "back_within_grace", needs: toComeBack | inStep, timed: true, script: func(s *stage) {
+	{name: "back_within_grace", needs: toResume | inStep, timed: true, script: func(s *stage) {
 		s.room.left = hasLeft(s)
 		bob, ann := s.Join("bob", "room:1"), s.Join("ann", "room:1")
 		sock := s.room.socket()
@@ -40,7 +40,7 @@ var lasting = []behaviour{
 			}
 			bob.Tell("say", obj{"who": "bob"})
 			synctest.Wait()
-			asked := ann.Push("echo", obj{"away": n})
+			ref := ann.Push("echo", obj{"away": n})
 			ann.Return()
 			for _, m := range []*member{ann, bob} {
 				m.WantBroadcast("say", obj{"before": n})
@@ -53,14 +53,14 @@ var lasting = []behaviour{
 				}
 				m.WantBroadcast("say", obj{"who": "bob"})
 			}
-			ann.WantReply(asked, obj{"away": n})
+			ann.WantReply(ref, obj{"away": n})
 		}
 		ann.WantNothing()
 		bob.WantNothing()
 		s.WantNobodyLeft()
 	}},
 
-	{name: "gone_after_grace", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "gone_after_grace", needs: toResume, timed: true, script: func(s *stage) {
 		s.room.left = hasLeft(s)
 		bob, ann := s.Join("bob", "room:1"), s.Join("ann", "room:1")
 		ann.Lose()
@@ -79,7 +79,7 @@ var lasting = []behaviour{
 		s.WantNobodyLeft()
 	}},
 
-	{name: "gone_at_once", needs: toBeGone, timed: true, script: func(s *stage) {
+	{name: "gone_at_once", needs: notToResume, timed: true, script: func(s *stage) {
 		ann := s.Join("ann", "room:1")
 		ann.Cut() // it could not come back
 		synctest.Wait()
@@ -88,7 +88,7 @@ var lasting = []behaviour{
 		s.WantNobodyLeft()
 	}},
 
-	{name: "ends_while_away", needs: toComeBack, timed: true, limits: chime.Limits{QueueMessages: 5}, script: func(s *stage) {
+	{name: "ends_while_away", needs: toResume, timed: true, limits: chime.Limits{QueueMessages: 5}, script: func(s *stage) {
 		s.room.left = hasLeft(s)
 		bob := s.Join("bob", "room:1")
 		for _, end := range []struct {
@@ -112,7 +112,7 @@ var lasting = []behaviour{
 				s.expire(time.Now().Add(end.after))
 			}
 			ann := s.Join("ann", "room:1")
-			lost := time.Now()
+			cut := time.Now()
 			ann.Lose()
 			s.expire(time.Time{})
 			synctest.Wait() // until the server has seen it
@@ -122,7 +122,7 @@ var lasting = []behaviour{
 				s.WantNobodyLeft()
 			}
 			s.WantLeave("room:1", end.why)
-			if took := time.Since(lost); took != end.after {
+			if took := time.Since(cut); took != end.after {
 				s.Errorf("%s after %v, want %v", end.why, took, end.after)
 			}
 			bob.WantBroadcast("has left", obj{"who": "ann", "why": string(end.why)})
@@ -133,7 +133,7 @@ var lasting = []behaviour{
 		}
 	}},
 
-	{name: "drained_while_away", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "drained_while_away", needs: toResume, timed: true, script: func(s *stage) {
 		ann := s.Join("ann", "room:1")
 		ann.Lose()
 		synctest.Wait()
@@ -147,7 +147,7 @@ var lasting = []behaviour{
 		s.WantNobodyLeft()
 	}},
 
-	{name: "leaves_a_topic_while_away", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "leaves_a_topic_while_away", needs: toResume, timed: true, script: func(s *stage) {
 		release := make(chan struct{})
 		s.On("boom", func(context.Context, *channel.Socket, channel.Message) (any, error) {
 			<-release
@@ -196,7 +196,7 @@ var lasting = []behaviour{
 		s.WantNobodyLeft()
 	}},
 
-	{name: "identity_is_shown_again", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "identity_is_shown_again", needs: toResume, timed: true, script: func(s *stage) {
 		began := time.Now()
 		s.expire(began.Add(10 * time.Second))
 		ann := s.Join("ann", "room:1")
@@ -214,7 +214,7 @@ var lasting = []behaviour{
 		}
 	}},
 
-	{name: "join_reply_is_lost", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "join_reply_is_lost", needs: toResume, timed: true, script: func(s *stage) {
 		joins := 0
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			joins++
@@ -241,7 +241,7 @@ var lasting = []behaviour{
 		s.WantNobodyLeft()
 	}},
 
-	{name: "reply_is_lost", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "reply_is_lost", needs: toResume, timed: true, script: func(s *stage) {
 		handled := map[int]int{}
 		s.On("count", func(_ context.Context, _ *channel.Socket, m channel.Message) (any, error) {
 			var p struct{ N int }
@@ -280,7 +280,7 @@ var lasting = []behaviour{
 
 	// The replay is longer than the queue, so it goes on when there is room.
 	{
-		name: "replay_is_cut", needs: toComeBack | toRemember, timed: true,
+		name: "replay_is_cut", needs: toResume | toRemember, timed: true,
 		history: channel.History{Keep: 1000, Replay: 500}, limits: chime.Limits{QueueMessages: 40},
 		script: func(s *stage) {
 			const total, replayed = 600, 500
@@ -303,7 +303,7 @@ var lasting = []behaviour{
 		},
 	},
 
-	{name: "one_order_for_who_comes_and_goes", needs: toComeBack, timed: true, script: func(s *stage) {
+	{name: "one_order_for_who_comes_and_goes", needs: toResume, timed: true, script: func(s *stage) {
 		const publishers, each = 4, 25
 		stays, goes, talks := s.Join("bob", "room:1"), s.Join("ann", "room:1"), s.Join("eve", "room:1")
 		var all sync.WaitGroup
@@ -343,7 +343,7 @@ var lasting = []behaviour{
 
 	{
 		// What is retained and does not fit waits in the history, not in a queue.
-		name: "misses_more_than_a_queue", needs: toComeBack | toRemember, timed: true,
+		name: "misses_more_than_a_queue", needs: toResume | toRemember, timed: true,
 		limits: chime.Limits{QueueMessages: 10},
 		script: func(s *stage) {
 			ann := s.Join("ann", "room:1")
@@ -360,7 +360,7 @@ var lasting = []behaviour{
 	},
 
 	{
-		name: "missed_too_much", needs: toComeBack | toRemember, timed: true,
+		name: "missed_too_much", needs: toResume | toRemember, timed: true,
 		limits: chime.Limits{UnackedMessages: 10},
 		script: func(s *stage) {
 			c := s.Dial("ann")

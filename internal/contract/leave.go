@@ -269,7 +269,7 @@ var leaving = []behaviour{
 		bob.WantNothing()
 	}},
 
-	{name: "left_while_joining", needs: toBeTold, script: func(s *stage) {
+	{name: "left_while_joining", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, m channel.Message) (channel.Accepted, error) {
 			sock.Leave(nil)
 			return channel.Accept(obj{"n": 1}), sock.Push("welcome", obj{})
@@ -328,7 +328,7 @@ var leaving = []behaviour{
 		s.WantLeave("room:1", channel.Left)
 	}},
 
-	{name: "leave_expired", needs: toBeTold, script: func(s *stage) {
+	{name: "leave_expired", needs: toBeAnswered, script: func(s *stage) {
 		// Long enough to join, which nobody knows beforehand.
 		for valid := 50 * time.Millisecond; ; valid *= 2 {
 			s.expire(time.Now().Add(valid))

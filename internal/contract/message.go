@@ -66,13 +66,13 @@ var answering = []behaviour{
 	}},
 
 	{name: "reply_later", needs: toSend, script: func(s *stage) {
-		type asked struct {
+		type question struct {
 			sock *channel.Socket
 			m    channel.Message
 		}
-		later := make(chan asked, 2)
+		later := make(chan question, 2)
 		s.On("later", func(_ context.Context, sock *channel.Socket, m channel.Message) (any, error) {
-			later <- asked{sock, m}
+			later <- question{sock, m}
 			return channel.Later, nil
 		})
 		ann := s.Join("ann", "room:1")
@@ -132,7 +132,7 @@ var answering = []behaviour{
 		again.WantReply(again.Push("add", nil), obj{"n": 1}) // a new join begins with none
 	}},
 
-	{name: "who_and_where", needs: toBeTold, script: func(s *stage) {
+	{name: "who_and_where", needs: toBeAnswered, script: func(s *stage) {
 		s.room.joined = func(_ context.Context, sock *channel.Socket, _ channel.Message) (channel.Accepted, error) {
 			return channel.Accept(describe(sock)), nil
 		}
@@ -155,7 +155,7 @@ var answering = []behaviour{
 		ann.WantReply(ann.Push("describe", nil), want)
 	}},
 
-	{name: "context_of_the_opening_request", needs: toBeTold, grace: noTime, script: func(s *stage) {
+	{name: "context_of_the_opening_request", needs: toBeAnswered, grace: noTime, script: func(s *stage) {
 		see := func(ctx context.Context) obj {
 			return obj{"tenant": chi.URLParamFromCtx(ctx, "tenant"), "visit": ctx.Value(visitKey{}), "alive": ctx.Err() == nil}
 		}

@@ -21,26 +21,26 @@ type lastingLine struct {
 	transports []string // that it chooses from
 	restless   bool
 
-	turn    sync.Mutex // held by who ends or opens a connection
-	out     sync.Mutex // keeps in order what goes out, by whichever connection
-	working sync.WaitGroup
+	changing sync.Mutex // while a connection is ended or opened
+	out      sync.Mutex // keeps in order what goes out, by whichever connection
+	working  sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
-	random *rand.Rand
-	conn   *carrier // the one promoted last
-	here   bool     // it has not ended
-	away   bool     // and there will be no other until Return
-	quiet  bool     // it changes connections no more
-	over   bool     // the client socket has ended
-	gone   bool     // so has the test
-	all    []*carrier
-	id     string
-	sent   []json.RawMessage // counted frames
-	passed int               // of these, on conn or before
-	heard  uint64            // counted frames that have come
-	acked  uint64
-	hears  int // so many more are heard, the rest is lost; negative: all are
-	reads  int // so many more are read until the connection is lost; negative: all are
+	mu       sync.Mutex // guards what follows
+	random   *rand.Rand
+	conn     *carrier // the one promoted last
+	here     bool     // it has not ended
+	away     bool     // and there will be no other until Return
+	quiet    bool     // it changes connections no more
+	over     bool     // the client socket has ended
+	finished bool     // so has the test
+	all      []*carrier
+	id       string
+	sent     []json.RawMessage // counted frames
+	passed   int               // of these, on conn or before
+	heard    uint64            // counted frames that have come
+	acked    uint64
+	hears    int // so many more are heard, the rest is lost; negative: all are
+	reads    int // so many more are read until the connection is lost; negative: all are
 }
 
 // whileAway is the code of an end that happened while the client had no
@@ -92,9 +92,9 @@ type carrier struct {
 	code     int
 	dead     bool
 	promoted bool // it was, once
-	lost     bool // we have cut it
+	aborted  bool // by this client
 	moved    bool // it has been told that another has taken its place
-	told     bool // its end was that of the client socket
+	last     bool // its end was that of the client socket
 }
 
 func (c *carrier) keep(raw []byte)                  { c.of.box.keep(raw) }
@@ -162,7 +162,7 @@ func (c *carrier) say(code int) {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
 	c.code = code
-	if c.told {
+	if c.last {
 		c.of.box.say(code)
 	}
 }
@@ -175,14 +175,14 @@ func (c *carrier) end() {
 	defer close(c.ended)
 	c.dead = true
 	switch {
-	case l.gone:
+	case l.finished:
 	case c == l.conn && l.here:
 		if c.code == moved {
 			c.blame("the connection that was promoted last ended with %d", moved)
 		}
-		l.here, c.told = false, true
+		l.here, c.last = false, true
 		l.finish(c.code)
-	case c.promoted && !c.lost && (c.code == 0 || c.code == moved && !c.moved):
+	case c.promoted && !c.aborted && (c.code == 0 || c.code == moved && !c.moved):
 		c.blame("the former connection ended with the code %d; told that it was moved: %v", c.code, c.moved)
 	}
 }
@@ -199,20 +199,20 @@ func (l *lastingLine) toss(n int) bool { return l.random.IntN(n) == 0 }
 
 // stir changes the connection, while everything goes on. l.mu is held.
 func (l *lastingLine) stir() {
-	if l.idle() || !l.turn.TryLock() {
+	if l.idle() || !l.changing.TryLock() {
 		return
 	}
 	l.working.Go(func() {
-		defer l.turn.Unlock()
+		defer l.changing.Unlock()
 		l.change()
 	})
 }
 
 // idle reports whether it makes no sense to change the connection. l.mu is held.
-func (l *lastingLine) idle() bool { return l.quiet || l.away || l.reads >= 0 || l.over || l.gone }
+func (l *lastingLine) idle() bool { return l.quiet || l.away || l.reads >= 0 || l.over || l.finished }
 
 // change goes to another connection, which may be of another transport: before
-// or after the one it has ends. l.turn is held.
+// or after the one it has ends. l.changing is held.
 func (l *lastingLine) change() {
 	l.mu.Lock()
 	idle := l.idle()
@@ -227,12 +227,12 @@ func (l *lastingLine) change() {
 	l.comeBack()
 }
 
-// lose cuts the connection. l.turn is held.
+// lose cuts the connection. l.changing is held.
 func (l *lastingLine) lose() {
 	l.mu.Lock()
 	c := l.conn
-	again := c.lost
-	l.here, c.lost = false, true
+	again := c.aborted
+	l.here, c.aborted = false, true
 	l.mu.Unlock()
 	if again {
 		return
@@ -241,12 +241,12 @@ func (l *lastingLine) lose() {
 	c.line.cut()
 }
 
-// comeBack opens a connection and promotes it. l.turn is held.
+// comeBack opens a connection and promotes it. l.changing is held.
 func (l *lastingLine) comeBack() {
 	c, err := l.open()
 	l.mu.Lock()
 	back := err == nil && c.hello.Resumed
-	if !back && !l.here && !l.over && !l.gone {
+	if !back && !l.here && !l.over && !l.finished {
 		l.finish(whileAway)
 	}
 	stalls := l.reads >= 0
@@ -300,8 +300,8 @@ func (l *lastingLine) promote(c *carrier) bool {
 	l.out.Lock()
 	defer l.out.Unlock()
 	l.mu.Lock()
-	if l.over || l.gone || c.dead {
-		if c.dead && !l.here && !l.over && !l.gone {
+	if l.over || l.finished || c.dead {
+		if c.dead && !l.here && !l.over && !l.finished {
 			l.finish(c.code)
 		}
 		l.mu.Unlock()
@@ -407,9 +407,9 @@ func (l *lastingLine) send(f frame) error {
 	before, during := l.restless && l.toss(8), l.restless && l.toss(6)
 	l.mu.Unlock()
 	if before {
-		l.turn.Lock()
+		l.changing.Lock()
 		l.change()
-		l.turn.Unlock()
+		l.changing.Unlock()
 	}
 	l.mu.Lock()
 	if during {
@@ -433,14 +433,14 @@ func (l *lastingLine) rest() {
 	l.mu.Lock()
 	l.quiet = true
 	l.mu.Unlock()
-	l.turn.Lock()
-	defer l.turn.Unlock() // whoever had it has done
+	l.changing.Lock()
+	defer l.changing.Unlock() // whoever had it has done
 }
 
 // stayAway ends the connection; the line has none until goBack.
 func (l *lastingLine) stayAway() {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	l.changing.Lock()
+	defer l.changing.Unlock()
 	l.mu.Lock()
 	l.away, l.hears, l.reads = true, -1, -1
 	l.mu.Unlock()
@@ -448,8 +448,8 @@ func (l *lastingLine) stayAway() {
 }
 
 func (l *lastingLine) goBack() {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	l.changing.Lock()
+	defer l.changing.Unlock()
 	l.mu.Lock()
 	l.away = false
 	l.mu.Unlock()
@@ -466,8 +466,8 @@ func (l *lastingLine) hear(n int) {
 
 // stall has n more counted frames be read, and those behind not.
 func (l *lastingLine) stall(n int) {
-	l.turn.Lock() // a change needs to read
-	defer l.turn.Unlock()
+	l.changing.Lock() // a change needs to read
+	defer l.changing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads = n
@@ -487,10 +487,10 @@ func (l *lastingLine) close() {
 
 func (l *lastingLine) cut() {
 	l.mu.Lock()
-	l.gone = true
+	l.finished = true
 	l.mu.Unlock()
-	l.turn.Lock() // nobody opens another
-	defer l.turn.Unlock()
+	l.changing.Lock() // nobody opens another
+	defer l.changing.Unlock()
 	l.working.Wait()
 	for _, c := range l.all {
 		c.line.cut()

@@ -59,7 +59,7 @@ var compress = middleware.Compress(5, "text/event-stream")
 
 func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way broker.Broker) *stage {
 	s := &stage{T: t, transport: tr, dial: tr.dial, losses: b.grace == 0, seed: seed(t), store: kept, room: newRoom(t)}
-	if b.needs&toComeBack != 0 {
+	if b.needs&toResume != 0 {
 		s.dial = tr.lasting
 	}
 	options := []chime.Option{

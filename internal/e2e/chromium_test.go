@@ -154,7 +154,7 @@ func TestChromiumSaysThatARoomIsEmptyOnceItKnows(t *testing.T) {
 	ada.say(t, "not any more")
 	ada.until(t, "the text to be gone", "!"+shown)
 
-	// Who comes to a room with history is never told that there is none.
+	// A page that opens a room with history never shows that there is none.
 	bob := &chatter{b.open(t, s.url+"/rooms/lobby"), "Bob"}
 	bob.run(t, `
 		window.told = false

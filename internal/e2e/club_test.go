@@ -101,8 +101,8 @@ func (c *club) login(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// session is the app's middleware. Who has no session is let through: the login
-// is behind it too.
+// session is the app's middleware. A request without a session passes: the login is
+// behind it too.
 func (c *club) session(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if cookie, err := r.Cookie("session"); err == nil {

@@ -11,7 +11,7 @@ import (
 // Want is what a join asks to be replayed.
 type Want struct {
 	Since *store.Position // what follows it; nil: the newest
-	Last  int             // how many of the newest, where there is no Since or a gap behind it; MaxReplay at the most
+	Last  int             // how many of the newest, where there is no Since or a gap behind it; at most MaxReplay
 }
 
 // Start is the position at which a join begins: what is retained after it is

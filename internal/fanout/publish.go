@@ -34,7 +34,7 @@ func (t *Topic) Published(p broker.Publication) {
 	case missing:
 		t.skip(p.Offset)
 	case foreign: // the history knows whether its epoch has changed, or p is late
-		t.lost()
+		t.recheck()
 	}
 }
 
@@ -110,12 +110,12 @@ func (t *Topic) Lost() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.history != nil {
-		t.lost()
+		t.recheck()
 	}
 }
 
-// lost is Lost. t.mu is held.
-func (t *Topic) lost() {
+// recheck is Lost. t.mu is held.
+func (t *Topic) recheck() {
 	t.suspect = true
 	t.stale++
 	if !t.checking {

@@ -99,7 +99,7 @@ func TestTooManySubprotocolsAreRefused(t *testing.T) {
 	w.IsWell()
 }
 
-// Who is let in until a time that has passed is not let in.
+// An identity that expires in the past is refused.
 func TestWhoHasExpiredIsRefused(t *testing.T) {
 	expires := map[string]time.Time{
 		"yesterday": time.Now().Add(-24 * time.Hour),

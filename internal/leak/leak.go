@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// What was told to end may need a moment, and on a busy machine some seconds;
-// what is still there after this was not told. Who leaves nothing does not wait.
+// A goroutine that is about to end may need a moment, and on a busy machine some
+// seconds; one that runs longer than this has leaked. Without any there is no wait.
 const patience = 20 * time.Second
 
 // Main runs the tests of m and exits with their code, or with 1 and the stacks

@@ -8,8 +8,8 @@ import (
 
 // Address returns where a server can listen that is ended and started again: on
 // a free port of a loopback address of its own. Of 127.0.0.1 the kernel may give
-// a port that was let go of to the next who asks, a test server beside this one
-// for example. Only Linux answers to all of 127.0.0.0/8.
+// a port that was closed to any other program, a test server beside this one for
+// example. Only Linux answers to all of 127.0.0.0/8.
 func Address() string {
 	if runtime.GOOS != "linux" {
 		return "127.0.0.1:0"

@@ -1,6 +1,6 @@
-// Package task owns goroutines. Whoever starts one through a [Group] can wait
-// for all of them, with a bound; unlike sync.WaitGroup a Group may be added to
-// while somebody waits.
+// Package task owns goroutines. The owner of a [Group] can wait for all that it
+// started, with a bound; unlike sync.WaitGroup a Group may be added to during a
+// Wait.
 package task
 
 import (
