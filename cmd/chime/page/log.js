@@ -1,9 +1,9 @@
-// The list of what was said. It knows nothing of sockets: page.js tells it what came and what became of what was sent.
+// The list of messages. It knows nothing of sockets: page.js calls it for what was received, and for the outcome of what was sent.
 // All text goes in as text, never as markup.
 
-const GROUP_MS = 5 * 60_000; // what one person says within it stands under one name
-const MOST = 500; // lines on the page; a room that runs for days must not fill the memory of a tab
-const NEAR = 80; // px from the end within which one counts as reading along
+const GROUP_MS = 5 * 60_000; // messages of one user within this time have one name above them
+const MOST = 500; // lines on the page: a room that is open for days must not fill the memory of a tab
+const NEAR = 80; // px from the end within which the reader is at the end
 const FATES = { pending: "Sending…", sent: "Sent" };
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -15,7 +15,7 @@ export class Log {
   #newer;
   #again;
   #entries = new Map(); // key → entry, of each message on the page that has an id
-  #bottom = true; // the reader is at the end, so the end is kept in view
+  #bottom = true; // the reader is at the end, which stays in view
   #latestOwn = null;
 
   // again is called with the message that the reader wants sent once more.
@@ -32,7 +32,7 @@ export class Log {
     new ResizeObserver(() => this.#bottom && this.toEnd()).observe(scroll);
   }
 
-  // draft shows a message that is under way.
+  // draft shows a message that is being sent.
   draft(message) {
     const entry = this.#entry(message, true);
     this.#mark(entry, "pending");
@@ -41,7 +41,7 @@ export class Log {
     this.toEnd();
   }
 
-  // said shows a message that the room has, once: own drafts and messages that were sent twice are known by their id.
+  // said shows a message of the room, once: own drafts and messages that were sent twice are recognised by their id.
   said(message, own) {
     const known = this.#entries.get(key(message));
     if (known && (!known.own || known.li.dataset.state === "sent")) return;
@@ -54,14 +54,14 @@ export class Log {
     this.#trim();
   }
 
-  // fate tells what becomes of a draft, "pending" or "failed" and why; said is how it is sent.
+  // fate shows the state of a draft, "pending", or "failed" with a reason; said shows that it was sent.
   fate(message, state, reason) {
     const entry = this.#entries.get(key(message));
-    if (!entry || entry.li.dataset.state === "sent") return; // the room has it, whatever the answer was
+    if (!entry || entry.li.dataset.state === "sent") return; // the room has it, whatever the answer is
     this.#mark(entry, state, reason);
   }
 
-  // note is a line about the room, such as who came.
+  // note is a line about the room, such as who joined.
   note(text) {
     const li = element("li", "note", text);
     li.dir = "auto";
@@ -69,7 +69,7 @@ export class Log {
     this.#trim();
   }
 
-  // reset forgets all but the drafts: what follows replaces it.
+  // reset removes all but the drafts: what follows replaces it.
   reset() {
     for (const li of [...this.#list.children]) if (settled(li)) this.#remove(li);
     for (const li of this.#list.children) this.#arrange(li);
@@ -85,7 +85,7 @@ export class Log {
     this.#newer.hidden = true;
   }
 
-  // place puts a line behind all that is settled: drafts stay at the end, since the room has not given them a place.
+  // place puts a line behind all but the drafts, which have no place in the room yet.
   #place(li) {
     const draft = [...this.#list.children].findLast((other) => other !== li && settled(other));
     if (draft) draft.after(li);

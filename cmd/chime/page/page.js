@@ -1,11 +1,11 @@
-// The room: who one is, the connection, and what is sent. What is shown of it is log.js's.
+// The room: the user's name, the connection, and sending. log.js shows the messages.
 
 import { Socket } from "/socket/chime.js";
 import { Log } from "/log.js";
 
 const QUIET_MS = 400; // without a message: the history is complete, and screen readers are told of new messages
 const ANSWER_MS = 20_000; // longer than the server's grace period: until then nothing has failed
-const OWN_MOST = 500; // ids of one's own messages that are kept, as many as log.js shows messages
+const OWN_MOST = 500; // ids of own messages that are kept, as many as log.js shows messages
 const REASONS = {
   timeout: "Not sent: there was no connection.",
   outcome_unknown: "It may have been sent: the connection was gone before an answer came.",
@@ -17,20 +17,20 @@ const room = decodeURIComponent(location.pathname.split("/")[2] ?? "lobby");
 const socket = new Socket("/socket");
 const log = new Log({ list: $("log"), scroll: $("scroll"), newer: $("newer"), again: send });
 
-let own = ownBefore(); // ids of what was said here, the newest last: somebody else may have the same name
+let own = ownBefore(); // ids of the messages sent here, the newest last: another user may have the same name
 let channel = null;
 let me = "";
 let wasOpen = false;
 let quiet = 0;
 
 document.title = `${room} · chime`;
-$("room").textContent = $("door-room").textContent = $("room").title = room; // the bar may have to cut it off
+$("room").textContent = $("door-room").textContent = $("room").title = room; // the bar may be too narrow for it
 $("name").value = remembered();
 $("name").focus();
 
 socket.on("state", showState);
 socket.on("transport", showTransport);
-socket.on("error", (error) => console.info(`chime: ${error.message}`)); // the state says it to people
+socket.on("error", (error) => console.info(`chime: ${error.message}`)); // users see the state
 
 $("force-stream").addEventListener("change", force);
 force(); // browsers restore a switch on reload
@@ -93,7 +93,7 @@ async function enter(name) {
     $("send").disabled = false;
     $("message").focus();
   } catch (error) {
-    if (entered !== channel) return; // one left before one was in
+    if (entered !== channel) return; // the user left meanwhile
     socket.disconnect();
     toDoor(`Could not join: ${error.response?.reason ?? error.message}.`);
   }
@@ -112,7 +112,7 @@ function toDoor(problem) {
   $("name").focus();
 }
 
-// send is also how a message is sent again: with the same id, so that nobody sees it twice if it did arrive.
+// send sends a message, and sends it again with the same id, so that nobody sees it twice if it did arrive.
 async function send(message) {
   log.fate(message, "pending");
   try {
@@ -139,7 +139,7 @@ function showState() {
   showEmpty();
 }
 
-// showEmpty says that the room is empty while that is known: one is in it, and the history would have come.
+// showEmpty shows that the room is empty once that is known: it is joined, and no history came.
 function showEmpty() {
   $("empty").hidden = $("state").dataset.state !== "open" || $("log").getAttribute("aria-busy") === "true";
 }
@@ -170,7 +170,7 @@ function grow() {
   area.style.height = `${area.scrollHeight + 2}px`; // its borders
 }
 
-// plain takes nothing for granted of what somebody else wrote.
+// plain makes no assumption about what another client sent.
 function plain({ name, message, id, at }) {
   return { name: String(name), message: String(message), id: String(id), at: Number(at) };
 }
@@ -180,7 +180,7 @@ function newID() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// A browser may forbid storage; then a name is asked for each time.
+// A browser may forbid storage; then the user enters a name each time.
 function remembered() {
   try { return localStorage.getItem("chime.name") ?? ""; } catch { return ""; }
 }
@@ -189,7 +189,7 @@ function remember(name) {
   try { localStorage.setItem("chime.name", name); } catch { /* see above */ }
 }
 
-// What is one's own stays so when the page is loaded again, in this tab and no other.
+// Own messages stay so when the page is loaded again, in this tab and no other.
 function ownBefore() {
   try { return JSON.parse(sessionStorage.getItem("chime.own")) ?? []; } catch { return []; }
 }
