@@ -76,7 +76,7 @@ export class Socket {
     if (typeof url !== "string" && !(url instanceof URL)) throw new TypeError(`chime: new Socket: the URL is ${shown(url)}: a string or a URL is needed`);
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace(/^ws/, "http");
-    if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`chime: new Socket: the URL is ${this.#url}: its scheme must be http, https, ws or wss`);
+    if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`chime: new Socket: the scheme of the URL is ${shown(this.#url.protocol)}: http, https, ws or wss is needed`);
     this.#options = { ...only(options, ["params", "token", "transport", "WebSocket", "fetch"]) };
     this.#options.WebSocket ??= globalThis.WebSocket;
     this.#options.fetch ??= (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`

@@ -294,7 +294,7 @@ var timedChecks = []check{
 	}},
 	{"resume: after the grace period the client socket has ended", true, each, func(t *try, kind string) {
 		c, _ := t.lasting(kind)
-		t.proxy.cutAll()
+		c.abort()
 		t.pause(time.Duration(*c.hello.GraceMS)*time.Millisecond + 2*time.Second)
 		t.over(kind, c.hello.Secret)
 	}},

@@ -9,9 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// proxy stands between a check and the server. It passes on bytes, and cuts
-// connections: all at once, or each after a number of bytes. What is on its way
-// then is lost, and neither side is told.
+// proxy stands between a check and the server. It passes on bytes, and cuts each
+// connection after a number of them. What is on its way then is lost.
 type proxy struct {
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	working sync.WaitGroup
@@ -65,7 +64,12 @@ func pass(to, from net.Conn, left *atomic.Int64) {
 	for {
 		n, err := from.Read(buf)
 		allowed := min(int64(n), max(left.Add(-int64(n))+int64(n), 0))
-		if _, failed := to.Write(buf[:allowed]); failed != nil || err != nil || allowed < int64(n) {
+		if allowed > 0 { // a pipe hands on an empty write, which its reader does not expect
+			if _, failed := to.Write(buf[:allowed]); failed != nil {
+				return
+			}
+		}
+		if err != nil || allowed < int64(n) {
 			return
 		}
 	}
@@ -78,18 +82,10 @@ func (p *proxy) cutAfter(f func() int64) {
 	p.budget = f
 }
 
-// cutAll cuts all connections there are.
-func (p *proxy) cutAll() {
-	p.mu.Lock()
-	cuts := p.cuts
-	p.cuts = nil
-	p.mu.Unlock()
-	for _, cut := range cuts {
+// close cuts all connections. None may be opened later.
+func (p *proxy) close() {
+	for _, cut := range p.cuts {
 		cut()
 	}
-}
-
-func (p *proxy) close() {
-	p.cutAll()
 	p.working.Wait()
 }
