@@ -74,7 +74,7 @@ func TestQueueIsASlice(t *testing.T) {
 			t.Fatalf("step %d: the queue keeps %d messages alive, want the %d in it", step, kept, q.n)
 		}
 		if q.n == 0 && len(q.ring) > keepRing {
-			t.Fatalf("step %d: an empty queue keeps %d slots, want %d at the most", step, len(q.ring), keepRing)
+			t.Fatalf("step %d: an empty queue keeps %d slots, want at most %d", step, len(q.ring), keepRing)
 		}
 	}
 	for step := 0; len(model) > 0; step++ {

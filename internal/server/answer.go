@@ -8,8 +8,8 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-// turnAway answers a request that admission refused.
-func turnAway(w http.ResponseWriter, e *transport.RefusedError) {
+// refuseWith answers a request that admission refused.
+func refuseWith(w http.ResponseWriter, e *transport.RefusedError) {
 	if comesBack(e) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(drainRetry.Seconds())))
 	}

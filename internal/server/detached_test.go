@@ -196,7 +196,7 @@ func TestWhatIsKeptForAClientIsBounded(t *testing.T) {
 						}
 						each := (int64(heapBytes()) - int64(before)) / clients
 						if most := int64(3 * bytes); each > most {
-							t.Errorf("%s: %d bytes are kept for each client, want %d at the most", what, each, most)
+							t.Errorf("%s: %d bytes are kept for each client, want at most %d", what, each, most)
 						}
 						t.Logf("%s: %d bytes for each client", what, each)
 					}

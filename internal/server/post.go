@@ -32,7 +32,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	}
 	from, refused := s.admission.caller(r, true, secret) // when draining, the end of the client socket comes on the stream
 	if refused != nil {
-		turnAway(w, refused)
+		refuseWith(w, refused)
 		return
 	}
 	c := from.former

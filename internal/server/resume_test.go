@@ -123,7 +123,7 @@ func (cr *carrier) wantLost(t *testing.T, newer bool, start time.Time) {
 	}
 	cr.wantEnd(t, wire.CloseReplaced, "not used")
 	if at := time.Since(start); at > 10*time.Second {
-		t.Errorf("it ended after %v, want 10s at the most", at)
+		t.Errorf("it ended after %v, want at most 10s", at)
 	}
 }
 

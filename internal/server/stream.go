@@ -34,7 +34,7 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		later(w)
 		return
 	default:
-		turnAway(w, refused)
+		refuseWith(w, refused)
 		return
 	}
 	var joins []wire.Frame

@@ -505,7 +505,7 @@ func TestAHandlerReturnsThoughTheEndOfItsResponseIsNotRead(t *testing.T) {
 			t.Fatalf("got %s, want the end", text)
 		}
 		if at := (<-b.closed).Sub(start); at > time.Second {
-			t.Errorf("the connection was closed after %v, want 1s at the most", at)
+			t.Errorf("the connection was closed after %v, want at most 1s", at)
 		}
 	})
 }

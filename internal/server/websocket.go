@@ -60,7 +60,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dial
 	}
 	from, refused := s.admission.caller(r, chime, secret)
 	if refused != nil {
-		turnAway(w, refused)
+		refuseWith(w, refused)
 		return
 	}
 	if blocker := cannotHijack(w); blocker != "" {
