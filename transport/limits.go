@@ -60,17 +60,17 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Check returns an error that names a limit which can't be meant: a negative
+// Check returns an error that names a limit which is out of range: a negative
 // one, or one of a POST under which a frame could come on a WebSocket only.
 func (l Limits) Check() error {
 	for _, f := range limitsOf(&l) {
 		if *f.field < 0 {
-			return fmt.Errorf("limit %s is %d: want more, or 0 for the default", f.name, *f.field)
+			return fmt.Errorf("limit %s is %d: want 1 or more, or 0 for the default", f.name, *f.field)
 		}
 	}
 	l = l.WithDefaults()
 	if least := l.MessageBytes + batchEnvelope; l.BatchBytes < least {
-		return fmt.Errorf("limit BatchBytes is %d: want %d at the least, for a frame of MessageBytes and what is around it", l.BatchBytes, least)
+		return fmt.Errorf("limit BatchBytes is %d: want at least %d, for a frame of MessageBytes and what is around it", l.BatchBytes, least)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestLimitsThatAreNotSaidAreTheDefault(t *testing.T) {
+func TestALimitOfZeroIsTheDefault(t *testing.T) {
 	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512, 256 << 10, 1024}
 	if got := (Limits{}).WithDefaults(); got != defaults {
 		t.Errorf("none: got %+v, want %+v", got, defaults)
@@ -26,7 +26,7 @@ func TestLimitsThatAreNotSaidAreTheDefault(t *testing.T) {
 	}
 }
 
-func TestLimitsThatCannotBeMeantAreNamed(t *testing.T) {
+func TestALimitOutOfRangeIsNamed(t *testing.T) {
 	for name, l := range map[string]Limits{
 		"":                              {},
 		"limit Topics is -1: ":          {Topics: -1},

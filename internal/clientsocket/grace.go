@@ -33,7 +33,7 @@ func (g *grace) stop() {
 	}
 }
 
-// extend has it last until a moment, at the least.
+// extend has it last at least until a moment.
 func (g *grace) extend(until mono.Instant) { g.until = max(g.until, until) }
 
 // runs reports whether a round is under way.

@@ -15,7 +15,7 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-func TestADetachedClientSocketIsGoneWhenItsGraceHasPassed(t *testing.T) {
+func TestADetachedClientSocketEndsWhenItsGraceIsOver(t *testing.T) {
 	for _, test := range []struct {
 		name         string
 		grace, after time.Duration
@@ -204,7 +204,7 @@ func TestEveryGoodSecretSaysBye(t *testing.T) {
 	}
 }
 
-func TestAnIdentityIsRefreshedByWhoComesAgain(t *testing.T) {
+func TestAnIdentityIsRefreshedByAResume(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		again func(t *testing.T, h *hall, cr *carrier, a *app)
@@ -275,7 +275,7 @@ func TestAResumeDoesNotChangeTheIdentity(t *testing.T) {
 	})
 }
 
-func TestWhoMissedMoreThanTheServerKeepsIsTold(t *testing.T) {
+func TestAClientThatMissedMoreThanTheServerKeepsIsEnded(t *testing.T) {
 	for _, limit := range []struct {
 		name string
 		transport.Limits
@@ -307,7 +307,7 @@ func TestWhoMissedMoreThanTheServerKeepsIsTold(t *testing.T) {
 }
 
 // What has been acknowledged takes no room, however much it is.
-func TestWhoAcknowledgesMissesNothing(t *testing.T) {
+func TestAClientThatAcknowledgesMissesNothing(t *testing.T) {
 	onEachPair(t, server.Config{Limits: transport.Limits{UnackedMessages: 8}}, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		for n := range 50 {
@@ -410,7 +410,7 @@ func TestAStuckWriteDetaches(t *testing.T) {
 }
 
 // The word that promotes one of them may be under way.
-func TestADrainIsToldOnEveryConnectionOfAClient(t *testing.T) {
+func TestADrainIsSentOnEveryConnectionOfAClient(t *testing.T) {
 	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
 		cr, _ := begin(t, h, knock{transport: from})
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})

@@ -292,7 +292,7 @@ func TestALatePromotionKeepsTheNewerSecretGood(t *testing.T) {
 	})
 }
 
-func TestWhoIsRefusedHarmsNothing(t *testing.T) {
+func TestARefusedResumeHarmsNothing(t *testing.T) {
 	var refuse atomic.Pointer[transport.RefusedError]
 	var fail atomic.Bool
 	cfg := server.Config{Connect: func(r *http.Request) (transport.Identity, error) {

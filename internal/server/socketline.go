@@ -164,7 +164,7 @@ func (l *webSocketLine) release() {
 }
 
 // take reads one message into a borrowed buffer and hands the frame on. An
-// undecodable one ends the connection, politely; the error is one of reading.
+// undecodable one closes the connection; the error is one of reading.
 func (l *webSocketLine) take(kind websocket.MessageType, r io.Reader) error {
 	buf := messageBuffers.Get().(*bytes.Buffer)
 	defer func() {

@@ -218,7 +218,7 @@ func TestAHeartbeatComesAfter15SecondsWithoutOutput(t *testing.T) {
 	})
 }
 
-func TestASilentWebSocketIsGone(t *testing.T) {
+func TestASilentWebSocketIsAborted(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		open    func(*site) (*socket, error)
@@ -510,7 +510,7 @@ func TestAHandlerReturnsThoughTheEndOfItsResponseIsNotRead(t *testing.T) {
 	})
 }
 
-func TestADrainSpreadsThoseWhoComeBack(t *testing.T) {
+func TestADrainSpreadsReconnects(t *testing.T) {
 	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
 		const clients = 10
 		got := make(chan string, clients)
