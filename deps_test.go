@@ -18,34 +18,34 @@ import (
 const module = "github.com/go-chime/chime"
 
 // imports says which packages of the module each package may import, which of
-// other modules, and which of the standard library it must never know. Below cmd and examples everything public may be used; a
-// suite (storetest) may import what it tests and what that may import; tests
-// may import what they like.
+// other modules, and which of the standard library it must never know. Below cmd
+// and examples everything public may be used; a suite (storetest) may import what
+// it tests and what that may import; tests may import what they like.
 var imports = map[string]struct{ ours, others, never []string }{
-	".":            {ours: []string{"broker", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
-	"broker":       {ours: []string{"store"}},
-	"channel":      {ours: []string{"broker", "internal/wire", "store", "transport"}},
-	"client/js":    {},
-	"cmd":          {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
-	"examples":     {others: []string{chiModule}},
-	"internal/e2e": {},
-	"internal/server": {
-		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/queue", "internal/wire", "transport"},
-		others: []string{"github.com/coder/websocket"},
-	},
+	".":         {ours: []string{"broker", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
+	"broker":    {ours: []string{"store"}},
+	"channel":   {ours: []string{"broker", "internal/wire", "store", "transport"}},
+	"client/js": {},
+	"cmd":       {others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"examples":  {others: []string{chiModule}},
 	"internal/clientsocket": {
 		ours:  []string{"internal/flush", "internal/nonblock", "internal/queue", "internal/wire", "transport"},
 		never: []string{"log/slog", "net", "net/http"},
 	},
 	"internal/dialect":  {ours: []string{"internal/wire"}},
+	"internal/e2e":      {},
 	"internal/flush":    {ours: []string{"internal/nonblock"}, never: []string{"net", "net/http"}},
 	"internal/nonblock": {},
 	"internal/origin":   {},
 	"internal/queue":    {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
-	"internal/wire":     {},
-	"store":             {},
-	"store/boltstore":   {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
-	"transport":         {ours: []string{"internal/wire"}, never: []string{"net", "net/http"}},
+	"internal/server": {
+		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/queue", "internal/wire", "transport"},
+		others: []string{"github.com/coder/websocket"},
+	},
+	"internal/wire":   {},
+	"store":           {},
+	"store/boltstore": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"transport":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http"}},
 }
 
 // helpers may be imported by everybody and import nothing of ours.
