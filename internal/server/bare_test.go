@@ -237,7 +237,7 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 				if step.want == "" {
 					continue
 				}
-				// Who comes back with it has these positions again.
+				// A client that comes back with it has these positions again.
 				again, err := bareJoins(get(test.query, "Last-Event-ID: "+step.want), 1<<20)
 				if err != nil {
 					t.Fatal(err)
