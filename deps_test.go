@@ -17,37 +17,41 @@ import (
 
 const module = "github.com/go-chime/chime"
 
-// imports says which packages of the module each package may import, and which
-// of other modules. Below cmd and examples everything public may be used; a
-// suite (storetest) may import what it tests and what that may import; only tests
-// may import it, and they may import what they like.
-var imports = map[string]struct{ ours, others []string }{
-	".":                     {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
-	"broker":                {ours: []string{"store"}},
-	"broker/local":          {ours: []string{"broker", "store"}},
-	"channel":               {ours: []string{"broker", "broker/local", "internal/fanout", "internal/wire", "store", "transport"}},
-	"client/js":             {},
-	"cmd":                   {ours: []string{"internal/conformance"}, others: []string{"github.com/r3labs/sse/v2", "github.com/spf13/cobra", chiModule}},
-	"examples":              {others: []string{chiModule}},
-	"internal/clientsocket": {ours: []string{"internal/flush", "internal/nonblock", "internal/queue", "internal/wire", "transport"}},
-	"internal/conformance":  {others: []string{"github.com/coder/websocket"}},
-	"internal/contract":     {ours: []string{"broker/brokertest", "internal/raw"}, others: []string{"github.com/coder/websocket", chiModule}},
-	"internal/dialect":      {ours: []string{"internal/wire"}},
-	"internal/e2e":          {},
-	"internal/fanout":       {ours: []string{"broker", "internal/wire", "store"}},
-	"internal/flush":        {ours: []string{"internal/nonblock"}},
-	"internal/nonblock":     {},
-	"internal/origin":       {},
-	"internal/queue":        {ours: []string{"internal/wire"}},
-	"internal/raw":          {others: []string{chiModule}},
-	"internal/wire":         {},
-	"store":                 {},
-	"store/boltstore":       {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
-	"transport":             {ours: []string{"internal/wire"}},
+// imports says which packages of the module each package may import, which of
+// other modules, and which of the standard library it must never know. Below cmd
+// and examples everything public may be used; a suite (storetest) may import what
+// it tests and what that may import; only tests may import it, and they may import
+// what they like.
+var imports = map[string]struct{ ours, others, never []string }{
+	".":            {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
+	"broker":       {ours: []string{"store"}, never: []string{"net", "net/http"}},
+	"broker/local": {ours: []string{"broker", "store"}, never: []string{"log/slog", "net", "net/http", "time"}},
+	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
+	"client/js":    {},
+	"cmd":          {ours: []string{"internal/conformance"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"examples":     {others: []string{chiModule}},
+	"internal/clientsocket": {
+		ours:  []string{"internal/flush", "internal/nonblock", "internal/queue", "internal/wire", "transport"},
+		never: []string{"log/slog", "net", "net/http"},
+	},
+	"internal/conformance": {others: []string{"github.com/coder/websocket"}},
+	"internal/contract":    {ours: []string{"broker/brokertest", "internal/raw"}, others: []string{chiModule, "github.com/coder/websocket"}},
+	"internal/dialect":     {ours: []string{"internal/wire"}},
+	"internal/e2e":         {},
+	"internal/fanout":      {ours: []string{"broker", "internal/wire", "store"}, never: []string{"log/slog", "net", "net/http"}},
+	"internal/flush":       {ours: []string{"internal/nonblock"}, never: []string{"net", "net/http"}},
+	"internal/nonblock":    {},
+	"internal/origin":      {},
+	"internal/queue":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
+	"internal/raw":         {others: []string{chiModule}},
 	"internal/server": {
 		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/queue", "internal/wire", "transport"},
 		others: []string{"github.com/coder/websocket"},
 	},
+	"internal/wire":   {},
+	"store":           {},
+	"store/boltstore": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"transport":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http"}},
 }
 
 // helpers may be imported by everybody and import nothing of ours.
@@ -118,6 +122,8 @@ func TestImportRules(t *testing.T) {
 		{"internal/server", "github.com/coder/websocket", true},
 		{"internal/server", module + "/channel", false},
 		{"internal/clientsocket", "github.com/coder/websocket", false},
+		{"internal/clientsocket", "net/http", false},
+		{"internal/clientsocket", "time", true},
 		{"internal/clientsocket", module + "/internal/dialect", false},
 		{"internal/queue", module + "/internal/flush", false},
 		{"internal/flush", module + "/internal/queue", false},
@@ -165,6 +171,9 @@ func forbids(from, imported string) string {
 	}
 	ours, local := strings.CutPrefix(imported+"/", module+"/")
 	if !local {
+		if slices.Contains(allowed.never, imported) {
+			return "the package must not know it"
+		}
 		standard := !strings.Contains(strings.Split(imported, "/")[0], ".")
 		if standard || slices.ContainsFunc(allowed.others, func(m string) bool { return strings.HasPrefix(imported+"/", m+"/") }) {
 			return ""

@@ -87,7 +87,7 @@ func TestMistakesAtSetUpPanicWithASentence(t *testing.T) {
 		"no logger":                   {with(chime.WithLogger(nil)), "chime: NewRouter: WithLogger(nil)"},
 		"negative limits":             {with(chime.WithLimits(chime.Limits{Topics: -1})), "chime: NewRouter: WithLimits: limit Topics is -1"},
 		"a negative queue":            {with(chime.WithLimits(chime.Limits{QueueBytes: -1})), "chime: NewRouter: WithLimits: limit QueueBytes is -1"},
-		"no room for a frame":         {with(chime.WithLimits(chime.Limits{BatchBytes: 10})), "chime: NewRouter: WithLimits: limit BatchBytes is 10: want 65664 at the least"},
+		"no room for a frame":         {with(chime.WithLimits(chime.Limits{BatchBytes: 10})), "chime: NewRouter: WithLimits: limit BatchBytes is 10: want at least 65664"},
 		"no option":                   {with(nil), "chime: NewRouter: option 2 is nil"},
 
 		"an origin with a path":     {with(chime.WithOrigins("https://app.example.com/chat")), `chime: NewRouter: WithOrigins: origin "https://app.example.com/chat"`},

@@ -69,19 +69,19 @@ func TestAConnectThatFailsLogsNoHeader(t *testing.T) {
 
 // WithConnect may ask a database, for longer than a Shutdown takes.
 func TestAClientThatIsIdentifiedAfterShutdownIsNotLetIn(t *testing.T) {
-	asked, release := make(chan struct{}), make(chan struct{})
+	connecting, release := make(chan struct{}), make(chan struct{})
 	for _, kind := range append(bothTransports, "POST") {
 		t.Run(kind, func(t *testing.T) {
 			blocks := false
 			cfg := server.Config{Connect: func(*http.Request) (transport.Identity, error) {
 				if blocks {
-					asked <- struct{}{}
+					connecting <- struct{}{}
 					<-release
 				}
 				return transport.Identity{}, nil
 			}}
 			inHall(t, cfg, func(t *testing.T, h *hall) {
-				asked, release = make(chan struct{}), make(chan struct{}) // of this bubble
+				connecting, release = make(chan struct{}), make(chan struct{}) // of this bubble
 				cr, a := begin(t, h, knock{transport: transport.SSE})
 				blocks = true
 				answered := make(chan error, 1)
@@ -97,7 +97,7 @@ func TestAClientThatIsIdentifiedAfterShutdownIsNotLetIn(t *testing.T) {
 					_, err := h.open(knock{transport: kind})
 					answered <- err
 				}()
-				<-asked
+				<-connecting
 				if err := h.server.Shutdown(t.Context()); err != nil {
 					t.Fatal(err)
 				}

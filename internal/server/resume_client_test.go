@@ -122,13 +122,13 @@ func (c *resumer) attach(kind string, f fault, hold time.Duration) {
 
 // promote makes a connection the one that carries counted frames. It reports
 // false if it came too late. c.mu is held.
-func (c *resumer) promote(cr *carrier, asked string, had uint64) bool {
+func (c *resumer) promote(cr *carrier, with string, had uint64) bool {
 	hello := &cr.hello
 	all := c.forgotten + uint64(len(c.frames))
 	switch {
-	case c.stopped, c.secret != asked && c.flaw != keepsItsOldSecret:
+	case c.stopped, c.secret != with && c.flaw != keepsItsOldSecret:
 		return false
-	case hello.Resumed != (asked != ""):
+	case hello.Resumed != (with != ""):
 		c.blame("hello has resumed %v, and the client socket should live", hello.Resumed)
 		return false
 	case hello.Resumed && hello.ID != c.id:
@@ -140,11 +140,11 @@ func (c *resumer) promote(cr *carrier, asked string, had uint64) bool {
 	case hello.Sent < had:
 		c.blame("hello has sent %d, and %d had come", hello.Sent, had)
 		return false
-	case hello.Secret == asked:
+	case hello.Secret == with:
 		c.blame("hello has the secret that it was asked with")
 		return false
 	}
-	if c.flaw != keepsItsOldSecret || asked == "" {
+	if c.flaw != keepsItsOldSecret || with == "" {
 		c.secret = hello.Secret
 	}
 	c.id, c.line, c.transport = hello.ID, cr, cr.transport

@@ -296,7 +296,7 @@ func TestAClientThatMissedMoreThanTheServerKeepsIsEnded(t *testing.T) {
 				if next.ws != nil {
 					next.promote(t, h, 1)
 				} else {
-					wantPost(t, h, next.hello.Secret, batch(2, 1), 410, gone)
+					wantPost(t, h, next.hello.Secret, batch(2, 1), 410, unknown)
 				}
 				next.wantEnd(t, wire.CloseSlow, "too much was missed")
 				wantClosed(t, a, start, 0, transport.Gone)
@@ -415,9 +415,9 @@ func TestADrainIsSentOnEveryConnectionOfAClient(t *testing.T) {
 		cr, _ := begin(t, h, knock{transport: from})
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
 		go func() { _ = h.server.Shutdown(t.Context()) }() // the one of the hall's end waits for what this one began
-		for _, told := range []*carrier{cr, next} {
-			told.want(t, `[null,null,"chime","drain",{"retry_ms":2000}]`)
-			told.wantEnd(t, wire.CloseDrain, "drain")
+		for _, conn := range []*carrier{cr, next} {
+			conn.want(t, `[null,null,"chime","drain",{"retry_ms":2000}]`)
+			conn.wantEnd(t, wire.CloseDrain, "drain")
 		}
 	})
 }

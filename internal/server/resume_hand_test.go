@@ -208,12 +208,12 @@ func wantPost(t *testing.T, h *hall, secret, body string, status int, answer str
 	}
 }
 
-const gone = `{"reason":"no such client socket"}`
+const unknown = `{"reason":"no such client socket"}`
 
 // wantDead checks that nobody can go on with a secret.
 func wantDead(t *testing.T, h *hall, secret string) {
 	t.Helper()
-	wantPost(t, h, secret, batch(1, 0), 410, gone)
+	wantPost(t, h, secret, batch(1, 0), 410, unknown)
 	for _, kind := range bothTransports {
 		if cr := open(t, h, knock{transport: kind, secret: secret}); cr.hello.Resumed || cr.hello.Received != 0 || cr.hello.Sent != 0 {
 			t.Fatalf("%s: hello is %+v, want that of a new client socket", kind, cr.hello)

@@ -193,13 +193,13 @@ func TestWhichSecretsAPostMayHave(t *testing.T) {
 		{"none", transport.SSE, func(*testing.T, *hall, *carrier) (string, string) { return "", "" }, 400, `{"frame":0,"reason":"no Chime-Secret header"}`},
 		{"a wrong one", transport.SSE, func(_ *testing.T, _ *hall, cr *carrier) (string, string) {
 			return strings.Repeat("A", len(cr.hello.Secret)), ""
-		}, 410, gone},
+		}, 410, unknown},
 		{"the stream's", transport.SSE, func(_ *testing.T, _ *hall, cr *carrier) (string, string) { return cr.hello.Secret, "" }, 200, ok},
 		{"of another identity", transport.SSE, func(_ *testing.T, _ *hall, cr *carrier) (string, string) { return cr.hello.Secret, "mallory" }, 403, mallory},
-		{"a WebSocket's", transport.WebSocket, func(_ *testing.T, _ *hall, cr *carrier) (string, string) { return cr.hello.Secret, "" }, 410, gone},
+		{"a WebSocket's", transport.WebSocket, func(_ *testing.T, _ *hall, cr *carrier) (string, string) { return cr.hello.Secret, "" }, 410, unknown},
 		{"a candidate's, which is a WebSocket", transport.SSE, func(t *testing.T, h *hall, cr *carrier) (string, string) {
 			return resume(t, h, knock{transport: transport.WebSocket, secret: cr.hello.Secret}).hello.Secret, ""
-		}, 410, gone},
+		}, 410, unknown},
 		{"a candidate's, which is a stream", transport.WebSocket, func(t *testing.T, h *hall, cr *carrier) (string, string) {
 			return resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1}).hello.Secret, ""
 		}, 200, ok},
@@ -213,11 +213,11 @@ func TestWhichSecretsAPostMayHave(t *testing.T) {
 		{"the former, once the new one was used", transport.SSE, func(t *testing.T, h *hall, cr *carrier) (string, string) {
 			resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1}).promote(t, h, 1)
 			return cr.hello.Secret, ""
-		}, 410, gone},
+		}, 410, unknown},
 		{"the former, once a WebSocket has taken over", transport.SSE, func(t *testing.T, h *hall, cr *carrier) (string, string) {
 			resume(t, h, knock{transport: transport.WebSocket, secret: cr.hello.Secret}).promote(t, h, 1)
 			return cr.hello.Secret, ""
-		}, 410, gone},
+		}, 410, unknown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inHall(t, server.Config{}, func(t *testing.T, h *hall) {

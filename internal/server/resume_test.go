@@ -106,16 +106,16 @@ func TestOfTwoThatResumeAtOnceOneWins(t *testing.T) {
 			start := time.Now()
 			winning.promote(t, h, 1)
 			winning.want(t, missed, tell(t, a, 3))
-			losing.wantLost(t, winner == 0, start)
+			losing.wantClosedFor(t, winner == 0, start)
 			wantAlive(t, a)
 		})
 	}
 }
 
-// wantLost reads how a candidate ends when another has been promoted. That one
+// wantClosedFor reads how a candidate ends when another has been promoted. That one
 // is told so if it is older. Of a newer one the client may have spoken already,
 // so it has the time that it would have had.
-func (cr *carrier) wantLost(t *testing.T, newer bool, start time.Time) {
+func (cr *carrier) wantClosedFor(t *testing.T, newer bool, start time.Time) {
 	t.Helper()
 	if !newer {
 		cr.wantMoved(t)
@@ -138,7 +138,7 @@ func TestAMoveEndsTheFormerConnectionAndWhatStillComesOfItIsIgnored(t *testing.T
 		if cr.ws != nil {
 			cr.write(t, `["1",null,"room:1","say",{"n":3}]`)
 		} else {
-			wantPost(t, h, cr.hello.Secret, batch(3, 2, `["1",null,"room:1","say",{"n":3}]`), 410, gone)
+			wantPost(t, h, cr.hello.Secret, batch(3, 2, `["1",null,"room:1","say",{"n":3}]`), 410, unknown)
 		}
 		cr.wantMoved(t)
 		// Hello said 1: on a WebSocket number 2 comes first, though it is there already.
@@ -188,7 +188,7 @@ func TestAFifthCandidateEndsTheOldest(t *testing.T) {
 		candidates[2].promote(t, h, 1)
 		cr.wantMoved(t)
 		for _, i := range []int{1, 3, 4} {
-			candidates[i].wantLost(t, i > 2, start)
+			candidates[i].wantClosedFor(t, i > 2, start)
 		}
 		candidates[2].want(t, tell(t, a, 2))
 		wantAlive(t, a)

@@ -87,8 +87,8 @@ func (s *stage) shutdown() {
 	}
 }
 
-// stop ends the server, and reports whether it did end. Who calls it while others
-// still call methods of client sockets may find these others at work after it.
+// stop ends the server, and reports whether it did end. Where others
+// still call methods of client sockets, they may be found at work after it.
 func (s *stage) stop() bool {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
