@@ -167,6 +167,10 @@ func (t *tail) after(offset uint64) int {
 // covers reports whether everything after an offset is here.
 func (t *tail) covers(offset uint64) bool { return t.known() && offset >= t.base }
 
+// reaches reports whether what follows a member's position is here, if anything
+// does.
+func (t *tail) reaches(offset uint64) bool { return offset >= t.top || t.covers(offset) }
+
 // recovers reports whether everything after the position of a join is here.
 func (t *tail) recovers(offset uint64) bool {
 	return t.covers(offset) && offset <= t.top && (offset > 0 || t.origin)
