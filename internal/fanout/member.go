@@ -8,8 +8,6 @@ import (
 
 // Owner is what a member belongs to: a client in a topic.
 type Owner interface {
-	// ID is that of the client socket.
-	ID() string
 	// Context ends when the member has left. Reads for it end with it.
 	Context() context.Context
 	// Fail says that the member can't be sent what it has not had: ErrGap, or an

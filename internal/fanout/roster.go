@@ -57,7 +57,7 @@ func (r *roster) remove(m *Member) {
 func (r *roster) send(msg *wire.Message, from string) {
 	for _, m := range r.members {
 		switch {
-		case m.state == failed, from != "" && m.owner.ID() == from:
+		case m.state == failed, from != "" && m.pager.id == from:
 		case m.state == live:
 			_ = m.queue.Send(msg, "") // a client that has ended hears of it elsewhere
 		default:
