@@ -18,6 +18,7 @@ import (
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 // watchedStore counts reads, and fails when it is told to.
@@ -52,7 +53,7 @@ func openFile(t *testing.T) *boltstore.Store {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		if _, err := boltstore.Verify(path); err != nil {
+		if _, err := boltfile.Verify(path); err != nil {
 			t.Error(err)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-chime/chime/store"
-	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 func historyCommand() *cobra.Command {
@@ -69,7 +69,7 @@ the offset, the event and the payload. With --json a line is what export writes.
 			if err != nil || newest < 0 {
 				return fmt.Errorf("--last %q: want a number of messages, or 0 for all", last)
 			}
-			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
+			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
 				err := showTopic(c, r, out, args[1], newest, asJSON)
 				if errors.Is(err, errNoTopic) {
 					file := printable(args[0])
@@ -90,7 +90,7 @@ func historyVerifyCommand() *cobra.Command {
 		Short: "Read all of a file, and say what is wrong with it",
 		Args:  exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := boltstore.Verify(args[0])
+			r, err := boltfile.Verify(args[0])
 			if err != nil {
 				return err
 			}
@@ -117,7 +117,7 @@ server with that file are told that their positions do not count.`,
 			if c.Flags().Changed("to") && to == "" {
 				return errors.New("--to is empty: want the path of no file")
 			}
-			return boltstore.Compact(args[0], to)
+			return boltfile.Compact(args[0], to)
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "write the copy there, and leave the file as it is")
@@ -132,7 +132,7 @@ func historyExportCommand() *cobra.Command {
 is damaged is left out, and said at the end with exit code 1.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
+			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
 				return r.Export(escaped{out})
 			})
 		},
@@ -148,7 +148,7 @@ not be there yet. It is another history, with other offsets: clients that come
 back are told that their positions do not count.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := boltstore.Import(args[0], bufio.NewReader(c.InOrStdin()))
+			n, err := boltfile.Import(args[0], bufio.NewReader(c.InOrStdin()))
 			if err != nil {
 				return err
 			}
@@ -159,8 +159,8 @@ back are told that their positions do not count.`,
 }
 
 // reading opens the file, and has look print what it finds.
-func reading(file string, out io.Writer, look func(*boltstore.Reader, io.Writer) error) error {
-	r, err := boltstore.OpenReader(file)
+func reading(file string, out io.Writer, look func(*boltfile.Reader, io.Writer) error) error {
+	r, err := boltfile.OpenReader(file)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func reading(file string, out io.Writer, look func(*boltstore.Reader, io.Writer)
 	return errors.Join(look(r, buffered), buffered.Flush(), r.Close())
 }
 
-func printTopics(r *boltstore.Reader, out io.Writer) error {
+func printTopics(r *boltfile.Reader, out io.Writer) error {
 	topics, err := r.Topics()
 	if err != nil {
 		return err
@@ -188,12 +188,12 @@ var errNoTopic = errors.New("no topic")
 // showPage bounds what is read, and so held, at once.
 const showPage = 1 << 20 // bytes of payload
 
-func showTopic(c *cobra.Command, r *boltstore.Reader, out io.Writer, topic string, last int, asJSON bool) error {
+func showTopic(c *cobra.Command, r *boltfile.Reader, out io.Writer, topic string, last int, asJSON bool) error {
 	topics, err := r.Topics()
 	if err != nil {
 		return err
 	}
-	var about *boltstore.Topic
+	var about *boltfile.Topic
 	for i := range topics {
 		if topics[i].Name == topic {
 			about = &topics[i]
@@ -246,8 +246,8 @@ func shownLine(m store.Message) string {
 	return fmt.Sprintf("%s  %d  %s  %s", m.At.Local().Format(time.DateTime), m.Offset, printable(m.Event), payload)
 }
 
-func exportedLine(about *boltstore.Topic, m store.Message) (string, error) {
-	l, err := boltstore.NewLine(about.Name, m, about.Keep)
+func exportedLine(about *boltfile.Topic, m store.Message) (string, error) {
+	l, err := boltfile.NewLine(about.Name, m, about.Keep)
 	if err != nil {
 		return "", err
 	}

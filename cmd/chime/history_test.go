@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 // filed makes a history of n messages in the lobby, and of two elsewhere.
@@ -87,7 +88,7 @@ func TestHistoryShow(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	shown := mustHistory(t, "show", path, "chat_room:lobby", "--json", "--last=1")
-	var l boltstore.Line
+	var l boltfile.Line
 	if err := json.Unmarshal([]byte(shown), &l); err != nil || l.Topic != "chat_room:lobby" || l.Offset != 60 || string(l.Payload) != `{"n":59}` || l.Keep != 1000 || l.Age != "1h0m0s" {
 		t.Errorf("got %q, %v", shown, err)
 	}

@@ -1,13 +1,18 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,41 +25,48 @@ import (
 // Update per message into a bucket per topic. Other load on the machine weighs on
 // both alike.
 
-var benchKeep = store.Retention{Keep: 10_000_000, Age: 24 * time.Hour}
+var (
+	benchKeep    = store.Retention{Keep: 10_000_000, Age: 24 * time.Hour}
+	benchPayload = make([]byte, 128)
+)
 
+// scatter is prime: topics that are written to at one time are not neighbours in the file.
+const scatter = 2_654_435_761
+
+// BenchmarkAppend reports appends per second, the worst of them, and the bytes
+// that were written to the disk for each.
 func BenchmarkAppend(b *testing.B) {
-	for _, topics := range []int{1, 1000} {
-		b.Run(fmt.Sprintf("bare-update/topics=%d", topics), func(b *testing.B) { benchBare(b, topics) })
-		for _, writers := range []int{1, 64, 512} {
-			b.Run(fmt.Sprintf("durable/topics=%d/writers=%d", topics, writers), func(b *testing.B) {
-				benchAppend(b, Options{}, topics, writers)
-			})
-		}
-		for _, writers := range []int{1, 64} {
-			b.Run(fmt.Sprintf("behind/topics=%d/writers=%d", topics, writers), func(b *testing.B) {
-				benchAppend(b, Options{WriteBehind: true}, topics, writers)
+	b.Run("bare-update", benchBare)
+	for _, keep := range []store.Retention{benchKeep, {Keep: 100}} {
+		for _, c := range []struct{ topics, writers, procs int }{
+			{1, 1, 0}, {1, 1, 1}, {1, 64, 0}, {1, 64, 1}, {1000, 64, 0}, {1000, 64, 1}, {20_000, 64, 0}, {20_000, 64, 1}, {20_000, 512, 0},
+		} {
+			b.Run(fmt.Sprintf("topics=%d/writers=%d/keep=%d/procs=%d", c.topics, c.writers, keep.Keep, c.procs), func(b *testing.B) {
+				if c.procs > 0 {
+					defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(c.procs))
+				}
+				benchAppend(b, c.topics, c.writers, keep)
 			})
 		}
 	}
 }
 
-func benchBare(b *testing.B, topics int) {
+func benchBare(b *testing.B) {
 	db, err := bolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, &bolt.Options{NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	payload := make([]byte, 128)
 	i := uint64(0)
 	for b.Loop() {
 		i++
 		if err := db.Update(func(tx *bolt.Tx) error {
-			bucket, err := tx.CreateBucketIfNotExists(fmt.Append(nil, i%uint64(topics)))
+			bucket, err := tx.CreateBucketIfNotExists([]byte("room"))
 			if err != nil {
 				return err
 			}
-			bucket.FillPercent = logFill
-			return bucket.Put(binary.BigEndian.AppendUint64(nil, i), payload)
+			bucket.FillPercent = 0.95
+			return bucket.Put(binary.BigEndian.AppendUint64(nil, i), benchPayload)
 		}); err != nil {
 			b.Fatal(err)
 		}
@@ -62,243 +74,69 @@ func benchBare(b *testing.B, topics int) {
 	rate(b)
 }
 
-func benchAppend(b *testing.B, o Options, topics, writers int) {
-	s := begun(b, o)
+func benchAppend(b *testing.B, topics, writers int, keep store.Retention) {
+	s := begun(b, Options{})
 	names := make([]string, topics)
 	for i := range names {
 		names[i] = fmt.Sprint("room:", i)
 	}
-	payload := make([]byte, 128)
-	var mu sync.Mutex
-	left := b.N
-	take := func() (int, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		left--
-		return left, left >= 0
-	}
-	var wg sync.WaitGroup
-	b.ResetTimer()
-	for range writers {
-		wg.Go(func() {
-			for i, ok := take(); ok; i, ok = take() {
-				if err := s.Append(context.Background(), names[i%topics], store.Message{Event: "said", Payload: payload}, benchKeep, nil); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	b.StopTimer()
-	rate(b)
-}
-
-func rate(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s") }
-
-// BenchmarkBars holds the store to what it was built for, in turns short enough
-// for other load to weigh on all alike, and reports medians of their ratios: 64 writers
-// against one Update per message (at least 8), 64 writers in 1,000 topics against
-// 64 in one (at least 0.8), and one writer against one Update per message (at least 0.7).
-func BenchmarkBars(b *testing.B) {
-	const rounds, turn = 30, 60 * time.Millisecond
-	db, err := bolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, &bolt.Options{NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	if err := db.Update(func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("room")); return err }); err != nil {
-		b.Fatal(err)
-	}
-	payload := make([]byte, 128)
-	bare := func(_, i int) error {
-		return db.Update(func(tx *bolt.Tx) error {
-			bucket := tx.Bucket([]byte("room"))
-			bucket.FillPercent = logFill
-			return bucket.Put(binary.BigEndian.AppendUint64(nil, uint64(i)), payload)
-		})
-	}
-	appends := func(topics int) func(int, int) error {
-		s := begun(b, Options{})
-		return func(w, i int) error {
-			topic := fmt.Sprint("room:", (i*64+w)%topics)
-			return s.Append(context.Background(), topic, store.Message{Event: "said", Payload: payload}, benchKeep, nil)
-		}
-	}
-	contenders := []struct {
-		writers int
-		do      func(w, i int) error
-		count   []int
-	}{
-		{writers: 1, do: bare}, {writers: 1, do: appends(1)}, {writers: 64, do: appends(1)}, {writers: 64, do: appends(1000)},
-	}
-	for b.Loop() {
-		ratios := [3][]float64{}
-		for range rounds {
-			var rates [4]float64
-			for k := range contenders {
-				c := &contenders[k]
-				if c.count == nil {
-					c.count = make([]int, c.writers)
-				}
-				before := total(c.count)
-				start := time.Now()
-				var wg sync.WaitGroup
-				for w := range c.writers {
-					wg.Go(func() {
-						for time.Since(start) < turn {
-							if err := c.do(w, c.count[w]); err != nil {
-								b.Error(err)
-								return
-							}
-							c.count[w]++
-						}
-					})
-				}
-				wg.Wait()
-				rates[k] = float64(total(c.count)-before) / time.Since(start).Seconds()
-			}
-			for i, r := range []float64{rates[2] / rates[0], rates[3] / rates[2], rates[1] / rates[0]} {
-				ratios[i] = append(ratios[i], r)
-			}
-		}
-		for i, unit := range []string{"64/update", "1000topics/1topic", "1/update"} {
-			slices.Sort(ratios[i])
-			b.ReportMetric(ratios[i][rounds/2], unit)
-		}
-	}
-}
-
-func total(counts []int) (n int) {
-	for _, c := range counts {
-		n += c
-	}
-	return n
-}
-
-// filled returns a store with n messages of each topic, in the file and swept.
-func filled(b *testing.B, topics, n int, keep store.Retention) *Store {
-	s := begun(b, Options{WriteBehind: true})
-	payload := make([]byte, 128)
-	for range n {
-		for k := range topics {
-			if err := s.Append(context.Background(), fmt.Sprint("room:", k), store.Message{Event: "said", Payload: payload}, keep, nil); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	return s
-}
-
-func BenchmarkRead(b *testing.B) {
-	for _, kept := range []int{100, 1_000_000} {
-		s := filled(b, 1, kept, benchKeep)
-		if err := s.Close(); err != nil { // so that nothing is in memory
-			b.Fatal(err)
-		}
-		s = opened(b, s.path, Options{})
-		top := read(b, s, "room:0", store.Range{Newest: true, Limit: 1}).Top
-		for _, c := range []struct {
-			name string
-			r    store.Range
-			want int
-		}{
-			{"newest=50", store.Range{Newest: true, Limit: 50, Bytes: 1 << 20}, 50},
-			{"behind=1", store.Range{After: top - 1, Limit: 500, Bytes: 1 << 20}, 1},
-			{"behind=50", store.Range{After: top - 50, Limit: 500, Bytes: 1 << 20}, 50},
-		} {
-			b.Run(fmt.Sprintf("%s/kept=%d", c.name, kept), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if p := read(b, s, "room:0", c.r); len(p.Messages) != c.want || !p.Complete {
-						b.Fatalf("got %d messages, complete %t, want %d", len(p.Messages), p.Complete, c.want)
+	write := func(n int, scatter uint64) (worst time.Duration) {
+		var left, longest atomic.Int64
+		left.Store(int64(n))
+		var wg sync.WaitGroup
+		for range writers {
+			wg.Go(func() {
+				for i := left.Add(-1); i >= 0; i = left.Add(-1) {
+					begun := time.Now()
+					if err := s.Append(context.Background(), names[int(uint64(i)*scatter%uint64(topics))], store.Message{Event: "said", Payload: benchPayload}, keep, nil); err != nil {
+						b.Error(err)
+						return
+					}
+					took := int64(time.Since(begun))
+					for was := longest.Load(); took > was && !longest.CompareAndSwap(was, took); was = longest.Load() {
 					}
 				}
 			})
 		}
-		if err := s.Close(); err != nil {
-			b.Fatal(err)
-		}
+		wg.Wait()
+		return time.Duration(longest.Load())
 	}
+	write(topics, 1) // all are known
+	before, busy := written(), processorTime()
+	b.ResetTimer()
+	worst := write(b.N, scatter)
+	b.StopTimer()
+	rate(b)
+	b.ReportMetric(float64(worst.Microseconds())/1000, "ms-worst")
+	b.ReportMetric(float64(written()-before)/float64(b.N), "B-written/op")
+	b.ReportMetric(float64((processorTime()-busy).Microseconds())/float64(b.N), "µs-CPU/op")
 }
 
-func BenchmarkOpen(b *testing.B) {
-	for _, topics := range []int{1, 1000} {
-		b.Run(fmt.Sprintf("messages=1000000/topics=%d", topics), func(b *testing.B) {
-			s := filled(b, topics, 1_000_000/topics, benchKeep)
-			for b.Loop() {
-				if err := s.Close(); err != nil {
-					b.Fatal(err)
-				}
-				var err error
-				if s, err = Open(s.path, Options{}); err != nil {
-					b.Fatal(err)
-				}
-			}
-			size(b, s.path, 1_000_000)
-			_ = s.Close()
-		})
-	}
+func rate(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s") }
+
+// written returns how much this process has written to files.
+func written() int64 { return procNumber("/proc/self/io", "wchar: ") }
+
+// resident returns the bytes of memory that this process has, with those of files.
+func resident() int64 { return procNumber("/proc/self/status", "VmRSS:") * 1024 }
+
+// processorTime returns how long this process has run.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkSweep tells how long a million messages take to go that aged all at
-// once, and how long an append takes meanwhile at most.
-func BenchmarkSweep(b *testing.B) {
-	for _, topics := range []int{1, 1000} {
-		b.Run(fmt.Sprintf("aged=1000000/topics=%d", topics), func(b *testing.B) {
-			for b.Loop() {
-				b.StopTimer()
-				s := filled(b, topics, 1_000_000/topics, benchKeep)
-				if err := s.Close(); err != nil {
-					b.Fatal(err)
-				}
-				s = opened(b, s.path, Options{})
-				s.plan.Lock()
-				for _, t := range s.order {
-					t.keep.Age, t.seen.keep.Age = time.Nanosecond, time.Nanosecond
-				}
-				s.plan.Unlock()
-				b.StartTimer()
-				s.pass(clock())
-				s.wake()
-				worst := time.Duration(0)
-				for n := 1; n > 0; {
-					start := time.Now()
-					say(b, s, "another", "x", benchKeep)
-					worst = max(worst, time.Since(start))
-					s.plan.Lock()
-					if n = s.wasted; s.round != nil {
-						n++
-					}
-					s.plan.Unlock()
-				}
-				b.ReportMetric(float64(worst.Microseconds())/1000, "ms-worst-append")
-				_ = s.Close()
-			}
-		})
+// procNumber returns the number behind a label in a file of Linux's; 0 elsewhere.
+func procNumber(path, label string) int64 {
+	text, _ := os.ReadFile(path)
+	_, rest, _ := bytes.Cut(text, []byte(label))
+	fields := bytes.Fields(rest)
+	if len(fields) == 0 {
+		return 0
 	}
+	n, _ := strconv.ParseInt(string(fields[0]), 10, 64)
+	return n
 }
 
-// BenchmarkDay is a day's churn: each topic is given 20 times of what it keeps.
-func BenchmarkDay(b *testing.B) {
-	const topics, keep, turns = 1000, 100, 20
-	for b.Loop() {
-		s := filled(b, topics, keep*turns, store.Retention{Keep: keep, Age: 24 * time.Hour})
-		if err := s.Close(); err != nil {
-			b.Fatal(err)
-		}
-		size(b, s.path, topics*keep)
-		r := sound(b, s.path)
-		b.ReportMetric(float64(r.Waiting), "waiting")
-	}
-	b.ReportMetric(float64(b.N)*topics*keep*turns/b.Elapsed().Seconds(), "appends/s")
-}
-
-func size(b *testing.B, path string, kept int) {
-	info, err := os.Stat(path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportMetric(float64(info.Size())/1e6, "MB")
-	b.ReportMetric(float64(info.Size())/float64(kept), "B/kept")
-}
+var _ = slices.Sort[[]int]

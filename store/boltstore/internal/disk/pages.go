@@ -1,4 +1,4 @@
-package boltstore
+package disk
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 // bbolt trusts its pages: at one that is wrong it panics, and while it looks for
 // free ones it does so in a goroutine of its own, where nobody can recover. So
-// the tree is checked before bbolt is let at it, with reads that can't fault.
+// what bbolt reads to open a file is checked before, with reads that can't fault.
 // What is inside the values is not looked at here.
 
 const (
@@ -20,7 +20,7 @@ const (
 	bucketHeader  = 16
 	branchPage    = 0x01
 	leafPage      = 0x02
-	metaPage      = 0x04
+	freePage      = 0x10
 	leafBucket    = 0x01
 	boltMagic     = 0xED0CDAED
 	boltVersion   = 2
@@ -28,19 +28,24 @@ const (
 	smallestPage  = 1 << 9
 	largestPage   = 1 << 24
 	deepestBranch = 64
+	manyFree      = 0xFFFF     // as a page's count: the list begins with its length
+	notListed     = ^uint64(0) // as the page of the list: there is none
 )
 
-// pages walks over the tree of a bbolt file.
+// pages is the tree of a bbolt file, and its list of free pages.
 type pages struct {
 	file io.ReaderAt
 	size uint64 // of a page
 	high uint64 // pages from here on are not in use
-	seen []uint64
+	root uint64
+	list uint64   // the page of the list, or notListed
+	seen []uint64 // bits of the pages that walk found in use
 }
 
-// checkPages returns what is wrong with a bbolt file of length bytes.
-func checkPages(file io.ReaderAt, length int64) error {
-	root, p, err := rootOf(file, length)
+// checkPages returns what is wrong with a bbolt file of length bytes: with all of
+// it or, if it has one, with the list of its free pages.
+func checkPages(file io.ReaderAt, length int64, all bool) error {
+	p, err := pagesOf(file, length)
 	if err != nil {
 		return err
 	}
@@ -48,15 +53,21 @@ func checkPages(file io.ReaderAt, length int64) error {
 		return fmt.Errorf("%w: it ends after %d bytes, and should have %d", ErrDamaged, length, p.high*p.size)
 	}
 	p.seen = make([]uint64, p.high/64+1)
-	if err := p.walk(root, nil, nil, 0); err != nil {
+	if all || p.list == notListed {
+		err = p.walk(p.root, nil, nil, 0)
+	}
+	if err == nil && p.list != notListed {
+		err = p.free()
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil
 }
 
-// rootOf finds the newer one of the meta pages that are whole. Like bbolt, it looks
+// pagesOf finds the newer one of the meta pages that are whole. Like bbolt, it looks
 // for the second one wherever the size of a page may have put it.
-func rootOf(file io.ReaderAt, length int64) (root uint64, p pages, err error) {
+func pagesOf(file io.ReaderAt, length int64) (p pages, err error) {
 	newest, found := uint64(0), false
 	for at := int64(0); at < length && at <= largestPage; at = max(2*at, smallestPage) {
 		var b [pageHeader + metaBytes]byte
@@ -64,7 +75,7 @@ func rootOf(file io.ReaderAt, length int64) (root uint64, p pages, err error) {
 			if errors.Is(err, io.EOF) {
 				break
 			}
-			return 0, p, err
+			return p, err
 		}
 		m := b[pageHeader:]
 		sum := fnv.New64a()
@@ -76,14 +87,57 @@ func rootOf(file io.ReaderAt, length int64) (root uint64, p pages, err error) {
 		}
 		if txid := binary.LittleEndian.Uint64(m[48:]); !found || txid > newest {
 			newest, found = txid, true
-			root = binary.LittleEndian.Uint64(m[16:])
-			p = pages{file: file, size: size, high: binary.LittleEndian.Uint64(m[40:])}
+			p = pages{
+				file: file, size: size, root: binary.LittleEndian.Uint64(m[16:]),
+				list: binary.LittleEndian.Uint64(m[32:]), high: binary.LittleEndian.Uint64(m[40:]),
+			}
 		}
 	}
 	if !found {
-		return 0, p, ErrForeign
+		return p, ErrForeign
 	}
-	return root, p, nil
+	return p, nil
+}
+
+// free checks the list of free pages: in order, in range and, where walk has been, not in use.
+func (p *pages) free() error {
+	page, err := p.read(p.list)
+	if err == nil {
+		err = p.freeIDs(page)
+	}
+	if err != nil {
+		return fmt.Errorf("page %d, the list of free pages: %w", p.list, err)
+	}
+	return nil
+}
+
+func (p *pages) freeIDs(page []byte) error {
+	if binary.LittleEndian.Uint16(page[8:]) != freePage {
+		return errType
+	}
+	ids, n := page[pageHeader:], uint64(binary.LittleEndian.Uint16(page[10:]))
+	if n == manyFree {
+		n, ids = binary.LittleEndian.Uint64(ids), ids[8:]
+	}
+	if n > uint64(len(ids))/8 {
+		return errBounds
+	}
+	before := uint64(1) // the first two pages are never free
+	for ; n > 0; n-- {
+		id := binary.LittleEndian.Uint64(ids)
+		ids = ids[8:]
+		if id <= before {
+			return errOrder
+		}
+		if id >= p.high {
+			return errRange
+		}
+		if p.seen[id/64]&(1<<(id%64)) != 0 {
+			return fmt.Errorf("page %d is in use", id)
+		}
+		before = id
+	}
+	return nil
 }
 
 // walk checks the page with this id and those under it. Their keys have to be
@@ -92,32 +146,15 @@ func (p *pages) walk(id uint64, low, high []byte, depth int) error {
 	if depth > deepestBranch {
 		return fmt.Errorf("page %d lies too deep", id)
 	}
-	if id < 2 || id >= p.high {
-		return fmt.Errorf("page %d is out of range", id)
-	}
-	head := make([]byte, p.size)
-	if _, err := p.file.ReadAt(head, int64(id*p.size)); err != nil {
+	page, err := p.read(id)
+	if err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
-	if got := binary.LittleEndian.Uint64(head); got != id {
-		return fmt.Errorf("page %d says that it is page %d", id, got)
-	}
-	more := uint64(binary.LittleEndian.Uint32(head[12:]))
-	if id+more >= p.high {
-		return fmt.Errorf("page %d goes on for %d pages, too many", id, more)
-	}
-	for i := id; i <= id+more; i++ {
+	for i := id; i < id+uint64(len(page))/p.size; i++ {
 		if p.seen[i/64]&(1<<(i%64)) != 0 {
 			return fmt.Errorf("page %d is used twice", i)
 		}
 		p.seen[i/64] |= 1 << (i % 64)
-	}
-	page := head
-	if more > 0 {
-		page = make([]byte, (1+more)*p.size)
-		if _, err := p.file.ReadAt(page, int64(id*p.size)); err != nil {
-			return fmt.Errorf("page %d: %w", id, err)
-		}
 	}
 	if err := p.elements(page, low, high, depth); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
@@ -125,7 +162,32 @@ func (p *pages) walk(id uint64, low, high []byte, depth int) error {
 	return nil
 }
 
+// read returns the page with this id, and all of it if it goes on over others.
+func (p *pages) read(id uint64) ([]byte, error) {
+	if id < 2 || id >= p.high {
+		return nil, errRange
+	}
+	head := make([]byte, p.size)
+	if _, err := p.file.ReadAt(head, int64(id*p.size)); err != nil {
+		return nil, err
+	}
+	if got := binary.LittleEndian.Uint64(head); got != id {
+		return nil, fmt.Errorf("it says that it is page %d", got)
+	}
+	more := uint64(binary.LittleEndian.Uint32(head[12:]))
+	if id+more >= p.high {
+		return nil, fmt.Errorf("it goes on for %d pages, too many", more)
+	}
+	if more == 0 {
+		return head, nil
+	}
+	page := make([]byte, (1+more)*p.size)
+	_, err := p.file.ReadAt(page, int64(id*p.size))
+	return page, err
+}
+
 var (
+	errRange   = errors.New("it is out of range")
 	errType    = errors.New("it is of the wrong type")
 	errBounds  = errors.New("an element leads out of it")
 	errOrder   = errors.New("its keys are out of order")

@@ -1,22 +1,26 @@
-package boltstore
+package boltfile
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/internal/disk"
+	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
 
 // lived returns a closed file in which everything has happened: topics trimmed,
@@ -24,7 +28,24 @@ import (
 func lived(t *testing.T) (path string, want map[string]store.Page) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "chime.db")
-	s, err := Open(path, Options{checkpointEvery: 70, sweepAfter: 1 << 30})
+	life.once.Do(func() {
+		first := filepath.Join(t.TempDir(), "first.db")
+		life.pages = live(t, first)
+		life.file, _ = os.ReadFile(first)
+	})
+	filetest.Write(t, path, life.file)
+	return path, maps.Clone(life.pages)
+}
+
+// life is what live makes, which takes a while.
+var life struct {
+	once  sync.Once
+	file  []byte
+	pages map[string]store.Page
+}
+
+func live(t *testing.T, path string) map[string]store.Page {
+	s, err := boltstore.Open(path, boltstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,25 +63,30 @@ func lived(t *testing.T) (path string, want map[string]store.Page) {
 			t.Fatal(err)
 		}
 	}
-	want = map[string]store.Page{}
+	want := map[string]store.Page{}
 	for _, topic := range []string{"all", "few", "forgotten", "unknown"} {
 		want[topic] = read(t, s, topic, store.Range{})
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return path, want
+	return want
+}
+
+// reads is a store or a reader.
+type reads interface {
+	Read(ctx context.Context, topic string, r store.Range) (store.Page, error)
 }
 
 // wantPages compares what a store or a reader has with what it should.
-func wantPages(t *testing.T, s store.Store, want map[string]store.Page) {
+func wantPages(t *testing.T, s reads, want map[string]store.Page) {
 	t.Helper()
 	for topic, page := range want {
 		got, err := s.Read(t.Context(), topic, store.Range{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.EqualFunc(got.Messages, page.Messages, same) || got.Top != page.Top || got.Complete != page.Complete {
+		if !slices.EqualFunc(got.Messages, page.Messages, filetest.Same) || got.Top != page.Top || got.Complete != page.Complete {
 			t.Errorf("topic %s: got %d messages up to %d, complete %t, want %d, %d, %t",
 				topic, len(got.Messages), got.Top, got.Complete, len(page.Messages), page.Top, page.Complete)
 		}
@@ -94,7 +120,7 @@ func TestReaderServesSeveralAtOnce(t *testing.T) {
 		}
 		start.Done()
 		end.Wait()
-		wantPages(t, r.s, want)
+		wantPages(t, r, want)
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +140,7 @@ func TestReaderReadsAndChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantPages(t, r.s, want)
+	wantPages(t, r, want)
 	topics, err := r.Topics()
 	if err != nil {
 		t.Fatal(err)
@@ -138,9 +164,9 @@ func TestReaderReadsAndChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a second reader: %v", err)
 	}
-	_, err = Open(path, Options{})
-	if !errors.Is(err, ErrLocked) && !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("open meanwhile: got %v, want %v", err, ErrLocked)
+	_, err = boltstore.Open(path, boltstore.Options{})
+	if !errors.Is(err, boltstore.ErrLocked) && !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("open meanwhile: got %v, want %v", err, boltstore.ErrLocked)
 	}
 	if err := errors.Join(r.Close(), other.Close()); err != nil {
 		t.Error(err)
@@ -156,7 +182,7 @@ func TestReaderOfNothing(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]error{empty: ErrForeign, filepath.Join(dir, "none.db"): fs.ErrNotExist} {
+	for path, want := range map[string]error{empty: boltstore.ErrForeign, filepath.Join(dir, "none.db"): fs.ErrNotExist} {
 		if _, err := OpenReader(path); !errors.Is(err, want) || !strings.Contains(err.Error(), "give the path of a chime history") {
 			t.Errorf("%s: got %v, want %v and what to do", path, err, want)
 		}
@@ -170,18 +196,18 @@ func TestCompactLosesNothingButRoom(t *testing.T) {
 	for _, crashed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crashed=%t", crashed), func(t *testing.T) {
 			path, want := lived(t)
-			s := opened(t, path, Options{checkpointEvery: 1 << 30, sweepAfter: 1 << 30})
+			s := opened(t, path)
 			epoch := s.Epoch()
 			last := say(t, s, "late", `"x"`, store.Retention{})
 			want["late"] = read(t, s, "late", store.Range{})
 			if crashed { // what was after the checkpoint is only in the log
 				left := filepath.Join(t.TempDir(), "chime.db")
-				copyFile(t, path, left)
+				filetest.Copy(t, path, left)
 				path = left
 			} else if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			before := sound(t, path)
+			before := filetest.Sound(t, path)
 			size := fileSize(t, path)
 			if err := os.Chmod(path, 0o640); err != nil {
 				t.Fatal(err)
@@ -193,7 +219,7 @@ func TestCompactLosesNothingButRoom(t *testing.T) {
 			if err := Compact(link, ""); err != nil {
 				t.Fatal(err)
 			}
-			after := sound(t, path)
+			after := filetest.Sound(t, path)
 			if before.Waiting == 0 || after.Waiting != 0 || after.Messages != before.Messages || after.Topics != before.Topics {
 				t.Errorf("got %+v of %+v", after, before)
 			}
@@ -212,7 +238,7 @@ func TestCompactLosesNothingButRoom(t *testing.T) {
 			if got, _ := os.ReadDir(filepath.Dir(path)); len(got) != 1 {
 				t.Errorf("got files %v, want the one", got)
 			}
-			s = opened(t, path, Options{})
+			s = opened(t, path)
 			if s.Epoch() != epoch {
 				t.Errorf("epoch: got %q, want %q", s.Epoch(), epoch)
 			}
@@ -235,12 +261,12 @@ func TestCompactToAnotherFile(t *testing.T) {
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 		t.Error("the original is another")
 	}
-	original, s := opened(t, path, Options{}), opened(t, to, Options{})
+	original, s := opened(t, path), opened(t, to)
 	wantPages(t, s, want)
 	if original.Epoch() == s.Epoch() {
 		t.Error("both have one epoch")
 	}
-	if err := Compact(path, to); !errors.Is(err, ErrLocked) && !errors.Is(err, fs.ErrExist) {
+	if err := Compact(path, to); !errors.Is(err, boltstore.ErrLocked) && !errors.Is(err, fs.ErrExist) {
 		t.Errorf("onto a file: got %v", err)
 	}
 }
@@ -249,41 +275,42 @@ func TestCompactKeepsItsHandsOffWhatIsDamagedOrInUse(t *testing.T) {
 	path, _ := lived(t)
 	damage(t, path)
 	before, _ := os.ReadFile(path)
-	if err := Compact(path, ""); !errors.Is(err, ErrDamaged) {
-		t.Errorf("damaged: got %v, want %v", err, ErrDamaged)
+	if err := Compact(path, ""); !errors.Is(err, boltstore.ErrDamaged) {
+		t.Errorf("damaged: got %v, want %v", err, boltstore.ErrDamaged)
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 		t.Error("the file is another")
 	}
-	s := begun(t, Options{})
-	if err := Compact(s.path, ""); !errors.Is(err, ErrLocked) {
-		t.Errorf("in use: got %v, want %v", err, ErrLocked)
+	used := filepath.Join(t.TempDir(), "chime.db")
+	opened(t, used)
+	if err := Compact(used, ""); !errors.Is(err, boltstore.ErrLocked) {
+		t.Errorf("in use: got %v, want %v", err, boltstore.ErrLocked)
 	}
 	if got, _ := os.ReadDir(filepath.Dir(path)); len(got) != 1 {
 		t.Errorf("got files %v, want the one", got)
 	}
 }
 
-// Who has waited for the lock of a file that was replaced meanwhile would write
-// into one that has no name any more.
+// What is written after a wait for the lock of a file that was replaced meanwhile
+// would go into one that has no name any more.
 func TestOpenWhileItIsReplaced(t *testing.T) {
 	path, _ := lived(t)
-	_, err := Open(path, Options{openFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+	_, err := disk.Open(path, disk.Options{OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(name, flag, mode)
 		if err == nil {
 			err = Compact(path, "")
 		}
 		return f, err
 	}})
-	if !errors.Is(err, errReplaced) {
-		t.Errorf("got %v, want %v", err, errReplaced)
+	if !errors.Is(err, disk.ErrReplaced) {
+		t.Errorf("got %v, want %v", err, disk.ErrReplaced)
 	}
-	opened(t, path, Options{})
+	opened(t, path)
 }
 
 func TestExportAndImport(t *testing.T) {
 	path, want := lived(t)
-	s := opened(t, path, Options{})
+	s := opened(t, path)
 	for _, m := range []store.Message{
 		{Event: "b", Payload: []byte{0, 1, 255}, Binary: true}, {Event: "b", Binary: true},
 		{Event: "text", Payload: []byte("no JSON")}, {Event: "html", Payload: []byte(`"<b>&"`)}, {Event: "null", Payload: []byte("null")},
@@ -303,7 +330,7 @@ func TestExportAndImport(t *testing.T) {
 	if err != nil || n != strings.Count(text, "\n") {
 		t.Fatalf("got %d, %v, want %d", n, err, strings.Count(text, "\n"))
 	}
-	s = opened(t, to, Options{})
+	s = opened(t, to)
 	if s.Epoch() == epoch {
 		t.Error("the epoch is the same, and offsets are others")
 	}
@@ -311,7 +338,7 @@ func TestExportAndImport(t *testing.T) {
 		got := read(t, s, topic, store.Range{})
 		if !slices.EqualFunc(got.Messages, page.Messages, func(a, b store.Message) bool {
 			a.Offset, a.Prev, b.Offset, b.Prev = 0, 0, 0, 0
-			return same(a, b)
+			return filetest.Same(a, b)
 		}) {
 			t.Errorf("topic %s: got %d messages, want %d, or others", topic, len(got.Messages), len(page.Messages))
 		}
@@ -341,7 +368,7 @@ func TestExportLeavesOutWhatIsDamaged(t *testing.T) {
 	defer r.Close()
 	var b bytes.Buffer
 	err = r.Export(&b)
-	explains(t, err, path, ErrDamaged, "import")
+	filetest.Explains(t, err, path, boltstore.ErrDamaged, "import")
 	if want := `the record at offset 1198 of "all" is left out`; !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "export ") {
 		t.Errorf("got %v, want %q and no advice to export", err, want)
 	}
@@ -377,18 +404,10 @@ func TestImportRefuses(t *testing.T) {
 
 func TestVerifyNamesTenFaults(t *testing.T) {
 	path, _ := lived(t)
-	update(t, path, func(tx *bolt.Tx) error {
-		c := tx.Bucket(logBucket).Cursor()
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			if err := c.Delete(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	filetest.Damage(t, path, `{"n":`)
 	_, err := Verify(path)
-	if !errors.Is(err, ErrDamaged) || strings.Count(err.Error(), "missing") != toldOf || !strings.Contains(err.Error(), " more") {
-		t.Errorf("got %v", err)
+	if !errors.Is(err, boltstore.ErrDamaged) || strings.Count(err.Error(), "checksum") != 10 || !strings.Contains(err.Error(), " more") {
+		t.Errorf("got %v, want ten faults and how many more", err)
 	}
 }
 
@@ -411,20 +430,7 @@ func exported(t *testing.T, path string) string {
 }
 
 // damage flips a bit in the record of the last message of the topic all.
-func damage(t *testing.T, path string) {
-	t.Helper()
-	update(t, path, func(tx *bolt.Tx) error {
-		c := tx.Bucket(logBucket).Cursor()
-		for k, v := c.Last(); k != nil; k, v = c.Prev() {
-			if bytes.Contains(v, []byte(`{"n":399}`)) {
-				bad := slices.Clone(v)
-				bad[len(bad)-1] ^= 1
-				return tx.Bucket(logBucket).Put(slices.Clone(k), bad)
-			}
-		}
-		return errors.New("nothing to damage")
-	})
-}
+func damage(t *testing.T, path string) { filetest.Damage(t, path, `{"n":399}`) }
 
 func fileSize(t *testing.T, path string) int64 {
 	t.Helper()
@@ -433,4 +439,77 @@ func fileSize(t *testing.T, path string) int64 {
 		t.Fatal(err)
 	}
 	return info.Size()
+}
+
+// What can't be opened can't be exported either.
+func TestOnlyAFileThatOpensCanBeExported(t *testing.T) {
+	path, _ := lived(t)
+	broken := filepath.Join(t.TempDir(), "broken.db")
+	filetest.Copy(t, path, broken)
+	filetest.Truncate(t, broken, 5*4096)
+	_, opening := boltstore.Open(broken, boltstore.Options{})
+	_, reading := OpenReader(broken)
+	_, verifying := Verify(broken)
+	for _, err := range []error{opening, reading, verifying, Compact(broken, "")} {
+		filetest.Explains(t, err, broken, boltstore.ErrDamaged, "backup")
+		if strings.Contains(err.Error(), "export") {
+			t.Errorf("got %v, want no advice to export: that fails as well", err)
+		}
+	}
+	damage(t, path)
+	_, err := Verify(path)
+	for _, err := range []error{err, Compact(path, "")} {
+		filetest.Explains(t, err, path, boltstore.ErrDamaged, "export what can be read")
+	}
+}
+
+func TestNothingToVerify(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "typo.db")
+	_, err := Verify(path)
+	filetest.Explains(t, err, path, fs.ErrNotExist, "path of a chime history")
+}
+
+func TestAFileThatMayNotBeRead(t *testing.T) {
+	path, _ := lived(t)
+	_, err := disk.Open(path, disk.Options{ReadOnly: true, OpenFile: func(name string, _ int, _ os.FileMode) (*os.File, error) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EACCES}
+	}})
+	filetest.Explains(t, err, path, fs.ErrPermission, "read the file")
+	if strings.Contains(err.Error(), "write") {
+		t.Errorf("got %v, want no advice to let somebody write who only reads", err)
+	}
+}
+
+// opened opens a store. At the end of the test it is closed, and its file verified.
+func opened(t *testing.T, path string) *boltstore.Store {
+	t.Helper()
+	s, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		filetest.Sound(t, path)
+	})
+	return s
+}
+
+func say(t *testing.T, s *boltstore.Store, topic, text string, keep store.Retention) (announced store.Message) {
+	t.Helper()
+	m := store.Message{Event: "said", Payload: []byte(text)}
+	if err := s.Append(t.Context(), topic, m, keep, func(m store.Message) { announced = m }); err != nil {
+		t.Fatal(err)
+	}
+	return announced
+}
+
+func read(t *testing.T, s reads, topic string, r store.Range) store.Page {
+	t.Helper()
+	p, err := s.Read(t.Context(), topic, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

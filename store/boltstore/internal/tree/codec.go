@@ -1,4 +1,4 @@
-package boltstore
+package tree
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 // wrong place, is as wrong as one with a flipped bit.
 const (
 	sealBytes   = 5
-	sealVersion = 1
+	sealVersion = 2
 )
 
 var (
@@ -139,29 +139,3 @@ func appendBytes(b []byte, v string) []byte {
 }
 
 func appendFixed(b []byte, v int64) []byte { return binary.LittleEndian.AppendUint64(b, uint64(v)) }
-
-// Keys are big-endian, so that bbolt has them in the order of their numbers.
-
-func logKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
-
-func topicKey(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
-
-func indexKey(id, first uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, 16), id), first)
-}
-
-// number reads a key of the log or of the topics.
-func number(key []byte) (uint64, error) {
-	if len(key) != 8 {
-		return 0, fmt.Errorf("a key has %d bytes, want 8", len(key))
-	}
-	return binary.BigEndian.Uint64(key), nil
-}
-
-// blockID reads a key of the index.
-func blockID(key []byte) (id, first uint64, err error) {
-	if len(key) != 16 {
-		return 0, 0, fmt.Errorf("a key has %d bytes, want 16", len(key))
-	}
-	return binary.BigEndian.Uint64(key), binary.BigEndian.Uint64(key[8:]), nil
-}
