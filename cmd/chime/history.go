@@ -18,21 +18,20 @@ import (
 func historyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history",
-		Short: "Look into a history file, check it, make it smaller",
+		Short: "Look into a history file, check it or make it smaller",
 		Long: `Look into the file in which chime serve, or your own server, keeps its history.
 
-The file comes after the word that says what to do with it. It may not be in use:
-end its server first, or look into a backup. Control characters are escaped in
-all that is printed.`,
+The file must not be in use: end its server first, or look into a backup. Control
+characters are escaped in all output.`,
 		Example: `  chime history topics chime.db
   chime history show chime.db chat_room:lobby --last 20
   chime history export chime.db > chime.jsonl`,
 		Args: func(_ *cobra.Command, args []string) error {
-			what := "history what?"
+			const allowed = "topics, show, verify, compact, export or import, and then the file"
 			if len(args) > 0 {
-				what = fmt.Sprintf("history: %q is none of", args[0])
+				return fmt.Errorf("history: unknown command %q: want %s", args[0], allowed)
 			}
-			return fmt.Errorf("%s topics, show, verify, compact, export or import, and then the file", what)
+			return errors.New("history: no command: want " + allowed)
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
@@ -46,8 +45,8 @@ func historyTopicsCommand() *cobra.Command {
 		Use:   "topics FILE",
 		Short: "List the topics",
 		Long: `List the topics of a file, one a line: how many messages are kept, the offset of
-the last one, when it was said, and the topic. A topic without messages is
-remembered for 30 days.`,
+the last one, its time, and the topic. A topic without messages is remembered for
+30 days.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return reading(args[0], c.OutOrStdout(), printTopics)
@@ -61,8 +60,8 @@ func historyShowCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show FILE TOPIC",
 		Short: "Print the messages of a topic",
-		Long: `Print the newest messages of a topic, the oldest of them first, one a line: when,
-the offset, the event and the payload. With --json a line is what export writes.`,
+		Long: `Print the newest messages of a topic, the oldest of them first, one a line: time,
+offset, event and payload. With --json a line is what export writes.`,
 		Args: exactly("FILE", "TOPIC"),
 		RunE: func(c *cobra.Command, args []string) error {
 			newest, err := strconv.Atoi(last)
@@ -87,14 +86,14 @@ the offset, the event and the payload. With --json a line is what export writes.
 func historyVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Read all of a file, and say what is wrong with it",
+		Short: "Read all of a file, and list its faults",
 		Args:  exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			r, err := boltfile.Verify(args[0])
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is whole: %d topics, %d messages with %d bytes; %d more wait to be deleted\n",
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s has no fault: %d topics, %d messages, %d bytes; %d more messages are still to be deleted\n",
 				printable(args[0]), r.Topics, r.Messages, r.Bytes, r.Waiting)
 			return err
 		},
@@ -105,17 +104,17 @@ func historyCompactCommand() *cobra.Command {
 	var to string
 	c := &cobra.Command{
 		Use:   "compact FILE",
-		Short: "Make a file as small as what it keeps",
+		Short: "Make a file as small as its messages allow",
 		Long: `Write what a file keeps into a new one, without free pages, and put that in its
 place. Nothing is lost: offsets and positions stay. What was deleted or redacted
-can't be found in it any more. There has to be room for both files meanwhile.
+can't be found in it any more. The disk needs room for both files.
 
-With --to the copy is another file and a backup: clients that come back to a
-server with that file are told that their positions do not count.`,
+With --to the copy is another file and a backup: it begins a new epoch, and clients
+with a position from before are told that it is not recovered.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("to") && to == "" {
-				return errors.New("--to is empty: want the path of no file")
+				return errors.New("--to \"\": want the path of a file that is not there yet")
 			}
 			return boltfile.Compact(args[0], to)
 		},
@@ -128,8 +127,8 @@ func historyExportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "export FILE",
 		Short: "Print all messages as JSON, one a line",
-		Long: `Print all messages as JSON, one a line, in the order in which they were said. What
-is damaged is left out, and said at the end with exit code 1.`,
+		Long: `Print all messages as JSON, one a line, topic by topic. What is damaged is left
+out, and listed at the end with exit code 1.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
@@ -143,16 +142,16 @@ func historyImportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "import FILE < LINES",
 		Short: "Make a new file of what export printed",
-		Long: `Make a new file of lines as export prints them, from standard input. The file may
-not be there yet. It is another history, with other offsets: clients that come
-back are told that their positions do not count.`,
+		Long: `Make a new file of lines as export prints them, from standard input. The file must
+not be there yet. It has a new epoch and other offsets: clients with a position
+from before are told that it is not recovered.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			n, err := boltfile.Import(args[0], bufio.NewReader(c.InOrStdin()))
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is made of %d messages\n", printable(args[0]), n)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: imported %d messages\n", printable(args[0]), n)
 			return err
 		},
 	}

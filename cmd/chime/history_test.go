@@ -131,7 +131,7 @@ func TestHistoryExportAndImport(t *testing.T) {
 	defer f.Close()
 	os.Stdin = f
 	to := filepath.Join(t.TempDir(), "new.db")
-	if got := mustHistory(t, "import", to); !strings.HasSuffix(got, "new.db is made of 12 messages\n") {
+	if got := mustHistory(t, "import", to); !strings.HasSuffix(got, "new.db: imported 12 messages\n") {
 		t.Errorf("got %q", got)
 	}
 	if mustHistory(t, "export", to) != before || epochOf(t, to) == epoch {
@@ -180,9 +180,9 @@ func TestHistorySaysWhatIsWrong(t *testing.T) {
 		{"export|" + damaged, `the record at offset 8 of "chat_room:lobby" is left out`},
 		{"export|" + cut, "go back to a backup"},
 		{"compact|" + damaged, "damaged"},
-		{"compact|" + path + "|--to|" + damaged, "give the path of no file"},
-		{"compact|" + path + "|--to=", "--to is empty"},
-		{"import|" + path, "give the path of no file"},
+		{"compact|" + path + "|--to|" + damaged, "give the path of a file that is not there yet"},
+		{"compact|" + path + "|--to=", `--to "": want the path`},
+		{"import|" + path, "give the path of a file that is not there yet"},
 	} {
 		code, _, errs := runHistory(t, strings.FieldsFunc(tt.args, func(r rune) bool { return r == '|' })...)
 		if code != 1 || !strings.Contains(errs, tt.want) || strings.Count(errs, "\n") != 1 {

@@ -63,7 +63,7 @@ func NotOfTheFile(err error) error {
 func (e *Outside) Unwrap() error { return e.error }
 
 const (
-	givePath   = "give the path of a chime history, or of no file at all to begin one"
+	givePath   = "give the path of a chime history, or of a file that is not there yet to begin one"
 	goBack     = "check the disk and go back to a backup"
 	endProcess = "end that process, or give each a file of its own"
 )

@@ -13,7 +13,7 @@ func Absent(path string) error {
 	_, err := os.Lstat(path)
 	switch {
 	case err == nil:
-		return &FileError{path, fs.ErrExist, "give the path of no file"}
+		return &FileError{path, fs.ErrExist, "give the path of a file that is not there yet"}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	}
