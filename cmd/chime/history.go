@@ -169,9 +169,6 @@ func reading(file string, out io.Writer, look func(*boltfile.Reader, io.Writer) 
 
 func printTopics(r *boltfile.Reader, out io.Writer) error {
 	topics, err := r.Topics()
-	if err != nil {
-		return err
-	}
 	for _, t := range topics {
 		newest := "-"
 		if !t.Newest.IsZero() {
@@ -179,7 +176,7 @@ func printTopics(r *boltfile.Reader, out io.Writer) error {
 		}
 		fmt.Fprintf(out, "%8d  %10d  %-19s  %s\n", t.Messages, t.Top, newest, printable(t.Name))
 	}
-	return nil
+	return err
 }
 
 var errNoTopic = errors.New("no topic")

@@ -379,6 +379,20 @@ func TestADamagedTopic(t *testing.T) {
 			}
 			_, err = boltfile.Verify(l.path)
 			filetest.Explains(t, err, l.path, ErrDamaged, "")
+			r, err := boltfile.OpenReader(l.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			topics, err := r.Topics()
+			filetest.Explains(t, err, l.path, ErrDamaged, "")
+			if len(topics) != 1 || topics[0].Name != "a" || topics[0].Messages != 3 {
+				t.Errorf("topics: got %+v, want a alone", topics)
+			}
+			var b bytes.Buffer
+			if err := r.Export(&b); !errors.Is(err, ErrDamaged) || strings.Count(b.String(), "\n") != 3 {
+				t.Errorf("export: got %v and %q, want the three of a", err, b.String())
+			}
 		})
 	}
 }

@@ -59,7 +59,8 @@ func openReadOnly(path string) (*disk.File, error) {
 	return f, nil
 }
 
-// Topics returns the topics that the file remembers, by name.
+// Topics returns the topics that the file remembers, by name. The error names those
+// that can't be read.
 func (r *Reader) Topics() (list []Topic, err error) {
 	now := clock()
 	err = r.file.View(func(tx *bolt.Tx) error {
@@ -67,7 +68,8 @@ func (r *Reader) Topics() (list []Topic, err error) {
 		for name, id := range tree.Names(tx, func(err error) { faults = append(faults, err) }) {
 			h, n, newest, err := tree.Count(tx, name, id, now)
 			if err != nil {
-				return err
+				faults = append(faults, err)
+				continue
 			}
 			list = append(list, Topic{Name: name, Messages: n, Top: h.Top, Newest: newest, Keep: h.Keep})
 		}

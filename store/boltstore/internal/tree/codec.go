@@ -83,16 +83,6 @@ func (r *reader) int() int64 {
 	return v
 }
 
-// back reads a distance and returns what lies so far before at.
-func (r *reader) back(at uint64) uint64 {
-	d := r.uint()
-	if d > at {
-		r.fail(errRange)
-		return 0
-	}
-	return at - d
-}
-
 // fixed is for times: as a varint they would take more.
 func (r *reader) fixed() int64 {
 	if len(r.b) < 8 {

@@ -102,6 +102,7 @@ func (p *Plan) Append(name string, m store.Message, keep store.Retention) (store
 	}
 	if t.Keep != keep {
 		// What has aged by the old retention must not come back when the new one is longer.
+		// That may be many, when the sweep has not come to them; but a retention rarely changes.
 		p.trimAged(t, ^uint64(0))
 		p.trim(t)
 		t.Keep, t.redue = keep, true

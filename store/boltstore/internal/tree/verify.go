@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -83,8 +84,8 @@ type verifier struct {
 	// What follows is of one topic.
 	topic  uint64
 	name   string
-	known  bool // it has a name and a head
-	head   Head
+	known  bool     // it has a name
+	head   *Head    // nil: it can't be read
 	before uint64   // the message before
 	n      uint64   // messages beyond the floor
 	absent []uint64 // those that others follow on and that were not there: deleted by Redact, or lost
@@ -97,13 +98,16 @@ func (v *verifier) fault(err error) {
 }
 
 func (v *verifier) begin(id uint64) {
-	v.topic, v.before, v.n, v.absent = id, 0, 0, nil
+	v.topic, v.head, v.before, v.n, v.absent = id, nil, 0, 0, nil
 	if v.name, v.known = v.names[id]; !v.known {
 		return
 	}
 	delete(v.names, id)
-	var err error
-	if v.head, err = headAt(v.heads, id); err == nil && v.head.due != 0 && v.due.Get(dueKey(v.head.due, id)) == nil {
+	h, err := headAt(v.heads, id)
+	if err == nil {
+		v.head = &h
+	}
+	if err == nil && h.due != 0 && v.due.Get(dueKey(h.due, id)) == nil {
 		err = errDue
 	}
 	v.fault(badTopic(v.name, err))
@@ -111,16 +115,17 @@ func (v *verifier) begin(id uint64) {
 
 func (v *verifier) message(offset uint64, key, value []byte) error {
 	rec, err := decodeRecord(key, value)
-	switch {
-	case err == nil && !v.known:
-		err = errNameless
-	case err == nil && offset > v.head.Top:
-		err = errBeyond
-	case err == nil && rec.prev < v.before:
-		err = errOrder
-	}
-	if !v.known || offset > v.head.Top {
+	if v.head == nil {
+		if err == nil && !v.known {
+			err = errNameless
+		}
 		return err
+	}
+	if offset > v.head.Top {
+		return cmp.Or(err, errBeyond)
+	}
+	if err == nil && rec.prev < v.before {
+		err = errOrder
 	}
 	if err == nil && rec.prev > max(v.before, v.head.Floor) {
 		v.absent = append(v.absent, rec.prev)
@@ -138,7 +143,7 @@ func (v *verifier) message(offset uint64, key, value []byte) error {
 
 // end compares the head with the messages before it.
 func (v *verifier) end() {
-	if !v.known {
+	if v.head == nil {
 		return
 	}
 	if v.head.Top > max(v.before, v.head.Floor) {
