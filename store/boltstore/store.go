@@ -3,8 +3,7 @@
 //	s, err := boltstore.Open("chime.db", boltstore.Options{})
 //	defer s.Close()
 //
-// A message is in the file, and the disk has been told to keep it, before
-// anybody sees it: [Store.Append] announces after the commit. Commits take
+// A message is in the file, and synced to the disk, before anybody sees it: [Store.Append] announces after the commit. Commits take
 // whatever waits, so many writers share one. After a power cut every message
 // that was announced is there, offsets go on, and positions stay valid.
 //
@@ -57,8 +56,8 @@ type FileError = disk.FileError
 
 // Options says how to keep messages. The zero value has all defaults.
 type Options struct {
-	// Log gets what no caller is told: a commit that failed, a topic that can't
-	// be swept. Nil is slog's default.
+	// Log gets what is not the error of a call: a commit that failed, a topic that
+	// can't be swept. Nil is slog's default.
 	Log *slog.Logger
 
 	// For tests.
@@ -81,8 +80,8 @@ var _ store.Store = (*Store)(nil)
 
 // Open opens the store in the file at path, and makes it if there is none. Its
 // directory must exist. An error says what is wrong with the file and what to
-// do; [ErrLocked], [ErrForeign], [ErrNewer], [ErrOlder] and [ErrDamaged] can be
-// told apart.
+// do; it wraps [ErrLocked], [ErrForeign], [ErrNewer], [ErrOlder] or [ErrDamaged]
+// where that is the reason.
 //
 // The epoch is a new one if the file is a backup. It takes as long for many
 // messages as for few, unless the store did not get to its Close: then all pages
@@ -228,7 +227,7 @@ func (s *Store) Redact(ctx context.Context, topic string, offset uint64) error {
 }
 
 // Backup writes a copy of the store, as of the last commit, to w. The store is
-// in use meanwhile. The copy begins a new epoch when it is opened, since the
+// in use at the same time. The copy begins a new epoch when it is opened, since the
 // original may have gone on.
 //
 // It is made in a file beside the store's and then written to w: the disk needs

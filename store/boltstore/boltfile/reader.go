@@ -4,8 +4,8 @@
 //	r, err := boltfile.OpenReader("chime.db")
 //	topics, err := r.Topics()
 //
-// What is wrong with a file is an error that names it and says what to do; it can
-// be told apart as those of package boltstore can.
+// An error names the file, what is wrong with it and what to do; it wraps the same
+// errors as those of package boltstore.
 package boltfile
 
 import (
@@ -22,7 +22,7 @@ import (
 
 // Reader looks into a file that no store has open, and changes nothing in it:
 // a file on a read-only disk will do, and no new epoch begins. Several may read
-// one file; a store can't open it meanwhile. There is one constructor,
+// one file; a store can't open it at the same time. There is one constructor,
 // [OpenReader]; its methods are safe for concurrent use.
 type Reader struct {
 	file *disk.File

@@ -162,7 +162,7 @@ func (p *pages) walk(id uint64, low, high []byte, depth int) error {
 	return nil
 }
 
-// read returns the page with this id, and all of it if it goes on over others.
+// read returns the page with this id, with the pages over which it continues.
 func (p *pages) read(id uint64) ([]byte, error) {
 	if id < 2 || id >= p.high {
 		return nil, errRange
@@ -176,7 +176,7 @@ func (p *pages) read(id uint64) ([]byte, error) {
 	}
 	more := uint64(binary.LittleEndian.Uint32(head[12:]))
 	if id+more >= p.high {
-		return nil, fmt.Errorf("it goes on for %d pages, too many", more)
+		return nil, fmt.Errorf("it continues over %d pages, too many", more)
 	}
 	if more == 0 {
 		return head, nil

@@ -9,7 +9,7 @@ import (
 )
 
 // Syncs notes what is synced beside bbolt's own commits, and which file has the name
-// meanwhile.
+// then.
 type Syncs struct {
 	t     *testing.T
 	path  string

@@ -11,7 +11,7 @@ import (
 )
 
 // Names returns the topics and their numbers, in the order of their names. A
-// number that can't be read is 0, and told to fault.
+// number that can't be read is passed to fault instead.
 func Names(tx *bolt.Tx, fault func(error)) iter.Seq2[string, uint64] {
 	return func(yield func(string, uint64) bool) {
 		c := tx.Bucket(topicBucket).Cursor()

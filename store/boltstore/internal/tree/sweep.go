@@ -11,7 +11,7 @@ import (
 
 const (
 	// remembered is how long a topic without messages is known: clients come back
-	// after a holiday, and are told then whether they missed anything.
+	// after a holiday, and learn then whether they missed anything.
 	remembered = 30 * 24 * time.Hour
 
 	// sweepEvery is how soon a topic is swept again: message by message, each
