@@ -108,10 +108,10 @@ func TestADamagedRecordTakesNothingWithIt(t *testing.T) {
 			for _, i := range c.bad {
 				l.change(t, i, flip)
 			}
-			l.wantToldBy(t, c.bad)
+			l.wantVerified(t, c.bad)
 			imported := l.wantExported(t, c.bad)
 			l.wantLeft(t, c.bad)
-			l.wantToldBy(t, c.bad)
+			l.wantVerified(t, c.bad)
 			if err := boltfile.Compact(l.path, ""); !errors.Is(err, ErrDamaged) {
 				t.Errorf("compact: got %v, want %v", err, ErrDamaged)
 			}
@@ -192,8 +192,8 @@ func (l *left) wantRedacted(t *testing.T, bad []int) {
 	}
 }
 
-// wantToldBy holds Verify to the offsets of what is damaged.
-func (l *left) wantToldBy(t *testing.T, bad []int) {
+// wantVerified holds Verify to the offsets of what is damaged.
+func (l *left) wantVerified(t *testing.T, bad []int) {
 	t.Helper()
 	_, err := boltfile.Verify(l.path)
 	if !errors.Is(err, ErrDamaged) {
@@ -206,7 +206,7 @@ func (l *left) wantToldBy(t *testing.T, bad []int) {
 		}
 	}
 	if got := strings.Count(err.Error(), "the record at offset "); got != len(bad) {
-		t.Errorf("verify: it tells of %d records, want %d: %v", got, len(bad), err)
+		t.Errorf("verify: it names %d records, want %d: %v", got, len(bad), err)
 	}
 }
 
@@ -262,7 +262,7 @@ func TestDamagedAtRandom(t *testing.T) {
 			}
 		}
 		slices.Sort(bad)
-		l.wantToldBy(t, bad)
+		l.wantVerified(t, bad)
 		l.wantExported(t, bad)
 		l.wantLeft(t, bad)
 		l.wantRedacted(t, bad)
@@ -276,7 +276,7 @@ func TestDamagedAtRandom(t *testing.T) {
 func TestADamagedRecordThatHeals(t *testing.T) {
 	l := leave(t, "ab")
 	l.change(t, 1, flip)
-	l.wantToldBy(t, []int{1})
+	l.wantVerified(t, []int{1})
 	l.change(t, 1, flip)
 	s := opened(t, l.path, Options{})
 	if p := read(t, s, "b", store.Range{}); !slices.EqualFunc(p.Messages, l.without("b"), filetest.Same) {

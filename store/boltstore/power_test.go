@@ -50,8 +50,8 @@ type ack struct {
 
 const sector = 512
 
-// tap begins to record.
-func (r *recorder) tap(db *bolt.DB) {
+// watch begins to record.
+func (r *recorder) watch(db *bolt.DB) {
 	r.base, _ = os.ReadFile(r.file)
 	page := int64(db.Info().PageSize)
 	ops := reflect.ValueOf(db).Elem().FieldByName("ops").FieldByName("writeAt")
@@ -146,7 +146,7 @@ func recorded(t *testing.T, keep store.Retention) (*recorder, string) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = Open(r.file, Options{tap: r.tap}); err != nil {
+	if s, err = Open(r.file, Options{watch: r.watch}); err != nil {
 		t.Fatal(err)
 	}
 	if db, _ := s.file.Bolt(); db.NoSync {

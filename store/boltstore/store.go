@@ -63,7 +63,7 @@ type Options struct {
 	// For tests.
 	openFile func(string, int, os.FileMode) (*os.File, error)
 	sync     func(*os.File) error
-	tap      func(*bolt.DB)
+	watch    func(*bolt.DB)
 }
 
 // Store keeps messages in a file. There is one constructor, [Open]; its methods
@@ -106,9 +106,9 @@ func open(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.tap != nil {
+	if o.watch != nil {
 		db, _ := f.Bolt()
-		o.tap(db)
+		o.watch(db)
 	}
 	state, err := begin(f, o)
 	var due int64
