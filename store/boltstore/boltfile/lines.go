@@ -96,7 +96,7 @@ func (r *Reader) Export(w io.Writer) error {
 				}
 				return disk.NotOfTheFile(l.Write(w))
 			})
-			var outside *disk.Outside
+			var outside *disk.OutsideError
 			if errors.As(err, &outside) {
 				return err
 			}

@@ -49,18 +49,18 @@ func (e *FileError) Error() string { return fmt.Sprintf("%s: %v: %s", e.Path, e.
 // Unwrap returns what is wrong.
 func (e *FileError) Unwrap() error { return e.Err }
 
-// Outside marks an error that is not the file's, such as one of the caller's writer.
-type Outside struct{ error }
+// OutsideError marks an error that is not the file's, such as one of the caller's writer.
+type OutsideError struct{ error }
 
-// NotOfTheFile returns err, unless nil, marked as [Outside].
+// NotOfTheFile returns err, unless nil, marked as [OutsideError].
 func NotOfTheFile(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &Outside{err}
+	return &OutsideError{err}
 }
 
-func (e *Outside) Unwrap() error { return e.error }
+func (e *OutsideError) Unwrap() error { return e.error }
 
 const (
 	givePath   = "give the path of a chime history, or of a file that is not there yet to begin one"
@@ -96,7 +96,7 @@ var remedies = []struct {
 // Explain names the file in err, and the way out.
 func Explain(path string, err error) error {
 	var known *FileError
-	var outside *Outside
+	var outside *OutsideError
 	if err == nil || errors.As(err, &known) || errors.As(err, &outside) {
 		return err
 	}
