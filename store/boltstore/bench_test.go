@@ -83,7 +83,7 @@ func bareUpdate(b *testing.B) func(w, i int) {
 }
 
 func benchAppend(b *testing.B, topics, writers int, keep store.Retention) {
-	s := begun(b, Options{})
+	s := begun(b)
 	names := make([]string, topics)
 	for i := range names {
 		names[i] = fmt.Sprint("room:", i)

@@ -35,7 +35,7 @@ type spoken struct {
 // leave says something in the topics, one letter each.
 func leave(t *testing.T, topics string) *left {
 	t.Helper()
-	s := begun(t, Options{})
+	s := begun(t)
 	l := &left{path: filepath.Join(t.TempDir(), "left.db"), epoch: s.Epoch()}
 	for i, topic := range topics {
 		text := fmt.Sprintf(`"%c %d"`, topic, i)

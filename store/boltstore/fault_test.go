@@ -113,7 +113,7 @@ func refuse(with syscall.Errno) func(string, int, os.FileMode) (*os.File, error)
 
 func TestAFileBelongsToOneProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := begun(t, Options{})
+		s := begun(t)
 		_, err := Open(pathOf(s), Options{})
 		filetest.Explains(t, err, pathOf(s), ErrLocked, "process")
 		_, err = boltfile.Verify(pathOf(s))
@@ -123,7 +123,7 @@ func TestAFileBelongsToOneProcess(t *testing.T) {
 
 // What the caller's writer does is not the file's fault.
 func TestBackupToABrokenWriter(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	sayN(t, s, 10, store.Retention{})
 	var blamed *FileError
 	if err := s.Backup(brokenWriter{}); !errors.Is(err, syscall.EPIPE) || errors.As(err, &blamed) {
@@ -152,7 +152,7 @@ func (w brokenWriter) Write([]byte) (int, error) {
 }
 
 func TestAFileIsForItsOwnerOnly(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	info, err := os.Stat(pathOf(s))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode: got %v, %v, want 0600", info.Mode(), err)
@@ -211,7 +211,7 @@ func TestADamagedRecord(t *testing.T) {
 
 // A payload that is too large is its sender's error, and nobody else's.
 func TestTooLarge(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	if err := s.Append(context.Background(), strings.Repeat("a", 32_001), store.Message{}, store.Retention{}, nil); err == nil {
 		t.Error("a name of 32,001 bytes was taken")
 	}

@@ -13,7 +13,7 @@ import (
 // must not add up in memory.
 func TestKnownTopicsTakeNoMemory(t *testing.T) {
 	const writers, each = 256, 40
-	s := begun(t, Options{})
+	s := begun(t)
 	before := heap()
 	var wg sync.WaitGroup
 	for w := range writers {

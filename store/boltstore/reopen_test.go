@@ -183,7 +183,7 @@ func TestReplayWorksBeforeAnythingNewIsSaid(t *testing.T) {
 }
 
 func TestABackupIsAnotherEpoch(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	m := sayN(t, s, 10, store.Retention{})
 	path := filepath.Join(t.TempDir(), "copy.db")
 	f, err := os.Create(path)

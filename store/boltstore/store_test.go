@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestStore(t *testing.T) {
-	storetest.RunDurable(t, func(t *testing.T) store.Store { return begun(t, Options{}) }, again)
+	storetest.RunDurable(t, func(t *testing.T) store.Store { return begun(t) }, again)
 }
 
 // again opens the file of s, or, if killed, a copy from before its end.
@@ -51,9 +51,9 @@ func again(t *testing.T, s store.Store, killed bool) store.Store {
 func pathOf(s *Store) string { return s.file.Path() }
 
 // begun opens a new store. At the end of the test it is closed, and its file verified.
-func begun(t testing.TB, o Options) *Store {
+func begun(t testing.TB) *Store {
 	t.Helper()
-	return opened(t, filepath.Join(t.TempDir(), "chime.db"), o)
+	return opened(t, filepath.Join(t.TempDir(), "chime.db"), Options{})
 }
 
 func opened(t testing.TB, path string, o Options) *Store {

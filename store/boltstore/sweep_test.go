@@ -25,7 +25,7 @@ import (
 // Nobody comes by, nothing is said: what has aged goes all the same.
 func TestWhatAgesInSilenceIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := begun(t, Options{})
+		s := begun(t)
 		sayN(t, s, 500, store.Retention{Age: time.Hour})
 		forever := say(t, s, "b", "forever", store.Retention{})
 		time.Sleep(59 * time.Minute)
@@ -66,7 +66,7 @@ func TestWhatAgesInSilenceIsDeleted(t *testing.T) {
 // to commit does not keep it.
 func TestWhatAgesUnderLoadIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := begun(t, Options{})
+		s := begun(t)
 		const old, commits = 300, 10
 		for i := range old {
 			say(t, s, fmt.Sprint("old:", i%10), "x", store.Retention{Age: time.Hour})
@@ -95,7 +95,7 @@ func TestWhatAgesUnderLoadIsDeleted(t *testing.T) {
 // A Redact finds that much has aged, before the sweep has come to it.
 func TestWhatHasAgedCanNotBeRedacted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := begun(t, Options{})
+		s := begun(t)
 		old := sayN(t, s, 100, store.Retention{Age: 30 * time.Second})
 		time.Sleep(20 * time.Second)
 		say(t, s, "a", "younger", store.Retention{Age: 30 * time.Second})
@@ -170,7 +170,7 @@ func (h *onWarn) Handle(_ context.Context, r slog.Record) error {
 
 // A topic that keeps little does not hold on to much more.
 func TestFewAreKeptInTheFile(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	sayN(t, s, 300, store.Retention{Keep: 3})
 	if n := messages(t, s); n > 3+8 {
 		t.Errorf("messages: got %d, want the 3 that are kept and at most 8 that wait to be deleted", n)
@@ -179,7 +179,7 @@ func TestFewAreKeptInTheFile(t *testing.T) {
 
 // What was redacted is in no record any more when Redact returns.
 func TestRedactedIsGone(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	sayN(t, s, 10, store.Retention{})
 	m := say(t, s, "a", "regretted", store.Retention{})
 	if err := s.Redact(t.Context(), "a", m.Offset); err != nil {
@@ -199,7 +199,7 @@ func TestRedactedIsGone(t *testing.T) {
 
 // A backup is one moment of the store, whatever is said meanwhile.
 func TestBackupWhileInUse(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 4 {

@@ -96,8 +96,7 @@ func (r *Reader) Export(w io.Writer) error {
 				}
 				return disk.NotOfTheFile(l.Write(w))
 			})
-			var outside *disk.OutsideError
-			if errors.As(err, &outside) {
+			if _, outside := errors.AsType[*disk.OutsideError](err); outside {
 				return err
 			}
 			if err != nil {
