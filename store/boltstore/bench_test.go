@@ -172,7 +172,7 @@ func BenchmarkBars(b *testing.B) {
 func benchBars(b *testing.B) {
 	const rounds, turn = 30, 60 * time.Millisecond
 	appends := func(topics int) func(w, i int) {
-		s := opened(b, filled(b, topics, 10, benchKeep), Options{})
+		s := opened(b, filled(b, topics, 10, benchKeep))
 		return func(w, i int) {
 			topic := topicName(int(uint64(i*64+w) * scatter % uint64(topics)))
 			if err := s.Append(context.Background(), topic, store.Message{Event: "said", Payload: benchPayload}, benchKeep, nil); err != nil {
@@ -279,7 +279,7 @@ func filled(b *testing.B, topics, n int, keep store.Retention) string {
 
 func BenchmarkRead(b *testing.B) {
 	for _, kept := range []int{100, 1_000_000} {
-		s := opened(b, filled(b, 1, kept, benchKeep), Options{})
+		s := opened(b, filled(b, 1, kept, benchKeep))
 		top := read(b, s, "room:0", store.Range{Newest: true, Limit: 1}).Top
 		for _, c := range []struct {
 			name string
@@ -372,7 +372,7 @@ func BenchmarkSweep(b *testing.B) {
 				b.StopTimer()
 				path := filled(b, topics, 1_000_000/topics, store.Retention{Age: time.Nanosecond})
 				b.StartTimer()
-				s := opened(b, path, Options{})
+				s := opened(b, path)
 				worst := time.Duration(0)
 				for due := true; due; {
 					begun := time.Now()

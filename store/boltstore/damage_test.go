@@ -116,7 +116,7 @@ func TestADamagedRecordTakesNothingWithIt(t *testing.T) {
 				t.Errorf("compact: got %v, want %v", err, ErrDamaged)
 			}
 			l.wantExported(t, c.bad)
-			opened(t, imported, Options{})
+			opened(t, imported)
 			l.wantRedacted(t, c.bad)
 			filetest.Sound(t, l.path)
 		})
@@ -278,7 +278,7 @@ func TestADamagedRecordThatHeals(t *testing.T) {
 	l.change(t, 1, flip)
 	l.wantVerified(t, []int{1})
 	l.change(t, 1, flip)
-	s := opened(t, l.path, Options{})
+	s := opened(t, l.path)
 	if p := read(t, s, "b", store.Range{}); !slices.EqualFunc(p.Messages, l.without("b"), filetest.Same) {
 		t.Errorf("got %+v, want %+v", p.Messages, l.without("b"))
 	}

@@ -175,7 +175,7 @@ func recorded(t *testing.T, keep store.Retention) (*recorder, string) {
 func sees(t *testing.T, path string, keep store.Retention, epoch string, seen []store.Message) {
 	t.Helper()
 	filetest.Sound(t, path)
-	s := opened(t, path, Options{})
+	s := opened(t, path)
 	if s.Epoch() != epoch {
 		t.Errorf("epoch: got %q, want %q", s.Epoch(), epoch)
 	}

@@ -169,7 +169,7 @@ func TestReplayWorksBeforeAnythingNewIsSaid(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = opened(t, path, Options{})
+	s = opened(t, path)
 	if s.Epoch() != epoch {
 		t.Errorf("epoch: got %q, want %q", s.Epoch(), epoch)
 	}
@@ -198,7 +198,7 @@ func TestABackupIsAnotherEpoch(t *testing.T) {
 	}
 	sayN(t, s, 10, store.Retention{})
 	filetest.Sound(t, path)
-	c := opened(t, path, Options{})
+	c := opened(t, path)
 	if c.Epoch() == s.Epoch() {
 		t.Error("the copy has the epoch of the original, whose offsets it will give again")
 	}

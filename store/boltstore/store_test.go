@@ -45,7 +45,7 @@ func again(t *testing.T, s store.Store, killed bool) store.Store {
 	if err := was.Close(); err != nil {
 		t.Error(err)
 	}
-	return opened(t, path, Options{})
+	return opened(t, path)
 }
 
 func pathOf(s *Store) string { return s.file.Path() }
@@ -53,12 +53,12 @@ func pathOf(s *Store) string { return s.file.Path() }
 // begun opens a new store. At the end of the test it is closed, and its file verified.
 func begun(t testing.TB) *Store {
 	t.Helper()
-	return opened(t, filepath.Join(t.TempDir(), "chime.db"), Options{})
+	return opened(t, filepath.Join(t.TempDir(), "chime.db"))
 }
 
-func opened(t testing.TB, path string, o Options) *Store {
+func opened(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := Open(path, o)
+	s, err := Open(path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

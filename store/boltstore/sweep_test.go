@@ -50,7 +50,7 @@ func TestWhatAgesInSilenceIsDeleted(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = opened(t, pathOf(s), Options{})
+		s = opened(t, pathOf(s))
 		for _, topic := range []string{"a", "new"} {
 			if p := read(t, s, topic, store.Range{}); p.Complete {
 				t.Errorf("%s from 0 on, a month later: got complete", topic)
@@ -228,7 +228,7 @@ func TestBackupWhileInUse(t *testing.T) {
 			t.Error(err)
 		}
 		_ = f.Close()
-		if p := read(t, opened(t, path, Options{}), "a", store.Range{Newest: true}); p.Top < top {
+		if p := read(t, opened(t, path), "a", store.Range{Newest: true}); p.Top < top {
 			t.Errorf("top of the copy: got %d, want what it was before, %d, or more", p.Top, top)
 		}
 	}

@@ -80,7 +80,7 @@ func failedSync(t *testing.T, device string, want error) {
 		t.Errorf("close: got %v, want %v", err, ErrFailed)
 	}
 
-	s = opened(t, path, Options{})
+	s = opened(t, path)
 	p := read(t, s, "a", store.Range{Limit: len(kept)})
 	if !slices.EqualFunc(p.Messages, kept, filetest.Same) || s.Epoch() != epoch {
 		t.Errorf("opened again: got %d messages, epoch %q, want %d, %q", len(p.Messages), s.Epoch(), len(kept), epoch)
