@@ -80,14 +80,17 @@ func (m *Member) fallBehind(offset uint64) {
 	m.pager.add(m)
 }
 
-// rise makes m live: it has had everything up to the top. topic.mu is held.
-func (m *Member) rise() {
-	if m.waiting != nil {
-		for _, msg := range *m.waiting {
-			_ = m.pager.queue.Send(msg, "") // a client that has ended hears of it elsewhere
+// rise makes m live, which has had everything up to the top, unless there is no
+// room yet for what waits. topic.mu is held.
+func (m *Member) rise() bool {
+	for m.waiting != nil && len(*m.waiting) > 0 {
+		if !m.pager.queue.Offer((*m.waiting)[0], "") { // Send would end a client that reads
+			return false
 		}
+		*m.waiting = (*m.waiting)[1:]
 	}
 	m.waiting, m.state = nil, live
+	return true
 }
 
 // offer queues messages for m, and reports whether there was room for all. topic.mu

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/go-chime/chime/internal/task"
@@ -64,6 +65,14 @@ func (p *Pager) release(m *Member) {
 	if busy && p.queue.Ready(p.wake) {
 		p.wake()
 	}
+}
+
+// remove forgets m, which has left: a client that joins again and again must not
+// pile up members while its queue has no room.
+func (p *Pager) remove(m *Member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.behind = slices.DeleteFunc(p.behind, func(other *Member) bool { return other == m })
 }
 
 func (p *Pager) wake() { p.tasks.Go(p.run) }
