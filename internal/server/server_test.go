@@ -26,10 +26,10 @@ func TestAConfigurationThatCannotBeMeantIsRefused(t *testing.T) {
 		"":                               func(*Config) {},
 		"a server needs Connect":         func(cfg *Config) { cfg.Connect = nil },
 		"a server needs Connect and Acc": func(cfg *Config) { cfg.Accept = nil },
-		"limit Topics is -1: ":           func(cfg *Config) { cfg.Limits.Topics = -1 },
+		"limit Topics: -1: ":             func(cfg *Config) { cfg.Limits.Topics = -1 },
 		`origin "*": `:                   func(cfg *Config) { cfg.Origins = []string{"*"} },
-		"grace period is -1ns: ":         func(cfg *Config) { cfg.Grace = -1 },
-		"grace period is 3m0s: ":         func(cfg *Config) { cfg.Grace = 3 * time.Minute },
+		"grace period: -1ns: ":           func(cfg *Config) { cfg.Grace = -1 },
+		"grace period: 3m0s: ":           func(cfg *Config) { cfg.Grace = 3 * time.Minute },
 	} {
 		cfg := anybody
 		change(&cfg)
