@@ -94,7 +94,7 @@ func WithGrace(d time.Duration) Option {
 }
 
 // NoGrace is for [WithGrace]: a client has left when its connection breaks.
-const NoGrace = server.NoGrace
+const NoGrace time.Duration = server.NoGrace
 
 // WithLogger replaces slog's default logger. Error has what failed: WithConnect with
 // an error that is not of RefuseConnect, a handler with one that is not of

@@ -122,7 +122,7 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	}
 	var how sending
 	for _, o := range options {
-		o(&how)
+		o.apply(&how)
 	}
 	keep := r.keep
 	if how.ephemeral {

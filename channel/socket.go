@@ -119,7 +119,7 @@ func (s *Socket) Broadcast(ctx context.Context, event string, payload any, optio
 // BroadcastFrom sends an event to all members of the topic but this client. It is
 // never retained: a history is the same for all.
 func (s *Socket) BroadcastFrom(ctx context.Context, event string, payload any) error {
-	return s.hub().broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{Ephemeral(), from(s.ID())})
+	return s.hub().broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{ephemeral{}, from(s.ID())})
 }
 
 // Leave takes the client out of this topic; it stays connected. Leave may be called
@@ -153,18 +153,27 @@ func (s *Socket) Disconnect(reason string) {
 	s.client().cs.Close(wire.CloseDisconnect, reason, Kicked)
 }
 
-// SendOption changes how an event is broadcast.
-type SendOption func(*sending)
+// SendOption is a decision for one broadcast. There is one: Ephemeral.
+type SendOption interface {
+	apply(*sending)
+}
 
+// sending is how an event is broadcast.
 type sending struct {
 	ephemeral bool
-	from      string
+	from      string // the ID of a client socket that is not sent it
 }
 
 // Ephemeral has an event not retained.
-func Ephemeral() SendOption { return func(s *sending) { s.ephemeral = true } }
+func Ephemeral() SendOption { return ephemeral{} }
 
-func from(id string) SendOption { return func(s *sending) { s.from = id } }
+type ephemeral struct{}
+
+func (ephemeral) apply(s *sending) { s.ephemeral = true }
+
+type from string
+
+func (id from) apply(s *sending) { s.from = string(id) }
 
 func (s *Socket) client() *client { return s.inbox.client }
 func (s *Socket) hub() *Hub       { return s.inbox.client.hub }
