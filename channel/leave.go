@@ -33,7 +33,6 @@ func (s *Socket) fail(text []byte) {
 // owner is a socket as its member knows it.
 type owner Socket
 
-func (o *owner) ID() string               { return (*Socket)(o).ID() }
 func (o *owner) Context() context.Context { return (*Socket)(o).context() }
 
 // Fail ends the join of a member that can't be sent what it has not had. Its client

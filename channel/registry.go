@@ -21,18 +21,21 @@ type registry struct {
 // shard holds a part of the topics, so that joins and broadcasts of different
 // topics seldom meet.
 type shard struct {
-	mu     sync.RWMutex // guards places, and users and closing of each
+	mu     sync.RWMutex // guards places, and what changes of each
 	places map[string]*place
 }
 
 // place is a topic that has users: the sockets that are in it or about to be.
 type place struct {
 	*fanout.Topic
-	users   int
-	closing chan struct{} // closed when the place is no longer used; nil before its last user leaves
 
-	subscribing chan struct{} // full while subscribed is being changed
-	subscribed  bool
+	// Guarded by the shard.
+	users      int
+	subscribed bool
+	closing    bool          // its last user has left
+	closed     chan struct{} // closed when it is no longer used; nil if nobody waits for that
+
+	subscribing chan struct{} // full while it is being subscribed to
 }
 
 func newRegistry(b broker.Broker, c fanout.Config) *registry {
@@ -58,7 +61,10 @@ func (r *registry) find(topic string) *place {
 // enter returns the topic for one more user, for which exit must be called. It
 // returns when the broker announces what is published in the topic, or with an error.
 func (r *registry) enter(ctx context.Context, topic string, rt *route) (*place, error) {
-	p := r.use(topic, rt)
+	p, subscribed := r.use(topic, rt)
+	if subscribed {
+		return p, nil
+	}
 	if err := r.subscribe(ctx, p); err != nil {
 		r.exit(p)
 		return nil, err
@@ -78,16 +84,24 @@ func (r *registry) subscribe(ctx context.Context, p *place) error {
 		}
 	}
 	defer func() { <-p.subscribing }()
-	if p.subscribed {
+	sh := r.shard(p.Name())
+	sh.mu.RLock()
+	subscribed := p.subscribed
+	sh.mu.RUnlock()
+	if subscribed {
 		return nil
 	}
-	err := r.broker.Subscribe(ctx, p.Name())
-	p.subscribed = err == nil
-	return err
+	if err := r.broker.Subscribe(ctx, p.Name()); err != nil {
+		return err
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	p.subscribed = true
+	return nil
 }
 
 // use returns the topic, made if there is none, with one more user.
-func (r *registry) use(topic string, rt *route) *place {
+func (r *registry) use(topic string, rt *route) (p *place, subscribed bool) {
 	sh := r.shard(topic)
 	for {
 		sh.mu.Lock()
@@ -96,13 +110,18 @@ func (r *registry) use(topic string, rt *route) *place {
 			p = &place{Topic: fanout.New(topic, rt.fanout(r.config)), subscribing: make(chan struct{}, 1)}
 			sh.places[topic] = p
 		}
-		if p.closing == nil {
+		if !p.closing {
 			p.users++
+			subscribed := p.subscribed
 			sh.mu.Unlock()
-			return p
+			return p, subscribed
 		}
+		if p.closed == nil {
+			p.closed = make(chan struct{})
+		}
+		closed := p.closed
 		sh.mu.Unlock()
-		<-p.closing // Unsubscribe, which is under way, would undo a new subscription
+		<-closed // Unsubscribe, which is under way, would undo a new subscription
 	}
 }
 
@@ -111,22 +130,22 @@ func (r *registry) exit(p *place) {
 	sh := r.shard(p.Name())
 	sh.mu.Lock()
 	p.users--
-	last := p.users == 0
-	if last {
-		p.closing = make(chan struct{})
-	}
+	p.closing = p.users == 0
+	last, subscribed := p.closing, p.subscribed
 	sh.mu.Unlock()
 	if !last {
 		return
 	}
-	if p.subscribed {
+	if subscribed {
 		r.broker.Unsubscribe(p.Name())
 	}
-	sh.mu.Lock()
-	delete(sh.places, p.Name())
-	sh.mu.Unlock()
 	p.Close()
-	close(p.closing)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.places, p.Name())
+	if p.closed != nil {
+		close(p.closed)
+	}
 }
 
 // Published implements broker.Sink.

@@ -6,6 +6,9 @@ import (
 	"github.com/go-chime/chime/broker"
 )
 
+// maxSpare is the largest list that is used again: a burst is rare.
+const maxSpare = 64
+
 // order announces what is published in one topic in the order in which it was
 // appended. The goroutine that appends only adds to a list; whichever publisher
 // comes first announces the list, for the others too. It knows no store.
@@ -16,6 +19,8 @@ type order struct {
 
 	mu      sync.Mutex // guards waiting
 	waiting []broker.Publication
+
+	spare []broker.Publication // guarded by announcing: a list that is used again
 }
 
 // add puts p behind what is to be announced. It does not block.
@@ -44,9 +49,13 @@ func (o *order) erase(topic string, offset uint64) {
 func (o *order) drain() {
 	o.mu.Lock()
 	list := o.waiting
-	o.waiting = nil
+	o.waiting = o.spare[:0]
 	o.mu.Unlock()
-	for _, p := range list {
+	for i, p := range list {
+		list[i] = broker.Publication{} // its payload must not outlive it
 		o.sink.Published(p)
+	}
+	if o.spare = list[:0]; cap(list) > maxSpare {
+		o.spare = nil
 	}
 }

@@ -8,8 +8,6 @@ import (
 
 // Owner is what a member belongs to: a client in a topic.
 type Owner interface {
-	// ID is that of the client socket.
-	ID() string
 	// Context ends when the member has left. Reads for it end with it.
 	Context() context.Context
 	// Fail says that the member can't be sent what it has not had: ErrGap, or an
@@ -77,27 +75,14 @@ func (m *Member) rise() {
 	m.waiting, m.state = nil, live
 }
 
-// enter makes m a member. t.mu is held.
-func (t *Topic) enter(m *Member, s state) {
-	t.listing.Lock()
-	defer t.listing.Unlock()
-	m.index, m.state = int32(len(t.members)), s
-	t.members = append(t.members, m)
-}
-
-// Leave takes m out of its topic, if it is in it. Nothing is sent to it after that.
-func (t *Topic) Leave(m *Member) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if m.state == outside {
-		return
+// offer queues messages for m, and reports whether there was room for all. topic.mu
+// is held.
+func (m *Member) offer(entries []entry) bool {
+	for _, e := range entries {
+		if !m.queue.Offer(e.m, m.joinRef) {
+			return false
+		}
+		m.at = e.m.Offset
 	}
-	t.listing.Lock()
-	defer t.listing.Unlock()
-	last := len(t.members) - 1
-	t.members[m.index] = t.members[last]
-	t.members[m.index].index = m.index
-	t.members[last] = nil
-	t.members = t.members[:last]
-	m.state, m.waiting = outside, nil
+	return true
 }

@@ -19,6 +19,7 @@ type Queue interface {
 // costs a position in each topic, and one page in all. No goroutine waits for
 // room: the queue calls again. A Pager knows neither topics nor histories.
 type Pager struct {
+	id    string // of the client socket
 	queue Queue
 	tasks *task.Group
 
@@ -27,8 +28,10 @@ type Pager struct {
 	busy   bool // a page is being sent, or the queue will call
 }
 
-// Init sets p up for a client's queue. Goroutines are tasks.
-func (p *Pager) Init(queue Queue, tasks *task.Group) { p.queue, p.tasks = queue, tasks }
+// Init sets p up for the queue of a client socket. Goroutines are tasks.
+func (p *Pager) Init(id string, queue Queue, tasks *task.Group) {
+	p.id, p.queue, p.tasks = id, queue, tasks
+}
 
 // add has m sent pages. It does not block.
 func (p *Pager) add(m *Member) {

@@ -95,15 +95,16 @@ func (t *tail) place(p broker.Publication) follow {
 
 // append takes the message that follows.
 func (t *tail) append(m *wire.Message, at time.Time) {
-	t.top = m.Offset
-	t.add(entry{m, at})
+	e := entry{m, at}
+	t.top, t.entries = m.Offset, append(t.entries, e)
+	t.count(e, 1)
 	t.trim()
 }
 
-func (t *tail) add(e entry) {
-	t.entries = append(t.entries, e)
-	t.payload += e.m.PayloadSize()
-	t.size += e.size()
+// count adds n times what e takes.
+func (t *tail) count(e entry, n int) {
+	t.payload += n * e.m.PayloadSize()
+	t.size += n * e.size()
 }
 
 // reset begins anew at a position, behind which nothing is known.
@@ -127,8 +128,7 @@ func (t *tail) erase(offset uint64) {
 	// The history may still have what there was no room for: it has one less.
 	t.whole = false
 	if i := t.after(offset - 1); i < len(t.entries) && t.entries[i].m.Offset == offset {
-		t.payload -= t.entries[i].m.PayloadSize()
-		t.size -= t.entries[i].size()
+		t.count(t.entries[i], -1)
 		t.entries = slices.Concat(t.entries[:i], t.entries[i+1:])
 	}
 }
@@ -144,10 +144,8 @@ func (t *tail) trim() {
 }
 
 func (t *tail) dropFirst() {
-	e := t.entries[0]
-	t.base = e.m.Offset
-	t.payload -= e.m.PayloadSize()
-	t.size -= e.size()
+	t.base = t.entries[0].m.Offset
+	t.count(t.entries[0], -1)
 	t.entries[0] = entry{} // it must not outlive its place
 	t.entries = t.entries[1:]
 }
@@ -166,6 +164,10 @@ func (t *tail) after(offset uint64) int {
 
 // covers reports whether everything after an offset is here.
 func (t *tail) covers(offset uint64) bool { return t.known() && offset >= t.base }
+
+// reaches reports whether what follows a member's position is here, if anything
+// does.
+func (t *tail) reaches(offset uint64) bool { return offset >= t.top || t.covers(offset) }
 
 // recovers reports whether everything after the position of a join is here.
 func (t *tail) recovers(offset uint64) bool {
@@ -206,10 +208,9 @@ func (t *tail) take(entries []entry, r store.Range, p store.Page) {
 	}
 	if base < t.base {
 		n := sort.Search(len(entries), func(i int) bool { return entries[i].m.Offset > t.base })
-		all := slices.Concat(entries[:n], t.entries)
-		t.entries, t.payload, t.size, t.base = nil, 0, 0, base
-		for _, e := range all {
-			t.add(e)
+		t.entries, t.base = slices.Concat(entries[:n], t.entries), base
+		for _, e := range entries[:n] {
+			t.count(e, 1)
 		}
 		t.trim()
 	}

@@ -4,20 +4,25 @@
 // pages of the history, from memory or from the broker, as its queue has room
 // for them; at the top, under the topic's lock, it becomes live and is sent what
 // is announced. A live member whose queue has no room for a retained message, or
-// who has missed one, is behind again. So a join, a slow client and a lost
-// announcement are one thing, and each member is sent every retained message
-// once and in order, or is told that it can't be.
+// that has missed one, is behind again. So a join, a slow client and an
+// announcement that did not come are one thing, and each member is sent every
+// retained message once and in order, or is told that it can't be.
 //
 // The package knows no channel, no handler, no transport and no other topic.
 package fanout
 
 import (
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/task"
 )
+
+// ErrGap is what a member fails with that can't be sent all it has not had: the
+// history no longer has it, or has another epoch.
+var ErrGap = errors.New("the history no longer has what follows the position")
 
 // Config is what the topics of a node work with.
 type Config struct {
@@ -29,37 +34,29 @@ type Config struct {
 	Tasks   *task.Group    // whose goroutines read
 }
 
-// Topic is a topic with members. It must be closed when it has none.
+// Topic is a topic with members. It must be closed when it has none. Its methods
+// are safe for concurrent use.
 type Topic struct {
 	name    string
-	history broker.History // nil: nothing is retained
+	reader  *reader // nil: nothing is retained
 	budget  *Budget
-	tasks   *task.Group
-	first   int           // how many of the newest are read first
-	reading chan struct{} // full while a page is read for members
-	share   share         // guarded by the budget
+	share   share // guarded by the budget
+	members roster
 
-	// mu orders what happens in the topic, and guards what follows. It is held
-	// for a whole fan-out, over memory operations only, and taken before the
-	// locks of an owner, a Pager and a client socket.
-	mu       sync.Mutex
-	tail     tail
-	stale    int  // counts what makes a page stale that is read meanwhile
-	suspect  bool // announcements may be missing
-	checking bool // that is looked into
-	closed   bool
-
-	listing sync.Mutex // members is changed with mu and listing held, and read with either
-	members []*Member
+	// mu orders what happens in the topic, and guards what follows and the state
+	// of each member. It is held for a whole fan-out, over memory operations only,
+	// and taken before the locks of an owner, a Pager and a client socket.
+	mu     sync.Mutex
+	tail   tail
+	closed bool
 }
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, history: c.History, budget: c.Budget, tasks: c.Tasks}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
-		t.reading = make(chan struct{}, 1)
-		t.first = max(firstMessages, c.Replay)
+		t.reader = newReader(t, c)
 	}
 	return t
 }
@@ -67,30 +64,89 @@ func New(name string, c Config) *Topic {
 // Name is the name of the topic.
 func (t *Topic) Name() string { return t.name }
 
+// Members calls f with the owner of each member. It does not wait for a fan-out.
+func (t *Topic) Members(f func(Owner)) { t.members.each(f) }
+
+// Len is the number of members.
+func (t *Topic) Len() int { return t.members.len() }
+
 // Close gives back what the topic takes of the budget. An announcement that is
 // still on its way is ignored.
 func (t *Topic) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
-	if t.history != nil {
+	if t.reader != nil {
 		t.tail.drop()
 		t.budget.charge(t)
 	}
 }
 
-// Members calls f with the owner of each member. It does not wait for a fan-out.
-func (t *Topic) Members(f func(Owner)) {
-	t.listing.Lock()
-	defer t.listing.Unlock()
-	for _, m := range t.members {
-		f(m.owner)
+// Leave takes m out, if it is in. Nothing is sent to it after that.
+func (t *Topic) Leave(m *Member) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.members.remove(m)
+}
+
+// Published sends p to the members. Its lock is held over memory operations only:
+// no client can delay it.
+func (t *Topic) Published(p broker.Publication) {
+	m := messageOf(t.name, p.Message)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	if p.Offset == 0 {
+		t.members.send(m, p.From)
+		return
+	}
+	switch t.tail.place(p) {
+	case next:
+		t.tail.append(m, p.At)
+		t.budget.charge(t)
+		t.members.offer(m, p.Prev)
+	case missing:
+		t.skip(p.Offset)
+	case foreign: // the history knows whether its epoch has changed, or p is late
+		t.reader.check()
 	}
 }
 
-// Len is the number of members.
-func (t *Topic) Len() int {
-	t.listing.Lock()
-	defer t.listing.Unlock()
-	return len(t.members)
+// Erased says that the history no longer has a message, or any up to now if
+// offset is 0.
+func (t *Topic) Erased(offset uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tail.erase(offset)
+	t.budget.charge(t)
+	t.reader.stale++
+}
+
+// Lost says that announcements may be missing. The history is read to learn of
+// them, by another goroutine.
+func (t *Topic) Lost() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.reader != nil {
+		t.reader.check()
+	}
+}
+
+// skip goes on at an offset up to which announcements are missing. All members
+// read what they have not had. t.mu is held.
+func (t *Topic) skip(offset uint64) {
+	had := t.tail.top
+	t.tail.reset(t.tail.epoch, offset)
+	t.budget.charge(t)
+	t.members.fallBehind(had, offset)
+}
+
+// renew begins another epoch, in which the positions of the members mean nothing.
+// t.mu is held.
+func (t *Topic) renew(epoch string, top uint64) {
+	t.tail.reset(epoch, top)
+	t.budget.charge(t)
+	t.members.failAll(ErrGap)
 }
