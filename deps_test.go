@@ -50,9 +50,17 @@ var imports = map[string]struct{ ours, others, never []string }{
 	},
 	"internal/wire":   {},
 	"store":           {},
-	"store/boltstore": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"store/boltstore": {ours: ofFiles, others: []string{"go.etcd.io/bbolt"}},
 	"transport":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http"}},
+
+	"store/boltstore/boltfile":      {ours: ofFiles, others: []string{"go.etcd.io/bbolt"}},
+	"store/boltstore/internal":      {ours: ofFiles, others: []string{"go.etcd.io/bbolt"}},
+	"store/boltstore/internal/disk": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
+	"store/boltstore/internal/tree": {ours: []string{"store", "store/boltstore/internal/disk"}, others: []string{"go.etcd.io/bbolt"}},
 }
+
+// ofFiles is what those import that use a history file.
+var ofFiles = []string{"store", "store/boltstore/internal/disk", "store/boltstore/internal/tree"}
 
 // helpers may be imported by everybody and import nothing of ours.
 var helpers = []string{"internal/leak", "internal/mono", "internal/need", "internal/task"}
@@ -116,6 +124,13 @@ func TestImportRules(t *testing.T) {
 		{"store/boltstore", "go.etcd.io/bbolt", true},
 		{"store/boltstore", module + "/store", true},
 		{"store/boltstore", module + "/broker", false},
+		{"store/boltstore", module + "/store/boltstore/boltfile", false},
+		{"store/boltstore/boltfile", module + "/store/boltstore/internal/tree", true},
+		{"store/boltstore/boltfile", module + "/store/boltstore", false},
+		{"store/boltstore/internal/disk", module + "/store/boltstore/internal/tree", false},
+		{"store/boltstore/internal/filetest", module + "/store/boltstore/internal/disk", true},
+		{"store/boltstore/internal/tree", module + "/store/boltstore/internal/disk", true},
+		{"store/boltstore/internal/tree", module + "/store/boltstore", false},
 		{"store/storetest", module + "/store", true},
 		{"transport", module + "/store", false},
 		{"transport", "github.com/coder/websocket", false},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 // save writes a backup while messages come in. The former one is there until
@@ -52,7 +53,7 @@ func TestTheBackupOfTheHistoryPage(t *testing.T) {
 	path := filepath.Join(dir, "backup.db")
 	wantMessages := func(want int) {
 		t.Helper()
-		report, err := boltstore.Verify(path)
+		report, err := boltfile.Verify(path)
 		if err != nil || report.Messages != want {
 			t.Errorf("the backup: got %d messages, %v, want %d", report.Messages, err, want)
 		}

@@ -44,7 +44,7 @@ type topic struct {
 	index int // in Memory.order, guarded by Memory.mu
 
 	mu       sync.Mutex // guards the rest
-	dropped  bool       // no longer in Memory.topics: whoever wants to append must look again
+	dropped  bool       // no longer in Memory.topics: an append must look it up again
 	messages ring
 	top      uint64    // the last offset given in this topic
 	floor    uint64    // the highest that was trimmed, aged or forgotten
@@ -199,7 +199,7 @@ func (s *Memory) create(name string, now time.Time) (t *topic, closed bool) {
 }
 
 // sweep frees what has aged in the next few topics, and drops those that were
-// not used for so long that nobody will ask. It waits for none of them: one that
+// not used for so long that nobody will ask. It does not wait for any: one that
 // is locked is in use, and trims itself.
 func (s *Memory) sweep(now time.Time) {
 	for range sweepStep {

@@ -1,12 +1,12 @@
-// Package store keeps the messages of topics, so that whoever joins or comes
-// back can be given what was said. It knows nothing of clients.
+// Package store keeps the messages of topics, for members that join or come back.
+// It knows nothing of clients.
 //
 //	s := store.NewMemory()
 //	err := s.Append(ctx, "room:1", store.Message{Event: "new", Payload: p}, store.Retention{Keep: 1000}, nil)
 //	page, err := s.Read(ctx, "room:1", store.Range{Newest: true, Limit: 50})
 //
-// It promises one order per topic, and that a reader who goes on from a
-// [Position] is told when something in between is no longer there. It does not
+// It promises one order per topic, and that a reader that continues from a
+// [Position] learns when something in between is no longer there. It does not
 // promise how long beyond the [Retention] a message takes up room. Package
 // storetest holds every implementation to this.
 package store
@@ -49,7 +49,7 @@ type Store interface {
 	// not block and must not call the store: the topic waits for it.
 	//
 	// The store owns m.Payload from the call on. ctx bounds admission only: a
-	// message that was let in is kept whatever becomes of ctx.
+	// message that was admitted is kept whatever becomes of ctx.
 	Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) error
 
 	// Read returns what r asks for of topic, as it is at one moment. A message

@@ -12,27 +12,26 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-chime/chime/store"
-	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 func historyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history",
-		Short: "Look into a history file, check it, make it smaller",
+		Short: "Look into a history file, check it or make it smaller",
 		Long: `Look into the file in which chime serve, or your own server, keeps its history.
 
-The file comes after the word that says what to do with it. It may not be in use:
-end its server first, or look into a backup. Control characters are escaped in
-all that is printed.`,
+The file must not be in use: end its server first, or look into a backup. Control
+characters are escaped in all output.`,
 		Example: `  chime history topics chime.db
   chime history show chime.db chat_room:lobby --last 20
   chime history export chime.db > chime.jsonl`,
 		Args: func(_ *cobra.Command, args []string) error {
-			what := "history what?"
+			const allowed = "topics, show, verify, compact, export or import, and then the file"
 			if len(args) > 0 {
-				what = fmt.Sprintf("history: %q is none of", args[0])
+				return fmt.Errorf("history: unknown command %q: want %s", args[0], allowed)
 			}
-			return fmt.Errorf("%s topics, show, verify, compact, export or import, and then the file", what)
+			return errors.New("history: no command: want " + allowed)
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
@@ -46,8 +45,8 @@ func historyTopicsCommand() *cobra.Command {
 		Use:   "topics FILE",
 		Short: "List the topics",
 		Long: `List the topics of a file, one a line: how many messages are kept, the offset of
-the last one, when it was said, and the topic. A topic without messages is
-remembered for 30 days.`,
+the last one, its time, and the topic. A topic without messages is remembered for
+30 days.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return reading(args[0], c.OutOrStdout(), printTopics)
@@ -61,15 +60,15 @@ func historyShowCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show FILE TOPIC",
 		Short: "Print the messages of a topic",
-		Long: `Print the newest messages of a topic, the oldest of them first, one a line: when,
-the offset, the event and the payload. With --json a line is what export writes.`,
+		Long: `Print the newest messages of a topic, the oldest of them first, one a line: time,
+offset, event and payload. With --json a line is what export writes.`,
 		Args: exactly("FILE", "TOPIC"),
 		RunE: func(c *cobra.Command, args []string) error {
 			newest, err := strconv.Atoi(last)
 			if err != nil || newest < 0 {
 				return fmt.Errorf("--last %q: want a number of messages, or 0 for all", last)
 			}
-			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
+			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
 				err := showTopic(c, r, out, args[1], newest, asJSON)
 				if errors.Is(err, errNoTopic) {
 					file := printable(args[0])
@@ -87,14 +86,14 @@ the offset, the event and the payload. With --json a line is what export writes.
 func historyVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Read all of a file, and say what is wrong with it",
+		Short: "Read all of a file, and list its faults",
 		Args:  exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := boltstore.Verify(args[0])
+			r, err := boltfile.Verify(args[0])
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is whole: %d topics, %d messages with %d bytes; %d more wait to be deleted\n",
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s has no fault: %d topics, %d messages, %d bytes; %d more messages are still to be deleted\n",
 				printable(args[0]), r.Topics, r.Messages, r.Bytes, r.Waiting)
 			return err
 		},
@@ -105,19 +104,19 @@ func historyCompactCommand() *cobra.Command {
 	var to string
 	c := &cobra.Command{
 		Use:   "compact FILE",
-		Short: "Make a file as small as what it keeps",
+		Short: "Make a file as small as its messages allow",
 		Long: `Write what a file keeps into a new one, without free pages, and put that in its
 place. Nothing is lost: offsets and positions stay. What was deleted or redacted
-can't be found in it any more. There has to be room for both files meanwhile.
+can't be found in it any more. The disk needs room for both files.
 
-With --to the copy is another file and a backup: clients that come back to a
-server with that file are told that their positions do not count.`,
+With --to the copy is another file and a backup: it begins a new epoch, and clients
+with a position from before are told that it is not recovered.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("to") && to == "" {
-				return errors.New("--to is empty: want the path of no file")
+				return errors.New("--to \"\": want the path of a file that is not there yet")
 			}
-			return boltstore.Compact(args[0], to)
+			return boltfile.Compact(args[0], to)
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "write the copy there, and leave the file as it is")
@@ -128,11 +127,11 @@ func historyExportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "export FILE",
 		Short: "Print all messages as JSON, one a line",
-		Long: `Print all messages as JSON, one a line, in the order in which they were said. What
-is damaged is left out, and said at the end with exit code 1.`,
+		Long: `Print all messages as JSON, one a line, topic by topic. What is damaged is left
+out, and listed at the end with exit code 1.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return reading(args[0], c.OutOrStdout(), func(r *boltstore.Reader, out io.Writer) error {
+			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
 				return r.Export(escaped{out})
 			})
 		},
@@ -143,24 +142,24 @@ func historyImportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "import FILE < LINES",
 		Short: "Make a new file of what export printed",
-		Long: `Make a new file of lines as export prints them, from standard input. The file may
-not be there yet. It is another history, with other offsets: clients that come
-back are told that their positions do not count.`,
+		Long: `Make a new file of lines as export prints them, from standard input. The file must
+not be there yet. It has a new epoch and other offsets: clients with a position
+from before are told that it is not recovered.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := boltstore.Import(args[0], bufio.NewReader(c.InOrStdin()))
+			n, err := boltfile.Import(args[0], bufio.NewReader(c.InOrStdin()))
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is made of %d messages\n", printable(args[0]), n)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: imported %d messages\n", printable(args[0]), n)
 			return err
 		},
 	}
 }
 
 // reading opens the file, and has look print what it finds.
-func reading(file string, out io.Writer, look func(*boltstore.Reader, io.Writer) error) error {
-	r, err := boltstore.OpenReader(file)
+func reading(file string, out io.Writer, look func(*boltfile.Reader, io.Writer) error) error {
+	r, err := boltfile.OpenReader(file)
 	if err != nil {
 		return err
 	}
@@ -168,11 +167,8 @@ func reading(file string, out io.Writer, look func(*boltstore.Reader, io.Writer)
 	return errors.Join(look(r, buffered), buffered.Flush(), r.Close())
 }
 
-func printTopics(r *boltstore.Reader, out io.Writer) error {
+func printTopics(r *boltfile.Reader, out io.Writer) error {
 	topics, err := r.Topics()
-	if err != nil {
-		return err
-	}
 	for _, t := range topics {
 		newest := "-"
 		if !t.Newest.IsZero() {
@@ -180,7 +176,7 @@ func printTopics(r *boltstore.Reader, out io.Writer) error {
 		}
 		fmt.Fprintf(out, "%8d  %10d  %-19s  %s\n", t.Messages, t.Top, newest, printable(t.Name))
 	}
-	return nil
+	return err
 }
 
 var errNoTopic = errors.New("no topic")
@@ -188,12 +184,12 @@ var errNoTopic = errors.New("no topic")
 // showPage bounds what is read, and so held, at once.
 const showPage = 1 << 20 // bytes of payload
 
-func showTopic(c *cobra.Command, r *boltstore.Reader, out io.Writer, topic string, last int, asJSON bool) error {
+func showTopic(c *cobra.Command, r *boltfile.Reader, out io.Writer, topic string, last int, asJSON bool) error {
 	topics, err := r.Topics()
 	if err != nil {
 		return err
 	}
-	var about *boltstore.Topic
+	var about *boltfile.Topic
 	for i := range topics {
 		if topics[i].Name == topic {
 			about = &topics[i]
@@ -246,8 +242,8 @@ func shownLine(m store.Message) string {
 	return fmt.Sprintf("%s  %d  %s  %s", m.At.Local().Format(time.DateTime), m.Offset, printable(m.Event), payload)
 }
 
-func exportedLine(about *boltstore.Topic, m store.Message) (string, error) {
-	l, err := boltstore.NewLine(about.Name, m, about.Keep)
+func exportedLine(about *boltfile.Topic, m store.Message) (string, error) {
+	l, err := boltfile.NewLine(about.Name, m, about.Keep)
 	if err != nil {
 		return "", err
 	}

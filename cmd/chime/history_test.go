@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 // filed makes a history of n messages in the lobby, and of two elsewhere.
@@ -87,7 +88,7 @@ func TestHistoryShow(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	shown := mustHistory(t, "show", path, "chat_room:lobby", "--json", "--last=1")
-	var l boltstore.Line
+	var l boltfile.Line
 	if err := json.Unmarshal([]byte(shown), &l); err != nil || l.Topic != "chat_room:lobby" || l.Offset != 60 || string(l.Payload) != `{"n":59}` || l.Keep != 1000 || l.Age != "1h0m0s" {
 		t.Errorf("got %q, %v", shown, err)
 	}
@@ -130,7 +131,7 @@ func TestHistoryExportAndImport(t *testing.T) {
 	defer f.Close()
 	os.Stdin = f
 	to := filepath.Join(t.TempDir(), "new.db")
-	if got := mustHistory(t, "import", to); !strings.HasSuffix(got, "new.db is made of 12 messages\n") {
+	if got := mustHistory(t, "import", to); !strings.HasSuffix(got, "new.db: imported 12 messages\n") {
 		t.Errorf("got %q", got)
 	}
 	if mustHistory(t, "export", to) != before || epochOf(t, to) == epoch {
@@ -179,9 +180,9 @@ func TestHistorySaysWhatIsWrong(t *testing.T) {
 		{"export|" + damaged, `the record at offset 8 of "chat_room:lobby" is left out`},
 		{"export|" + cut, "go back to a backup"},
 		{"compact|" + damaged, "damaged"},
-		{"compact|" + path + "|--to|" + damaged, "give the path of no file"},
-		{"compact|" + path + "|--to=", "--to is empty"},
-		{"import|" + path, "give the path of no file"},
+		{"compact|" + path + "|--to|" + damaged, "give the path of a file that is not there yet"},
+		{"compact|" + path + "|--to=", `--to "": want the path`},
+		{"import|" + path, "give the path of a file that is not there yet"},
 	} {
 		code, _, errs := runHistory(t, strings.FieldsFunc(tt.args, func(r rune) bool { return r == '|' })...)
 		if code != 1 || !strings.Contains(errs, tt.want) || strings.Count(errs, "\n") != 1 {

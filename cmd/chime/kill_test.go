@@ -2,17 +2,13 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,7 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 const (
@@ -33,17 +29,6 @@ const (
 // answered for, or that anybody has seen. What the process wrote is with the
 // kernel, which is not killed; that it is on the disk is shown in boltstore.
 func TestKilledWhileManyPublish(t *testing.T) {
-	killed(t, false)
-}
-
-// A store that writes behind may lose the last messages with the process, though
-// they were answered and seen. Whoever comes back is told, and what is left has
-// no hole and nothing twice.
-func TestKilledWhileManyPublishBehind(t *testing.T) {
-	killed(t, true)
-}
-
-func killed(t *testing.T, behind bool) {
 	rounds := 5
 	if n, err := strconv.Atoi(os.Getenv("CHIME_KILLS")); err == nil {
 		rounds = n // 50 in the night
@@ -54,7 +39,7 @@ func killed(t *testing.T, behind bool) {
 	}
 	t.Logf("CHIME_SEED=%d", seed)
 	k := &killing{
-		t: t, random: rand.New(rand.NewPCG(seed, 0)), db: filepath.Join(t.TempDir(), "chime.db"), behind: behind,
+		t: t, random: rand.New(rand.NewPCG(seed, 0)), db: filepath.Join(t.TempDir(), "chime.db"),
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: killPublishers}},
 	}
 	for round := range rounds {
@@ -71,36 +56,15 @@ func killed(t *testing.T, behind bool) {
 // sound fails the test if the file, which nobody has open, is not consistent.
 func sound(t *testing.T, db string) {
 	t.Helper()
-	if _, err := boltstore.Verify(db); err != nil {
+	if _, err := boltfile.Verify(db); err != nil {
 		t.Error(err)
 	}
-}
-
-// serveBehind is serve with a store that writes behind, which the command can't be told.
-func serveBehind(db string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	kept, err := boltstore.Open(db, boltstore.Options{WriteBehind: true})
-	if err != nil {
-		return err
-	}
-	handler, live, err := site(kept, nil, slog.Default())
-	if err != nil {
-		return err
-	}
-	srv := httptest.NewServer(handler)
-	fmt.Println(srv.URL)
-	<-ctx.Done()
-	err = bounded(live.Shutdown)
-	srv.Close()
-	return errors.Join(err, kept.Close())
 }
 
 type killing struct {
 	t      *testing.T
 	random *rand.Rand
 	db     string
-	behind bool
 	http   *http.Client
 	at     [killRooms]string // the position of each room that was looked at last
 
@@ -119,9 +83,6 @@ func (r retained) offset() (n uint64) {
 }
 
 func (k *killing) serve() *running {
-	if k.behind {
-		return program(k.t, "behind", k.db)
-	}
 	return program(k.t, "serve", "--addr", "127.0.0.1:0", "--db", k.db)
 }
 
@@ -184,7 +145,7 @@ func (k *killing) look(round int) {
 	for room := range killRooms {
 		stream := k.open(url, room, k.at[room])
 		was := retained{id: k.at[room]}
-		if stream.recovered == k.behind || (was.epoch() == retained{id: stream.at}.epoch()) == k.behind {
+		if !stream.recovered || was.epoch() != (retained{id: stream.at}).epoch() {
 			t.Fatalf("room %d: behind %s, the position %s is recovered: %t", room, stream.at, was.id, stream.recovered)
 		}
 		marker := fmt.Sprintf("%d.%d.0", round, killPublishers+room)
@@ -199,12 +160,7 @@ func (k *killing) look(round int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if k.behind {
-			replay = k.compareBehind(round, room, replay)
-			k.at[room] = stream.at
-		} else {
-			k.compare(room, replay)
-		}
+		k.compare(room, replay)
 		left += len(replay)
 		acked, saw = acked+len(k.acked[room]), saw+len(k.seen[room])
 
@@ -260,27 +216,6 @@ func (k *killing) compare(room int, replay []retained) {
 	}
 }
 
-// compareBehind holds what is left of a room to what was seen in this round, and
-// returns that: it is what was said first.
-func (k *killing) compareBehind(round, room int, newest []retained) (replay []retained) {
-	t := k.t
-	t.Helper()
-	for i, e := range newest {
-		if strings.HasPrefix(e.text, fmt.Sprintf("%d.", round)) {
-			replay = append(replay, e)
-		}
-		if i > 0 && e.offset() <= newest[i-1].offset() {
-			t.Errorf("room %d: %v follows on %v", room, e, newest[i-1])
-		}
-	}
-	for i := range min(len(replay), len(k.seen[room])) {
-		if got, want := replay[i].text, k.seen[room][i].text; got != want {
-			t.Errorf("room %d: number %d that is left is %s, and was %s when it was seen", room, i, got, want)
-		}
-	}
-	return replay
-}
-
 func (k *killing) post(url string, room int, text string) error {
 	body := fmt.Sprintf(`{"name":"Ann","message":%q,"id":%q}`, text, text)
 	resp, err := k.http.Post(fmt.Sprintf("%s/rooms/%d/messages", url, room), "application/json", strings.NewReader(body))
@@ -306,11 +241,7 @@ type roomStream struct {
 func (k *killing) open(url string, room int, since string) *roomStream {
 	t := k.t
 	t.Helper()
-	last := 0 // unless a position is not recovered, as none is behind
-	if k.behind && since != "" {
-		last = 500
-	}
-	req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("%s/socket/sse?join=chat_room:%d&last=%d", url, room, last), nil)
+	req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("%s/socket/sse?join=chat_room:%d&last=0", url, room), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"log"
 	"net"
 	"os"
 	"os/exec"
@@ -20,12 +19,6 @@ const asProgram = "CHIME_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
-		if len(os.Args) == 3 && os.Args[1] == "behind" {
-			if err := serveBehind(os.Args[2]); err != nil {
-				log.Fatal(err)
-			}
-			return
-		}
 		main()
 	}
 	leak.Main(m)

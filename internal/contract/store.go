@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
+	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
 // OpenMemory opens a store in memory, which is closed at the end of the test.
@@ -33,7 +34,7 @@ func OpenFile(t *testing.T) store.Store {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		if _, err := boltstore.Verify(path); err != nil {
+		if _, err := boltfile.Verify(path); err != nil {
 			t.Error(err)
 		}
 	})

@@ -1,229 +1,149 @@
 package boltstore
 
 import (
+	"errors"
 	"fmt"
-	"runtime/debug"
+	"log/slog"
+	"runtime"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore/internal/disk"
+	"github.com/go-chime/chime/store/boltstore/internal/tree"
 )
 
 const (
-	// checkpointEvery is how many messages may follow a checkpoint. Open reads
-	// them one by one, some 20 ms for as many; each checkpoint writes a page or
-	// two for every topic that had one of them.
-	checkpointEvery = 20_000
+	// sweepLeast is how many messages one commit deletes at most, unless it has
+	// half as many operations: some milliseconds that these wait. Faster than what
+	// comes in, or what waits to be deleted would grow as long as there is much.
+	sweepLeast = 1_024
 
-	// The log only grows at its end, so its pages need no room for what comes between.
-	logFill = 0.95
+	// yields bounds how often the committer lets others run before it takes what waits.
+	yields = 4
 )
 
-// batch is what one transaction writes.
-type batch struct {
-	ops     []*op
-	puts    []put
-	deletes []del
-	log     []uint64 // sequences whose records go
-	meta    *meta    // of a checkpoint
-	stored  []stored // blocks that are in the file after it
+// committer takes whatever waits and commits it, until the store is closed or a
+// commit has failed. It has no timer to wait for more: while it waits for the
+// disk, more comes anyway. What is due is looked at in each commit.
+type committer struct {
+	file    *disk.File
+	queue   *queue
+	log     *slog.Logger
+	closing func()        // called before the file is released
+	ended   chan struct{} // closed when run has ended; then err is what has failed
+	err     error
+
+	buf []byte // for records
+	due int64  // when something is to be swept, Unix nanoseconds; 0: never
 }
 
-type put struct{ bucket, key, value []byte }
-
-type del struct{ bucket, key []byte }
-
-type stored struct {
-	t *topic
-	b *block
-}
-
-func (b *batch) empty() bool {
-	return len(b.ops) == 0 && len(b.puts) == 0 && len(b.deletes) == 0 && len(b.log) == 0 && b.meta == nil
-}
-
-// commits is the committer: it takes whatever waits and commits it, until the
-// store is closed or has failed. It has no timer to wait for more: while it
-// waits for the disk, more comes anyway.
-func (s *Store) commits() {
-	defer close(s.stopped)
-	defer s.release()
-	// The file is read through a memory map: a page that the disk can't give
-	// is a fault, which would end the process.
-	debug.SetPanicOnFault(true)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	set := int64(-1) // what the timer is set to
-	for {
-		s.gather()
-		b, due, last := s.cut()
-		if !b.empty() {
-			if err := s.write(b); err != nil {
-				s.fail(b, err)
-				for !s.done() { // who reads still can
-					<-s.work
-				}
-				return
-			}
-			s.publish(b)
-			if !last {
-				continue
-			}
+func (c *committer) run() {
+	defer close(c.ended)
+	for last := false; !last; {
+		c.gather()
+		var ops []*op
+		ops, last = c.queue.take()
+		if len(ops) == 0 && !last && !c.overdue() {
+			c.wait()
+			continue
 		}
-		if last {
+		if err := c.commit(ops, last); err != nil {
+			c.fail(ops, err)
+			break
+		}
+		for _, o := range ops {
+			if o.err == nil && o.committed != nil {
+				o.committed()
+			}
+			o.done <- o.err
+		}
+	}
+	c.closing()
+	if err := c.file.Close(); err != nil && c.err == nil {
+		c.err = err
+	}
+}
+
+// gather lets the callers that can run put their operations before the commit takes
+// what waits. Without that, on one processor, the first one wakes the committer,
+// which keeps the processor through the sync, and commits do not group.
+func (c *committer) gather() {
+	for before, n := 0, 0; n < yields; n++ {
+		runtime.Gosched()
+		now := c.queue.waiting()
+		if now == before {
 			return
 		}
-		if due != set {
-			set = due
-			timer.Stop()
-			if due != 0 {
-				timer.Reset(time.Duration(due - clock()))
-			}
-		}
-		select {
-		case <-s.work:
-		case <-timer.C:
-			set = -1
-			s.pass(clock())
-		}
+		before = now
 	}
 }
 
-// cut takes what waits. due is when the ages are to be looked at; last says
-// that the store has been closed and the batch is its last.
-func (s *Store) cut() (b *batch, due int64, last bool) {
-	s.plan.Lock()
-	defer s.plan.Unlock()
-	b = &batch{ops: s.queue}
-	s.queue, s.waiting = nil, 0
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+func (c *committer) overdue() bool { return c.due != 0 && c.due <= clock() }
+
+// wait returns when there is something to do.
+func (c *committer) wait() {
+	var timer <-chan time.Time
+	if c.due != 0 {
+		t := time.NewTimer(time.Duration(c.due - clock()))
+		defer t.Stop()
+		timer = t.C
 	}
-	if s.closed || s.must || s.since >= s.options.checkpointEvery {
-		s.checkpoint(b)
-		if s.closed {
-			b.meta.mark = clean
-		}
+	select {
+	case <-c.queue.wake:
+	case <-timer:
 	}
-	s.sweep(b)
-	return b, s.due, s.closed
 }
 
-// write commits b.
-func (s *Store) write(b *batch) error {
-	return s.writeTx(func(tx *bolt.Tx) error {
-		log := tx.Bucket(logBucket)
-		log.FillPercent = logFill
-		s.buf = s.buf[:0]
-		for _, o := range b.ops {
-			if o.kind != appended {
-				continue
-			}
-			// bbolt copies the key, and holds on to the value until the commit.
-			// A buffer that grows leaves what it already holds where it is.
-			start, key := len(s.buf), logKey(o.rec.seq)
-			o.rec.event, o.rec.data = o.m.Event, o.m.Payload
-			s.buf = appendRecord(s.buf, key, &o.rec)
-			if err := log.Put(key, s.buf[start:len(s.buf):len(s.buf)]); err != nil {
-				return err
-			}
+// commit commits ops with what is due, and with the mark of a file that is closed
+// if it is the last.
+func (c *committer) commit(ops []*op, last bool) error {
+	update := c.file.Update
+	if last {
+		update = c.file.UpdateLast
+	}
+	var warnings []error
+	err := update(func(tx *bolt.Tx) error {
+		p, err := tree.Begin(tx, clock(), c.buf)
+		if err != nil {
+			return err
 		}
-		for _, o := range b.ops {
-			if o.kind == redacted {
-				if err := log.Delete(logKey(o.rec.seq)); err != nil {
-					return err
-				}
+		for _, o := range ops {
+			if o.err = o.change(p); o.err != nil && !errors.Is(o.err, store.ErrNotFound) {
+				o.err = disk.Explain(c.file.Path(), o.err)
 			}
 		}
-		for _, p := range b.puts {
-			if err := tx.Bucket(p.bucket).Put(p.key, p.value); err != nil {
-				return err
-			}
+		p.Sweep(max(sweepLeast, 2*len(ops)))
+		if last {
+			p.Close()
 		}
-		for _, seq := range b.log {
-			if err := log.Delete(logKey(seq)); err != nil {
-				return err
-			}
-		}
-		for _, d := range b.deletes {
-			if err := tx.Bucket(d.bucket).Delete(d.key); err != nil {
-				return err
-			}
-		}
-		if b.meta != nil {
-			return putMeta(tx, b.meta)
-		}
-		return nil
+		c.due, err = p.End()
+		c.buf, warnings = p.Buffer(), p.Warnings()
+		return err
 	})
-}
-
-// publish shows what b wrote and wakes who waits for it.
-func (s *Store) publish(b *batch) {
-	s.drop(b.ops)
-	for _, o := range b.ops {
-		if !s.behind {
-			o.t.mu.Lock()
-			o.publish()
-			o.t.mu.Unlock()
-		}
-		if o.done != nil {
-			o.done <- nil
-		}
+	if cap(c.buf) > queueBytes {
+		c.buf = nil // a large one is rare
 	}
-	for _, st := range b.stored {
-		st.t.mu.Lock()
-		if !st.b.dirty {
-			st.b.entries = nil
-		}
-		st.t.mu.Unlock()
+	for _, err := range warnings {
+		c.log.Warn("history could not be swept", "file", c.file.Path(), "error", disk.Explain(c.file.Path(), err))
 	}
-	if cap(s.buf) > queueBytes {
-		s.buf = nil // a large one is rare
-	}
+	return err
 }
 
 // fail ends the store for writers: with what it can't commit, and with what waits.
-func (s *Store) fail(b *batch, why error) {
-	why = fmt.Errorf("%w: %w", ErrFailed, explain(s.path, why))
-	s.log.Error("history could not be written", "file", s.path, "error", why)
-	s.plan.Lock()
-	defer s.plan.Unlock()
-	s.failed = why
-	for _, o := range append(b.ops, s.queue...) {
-		if o.done != nil {
-			o.done <- why
+// Readers can go on until it is closed.
+func (c *committer) fail(ops []*op, why error) {
+	why = fmt.Errorf("%w: %w", ErrFailed, why)
+	c.err = why
+	c.log.Error("history could not be written", "file", c.file.Path(), "error", why)
+	for _, o := range append(ops, c.queue.fail(why)...) {
+		o.done <- why
+	}
+	for {
+		if _, last := c.queue.take(); last {
+			return
 		}
-	}
-	s.queue = nil
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
-	}
-}
-
-func (s *Store) done() bool {
-	s.plan.Lock()
-	defer s.plan.Unlock()
-	return s.closed
-}
-
-// hold keeps a message readable until it is committed. It is called with plan held.
-func (s *Store) hold(m store.Message) {
-	s.heldMu.Lock()
-	defer s.heldMu.Unlock()
-	s.held[m.Offset] = m
-}
-
-// drop lets go of what is in the file.
-func (s *Store) drop(ops []*op) {
-	if !s.behind {
-		return
-	}
-	s.heldMu.Lock()
-	defer s.heldMu.Unlock()
-	for _, o := range ops {
-		delete(s.held, o.m.Offset)
+		<-c.queue.wake
 	}
 }

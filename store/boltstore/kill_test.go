@@ -14,18 +14,18 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
 
 const (
-	victimEnv     = "CHIME_TEST_VICTIM" // the file; and whether it writes behind
-	victimModeEnv = "CHIME_TEST_VICTIM_BEHIND"
+	victimEnv     = "CHIME_TEST_VICTIM" // the file
 	victimWriters = 64
 	victimTopics  = 5
 )
 
 // victim appends until it is killed, and says what it was told is kept.
 func victim(path string) {
-	s, err := Open(path, Options{WriteBehind: os.Getenv(victimModeEnv) != ""})
+	s, err := Open(path, Options{})
 	if err != nil {
 		fmt.Println("error", err)
 		return
@@ -61,22 +61,18 @@ func TestKilled(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CHIME_KILLS")); err == nil {
 		rounds = n // 50 in the night
 	}
-	for _, mode := range modes {
-		t.Run(mode.name, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed(t), 0))
-			path := filepath.Join(t.TempDir(), "chime.db")
-			seen := map[string]map[uint64]string{} // by topic and offset
-			epoch := ""
-			for range rounds {
-				killed(t, path, mode.WriteBehind, 200+r.IntN(3000), seen)
-				epoch = autopsy(t, path, mode.WriteBehind, seen, epoch)
-			}
-		})
+	r := rand.New(rand.NewPCG(seed(t), 0))
+	path := filepath.Join(t.TempDir(), "chime.db")
+	seen := map[string]map[uint64]string{} // by topic and offset
+	epoch := ""
+	for range rounds {
+		killed(t, path, 200+r.IntN(3000), seen)
+		epoch = autopsy(t, path, seen, epoch)
 	}
 }
 
 // killed runs a victim until it has acknowledged so many messages, and adds them to seen.
-func killed(t *testing.T, path string, behind bool, acks int, seen map[string]map[uint64]string) {
+func killed(t *testing.T, path string, acks int, seen map[string]map[uint64]string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -84,9 +80,6 @@ func killed(t *testing.T, path string, behind bool, acks int, seen map[string]ma
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), victimEnv+"="+path)
-	if behind {
-		cmd.Env = append(cmd.Env, victimModeEnv+"=1")
-	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +106,7 @@ func killed(t *testing.T, path string, behind bool, acks int, seen map[string]ma
 		if seen[f[0]] == nil {
 			seen[f[0]] = map[uint64]string{}
 		}
-		if was := seen[f[0]][offset]; was != "" && !behind {
+		if was := seen[f[0]][offset]; was != "" {
 			t.Errorf("topic %s: offset %d was given twice, to %s and %s", f[0], offset, was, f[2])
 		}
 		seen[f[0]][offset] = f[2]
@@ -122,9 +115,9 @@ func killed(t *testing.T, path string, behind bool, acks int, seen map[string]ma
 }
 
 // autopsy looks at what the victim has left.
-func autopsy(t *testing.T, path string, behind bool, seen map[string]map[uint64]string, before string) (epoch string) {
+func autopsy(t *testing.T, path string, seen map[string]map[uint64]string, before string) (epoch string) {
 	t.Helper()
-	sound(t, path)
+	filetest.Sound(t, path)
 	s, err := Open(path, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +127,7 @@ func autopsy(t *testing.T, path string, behind bool, seen map[string]map[uint64]
 			t.Error(err)
 		}
 	}()
-	if same := s.Epoch() == before; before != "" && same == behind {
+	if before != "" && s.Epoch() != before {
 		t.Errorf("epoch: got %q after %q", s.Epoch(), before)
 	}
 	for topic, acked := range seen {
@@ -155,7 +148,7 @@ func autopsy(t *testing.T, path string, behind bool, seen map[string]map[uint64]
 			}
 			next[writer]++
 		}
-		if !p.Complete || found != len(acked) && !behind {
+		if !p.Complete || found != len(acked) {
 			t.Errorf("topic %s: got %d of the %d that were acknowledged, complete %t", topic, found, len(acked), p.Complete)
 		}
 	}

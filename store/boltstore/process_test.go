@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
 
 const aloneEnv = "CHIME_TEST_ALONE" // this is the process that may end
@@ -94,7 +95,7 @@ func spoilt(t *testing.T, spoil func(t *testing.T, path string), steps ...func(t
 func reads(t *testing.T, s *Store) {
 	t.Helper()
 	_, err := s.Read(t.Context(), "a", store.Range{})
-	explains(t, err, s.path, ErrDamaged, "backup")
+	filetest.Explains(t, err, pathOf(s), ErrDamaged, "backup")
 }
 
 func appends(t *testing.T, s *Store) {
@@ -113,9 +114,9 @@ func copies(t *testing.T, s *Store) {
 }
 
 // cutOff leaves bbolt's two first pages, with which a transaction begins.
-func cutOff(t *testing.T, path string) { truncate(t, path, int64(2*os.Getpagesize())) }
+func cutOff(t *testing.T, path string) { filetest.Truncate(t, path, int64(2*os.Getpagesize())) }
 
-func empty(t *testing.T, path string) { truncate(t, path, 0) }
+func empty(t *testing.T, path string) { filetest.Truncate(t, path, 0) }
 
 // overwrite leaves pages that can be read, and are none.
 func overwrite(t *testing.T, path string) {
@@ -153,15 +154,15 @@ func freeList(t *testing.T, list uint64) {
 		t.Fatal(err)
 	}
 	for _, at := range []int{0, os.Getpagesize()} {
-		meta := image[at+pageHeader:]
+		meta := image[at+16:]
 		binary.LittleEndian.PutUint64(meta[32:], list)
 		sum := fnv.New64a()
 		_, _ = sum.Write(meta[:56])
 		binary.LittleEndian.PutUint64(meta[56:], sum.Sum64())
 	}
-	write(t, path, image)
+	filetest.Write(t, path, image)
 	for range 2 { // the first leaves no lock behind
 		_, err = Open(path, Options{})
-		explains(t, err, path, ErrDamaged, "backup")
+		filetest.Explains(t, err, path, ErrDamaged, "backup")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,27 +14,21 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
 
 // The store in memory is held to the model of storetest. A store in a file does
 // what it does, however often it is closed, or crashes, or sweeps in between.
-func TestReopenedAtRandomItIsLikeMemory(t *testing.T) {
-	for _, o := range modes {
-		t.Run(o.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { againstMemory(t, o.Options) })
-		})
-	}
-}
+func TestReopenedAtRandomItIsLikeMemory(t *testing.T) { synctest.Test(t, againstMemory) }
 
-func againstMemory(t *testing.T, o Options) {
+func againstMemory(t *testing.T) {
 	const steps, trail = 3000, 20
 	r := rand.New(rand.NewPCG(seed(t), 0))
-	o.checkpointEvery, o.sweepAfter = 1+r.IntN(200), 1+r.IntN(60)
-	w := &twin{t: t, o: o, dir: t.TempDir(), model: store.NewMemory()}
+	w := &twin{t: t, dir: t.TempDir(), model: store.NewMemory()}
 	w.open(filepath.Join(w.dir, "chime.db"))
 	defer func() {
 		_ = w.s.Close()
-		sound(t, w.path)
+		filetest.Sound(t, w.path)
 	}()
 	for range steps {
 		w.step(r)
@@ -51,7 +44,6 @@ func againstMemory(t *testing.T, o Options) {
 // twin does everything to a store and to its model.
 type twin struct {
 	t     *testing.T
-	o     Options
 	dir   string
 	path  string
 	files int
@@ -76,7 +68,7 @@ func (w *twin) step(r *rand.Rand) {
 		var got, want store.Message
 		err := w.s.Append(ctx, topic, m, keep, func(m store.Message) { got = m })
 		_ = w.model.Append(ctx, topic, m, keep, func(m store.Message) { want = m })
-		if err != nil || !same(got, want) {
+		if err != nil || !filetest.Same(got, want) {
 			w.t.Errorf("append: got %+v, %v, want %+v", got, err, want)
 		}
 		w.top = want.Offset
@@ -106,7 +98,7 @@ func (w *twin) step(r *rand.Rand) {
 		if err := w.s.Close(); err != nil {
 			w.t.Error(err)
 		}
-		sound(w.t, w.path)
+		filetest.Sound(w.t, w.path)
 		w.open(w.path)
 		if w.s.Epoch() != epoch {
 			w.t.Errorf("epoch after a close: got %q, want %q", w.s.Epoch(), epoch)
@@ -114,34 +106,31 @@ func (w *twin) step(r *rand.Rand) {
 		w.compareAll()
 	default:
 		w.note("crash")
-		w.crash(r)
+		w.crash()
 		w.compareAll()
 	}
 }
 
 // crash goes on with a copy of the file, taken between two commits at random.
-func (w *twin) crash(r *rand.Rand) {
-	for i := r.IntN(4); w.o.WriteBehind && i >= 0; i-- {
-		synctest.Wait() // what is announced gets its commit
-	}
+func (w *twin) crash() {
 	epoch := w.s.Epoch()
 	w.files++
 	copied := filepath.Join(w.dir, fmt.Sprint("crash", w.files, ".db"))
-	copyFile(w.t, w.path, copied)
+	filetest.Copy(w.t, w.path, copied)
 	if err := w.s.Close(); err != nil {
 		w.t.Error(err)
 	}
 	_ = os.Remove(w.path)
-	sound(w.t, copied)
+	filetest.Sound(w.t, copied)
 	w.open(copied)
-	if (w.s.Epoch() == epoch) == w.o.WriteBehind {
+	if w.s.Epoch() != epoch {
 		w.t.Errorf("epoch after a crash: got %q, it was %q", w.s.Epoch(), epoch)
 	}
 }
 
 func (w *twin) open(path string) {
 	w.t.Helper()
-	s, err := Open(path, w.o)
+	s, err := Open(path, Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -163,14 +152,9 @@ func (w *twin) compare(topic string, r store.Range) {
 	w.t.Helper()
 	got, err := w.s.Read(context.Background(), topic, r)
 	want, _ := w.model.Read(context.Background(), topic, r)
-	if err != nil || got.Top != want.Top || got.Complete != want.Complete || got.More != want.More || !slices.EqualFunc(got.Messages, want.Messages, same) {
+	if err != nil || got.Top != want.Top || got.Complete != want.Complete || got.More != want.More || !slices.EqualFunc(got.Messages, want.Messages, filetest.Same) {
 		w.t.Errorf("read %s, %+v: got %+v, %v, want %+v", topic, r, got, err, want)
 	}
-}
-
-func same(a, b store.Message) bool {
-	return a.Offset == b.Offset && a.Prev == b.Prev && a.At.Equal(b.At) && a.Event == b.Event &&
-		a.Binary == b.Binary && string(a.Payload) == string(b.Payload)
 }
 
 // What Mercure got wrong: after a restart nothing was replayed before something new was said.
@@ -185,7 +169,7 @@ func TestReplayWorksBeforeAnythingNewIsSaid(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = opened(t, path, Options{})
+	s = opened(t, path)
 	if s.Epoch() != epoch {
 		t.Errorf("epoch: got %q, want %q", s.Epoch(), epoch)
 	}
@@ -199,7 +183,7 @@ func TestReplayWorksBeforeAnythingNewIsSaid(t *testing.T) {
 }
 
 func TestABackupIsAnotherEpoch(t *testing.T) {
-	s := begun(t, Options{})
+	s := begun(t)
 	m := sayN(t, s, 10, store.Retention{})
 	path := filepath.Join(t.TempDir(), "copy.db")
 	f, err := os.Create(path)
@@ -213,35 +197,16 @@ func TestABackupIsAnotherEpoch(t *testing.T) {
 		t.Fatal(err)
 	}
 	sayN(t, s, 10, store.Retention{})
-	sound(t, path)
-	c := opened(t, path, Options{})
+	filetest.Sound(t, path)
+	c := opened(t, path)
 	if c.Epoch() == s.Epoch() {
 		t.Error("the copy has the epoch of the original, whose offsets it will give again")
 	}
-	if p := read(t, c, "a", store.Range{}); !slices.EqualFunc(p.Messages, m, same) {
+	if p := read(t, c, "a", store.Range{}); !slices.EqualFunc(p.Messages, m, filetest.Same) {
 		t.Errorf("the copy: got %+v, want %+v", p.Messages, m)
 	}
-	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(s.path), "*backup*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(pathOf(s)), "*backup*")); len(left) > 0 {
 		t.Errorf("left beside the original: %q", left)
-	}
-}
-
-func copyFile(t testing.TB, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
 

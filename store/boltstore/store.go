@@ -3,177 +3,261 @@
 //	s, err := boltstore.Open("chime.db", boltstore.Options{})
 //	defer s.Close()
 //
-// A message is in the file, and the disk has been told to keep it, before
-// anybody sees it: [Store.Append] announces after the commit. Commits take
+// A message is in the file, and synced to the disk, before anybody sees it: [Store.Append] announces after the commit. Commits take
 // whatever waits, so many writers share one. After a power cut every message
-// that was announced is there, offsets go on, and positions stay valid. With
-// [Options.WriteBehind] messages are announced first; if the store then does not
-// get to its Close, it begins a new epoch.
+// that was announced is there, offsets go on, and positions stay valid.
 //
-// What retention lets go of is invisible at once and deleted soon after, in
+// What retention does not cover is invisible at once and deleted soon after, in
 // small steps and without new messages too. The room is used again; the file
 // does not shrink: its size is the most that was kept at one time, and the
-// messages that wait to be deleted, at most some 16,000 and a quarter of what
-// each topic keeps. What was deleted or redacted can be found in its free pages
-// until they are used again; a compacted copy has none.
+// messages that wait to be deleted, a quarter of what each topic keeps. What was
+// deleted or redacted can be found in its free pages until they are used again;
+// a compacted copy has none.
 //
-// A file belongs to one process at a time.
+// A file belongs to one process at a time. Package boltfile looks into one that
+// is not in use, checks it, and makes it smaller.
 package boltstore
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore/internal/disk"
+	"github.com/go-chime/chime/store/boltstore/internal/tree"
 )
 
 // ErrFailed is returned once a commit has failed: what the disk has of it is
 // not known then, so nothing more is written until the file is opened again.
 // What was kept before can still be read. The appends of the commit that failed
 // return it too; nothing of them was announced, but they may turn out to have
-// been kept. With WriteBehind some may have been announced.
+// been kept.
 var ErrFailed = errors.New("store failed and takes no more until it is opened again")
 
-// Options says how to keep messages. The zero value loses none.
-type Options struct {
-	// WriteBehind announces messages before they are in the file. It is for
-	// messages of which the last few may be lost with the machine, or with a
-	// process that is killed: positions from before are not recovered then.
-	WriteBehind bool
+// Open and package boltfile wrap these errors, in a [FileError].
+var (
+	ErrLocked  = disk.ErrLocked  // another process has the file open
+	ErrForeign = disk.ErrForeign // it is not a chime history
+	ErrNewer   = disk.ErrNewer   // a later version of chime wrote it
+	ErrOlder   = disk.ErrOlder   // an earlier version of chime wrote it, in a format that is no longer read
+	ErrDamaged = disk.ErrDamaged // a part of the file can't be right
+)
 
-	// Log gets what no caller is told: a commit that failed behind, a sweep
-	// that could not read, messages that Open had to leave out. Nil is slog's default.
+// FileError says what is wrong with a file, and what to do about it.
+type FileError = disk.FileError
+
+// Options says how to keep messages. The zero value has all defaults.
+type Options struct {
+	// Log gets what is not the error of a call: a commit that failed, a topic that
+	// can't be swept. Nil is slog's default.
 	Log *slog.Logger
 
 	// For tests.
-	openFile        func(string, int, os.FileMode) (*os.File, error)
-	sync            func(*os.File) error
-	tap             func(*bolt.DB)
-	checkpointEvery int
-	sweepAfter      int
+	openFile func(string, int, os.FileMode) (*os.File, error)
+	sync     func(*os.File) error
+	watch    func(*bolt.DB)
 }
 
 // Store keeps messages in a file. There is one constructor, [Open]; its methods
 // are safe for concurrent use.
 type Store struct {
-	path    string
-	options Options
-	epoch   string
-	behind  bool
-	log     *slog.Logger
-	db      *bolt.DB
-	file    *os.File      // that of db
-	work    chan struct{} // the committer has something to look at
-	stopped chan struct{} // closed when the committer has ended
-	buf     []byte        // of the committer, for records
-	stuck   bool          // of the committer: bbolt panicked while it held the lock of who writes
-
-	// plan guards the order in which messages are let in, which is that of
-	// their offsets and of their commits. It is taken before a topic's mu.
-	plan    sync.Mutex
-	closed  bool
-	failed  error // why nothing is let in any more
-	queue   []*op
-	waiting int           // bytes in queue
-	room    chan struct{} // closed when queue has been taken; nil if nobody waits for that
-	gap     gap           // what Open could not use
-	meta    meta          // seq and nextID go ahead of the file's
-	since   int           // messages since the last checkpoint
-	must    bool          // the next commit has to be a checkpoint
-	touched []*topic      // those that differ from the last checkpoint
-	gone    []*topic      // those dropped since
-	rotten  []*topic      // those with blocks to sweep
-	wasted  int           // entries in blocks to sweep
-	ripe    bool          // sweep without waiting for more
-	round   *round        // of the sweep
-	order   []*topic      // all, for the pass over their ages
-	due     int64         // when something ages or can be dropped, Unix nanoseconds; 0: never
-	passed  int64         // when that was done
-
-	topicsMu sync.RWMutex // guards the rest; topics and horizon change with plan held, too
-	topics   map[string]*topic
-	horizon  uint64
-	shut     bool // closed, for readers
-
-	lost atomic.Bool // bbolt panicked while it held the lock that every transaction needs
-
-	heldMu sync.RWMutex             // guards held
-	held   map[uint64]store.Message // announced but not yet committed; nil unless behind
+	epoch     string
+	file      *disk.File
+	queue     *queue
+	committer *committer
+	closed    atomic.Bool // nothing can be read any more
 }
 
 var _ store.Store = (*Store)(nil)
 
+// Open opens the store in the file at path, and makes it if there is none. Its
+// directory must exist. An error says what is wrong with the file and what to
+// do; it wraps [ErrLocked], [ErrForeign], [ErrNewer], [ErrOlder] or [ErrDamaged]
+// where that is the reason.
+//
+// The epoch is a new one if the file is a backup. It takes as long for many
+// messages as for few, unless the store did not get to its Close: then all pages
+// are checked, some milliseconds for each megabyte.
+func Open(path string, o Options) (*Store, error) {
+	s, err := open(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("open history: %w", err)
+	}
+	go s.committer.run()
+	return s, nil
+}
+
+func open(path string, o Options) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.sync == nil {
+		o.sync = (*os.File).Sync
+	}
+	f, err := disk.Open(path, disk.Options{OpenFile: o.openFile})
+	if err != nil {
+		return nil, err
+	}
+	if o.watch != nil {
+		db, _ := f.Bolt()
+		o.watch(db)
+	}
+	state, err := begin(f, o)
+	var due int64
+	if err == nil {
+		err = f.View(func(tx *bolt.Tx) error { due = tree.Due(tx); return nil })
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	s := &Store{epoch: state.Epoch, file: f, queue: newQueue()}
+	s.committer = &committer{
+		file: f, queue: s.queue, log: o.Log, due: due,
+		closing: func() { s.closed.Store(true) }, ended: make(chan struct{}),
+	}
+	return s, nil
+}
+
+// begin lays out a new file, and marks any as in use.
+func begin(f *disk.File, o Options) (s tree.State, err error) {
+	empty := false
+	if err := f.View(func(tx *bolt.Tx) (err error) {
+		if empty = tree.Empty(tx); !empty { // else it is new, or the process ended before it had laid it out
+			s, err = tree.ReadState(tx)
+		}
+		return err
+	}); err != nil {
+		return s, err
+	}
+	switch {
+	case empty:
+		s.Epoch = tree.NewEpoch()
+		// Before anything is in it: what was made by a process that was killed here is new, too.
+		err = disk.SyncDir(f.Path(), o.sync)
+	case s.Mark == tree.Copied:
+		was := s.Epoch
+		s.Epoch = tree.NewEpoch()
+		o.Log.Info("history begins a new epoch", "file", f.Path(), "was", was, "is", s.Epoch)
+	}
+	if err == nil && s.Mark != tree.Closed {
+		// The last process may have written what the disk does not have yet.
+		err = f.Sync(o.sync)
+	}
+	if err != nil {
+		return s, err
+	}
+	s.Mark = tree.InUse
+	return s, f.Update(func(tx *bolt.Tx) error {
+		if empty {
+			return tree.Create(tx, &s)
+		}
+		return s.Put(tx)
+	})
+}
+
 // Epoch implements [store.Store]. It is that of the file.
 func (s *Store) Epoch() string { return s.epoch }
 
-// Append implements [store.Store]. It waits for the commit, unless WriteBehind
-// was chosen; then it waits only while too much is waiting to be written.
+// Append implements [store.Store]. It waits for the commit.
 func (s *Store) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) error {
-	o := &op{kind: appended, m: m, announce: announce}
-	if err := s.append(ctx, topic, o, keep); err != nil {
+	err := tree.Size(topic, &m)
+	if err == nil {
+		err = s.queue.do(ctx, &op{
+			change: func(p *tree.Plan) (err error) {
+				m, err = p.Append(topic, m, keep)
+				return err
+			},
+			size: len(m.Payload),
+			committed: func() {
+				if announce != nil {
+					announce(m)
+				}
+			},
+		})
+	}
+	if err != nil {
 		return fmt.Errorf("append to %q: %w", topic, err)
 	}
 	return nil
 }
 
+// Read implements [store.Store]. It reads from the file, as of the last commit.
+func (s *Store) Read(ctx context.Context, topic string, r store.Range) (page store.Page, err error) {
+	if err = ctx.Err(); err == nil && s.closed.Load() {
+		err = store.ErrClosed
+	}
+	if err == nil {
+		err = s.file.View(func(tx *bolt.Tx) (err error) {
+			page, err = tree.Read(tx, topic, r, clock())
+			return err
+		})
+	}
+	if err != nil {
+		return store.Page{}, fmt.Errorf("read %q: %w", topic, err)
+	}
+	return page, nil
+}
+
 // Forget implements [store.Store]. It returns when the file says so.
 func (s *Store) Forget(ctx context.Context, topic string) error {
-	if err := s.forget(ctx, topic); err != nil {
+	err := s.queue.do(ctx, &op{change: func(p *tree.Plan) error { return p.Forget(topic) }})
+	if err != nil {
 		return fmt.Errorf("forget %q: %w", topic, err)
 	}
 	return nil
 }
 
 // Redact implements [store.Store]. It returns when the file no longer has the
-// message in its log.
+// message among those of the topic.
 func (s *Store) Redact(ctx context.Context, topic string, offset uint64) error {
-	if err := s.redact(ctx, topic, offset); err != nil {
+	err := s.queue.do(ctx, &op{change: func(p *tree.Plan) error { return p.Redact(topic, offset) }})
+	if err != nil {
 		return fmt.Errorf("redact %d of %q: %w", offset, topic, err)
 	}
 	return nil
 }
 
-// Close waits for what was let in, writes a checkpoint so that the next Open
-// has little to do, and releases the file. Later calls of other methods return
-// [store.ErrClosed]; later calls of Close what the first one did.
+// Backup writes a copy of the store, as of the last commit, to w. The store is
+// in use at the same time. The copy begins a new epoch when it is opened, since the
+// original may have gone on.
+//
+// It is made in a file beside the store's and then written to w: the disk needs
+// room for a second whole file until Backup returns, and the store grows by what
+// comes in until the copy is made. An error of w is returned as it is.
+func (s *Store) Backup(w io.Writer) error {
+	// Without the mark a copy that is put back would give offsets again that clients
+	// have seen; and a mark can't be put into the pages as they go by.
+	f, err := s.file.Copy(func(tx *bolt.Tx) error {
+		state, err := tree.ReadState(tx)
+		if err != nil {
+			return err
+		}
+		state.Mark = tree.Copied
+		return state.Put(tx)
+	})
+	if err != nil {
+		return fmt.Errorf("backup history: %w", err)
+	}
+	defer disk.Discard(f)
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// Close waits for what has begun, and releases the file. Later calls of other
+// methods return [store.ErrClosed]; later calls of Close what the first one did.
 func (s *Store) Close() error {
-	s.plan.Lock()
-	s.closed = true
-	s.plan.Unlock()
-	s.wake()
-	<-s.stopped
-	s.plan.Lock()
-	defer s.plan.Unlock()
-	return s.failed
-}
-
-// release lets go of the file, at the end of the committer.
-func (s *Store) release() {
-	s.topicsMu.Lock()
-	s.shut = true
-	s.topics = nil
-	s.topicsMu.Unlock()
-	err := s.closeBolt()
-	s.plan.Lock()
-	defer s.plan.Unlock()
-	if err != nil && s.failed == nil {
-		s.failed = explain(s.path, err)
-	}
-}
-
-func (s *Store) wake() {
-	select {
-	case s.work <- struct{}{}:
-	default: // it is going to look anyway
-	}
+	s.queue.close()
+	<-s.committer.ended
+	return s.committer.err
 }
 
 // clock is the wall's: a monotonic reading would stand still while the machine sleeps.

@@ -9,10 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/go-chime/chime/internal/leak"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 	"github.com/go-chime/chime/store/storetest"
 )
 
@@ -21,52 +20,45 @@ func TestMain(m *testing.M) {
 		victim(path)
 		return
 	}
+	if path := os.Getenv(openerEnv); path != "" {
+		opener(path)
+		return
+	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // new epochs are many here
 	leak.Main(m)
 }
 
 func TestStore(t *testing.T) {
-	for _, o := range modes {
-		t.Run(o.name, func(t *testing.T) {
-			storetest.RunDurable(t, func(t *testing.T) store.Store { return begun(t, o.Options) }, again)
-		})
-	}
+	storetest.RunDurable(t, func(t *testing.T) store.Store { return begun(t) }, again)
 }
 
-// again opens the file of s, or, if killed, a copy from before its end. One that
-// writes behind is closed in any case: it may lose what a kill finds on its way.
+// again opens the file of s, or, if killed, a copy from before its end.
 func again(t *testing.T, s store.Store, killed bool) store.Store {
 	t.Helper()
 	was := s.(*Store)
-	path := was.path
-	if killed && !was.behind {
+	path := pathOf(was)
+	if killed {
 		synctest.Wait() // a copy can't be as of one moment while a commit comes
 		path = filepath.Join(t.TempDir(), "killed.db")
-		copyFile(t, was.path, path)
+		filetest.Copy(t, pathOf(was), path)
 	}
 	if err := was.Close(); err != nil {
 		t.Error(err)
 	}
-	return opened(t, path, was.options)
+	return opened(t, path)
 }
 
-var modes = []struct {
-	name string
-	Options
-}{
-	{"durable", Options{}},
-	{"write-behind", Options{WriteBehind: true}},
-}
+func pathOf(s *Store) string { return s.file.Path() }
 
 // begun opens a new store. At the end of the test it is closed, and its file verified.
-func begun(t testing.TB, o Options) *Store {
+func begun(t testing.TB) *Store {
 	t.Helper()
-	return opened(t, filepath.Join(t.TempDir(), "chime.db"), o)
+	return opened(t, filepath.Join(t.TempDir(), "chime.db"))
 }
 
-func opened(t testing.TB, path string, o Options) *Store {
+func opened(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := Open(path, o)
+	s, err := Open(path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,30 +66,9 @@ func opened(t testing.TB, path string, o Options) *Store {
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		sound(t, path)
+		filetest.Sound(t, path)
 	})
 	return s
-}
-
-// sound fails the test if the file, which nobody has open, is not consistent.
-func sound(t testing.TB, path string) Report {
-	t.Helper()
-	r, err := Verify(path)
-	if err != nil {
-		t.Errorf("%v", err)
-	}
-	db, _, err := openBolt(path, nil, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	_ = db.View(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
-			t.Errorf("bbolt: %v", err)
-		}
-		return nil
-	})
-	return r
 }
 
 func say(t testing.TB, s *Store, topic, text string, keep store.Retention) (announced store.Message) {

@@ -3,7 +3,6 @@ package boltstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
 
 // Under the store, its file becomes one that takes nothing: /dev/full has no
@@ -40,13 +40,11 @@ func failedSync(t *testing.T, device string, want error) {
 	kept := sayN(t, s, 20, store.Retention{})
 	epoch := s.Epoch()
 
-	s.plan.Lock() // nobody writes while the file is exchanged
 	d, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = syscall.Dup3(int(d.Fd()), int(s.file.Fd()), syscall.O_CLOEXEC)
-	s.plan.Unlock()
+	err = syscall.Dup3(int(d.Fd()), fdOf(s), syscall.O_CLOEXEC)
 	_ = d.Close()
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +59,7 @@ func failedSync(t *testing.T, device string, want error) {
 				t.Errorf("append: got %v, want %v", err, ErrFailed)
 			}
 			if errors.Is(err, want) {
-				explains(t, err, path, want, "start again")
+				filetest.Explains(t, err, path, want, "start again")
 			}
 		})
 	}
@@ -75,46 +73,22 @@ func failedSync(t *testing.T, device string, want error) {
 			t.Errorf("%s after that: got %v, want %v and %v", name, err, ErrFailed, want)
 		}
 	}
-	if p := read(t, s, "a", store.Range{}); !slices.EqualFunc(p.Messages, kept, same) {
+	if p := read(t, s, "a", store.Range{}); !slices.EqualFunc(p.Messages, kept, filetest.Same) {
 		t.Errorf("read after that: got %d messages, want %d", len(p.Messages), len(kept))
 	}
 	if err := s.Close(); !errors.Is(err, ErrFailed) {
 		t.Errorf("close: got %v, want %v", err, ErrFailed)
 	}
 
-	s = opened(t, path, Options{})
+	s = opened(t, path)
 	p := read(t, s, "a", store.Range{Limit: len(kept)})
-	if !slices.EqualFunc(p.Messages, kept, same) || s.Epoch() != epoch {
+	if !slices.EqualFunc(p.Messages, kept, filetest.Same) || s.Epoch() != epoch {
 		t.Errorf("opened again: got %d messages, epoch %q, want %d, %q", len(p.Messages), s.Epoch(), len(kept), epoch)
 	}
 	say(t, s, "a", "better", store.Retention{})
 }
 
-// Behind, the sender is gone when the commit fails. The store says so to the
-// next one, and begins a new epoch, since somebody may have seen what is lost.
-func TestFailedSyncBehind(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "chime.db")
-	s, err := Open(path, Options{WriteBehind: true, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	epoch := s.Epoch()
-	d, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Dup3(int(d.Fd()), int(s.file.Fd()), syscall.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	_ = d.Close()
-	for i := 0; err == nil; i++ {
-		err = s.Append(t.Context(), "a", store.Message{Payload: []byte(fmt.Sprint(i))}, store.Retention{}, nil)
-	}
-	if !errors.Is(err, ErrFailed) {
-		t.Errorf("append: got %v, want %v", err, ErrFailed)
-	}
-	_ = s.Close()
-	if s = opened(t, path, Options{}); s.Epoch() == epoch {
-		t.Error("the epoch is the same, and what was seen is lost")
-	}
+func fdOf(s *Store) int {
+	_, f := s.file.Bolt()
+	return int(f.Fd())
 }

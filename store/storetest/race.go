@@ -103,7 +103,7 @@ func noGap(t *testing.T, s store.Store) {
 				}
 				if !p.Complete {
 					was := pos
-					pos = p.Top // as a client that was told would
+					pos = p.Top // as a client does that learns of it
 					if len(p.Messages) > 0 {
 						pos = p.Messages[0].Prev
 					}

@@ -1,0 +1,180 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// File is an open file. There is one constructor, [Open]. Any number of
+// goroutines may View it while one updates it.
+//
+// bbolt's own View and Update are not used: at a panic Update looks for free
+// pages again, in a goroutine of its own, and if it was a page that panicked that
+// one panics too, where nobody can recover. And a panic at the first pages leaves
+// a lock of bbolt's locked for ever.
+type File struct {
+	path string
+	file *os.File // that of db
+	db   *bolt.DB
+
+	stuck      atomic.Bool // bbolt panicked while it held the lock of the writer
+	noSnapshot atomic.Bool // bbolt panicked while it held the lock that every transaction needs
+}
+
+// Path returns where the file is.
+func (f *File) Path() string { return f.path }
+
+// View calls do with a transaction that reads.
+func (f *File) View(do func(tx *bolt.Tx) error) (err error) {
+	defer f.guard(&err)
+	defer noFault()()
+	tx, err := f.snapshot()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if !f.noSnapshot.Load() {
+			_ = tx.Rollback()
+		}
+	}()
+	return do(tx)
+}
+
+// UpdateLast is Update with a list of the free pages, from which the next Open
+// takes them instead of looking at every page. Any Update ends the list.
+func (f *File) UpdateLast(do func(tx *bolt.Tx) error) error {
+	f.db.NoFreelistSync = false
+	defer func() { f.db.NoFreelistSync = true }()
+	return f.Update(do)
+}
+
+// Update commits what do writes, and returns when it is on the disk. After a panic
+// it abandons the transaction as it stands, with the lock that it holds: nothing
+// can be written any more.
+func (f *File) Update(do func(tx *bolt.Tx) error) (err error) {
+	defer f.guard(&err)
+	defer noFault()()
+	if f.noSnapshot.Load() {
+		return errFirstPages
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			f.stuck.Store(true)
+		}
+	}()
+	tx, err := f.db.Begin(true)
+	if err == nil {
+		if err = do(tx); err != nil {
+			_ = tx.Rollback() // of a transaction that was not committed: it reads no pages
+		} else {
+			err = tx.Commit()
+		}
+	}
+	ended = true
+	return err
+}
+
+// snapshot begins a transaction that reads.
+func (f *File) snapshot() (tx *bolt.Tx, err error) {
+	if f.noSnapshot.Load() {
+		return nil, errFirstPages
+	}
+	begun := false
+	defer func() {
+		if !begun { // a fault
+			f.noSnapshot.Store(true)
+		}
+	}()
+	tx, err = f.db.Begin(false)
+	begun = true
+	return tx, err
+}
+
+// guard makes an error of what is read from the file's memory map and isn't
+// there: a page that the disk can't give is a fault, and bbolt panics at what it
+// doesn't expect. It also names the file in the error. Use it with defer.
+func (f *File) guard(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v", ErrDamaged, p)
+	}
+	*err = Explain(f.path, *err)
+}
+
+// noFault makes faults of this goroutine panics, for guard, until the returned
+// function is called.
+func noFault() func() {
+	old := debug.SetPanicOnFault(true)
+	return func() { debug.SetPanicOnFault(old) }
+}
+
+// Sync has the disk keep what was written, with sync.
+func (f *File) Sync(sync func(*os.File) error) error { return Explain(f.path, sync(f.file)) }
+
+// Stat describes the open file, whatever has its name by now.
+func (f *File) Stat() (os.FileInfo, error) { return f.file.Stat() }
+
+// Unsynced has the file, which has no name yet, grow in small steps and be written
+// without syncs.
+func (f *File) Unsynced() {
+	f.db.NoSync = true
+	f.db.AllocSize = 64 << 10
+}
+
+// Bolt returns what is below, for tests.
+func (f *File) Bolt() (*bolt.DB, *os.File) { return f.db, f.file }
+
+// Copy copies the file, as of the last commit, to one beside it, and has change
+// change the copy. The caller has to [Discard] it.
+func (f *File) Copy(change func(tx *bolt.Tx) error) (*os.File, error) {
+	to, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".backup-*")
+	if err != nil {
+		return nil, Explain(f.path, fmt.Errorf("make room for a copy: %w", err))
+	}
+	err = f.View(func(tx *bolt.Tx) error {
+		_, err := tx.WriteTo(to)
+		return err
+	})
+	if err == nil {
+		err = changeFile(to.Name(), change)
+	}
+	if err == nil {
+		_, err = to.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		Discard(to)
+		return nil, Explain(f.path, err)
+	}
+	return to, nil
+}
+
+// changeFile opens the file, which may hold what has come into the original's pages
+// since that was opened, and changes it.
+func changeFile(path string, change func(tx *bolt.Tx) error) error {
+	f, err := Open(path, Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.UpdateLast(change), f.Close())
+}
+
+// Discard closes and removes a file.
+func Discard(f *os.File) {
+	_ = f.Close()
+	_ = os.Remove(f.Name())
+}
+
+// Close releases the file, when all that was begun has ended. Nobody may use it after that.
+func (f *File) Close() error {
+	if f.stuck.Load() || f.noSnapshot.Load() {
+		return Explain(f.path, abandon(f.file)) // db.Close would wait for the locks for ever
+	}
+	return Explain(f.path, f.db.Close())
+}

@@ -1,8 +1,0 @@
-//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
-
-package boltstore
-
-import "os"
-
-// abandon closes the file of a bbolt that can't be closed, and ends its lock.
-func abandon(f *os.File) error { return f.Close() }
