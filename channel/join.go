@@ -20,14 +20,6 @@ type ask struct {
 // positioned reports whether the join asked for positions.
 func (a ask) positioned() bool { return a.since != nil || a.last >= 0 }
 
-// joinRef is the join_ref that retained messages are sent with, or "".
-func (a ask) joinRef(joinRef wire.Ref) string {
-	if a.positioned() {
-		return joinRef.String()
-	}
-	return ""
-}
-
 // want is what the join is replayed in a topic of r.
 func (a ask) want(r *route) fanout.Want {
 	if a.last < 0 {
@@ -78,7 +70,7 @@ func (in *inbox) joinAnew(f wire.Frame) {
 		refuse(err.Error())
 		return
 	}
-	s := &Socket{inbox: in, route: r, params: params, joinRef: f.JoinRef, sender: sender{cs: c.cs}}
+	s := &Socket{inbox: in, route: r, params: params, joinRef: f.JoinRef}
 	in.begin(s) // before anything that may take long: the end of the client socket cancels it
 	if s.place, err = c.hub.topics.enter(s.context(), f.Topic, r); err != nil {
 		c.hub.log.Error("topic could not be subscribed to", "topic", f.Topic, "client", s.ID(), "error", err)
@@ -86,7 +78,7 @@ func (in *inbox) joinAnew(f wire.Frame) {
 		refuse("unavailable")
 		return
 	}
-	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.joinRef(f.JoinRef))
+	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.positioned())
 	m := Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
 	var reply any
 	refused, why := true, "join crashed"
@@ -141,9 +133,9 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	err := s.place.Join(&s.member, want.want(s.route), func(start *fanout.Start) {
 		switch {
 		case response.binary:
-			s.sender.greet(wire.NewBinaryReply(s.joinRef, ref, s.Topic(), response.data))
+			s.sender.greet(s.client().cs, wire.NewBinaryReply(s.joinRef, ref, s.Topic(), response.data))
 		default:
-			s.sender.greet(wire.NewJoinReply(s.joinRef, ref, s.Topic(), response.data, want.history(start), want.positioned()))
+			s.sender.greet(s.client().cs, wire.NewJoinReply(s.joinRef, ref, s.Topic(), response.data, want.history(start), want.positioned()))
 		}
 	})
 	if err != nil && s.context().Err() == nil { // else its end has come, and did not wait for the store
