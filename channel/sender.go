@@ -1,7 +1,7 @@
 package channel
 
 import (
-	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -29,7 +29,7 @@ const (
 // maxEarly bounds what HandleJoined may push.
 const maxEarly = 256
 
-var errTooEarly = errors.New("push: 256 wait for the join to be accepted: no more may")
+var errTooEarly = fmt.Errorf("push in HandleJoined: %d already wait for the reply: want at most %[1]d", maxEarly)
 
 // push sends m, or has it wait for the reply to the join.
 func (s *sender) push(cs transport.ClientSocket, m *wire.Message) error {
@@ -57,8 +57,8 @@ func (s *sender) reply(cs transport.ClientSocket, m *wire.Message) error {
 	return send(cs, m)
 }
 
-// send queues m. Whether the client socket has ended, or ends by this, is no
-// matter of the caller's: the client has left. The sender's mu is held.
+// send queues m. If the client socket has ended, or ends by this, the client has
+// left. The sender's mu is held.
 func send(cs transport.ClientSocket, m *wire.Message) error {
 	if cs.Send(m, "") != nil {
 		return ErrLeft
@@ -66,8 +66,8 @@ func send(cs transport.ClientSocket, m *wire.Message) error {
 	return nil
 }
 
-// greet sends the reply to the join and what was pushed before it. From here on
-// the client sees the topic.
+// greet sends the reply to the join, and behind it what was pushed before. From
+// here on the client sees the topic.
 func (s *sender) greet(cs transport.ClientSocket, reply *wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func (s *sender) greet(cs transport.ClientSocket, reply *wire.Message) {
 	s.early = nil
 }
 
-// leave ends what the client sees, with the given frames if it had begun.
+// leave ends what the client sees, with the frames given if that has begun.
 func (s *sender) leave(cs transport.ClientSocket, last ...*wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
