@@ -1,10 +1,12 @@
 package fanout
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
@@ -263,5 +265,32 @@ func TestAJoinEndsWhileMessagesAreErased(t *testing.T) {
 		if w.history.reads > 10 {
 			t.Errorf("the history was read %d times for one join of 400 redactions, want 10 at most", w.history.reads)
 		}
+	})
+}
+
+// What has aged while a member was behind is not sent to it, though it is still in
+// memory: it is told of a gap.
+func TestWhatHasAgedIsNotSentFromMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1000)
+		w.keep.Age = time.Minute
+		w.topic = w.open("a")
+		q, p := w.client(20)
+		m := newOwner(w.topic, p, "1")
+		if err := m.join(Want{}); err != nil {
+			t.Fatal(err)
+		}
+		q.stick(true)
+		w.publish(t, 30)
+		time.Sleep(time.Hour)
+		q.stick(false)
+		synctest.Wait()
+		if n := len(q.seen); n > 10 {
+			t.Errorf("it was sent %d messages, want at most the 10 that were queued before they aged", n)
+		}
+		if fails := m.failed(); len(fails) != 1 || !errors.Is(fails[0], ErrGap) {
+			t.Errorf("it failed with %v, want %v", fails, ErrGap)
+		}
+		m.leave()
 	})
 }
