@@ -40,10 +40,11 @@ type config struct {
 // WithConnect names the function that says who a client is. It is called
 // before any upgrade, and again for every POST of the client and whenever it
 // comes back. Its identity must then have the same ID; the new Expires counts,
-// the Value stays. An identity that has expired is refused with 401. It runs behind the app's middleware, so it can read
-// what that put into the request's context. It refuses with RefuseConnect. Any
-// other error is a failure, not a verdict: the log has it, and the client, which
-// gets 503, comes back later. Given twice, the last one counts.
+// the Value stays. An identity that has expired is refused with 401. The function
+// runs behind the app's middleware, so it can read what that put into the
+// request's context. It refuses with RefuseConnect. Any other error is a failure,
+// not a refusal: it is logged, and the client, which gets 503, comes back later.
+// Given twice, the last one counts.
 func WithConnect(connect func(*http.Request) (Identity, error)) Option {
 	return func(c *config) { c.connect, c.named = connect, true }
 }
@@ -58,13 +59,14 @@ func WithAnonymous() Option {
 }
 
 // WithStore keeps the history of channels that have one. The Router does not
-// close the store. Without it a channel with a channel.History is a mistake. It does
-// not go with WithBroker, which has a history of its own.
+// close the store. Without it a channel with a channel.History is a mistake.
+// NewRouter panics if WithBroker is given too: a broker has a history of its own.
 func WithStore(s store.Store) Option { return func(c *config) { c.store = s } }
 
-// WithBroker publishes through b, which may join several nodes and has the history
-// of channels that have one. The Router does not close it. Without it topics are
-// those of this process.
+// WithBroker publishes through b, which may join several nodes, and which has the
+// history of channels that have one: WithStore is then a mistake. A broker has one
+// Router, which starts it and does not close it. Without it topics are those of
+// this process.
 func WithBroker(b broker.Broker) Option { return func(c *config) { c.broker = b } }
 
 // WithOrigins allows pages of other origins to connect: "https://app.example.com",
@@ -75,16 +77,16 @@ func WithOrigins(origins ...string) Option {
 }
 
 // WithLimits replaces the default limits, those that are not zero. NewRouter
-// panics at what can't be meant: a limit that is negative, or a BatchBytes that
-// has no room for a frame of MessageBytes.
+// panics if a limit is negative, or if BatchBytes has no room for a frame of
+// MessageBytes.
 func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
 
 // WithGrace says how long a client whose connection has broken may take to come
 // back, on any transport, before it has left: up to 2 min, 0 for the default of
 // 15 s, or [NoGrace]. Meanwhile it is a member of its topics, and what is
 // sent to it waits. Only clients of the chime dialect, such as chime.js, can come
-// back; all others have left when their connection breaks. NewRouter panics at
-// what is out of range.
+// back; all others have left when their connection breaks. It panics if d is out of
+// range.
 func WithGrace(d time.Duration) Option {
 	return func(c *config) {
 		if d != NoGrace && d < 0 || d > server.MaxGrace {
@@ -98,12 +100,12 @@ func WithGrace(d time.Duration) Option {
 const NoGrace = server.NoGrace
 
 // WithLogger logs there instead of to slog's default. At Error is what failed:
-// WithConnect with an error that is not of RefuseConnect, a handler with one that
-// is not of channel.Refuse, a handler that panicked, a history that can't be
-// read. At Warn is what the application or its proxy should mend: a refused
+// WithConnect with an error that is not from RefuseConnect, a handler with one that
+// is not from channel.Refuse, a handler that panicked, a history that can't be
+// read. At Warn is what is wrong with the application or its proxy: a refused
 // origin, a join neither accepted nor refused, a ResponseWriter that can't be
 // hijacked or flushed. A client's mistakes are at Debug. Chime logs no payload,
-// token or secret, but the texts of the application's errors and panics.
+// token or secret; it does log the texts of the application's errors and panics.
 func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
 
 // RefuseConnect returns an error for WithConnect that refuses a request with an

@@ -45,8 +45,8 @@ var (
 )
 
 // NewRouter returns a Router without channels. One of WithConnect and
-// WithAnonymous must be given: who may connect is not a thing to forget. A
-// mistake in the options panics.
+// WithAnonymous must be given, so that nobody lets everybody connect by accident.
+// A mistake in the options panics.
 func NewRouter(options ...Option) *Router {
 	cfg := config{log: slog.Default()}
 	for i, o := range options {
@@ -124,13 +124,13 @@ func (rt *Router) History(ctx context.Context, topic string, n int) ([]store.Mes
 	return rt.hub.History(ctx, topic, n)
 }
 
-// Forget drops the history of a topic. Who is in it stays, and whoever comes
+// Forget drops the history of a topic. Its members stay, and a client that comes
 // back to a position before this is told that it was not recovered.
 func (rt *Router) Forget(ctx context.Context, topic string) error { return rt.hub.Forget(ctx, topic) }
 
 // Redact removes one message from the history of a topic; store.ErrNotFound if
-// it is not there. Who has it keeps it: an event that tells clients to delete it
-// is the application's.
+// it is not there. Clients that have seen it still show it: an event that tells
+// them to delete it is up to the application.
 func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error {
 	return rt.hub.Redact(ctx, topic, offset)
 }
