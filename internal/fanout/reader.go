@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/task"
@@ -32,9 +33,10 @@ type reader struct {
 	reading chan struct{} // full while something is read for a member
 
 	// Guarded by topic.mu.
-	stale    int  // counts what makes a page stale that is read meanwhile
-	suspect  bool // announcements may be missing
-	checking bool // that is looked into
+	stale    int      // counts what makes a page stale that is read meanwhile
+	erased   []uint64 // messages that were, since a read began
+	suspect  bool     // announcements may be missing
+	checking bool     // that is looked into
 }
 
 func newReader(t *Topic, c Config) *reader {
@@ -79,6 +81,7 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 	for {
 		t.mu.Lock()
 		stale := r.stale
+		r.erased = nil
 		t.mu.Unlock()
 		page, err := r.history.Read(ctx, t.name, part)
 		if err != nil {
@@ -86,10 +89,15 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 		}
 		entries := entriesOf(t.name, page.Messages)
 		t.mu.Lock()
-		if r.stale != stale { // it may have what was erased, or not what is missing
+		if r.stale != stale { // it may have what was forgotten, or not what is missing
 			t.mu.Unlock()
 			continue
 		}
+		if t.closed {
+			t.mu.Unlock()
+			return entries, page, nil
+		}
+		entries = slices.DeleteFunc(entries, func(e entry) bool { return slices.Contains(r.erased, e.m.Offset) })
 		if t.tail.known() && page.Epoch != t.tail.epoch {
 			t.renew(page.Epoch, page.Top)
 		}
@@ -97,6 +105,17 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 		t.budget.charge(t)
 		t.mu.Unlock()
 		return entries, page, nil
+	}
+}
+
+// erase takes note of what a page that is read meanwhile may still have. topic.mu
+// is held.
+func (r *reader) erase(offset uint64) {
+	switch {
+	case offset == 0:
+		r.stale++
+	case len(r.reading) > 0: // else no page is
+		r.erased = append(r.erased, offset)
 	}
 }
 
@@ -113,6 +132,8 @@ func (r *reader) check() {
 // look reads where the top is, until nothing was suspected meanwhile.
 func (r *reader) look() {
 	t := r.topic
+	_ = r.claim(context.Background()) // or what it has read may be older than what another has
+	defer r.release()
 	for {
 		t.mu.Lock()
 		if !r.suspect || t.closed {
