@@ -63,8 +63,8 @@ func WithAnonymous() Option {
 func WithStore(s store.Store) Option { return func(c *config) { c.store = s } }
 
 // WithBroker has messages published through b, which may join several nodes, and
-// which has the history of channels. The Router does not close it. Without it a topic
-// is one of this process.
+// which has the history of channels. A broker has one Router, which starts it and does
+// not close it. Without it a topic is one of this process.
 func WithBroker(b broker.Broker) Option { return func(c *config) { c.broker = b } }
 
 // WithOrigins allows pages of other origins to connect: "https://app.example.com",
@@ -101,8 +101,8 @@ const NoGrace time.Duration = server.NoGrace
 // channel.Refuse, a handler that panicked, a history that can't be read. Warn has what
 // should be changed in the application or its proxy: a refused origin, a join neither
 // accepted nor refused, a ResponseWriter that can't be hijacked or flushed. Debug has
-// the mistakes of clients. Chime logs no payload, token or secret, but the texts of
-// the application's errors and panics.
+// the mistakes of clients. Chime logs no payload, token or secret; it does log the texts
+// of the application's errors and panics.
 func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
 
 // RefuseConnect returns an error for WithConnect that refuses a request with an

@@ -192,6 +192,47 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	}
 }
 
+var docCommand = regexp.MustCompile(`go test [^\n]*-(bench|run|fuzz) '?\^?((?:Test|Fuzz)?[A-Z][\w|]*)[^\n]* (\./[\w/]+)`)
+
+// TestDocumentsNameTheirPackages looks for go test -bench 'Name|Other' ./package:
+// a command that finds nothing to run succeeds.
+func TestDocumentsNameTheirPackages(t *testing.T) {
+	t.Chdir("..")
+	found := 0
+	for _, doc := range documents(t) {
+		data, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range docCommand.FindAllStringSubmatch(string(data), -1) {
+			found++
+			files, err := filepath.Glob(m[3] + "/*_test.go")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var tests strings.Builder
+			for _, file := range files {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tests.Write(text)
+			}
+			for _, name := range strings.Split(m[2], "|") {
+				if m[1] == "bench" {
+					name = "Benchmark" + name
+				}
+				if !strings.Contains(tests.String(), "\nfunc "+name) {
+					t.Errorf("%s: %s: want a package with %s, and %s has none", doc, m[0], name, m[3])
+				}
+			}
+		}
+	}
+	if found < 9 {
+		t.Errorf("got %d commands, want those of benchmarks.md and testing.md", found)
+	}
+}
+
 // docTests returns the text of all tests in Go, and that of each script.
 func docTests(t *testing.T) (tests string, scripts map[string]string) {
 	t.Helper()

@@ -26,7 +26,7 @@ func (f *follower) checkAnswer(resp *http.Response) error {
 		if kind == "text/event-stream" {
 			return nil
 		}
-		return fatal{fmt.Errorf("--url %s: got %q: want an event stream, from where a router is mounted", f.mount, kind)}
+		return fatal{fmt.Errorf("--url %s: got %q: want an event stream, from the URL at which a router is mounted", f.mount, kind)}
 	}
 	reason := reasonIn(resp)
 	err := fmt.Errorf("%s answers %s%s", f.url, resp.Status, reason)
@@ -43,7 +43,7 @@ func (f *follower) checkAnswer(resp *http.Response) error {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		err = fmt.Errorf("--url %s: %s to %q: want the URL that it leads to", f.mount, resp.Status, resp.Header.Get("Location"))
 	case http.StatusNotFound:
-		err = fmt.Errorf("--url %s: %s%s: want where a router is mounted", f.mount, resp.Status, reason)
+		err = fmt.Errorf("--url %s: %s%s: want the URL at which a router is mounted", f.mount, resp.Status, reason)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		remedy := "set " + tokenVariable + " if the server wants a token"
 		if f.token != "" {

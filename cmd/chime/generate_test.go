@@ -187,7 +187,7 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "socket|User|--channel|=Room", "want a pattern and a channel"},
 		{main, "socket|User|--channel|a:{id=Room", `Channel("a:{id"): unclosed {`},
 		{main, "socket|User|--channel|a\n:*=Room", "control characters"},
-		{main, "socket|User|--channel|chime=Room", "chime's own"},
+		{main, "socket|User|--channel|chime=Room", "which are the protocol's"},
 		{main, "socket|User|--channel|a:{x}=Room|--channel|a:{y}=Room", "matches the same topics"},
 		{main, "channel|" + strings.Repeat("R", 252), "want 1 to 255 bytes"},
 		{main, "channel|ChatRoom|Chat_Room", "chat_room.go: two of the names lead to this file"},

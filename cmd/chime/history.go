@@ -93,8 +93,12 @@ func historyVerifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s has no fault: %d topics, %d messages, %d bytes; %d more messages are still to be deleted\n",
-				printable(args[0]), r.Topics, r.Messages, r.Bytes, r.Waiting)
+			waiting := ""
+			if r.Waiting > 0 {
+				waiting = "; " + counted(r.Waiting, "trimmed message") + " not deleted yet"
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s has no fault: %s, %s, %s%s\n", printable(args[0]),
+				counted(r.Topics, "topic"), counted(r.Messages, "message"), counted(int(r.Bytes), "byte"), waiting)
 			return err
 		},
 	}
@@ -143,15 +147,15 @@ func historyImportCommand() *cobra.Command {
 		Use:   "import FILE < LINES",
 		Short: "Make a new file of what export printed",
 		Long: `Make a new file of lines as export prints them, from standard input. The file must
-not be there yet. It has a new epoch and other offsets: clients with a position
-from before are told that it is not recovered.`,
+not be there yet. It has a new epoch, and offsets may differ: clients with a
+position from before are told that it is not recovered.`,
 		Args: exactly("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			n, err := boltfile.Import(args[0], bufio.NewReader(c.InOrStdin()))
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: imported %d messages\n", printable(args[0]), n)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: imported %s\n", printable(args[0]), counted(n, "message"))
 			return err
 		},
 	}
@@ -165,6 +169,13 @@ func reading(file string, out io.Writer, look func(*boltfile.Reader, io.Writer) 
 	}
 	buffered := bufio.NewWriter(out)
 	return errors.Join(look(r, buffered), buffered.Flush(), r.Close())
+}
+
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
 }
 
 func printTopics(r *boltfile.Reader, out io.Writer) error {

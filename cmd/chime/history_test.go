@@ -99,8 +99,24 @@ func TestHistoryShow(t *testing.T) {
 
 func TestHistoryVerifyAndCompact(t *testing.T) {
 	path, epoch := filed(t, 10)
-	if got := mustHistory(t, "verify", path); !strings.Contains(got, "2 topics, 12 messages") {
+	if got := mustHistory(t, "verify", path); !strings.HasSuffix(got, " has no fault: 2 topics, 12 messages, 89 bytes\n") {
 		t.Errorf("got %q", got)
+	}
+	one := filepath.Join(t.TempDir(), "one.db")
+	keep, err := boltstore.Open(one, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := keep.Append(t.Context(), "alone", store.Message{Event: "said", Payload: []byte("1")}, store.Retention{Keep: 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := keep.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustHistory(t, "verify", one); !regexp.MustCompile(` has no fault: 1 topic, 1 message, 1 byte(; 1 trimmed message not deleted yet)?\n$`).MatchString(got) {
+		t.Errorf("got %q, want one of each", got)
 	}
 	before := mustHistory(t, "export", path)
 	mustHistory(t, "compact", path)

@@ -192,7 +192,7 @@ func TestTailGivesUpWhenAskingAgainWouldNotHelp(t *testing.T) {
 	}{
 		{"join refused", "join of t:1: refused: members only", stream(`data: ["1","1","t:1","phx_reply",{"status":"error","response":{"reason":"members only"}}]` + "\n\n")},
 		{"refused", "403 Forbidden: not from there", status(http.StatusForbidden, `{"reason":"not from there"}`)},
-		{"no router", "404 Not Found: 404 page not found: want where a router is mounted", status(http.StatusNotFound, "404 page not found\n")},
+		{"no router", "404 Not Found: 404 page not found: want the URL at which a router is mounted", status(http.StatusNotFound, "404 page not found\n")},
 		{"a web page", "want an event stream", status(http.StatusOK, "<html>", "Content-Type", "text/html")},
 		{"another stream", "something else than chime frames", stream("data: hello\n\n")},
 		{"stay away", "refuses this client: expelled", stream(joinOK + `data: [null,null,"chime","closed",{"code":4003,"reason":"expelled"}]` + "\n\n")},

@@ -46,7 +46,7 @@ var ErrSkipped = errors.New("skipped")
 const wait = 5 * time.Second
 
 // Run runs all checks, up to 8 at once, and reports each in the order of the
-// page. The error says that the configuration is wrong.
+// page. The error says that the configuration is wrong, or no server there.
 func Run(ctx context.Context, cfg Config, report func(Result)) error {
 	base, err := url.Parse(cfg.URL)
 	switch {
@@ -56,6 +56,10 @@ func Run(ctx context.Context, cfg Config, report func(Result)) error {
 		return fmt.Errorf("conformance: payload: got %q: want a JSON object with %%s in it", cfg.Payload)
 	case cfg.Dial == nil:
 		cfg.Dial = (&net.Dialer{}).DialContext
+	}
+	// A wrong URL is one error, not one of each check.
+	if err := cfg.try(ctx, base, (*try).reach); err != nil {
+		return fmt.Errorf("conformance: URL: got %q: %w", cfg.URL, err)
 	}
 	var working sync.WaitGroup
 	defer working.Wait()
@@ -126,6 +130,20 @@ func (cfg Config) try(ctx context.Context, base *url.URL, run func(*try)) error 
 	defer cancel()
 	t := &try{Config: cfg, base: base, ctx: ctx, topic: cfg.Topic + rand.Text(), proxy: p, http: &http.Client{Transport: transport}}
 	return t.attempt(func() { run(t) })
+}
+
+func (t *try) reach() {
+	res, err := t.http.Do(t.request(t.ctx, http.MethodGet, "sse", "", "Chime-Received", "0"))
+	if err != nil {
+		t.fail("%w: want a server that answers", errors.Unwrap(err))
+	}
+	_ = res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusNotFound:
+		t.fail("%s: want the URL at which a router is mounted", res.Status)
+	case http.StatusUnauthorized:
+		t.fail("%s: want a token that the server knows", res.Status)
+	}
 }
 
 // failure is how whatever does not hold ends a check.
