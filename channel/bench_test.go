@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -136,20 +137,7 @@ func BenchmarkFanOut(b *testing.B) {
 // room costs others: with a store that writes to a disk no more than what it
 // costs to write.
 func BenchmarkBroadcastBesideABusyRoom(b *testing.B) {
-	for _, kept := range []struct {
-		name string
-		open func() store.Store
-	}{
-		{"memory", func() store.Store { return store.NewMemory() }},
-		{"bolt", func() store.Store {
-			s, err := boltstore.Open(filepath.Join(b.TempDir(), "chime.db"), boltstore.Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.Cleanup(func() { _ = s.Close() })
-			return s
-		}},
-	} {
+	for _, kept := range stores(b) {
 		for _, busy := range []int{0, 4000} {
 			b.Run(fmt.Sprintf("%s/%d", kept.name, busy), func(b *testing.B) {
 				h := NewHub(Config{Broker: local.New(kept.open()), Log: slog.New(slog.DiscardHandler)})
@@ -186,6 +174,60 @@ func BenchmarkBroadcastBesideABusyRoom(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkPublishers is 64 goroutines that broadcast into as many topics as the
+// name says, of ten members each; ns/op is that of a message.
+func BenchmarkPublishers(b *testing.B) {
+	for _, kept := range stores(b) {
+		for _, topics := range []int{1, 1000} {
+			b.Run(fmt.Sprintf("%s/%d", kept.name, topics), func(b *testing.B) {
+				h := NewHub(Config{Broker: local.New(kept.open()), Log: slog.New(slog.DiscardHandler)})
+				h.Channel("{topic}", &quiet{}, History{Keep: 1000})
+				got := new(atomic.Int64)
+				for i := range topics {
+					for range 10 {
+						r := h.Accept(&sink{id: fmt.Sprint("client-", i), got: got})
+						r.Receive(wire.Frame{JoinRef: wire.RefOf("1"), Ref: wire.RefOf("1"), Topic: fmt.Sprint(i), Event: wire.EventJoin, Payload: []byte("{}")})
+					}
+				}
+				if err := h.Wait(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				var next atomic.Int64
+				b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+				b.ResetTimer()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						topic := fmt.Sprint(next.Add(1) % int64(topics))
+						if err := h.Broadcast(b.Context(), topic, "message_new", text); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// stores are those that a benchmark compares.
+func stores(b *testing.B) []storeOf {
+	return []storeOf{
+		{"memory", func() store.Store { return store.NewMemory() }},
+		{"bolt", func() store.Store {
+			s, err := boltstore.Open(filepath.Join(b.TempDir(), "chime.db"), boltstore.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = s.Close() })
+			return s
+		}},
+	}
+}
+
+type storeOf struct {
+	name string
+	open func() store.Store
 }
 
 // BenchmarkEncodeOnce is a broadcast with its bytes copied for every member, as

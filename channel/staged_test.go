@@ -144,3 +144,28 @@ func (s *staged) erase(f func() error) error {
 	defer func() { <-s.writing }()
 	return f()
 }
+
+// noSubscriptions is a broker that fails to subscribe, so many times, and counts
+// the subscriptions of each topic.
+type noSubscriptions struct {
+	broker.Broker
+	fails  int
+	topics map[string]int
+}
+
+func (b *noSubscriptions) Subscribe(ctx context.Context, topic string) error {
+	if b.fails > 0 {
+		b.fails--
+		return errors.New("broker unreachable")
+	}
+	if b.topics == nil {
+		b.topics = map[string]int{}
+	}
+	b.topics[topic]++
+	return b.Broker.Subscribe(ctx, topic)
+}
+
+func (b *noSubscriptions) Unsubscribe(topic string) {
+	b.topics[topic]--
+	b.Broker.Unsubscribe(topic)
+}

@@ -19,14 +19,12 @@ import (
 
 // New returns a broker over s. With nil it retains nothing, and Publish must not
 // be asked to. Close does not close s.
-func New(s store.Store) broker.Broker { return &local{store: s, topics: map[string]*order{}} }
+func New(s store.Store) broker.Broker { return &local{store: s} }
 
 type local struct {
-	store store.Store
-	sink  broker.Sink
-
-	mu     sync.RWMutex // guards topics
-	topics map[string]*order
+	store  store.Store
+	sink   broker.Sink
+	topics sync.Map // *order by the name of each topic that is subscribed; looked up for each message
 }
 
 func (l *local) Start(sink broker.Sink) { l.sink = sink }
@@ -41,22 +39,19 @@ func (l *local) History() broker.History {
 }
 
 func (l *local) Subscribe(_ context.Context, topic string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.topics[topic] = &order{sink: l.sink}
+	l.topics.Store(topic, &order{sink: l.sink})
 	return nil
 }
 
-func (l *local) Unsubscribe(topic string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.topics, topic)
-}
+func (l *local) Unsubscribe(topic string) { l.topics.Delete(topic) }
 
+// order returns that of a topic, nil if it is not subscribed.
 func (l *local) order(topic string) *order {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.topics[topic]
+	o, _ := l.topics.Load(topic)
+	if o == nil {
+		return nil
+	}
+	return o.(*order)
 }
 
 func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
