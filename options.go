@@ -18,8 +18,8 @@ import (
 // Socket.Identity, and Disconnect takes its ID.
 type Identity = transport.Identity
 
-// Limits bound what one client may make the server hold. Zero means the
-// default in each field.
+// Limits bound what one client can make the server keep in memory. Zero means the
+// default, in each field.
 type Limits = transport.Limits
 
 // Option is a decision for NewRouter.
@@ -37,19 +37,19 @@ type config struct {
 	log       *slog.Logger
 }
 
-// WithConnect names the function that says who a client is. It is called
-// before any upgrade, and again for every POST of the client and whenever it
-// comes back. Its identity must then have the same ID; the new Expires counts,
-// the Value stays. An identity that has expired is refused with 401. It runs behind the app's middleware, so it can read
-// what that put into the request's context. It refuses with RefuseConnect. Any
-// other error is a failure, not a verdict: the log has it, and the client, which
-// gets 503, comes back later. Given twice, the last one counts.
+// WithConnect names the function that says who a client is. It is called before any
+// upgrade, again for every POST of the client, and when the client resumes. It must
+// then return the same ID; the new Expires counts, and the Value of the first call
+// stays. It runs behind the app's middleware, and can read what that has put into the
+// request's context. An identity that has expired is refused with 401. An error of
+// RefuseConnect refuses the client; any other error is a failure, which the log has:
+// the client gets 503, and comes back later. Given twice, the last one counts.
 func WithConnect(connect func(*http.Request) (Identity, error)) Option {
 	return func(c *config) { c.connect, c.named = connect, true }
 }
 
-// WithAnonymous lets everybody connect, as nobody in particular. Channels can
-// still refuse a join. It does not go with WithConnect.
+// WithAnonymous lets everybody connect, with an Identity that is zero. Channels can
+// still refuse a join. It excludes WithConnect.
 func WithAnonymous() Option {
 	return func(c *config) {
 		c.connect = func(*http.Request) (Identity, error) { return Identity{}, nil }
@@ -57,53 +57,52 @@ func WithAnonymous() Option {
 	}
 }
 
-// WithStore keeps the history of channels that have one. The Router does not
-// close the store. Without it a channel with a channel.History is a mistake. It does
-// not go with WithBroker, which has a history of its own.
+// WithStore has the history of channels kept in s, which the Router does not close.
+// Without it a channel with a channel.History is a mistake. It excludes WithBroker,
+// which has a history of its own.
 func WithStore(s store.Store) Option { return func(c *config) { c.store = s } }
 
-// WithBroker publishes through b, which may join several nodes and has the history
-// of channels that have one. The Router does not close it. Without it topics are
-// those of this process.
+// WithBroker has messages published through b, which may join several nodes, and
+// which has the history of channels. The Router does not close it. Without it a topic
+// is one of this process.
 func WithBroker(b broker.Broker) Option { return func(c *config) { c.broker = b } }
 
 // WithOrigins allows pages of other origins to connect: "https://app.example.com",
-// or "app.example.com" for any scheme. Each is named in full: NewRouter panics
-// at a wildcard or a path. Without it only pages of the server's own origin may.
+// or "app.example.com" for any scheme. NewRouter panics at a wildcard or a path.
+// Without it only pages of the server's own origin may connect.
 func WithOrigins(origins ...string) Option {
 	return func(c *config) { c.origins = append(c.origins, origins...) }
 }
 
-// WithLimits replaces the default limits, those that are not zero. NewRouter
-// panics at what can't be meant: a limit that is negative, or a BatchBytes that
-// has no room for a frame of MessageBytes.
+// WithLimits replaces the default limits with those of l that are not zero.
+// NewRouter panics if one is negative, or if BatchBytes has no room for a frame of
+// MessageBytes.
 func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
 
-// WithGrace says how long a client whose connection has broken may take to come
-// back, on any transport, before it has left: up to 2 min, 0 for the default of
-// 15 s, or [NoGrace]. Meanwhile it is a member of its topics, and what is
-// sent to it waits. Only clients of the chime dialect, such as chime.js, can come
-// back; all others have left when their connection breaks. NewRouter panics at
-// what is out of range.
+// WithGrace says how long a client whose connection has broken may take to resume,
+// on any transport, before it has left: at most 2 min, 0 for the default of 15 s, or
+// [NoGrace] for none. Meanwhile it is a member of its topics, and what is sent to it
+// waits. Only clients of the chime dialect, such as chime.js, can resume; all others
+// have left when their connection breaks. WithGrace panics if d is out of range.
 func WithGrace(d time.Duration) Option {
 	return func(c *config) {
 		if d != NoGrace && d < 0 || d > server.MaxGrace {
-			panic(fmt.Sprintf("chime: WithGrace(%v): want 0 to %v, or NoGrace", d, server.MaxGrace))
+			panic(fmt.Sprintf("chime: WithGrace: %v: want at most %v, or NoGrace for none", d, server.MaxGrace))
 		}
 		c.grace = d
 	}
 }
 
 // NoGrace is for [WithGrace]: a client has left when its connection breaks.
-const NoGrace = server.NoGrace
+const NoGrace time.Duration = server.NoGrace
 
-// WithLogger logs there instead of to slog's default. At Error is what failed:
-// WithConnect with an error that is not of RefuseConnect, a handler with one that
-// is not of channel.Refuse, a handler that panicked, a history that can't be
-// read. At Warn is what the application or its proxy should mend: a refused
-// origin, a join neither accepted nor refused, a ResponseWriter that can't be
-// hijacked or flushed. A client's mistakes are at Debug. Chime logs no payload,
-// token or secret, but the texts of the application's errors and panics.
+// WithLogger replaces slog's default logger. Error has what failed: WithConnect with
+// an error that is not of RefuseConnect, a handler with one that is not of
+// channel.Refuse, a handler that panicked, a history that can't be read. Warn has what
+// should be changed in the application or its proxy: a refused origin, a join neither
+// accepted nor refused, a ResponseWriter that can't be hijacked or flushed. Debug has
+// the mistakes of clients. Chime logs no payload, token or secret, but the texts of
+// the application's errors and panics.
 func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
 
 // RefuseConnect returns an error for WithConnect that refuses a request with an

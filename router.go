@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -44,34 +45,34 @@ var (
 	_ chi.Routes   = (*Router)(nil)
 )
 
-// NewRouter returns a Router without channels. One of WithConnect and
-// WithAnonymous must be given: who may connect is not a thing to forget. A
-// mistake in the options panics.
+// NewRouter returns a Router without channels. One of WithConnect and WithAnonymous
+// must be given, so that nobody forgets to decide who may connect. It panics at a
+// mistake in the options.
 func NewRouter(options ...Option) *Router {
 	cfg := config{log: slog.Default()}
 	for i, o := range options {
 		if o == nil {
-			panic(fmt.Sprintf("chime: NewRouter: option %d is nil", i+1))
+			panic(fmt.Sprintf("chime: NewRouter: option %d: nil: want an Option", i+1))
 		}
 		o(&cfg)
 	}
 	if cfg.named && cfg.anonymous {
-		panic("chime: NewRouter: WithConnect and WithAnonymous contradict each other")
+		panic("chime: NewRouter: WithConnect and WithAnonymous: want one of them")
 	}
 	if cfg.named && cfg.connect == nil {
-		panic("chime: NewRouter: WithConnect(nil)")
+		panic("chime: NewRouter: WithConnect: nil: want a function")
 	}
 	if cfg.connect == nil {
-		panic("chime: NewRouter: say who may connect: WithConnect, or WithAnonymous for everybody")
+		panic("chime: NewRouter: nothing says who may connect: want WithConnect, or WithAnonymous for everybody")
 	}
 	if cfg.log == nil {
-		panic("chime: NewRouter: WithLogger(nil)")
+		panic("chime: NewRouter: WithLogger: nil: want a logger")
 	}
 	if err := cfg.limits.Check(); err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithLimits: %v", err))
 	}
 	if cfg.broker != nil && cfg.store != nil {
-		panic("chime: NewRouter: WithBroker and WithStore contradict each other: a broker has a history of its own")
+		panic("chime: NewRouter: WithBroker and WithStore: want one of them, since a broker has a history of its own")
 	}
 	if cfg.broker == nil {
 		cfg.broker = local.New(cfg.store)
@@ -94,71 +95,72 @@ func NewRouter(options ...Option) *Router {
 	return r
 }
 
-// Channel serves the topics of a pattern with ch. In a pattern {name} stands
-// for one part between colons and * for any rest: "chat_room:{id}", "doc:*".
-// The most specific pattern wins, whatever the order. A mistake panics: a
-// malformed pattern, two that match the same topics, a channel.History without
-// WithStore, an exported method of ch that has a handler's signature but not its
-// name, a channel added after the first client has come.
+// Channel serves the topics of a pattern with ch. In a pattern {name} stands for one
+// part between colons and * for any rest: "chat_room:{id}", "doc:*". The most
+// specific pattern wins, in whatever order they are added. Channel panics at a
+// mistake: a malformed pattern, two that match the same topics, a channel.History
+// without WithStore or WithBroker, an exported method of ch with the signature of a
+// handler and another name, a channel added after the first client has come.
 func (rt *Router) Channel(pattern string, ch channel.Channel, options ...channel.Option) {
 	rt.hub.Channel(pattern, ch, options...)
 }
 
-// Broadcast sends an event to everybody in a topic, and keeps it if its channel
+// Broadcast sends an event to all members of a topic, and retains it if the channel
 // has a History and it is not channel.Ephemeral. It returns when the event is
-// kept and queued for all; call it after the application's own commit. Payload
-// encodes to a JSON object, or is channel.Binary; a json.RawMessage or Binary is
-// not copied and must not change any more. Ctx bounds the wait for room in the
-// store, not a commit that has begun. After an error nobody has seen it:
-// channel.ErrNoChannel if no pattern matches the topic, else the store's.
+// retained and queued for all; call it after the application's own commit. Payload
+// encodes to a JSON object, or is channel.Binary; a json.RawMessage or Binary is not
+// copied, and must not be changed after the call. Ctx bounds the wait for room in the
+// store, not a commit that has begun. After an error no client has seen the event: the
+// error is channel.ErrNoChannel if no pattern matches the topic, says what is wrong
+// with the event or payload, or is the store's.
 func (rt *Router) Broadcast(ctx context.Context, topic, event string, payload any, options ...channel.SendOption) error {
 	return rt.hub.Broadcast(ctx, topic, event, payload, options...)
 }
 
-// History returns up to n of the newest messages of a topic, the oldest first,
-// and the position behind them. A page rendered from it joins with that
-// position as "@since" and misses nothing. N is 1 or more, and all of them are
-// held at once. Payloads may be shared and must not be modified. The errors are
+// History returns up to n of the newest messages of a topic, the oldest first, and
+// the position behind them. A page that is rendered from them joins with that position
+// as "@since", and misses nothing. N is at least 1; all n are in memory at once.
+// Payloads may be shared, and must not be modified. The errors are
 // channel.ErrNoChannel, channel.ErrNoHistory and the store's.
 func (rt *Router) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
 	return rt.hub.History(ctx, topic, n)
 }
 
-// Forget drops the history of a topic. Who is in it stays, and whoever comes
-// back to a position before this is told that it was not recovered.
+// Forget drops the history of a topic. Its members stay. A client that joins from a
+// position before this reads that it was not recovered.
 func (rt *Router) Forget(ctx context.Context, topic string) error { return rt.hub.Forget(ctx, topic) }
 
 // Redact removes one message from the history of a topic; store.ErrNotFound if
-// it is not there. Who has it keeps it: an event that tells clients to delete it
-// is the application's.
+// it is not there. Clients that have the message keep it: the application tells them
+// to delete it by an event of its own.
 func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error {
 	return rt.hub.Redact(ctx, topic, offset)
 }
 
-// Members returns who is in a topic on this node, in no particular order; one
-// identity may be there by several client sockets.
+// Members returns the members of a topic on this node, in no particular order. One
+// identity may be there with several client sockets.
 func (rt *Router) Members(topic string) []channel.Member { return rt.hub.Members(topic) }
 
-// Disconnect ends all client sockets of an identity. Their channels are left
-// with channel.Kicked. They may come back; to keep them out, refuse their next
-// connect. For "" it returns an error, since the anonymous are not one.
+// Disconnect ends all client sockets of an identity. HandleLeave is called with
+// channel.Kicked. Their clients may come back; to keep them out, refuse their next
+// connect. For "" it returns an error, since anonymous clients are not one identity.
 func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
 	if identity == "" {
-		return fmt.Errorf("disconnect: the anonymous have no identity")
+		return errors.New(`disconnect "": want the ID of an identity, which anonymous clients have not`)
 	}
 	rt.server.Disconnect(identity, "disconnected")
 	return nil
 }
 
-// Shutdown refuses new clients, asks the present ones to come back, ends their
-// sockets, and waits until every handler, connection and goroutine is done or
-// ctx ends, whose error it then returns; what still runs goes on. Call this
-// before http.Server.Shutdown, which neither ends nor waits for connections taken
-// over from it (WebSockets, and streams on HTTP/1), and waits in vain for streams
-// that stay in their handlers, as on HTTP/2.
+// Shutdown refuses new clients, asks the present ones to come back, ends their client
+// sockets, and waits until all handlers, connections and goroutines are done. If ctx
+// ends before, it returns the error of ctx, and what still runs goes on. Call it before
+// http.Server.Shutdown, which does not know the connections that were taken over from
+// it (WebSockets, and streams on HTTP/1), and waits without end for streams that stay
+// in their handlers, as on HTTP/2.
 func (rt *Router) Shutdown(ctx context.Context) error {
 	err := rt.server.Shutdown(ctx)
 	if waitErr := rt.hub.Wait(ctx); err == nil {
@@ -173,17 +175,17 @@ func (rt *Router) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// ServeHTTP implements http.Handler. The last part of the path decides, so that
-// the mount may be anywhere, stripped or not.
+// ServeHTTP implements http.Handler. The last part of the path decides, so that the
+// mount may be at any path, stripped or not.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at := r.URL.Path
 	if rctx := chi.RouteContext(r.Context()); rctx != nil && rctx.RoutePath != "" {
 		at = rctx.RoutePath
 	}
 	name := path.Base(at)
-	if at == "" || strings.HasSuffix(at, "/") { // http.StripPrefix leaves nothing of the mount itself
+	if at == "" || strings.HasSuffix(at, "/") { // http.StripPrefix makes the mount itself ""
 		if _, taken := endpoints[name]; taken {
-			name += "/" // sse/ is not sse, and not the mount either
+			name += "/" // sse/ is neither sse nor the mount
 		} else {
 			name = ""
 		}
@@ -207,7 +209,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// served is what a lost request is told.
+// served is what a request for another name is answered.
 const served = "websocket, sse, bye, chime.js and phoenix-stream.js"
 
 // endpoint is what a Router serves under one name.
@@ -250,8 +252,7 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
 	rt.server.ServeStream(w, r)
 }
 
-// greet answers at the mount itself: a client of Amber, or whoever looks at it
-// with a browser or a health check.
+// greet answers at the mount itself: an Amber client, a browser or a health check.
 func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
 	if server.IsUpgrade(r) {
 		rt.server.ServeAmber(w, r)
@@ -262,8 +263,8 @@ func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintln(w, "chime: connect below this path, at websocket or sse; the client is chime.js")
 }
 
-// script serves an embedded file under a validator of its content, so that a
-// new version reaches browsers at once and an old one is not sent again.
+// script serves an embedded file with an ETag of its content, so that browsers get a
+// new version at once, and the same one only once.
 func script(content []byte, mediaType string) func(*Router, http.ResponseWriter, *http.Request) {
 	sum := sha256.Sum256(content)
 	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
@@ -273,7 +274,7 @@ func script(content []byte, mediaType string) func(*Router, http.ResponseWriter,
 		h.Set("Cache-Control", "no-cache")
 		h.Set("ETag", etag)
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Access-Control-Allow-Origin", "*") // module scripts of other origins need it; it holds no secret
+		h.Set("Access-Control-Allow-Origin", "*") // pages of other origins need it for a module; it has no secret
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}
 }
@@ -327,8 +328,8 @@ func detach(ctx context.Context) context.Context {
 	return c
 }
 
-// routed is a context with what chi knew of a request. A chi.Context is made
-// only for who asks: few handlers do, and every client would have to hold one.
+// routed is a context with what chi knew of a request. A chi.Context is made only
+// when a handler looks for it: few do, and it would be one for each client.
 type routed struct {
 	context.Context
 	shape  *routeShape
@@ -341,8 +342,7 @@ type routeShape struct {
 	keys, patterns []string
 }
 
-// lastShape is shared by the clients that come by the same route, which is
-// nearly always all of them.
+// lastShape is shared by clients that come by the same route, as nearly all do.
 var lastShape atomic.Pointer[routeShape]
 
 func (a *routeShape) equal(b *routeShape) bool {

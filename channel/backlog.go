@@ -6,25 +6,25 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// job is something that an inbox has to do: a frame of the client's, or an end.
+// job is something that an inbox has to do: handle a frame, or end a join.
 type job struct {
 	frame wire.Frame
 	why   Reason  // of an end; "" is a frame
 	text  []byte  // payload of the phx_error that goes with an end; nil: none
-	of    *Socket // what an end is of; nil: whatever there is then
+	of    *Socket // which join ends; nil: the one that there is then
 }
 
 // joins reports whether the job is a join.
 func (j job) joins() bool { return j.why == "" && j.frame.Event == wire.EventJoin }
 
-// ends reports whether s is over when j is done.
+// ends reports whether s ends by j.
 func (j job) ends(s *Socket) bool {
 	f := j.frame
 	return j.why != "" && (j.of == nil || j.of == s) || f.Event == wire.EventJoin ||
 		f.Event == wire.EventLeave && (f.JoinRef.Null() || f.JoinRef == s.joinRef)
 }
 
-// size is what a job counts for: all of it that its client can make large.
+// size is what a job counts for in an inbox: all of it that the client can make large.
 func (j job) size() int {
 	f := j.frame
 	return len(f.JoinRef.String()) + len(f.Ref.String()) + len(f.Topic) + len(f.Event) + len(f.Payload) + len(f.Binary)

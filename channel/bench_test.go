@@ -247,7 +247,7 @@ func BenchmarkEncodeOnce(b *testing.B) {
 }
 
 // BenchmarkJoin is a join and its leave, with a replay of 50 out of 100,000.
-// The first to enter a topic reads the store, who follows finds the tail.
+// The first join of a topic reads the store, later ones find the tail.
 func BenchmarkJoin(b *testing.B) {
 	for _, test := range []struct {
 		name    string

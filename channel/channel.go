@@ -7,7 +7,7 @@
 // What is promised, per client and topic: HandleJoined comes first, messages
 // are handled one at a time and in order, HandleLeave comes last and exactly
 // once. Everybody in a topic sees its retained messages in one order, each
-// once, from wherever their join began. A handler that blocks or panics hurts
+// once, from the position at which their join begins. A handler that blocks or panics hurts
 // its own client and topic only.
 package channel
 
@@ -25,18 +25,18 @@ import (
 // Contexts have the values of the request that opened the client socket. They
 // are cancelled when the client leaves; see HandleLeave.
 type Channel interface {
-	// HandleJoined decides who may join: only Accept lets a client in. M holds
-	// the payload of the join. A Push in here follows the reply; a Broadcast
-	// reaches the members, to whom this client does not belong yet.
+	// HandleJoined decides whether the client may join: only Accept lets it in. M
+	// has the payload of the join. A Push from here follows the reply; a Broadcast
+	// reaches the members, of which this client is none yet.
 	HandleJoined(ctx context.Context, s *Socket, m Message) (Accepted, error)
-	// HandleMessage handles one message. What it returns is the reply: nil, nil
-	// is ok, an error made by Refuse is read by the client, any other reaches
-	// it as "internal". Later says that Socket.Reply follows.
+	// HandleMessage handles one message and returns the reply. Nil, nil is "ok".
+	// The client reads the reason of an error made by Refuse, and "internal" in
+	// place of any other. Later says that Socket.Reply follows.
 	HandleMessage(ctx context.Context, s *Socket, m Message) (any, error)
-	// HandleLeave is called once for each accepted join, however the client
-	// went. What it had sent before is handled first, for up to 5 s, unless why
-	// is Kicked or Slow, or the channel called Leave. Ctx ends 5 s after the call
-	// began. The socket can still broadcast, but not push.
+	// HandleLeave is called once for each accepted join, however that ended. What
+	// the client had sent before is handled first, for up to 5 s, unless why is
+	// Kicked or Slow, or the channel called Leave. Ctx ends 5 s after the call
+	// begins. The socket can still broadcast, but not push.
 	HandleLeave(ctx context.Context, s *Socket, why Reason)
 }
 
@@ -47,13 +47,13 @@ type Accepted struct {
 	reply any
 }
 
-// Accept lets a client in. Reply encodes to a JSON object, or is nil, or is
-// Binary if the channel has no History, whose @history goes into the reply. With
-// one that can't be sent the client is told "internal" and is not let in, the
-// log has why, and HandleLeave is called with Panicked: the channel had accepted.
+// Accept lets a client in. Reply encodes to a JSON object, or is nil. In a channel
+// without a History, whose position goes into the reply, it may be Binary too. If
+// the reply can't be sent, the client reads "internal" and is not let in, the log
+// has the error, and HandleLeave is called with Panicked: the channel had accepted.
 func Accept(reply any) Accepted { return Accepted{true, reply} }
 
-// AnyoneMayJoin can be embedded in a Channel for which no one is turned away.
+// AnyoneMayJoin can be embedded in a Channel that refuses no client.
 type AnyoneMayJoin struct{}
 
 // HandleJoined accepts.
@@ -61,14 +61,13 @@ func (AnyoneMayJoin) HandleJoined(context.Context, *Socket, Message) (Accepted, 
 	return Accept(nil), nil
 }
 
-// NothingOnLeave can be embedded in a Channel that does not care who leaves.
+// NothingOnLeave can be embedded in a Channel that does nothing when a client leaves.
 type NothingOnLeave struct{}
 
 // HandleLeave does nothing.
 func (NothingOnLeave) HandleLeave(context.Context, *Socket, Reason) {}
 
-// Later is returned by HandleMessage as its reply when Socket.Reply will give
-// the real one.
+// Later is returned by HandleMessage when Socket.Reply will give the reply.
 var Later any = later{}
 
 type later struct{}
@@ -90,7 +89,7 @@ var (
 	ErrLeft = errors.New("client has left the topic")
 	// ErrNoChannel says that no pattern matches a topic.
 	ErrNoChannel = errors.New("no channel for this topic")
-	// ErrNoHistory says that a topic keeps nothing.
+	// ErrNoHistory says that the channel of a topic has no History.
 	ErrNoHistory = errors.New("topic has no history")
 )
 
@@ -103,11 +102,11 @@ const (
 	Left     Reason = "left"     // the client left the topic, or Socket.Leave
 	Replaced Reason = "replaced" // it joined the topic again
 	Panicked Reason = "panicked" // a handler of this client and topic panicked, or called runtime.Goexit
-	Unread   Reason = "unread"   // the history that it was to be sent could not be read; the log has the error
+	Unread   Reason = "unread"   // the history could not be read, and the client misses a part of it; the log has the error
 
-	Closed  = transport.Closed  // it closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
-	Gone    = transport.Gone    // the connection broke or fell silent, and who could come back did not in time
-	Slow    = transport.Slow    // its queue or inbox was full, a write to one that can't come back stuck, or retention overtook its catching up
+	Closed  = transport.Closed  // the client closed its connection, said goodbye, or sent what closes one (1002, 1007, 1009)
+	Gone    = transport.Gone    // the connection broke or fell silent, and the client did not resume in time, or can't
+	Slow    = transport.Slow    // its queue or inbox was full, a write was stuck and it can't resume, or the history no longer had what it was to be sent
 	Kicked  = transport.Kicked  // Disconnect
 	Expired = transport.Expired // Identity.Expires has come
 	Drained = transport.Drained // Shutdown

@@ -21,7 +21,7 @@ type client struct {
 	ended   bool
 }
 
-// send queues a frame. What becomes of it is told elsewhere.
+// send queues a frame. If the client socket ends by that, Closed is called.
 func (c *client) send(m *wire.Message) { _ = c.cs.Send(m, "") }
 
 // Receive implements transport.Receiver: it puts the frame into the inbox of
@@ -54,7 +54,7 @@ func (c *client) Receive(f wire.Frame) {
 	switch {
 	case !full:
 	case f.Event == wire.EventLeave:
-		c.left(f) // by that it has
+		c.left(f) // the join ends, and with that the client has left
 	case failing == nil || f.Event == wire.EventJoin:
 		c.refuse(f, f.JoinRef, overloaded)
 	}
@@ -65,8 +65,8 @@ func (c *client) left(f wire.Frame) {
 	c.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")))
 }
 
-// outside decides on a frame for a topic that the client is not in: a join
-// gets an inbox, all else an answer, which is given without the lock. c.mu is held.
+// outside decides on a frame of a topic that the client is not in: a join gets an
+// inbox, anything else an answer, to be called without the lock. c.mu is held.
 func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 	refuse := func(joinRef wire.Ref, why string) func() {
 		return func() { c.refuse(f, joinRef, why) }
@@ -96,7 +96,7 @@ func (c *client) refuse(f wire.Frame, joinRef wire.Ref, why string) {
 	c.send(wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(why)))
 }
 
-// logRefusal is for the sake of clients whose dialect can't be told.
+// logRefusal is for clients whose dialect has no form for a refusal.
 func (c *client) logRefusal(f wire.Frame, why string) {
 	c.hub.log.Debug("frame refused", "reason", why, "topic", f.Topic, "event", f.Event, "client", c.cs.ID())
 }
@@ -109,15 +109,15 @@ const (
 	overloaded = "overloaded"
 )
 
-// full reports whether the client may join no other topic. Topics that it has
-// left do not count, though their HandleLeave may still run; but a client that
-// joins and leaves faster than that must not pile them up. c.mu is held.
+// full reports whether the client may join no other topic. Topics that it has left
+// do not count while their HandleLeave still runs; but a client that joins and
+// leaves faster than that must not pile them up. c.mu is held.
 func (c *client) full() bool {
 	most := c.hub.limits.Topics
 	return c.seats >= most || len(c.inboxes.list) >= 2*most
 }
 
-// Closed implements transport.Receiver: every topic is left.
+// Closed implements transport.Receiver: every join ends.
 func (c *client) Closed(why Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,6 +127,6 @@ func (c *client) Closed(why Reason) {
 	}
 }
 
-// leaveWait is how long what a client had sent before it left may take, and
-// then how long HandleLeave may.
+// leaveWait is how long the handlers of what a client sent before it left may take,
+// and then how long HandleLeave may.
 const leaveWait = 5 * time.Second

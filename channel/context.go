@@ -8,8 +8,8 @@ import (
 
 // socketContext is the context of a socket's handlers: it has the values of the
 // request that opened the client socket, and an end of its own, when the socket
-// leaves. One of the standard library's would be two objects more for each client
-// in each topic, for something that few ask to be told of.
+// leaves. A context of the standard library would be two objects more for each
+// client in each topic, for an end that few handlers wait for.
 type socketContext Socket
 
 // ending is how a socketContext ends.
@@ -17,7 +17,7 @@ type ending struct {
 	mu    sync.Mutex // guards what follows
 	over  bool
 	done  chan struct{}        // made when somebody asks for it
-	after map[*func()]struct{} // what derived contexts want to have called
+	after map[*func()]struct{} // called at the end, for derived contexts
 }
 
 func (s *Socket) context() context.Context { return (*socketContext)(s) }
@@ -81,7 +81,7 @@ func (c *socketContext) AfterFunc(f func()) (stop func() bool) {
 	}
 	e.mu.Unlock()
 	if over {
-		// Not here: who derives a context holds its lock, which f takes.
+		// Not here: the caller holds the lock of the derived context, which f takes.
 		c.inbox.client.hub.tasks.Go(f)
 	}
 	return func() bool {

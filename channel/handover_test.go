@@ -206,7 +206,7 @@ func (w *world) someone() *watched {
 		if !c.over() {
 			return c
 		}
-		w.connect() // who has gone is followed by another
+		w.connect() // in place of the client that has ended
 	}
 }
 

@@ -17,13 +17,14 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-// Hub connects client sockets, channels and a broker. An application uses the
-// Router of package chime, which has one. Its methods are safe for concurrent
-// use, but Channel, which belongs to set-up.
+// Hub connects client sockets, channels and a broker. It is exported for package
+// chime, whose Router has one, and for package channeltest: an application calls
+// the methods of these. They are safe for concurrent use, except for Channel, which
+// belongs to set-up.
 type Hub struct {
 	broker  broker.Broker
 	history broker.History // of the broker; nil: nothing is retained
-	serving atomic.Bool    // a client has come: the routes stand
+	serving atomic.Bool    // a client has come: no channel may be added
 	limits  transport.Limits
 	log     *slog.Logger
 	routes  routes
@@ -31,19 +32,20 @@ type Hub struct {
 	tasks   task.Group
 }
 
-// Config says what a Hub works with. The zero value retains nothing and logs to
-// slog's default.
+// Config says what a Hub works with. It is exported for package chime, and for
+// tests that give channeltest.Open a broker, limits or a log. The zero value retains
+// nothing and logs to slog's default.
 type Config struct {
-	Broker broker.Broker // nil: in process, without a store
+	Broker broker.Broker // nil: of this process, without a store
 	Limits transport.Limits
-	Log    *slog.Logger
+	Log    *slog.Logger // nil: slog's default
 }
 
-// tailBytes is what the tails of all topics may take together. It serves crowds
-// that join at once and members that fall behind; what is not in it is read.
+// tailBytes is what the tails of all topics may take together. They serve crowds
+// that join at once and members that fall behind; the rest is read from the history.
 const tailBytes = 16 << 20
 
-// NewHub returns a hub without channels. It panics at limits that are not valid.
+// NewHub returns a hub without channels. It panics if the limits are out of range.
 func NewHub(cfg Config) *Hub {
 	if err := cfg.Limits.Check(); err != nil {
 		panic(fmt.Sprintf("chime: NewHub: %v", err))
@@ -61,16 +63,16 @@ func NewHub(cfg Config) *Hub {
 	return h
 }
 
-// Channel serves the topics of a pattern with ch. The most specific pattern
-// wins, whatever the order: a literal before {name} before *. It panics on
-// what can only be a mistake.
+// Channel serves the topics of a pattern with ch. The most specific pattern wins,
+// in whatever order they are added: a literal before {name} before *. It panics at a
+// mistake.
 func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 	r, err := newRoute(pattern, ch, options)
 	if err == nil && h.serving.Load() {
-		err = errors.New("added after the first client has come")
+		err = errors.New("the first client has come: want all channels before")
 	}
 	if err == nil && r.keep != nil && h.history == nil {
-		err = errors.New("History needs a store, and there is none")
+		err = errors.New("History is given, and there is no store: want WithStore or WithBroker")
 	}
 	if err == nil {
 		err = h.routes.add(r)
@@ -92,7 +94,7 @@ func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
 // Wait returns when no handler runs, or with the error of ctx.
 func (h *Hub) Wait(ctx context.Context) error { return h.tasks.Wait(ctx) }
 
-// Broadcast is Socket.Broadcast from outside: an HTTP handler, a job.
+// Broadcast is Socket.Broadcast for any topic, from an HTTP handler or a job.
 func (h *Hub) Broadcast(ctx context.Context, topic, event string, payload any, options ...SendOption) error {
 	r, err := h.route(topic)
 	if err != nil {
@@ -120,7 +122,7 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	}
 	var how sending
 	for _, o := range options {
-		o(&how)
+		o.apply(&how)
 	}
 	keep := r.keep
 	if how.ephemeral {
@@ -136,7 +138,7 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 }
 
 // History returns up to n of the newest messages of a topic, the oldest first,
-// and the position behind them: a client that joins since there misses nothing.
+// and the position behind them: a client that gives it as @since misses nothing.
 func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
 	if err := h.keeps(topic); err != nil {
 		return nil, store.Position{}, err
@@ -151,8 +153,8 @@ func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message
 	return page.Messages, store.Position{Epoch: page.Epoch, Offset: page.Top}, nil
 }
 
-// Forget drops the history of a topic. Its members stay, and a client that comes
-// back to a position before this is told that it was not recovered.
+// Forget drops the history of a topic. Its members stay. A client that joins from a
+// position before this reads that it was not recovered.
 func (h *Hub) Forget(ctx context.Context, topic string) error {
 	if err := h.keeps(topic); err != nil {
 		return err

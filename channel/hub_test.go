@@ -74,8 +74,8 @@ func TestWhatCanNotBeBroadcast(t *testing.T) {
 		want    string
 	}{
 		{"", nil, "want 1 to 255 bytes"},
-		{"phx_reply", nil, "not phx_"},
-		{"a\nb", nil, "no control characters"},
+		{"phx_reply", nil, "no phx_"},
+		{"a\nb", nil, "without control characters"},
 		{strings.Repeat("x", 256), nil, "want 1 to 255 bytes"},
 		{"e", 7, "not a JSON object"},
 		{"e", func() {}, "unsupported type"},

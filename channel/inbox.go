@@ -6,11 +6,11 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// inbox takes what concerns one client in one topic and works it off in order,
+// inbox has what is to be done for one client in one topic, and does it in order,
 // in a goroutine of its own that runs only while there is something to do. It
-// outlives a join that is followed by another, which keeps the two in order.
-// Its fields are guarded by client.mu; socket is set by the running goroutine
-// only. It knows nothing of members and positions.
+// outlives a join that is followed by another, which keeps the two in order. Its
+// fields are guarded by client.mu; only the running goroutine sets socket. It
+// knows nothing of members and positions.
 type inbox struct {
 	client  *client
 	topic   string
@@ -19,7 +19,7 @@ type inbox struct {
 	running bool
 	seated  bool        // counts in client.seats
 	socket  *Socket     // the present join, if any
-	overdue *time.Timer // cancels the socket whose end has to wait for its handler
+	overdue *time.Timer // cancels the socket, whose end waits for a handler
 }
 
 // sit and rise count the inbox among the client's topics. client.mu is held.
@@ -37,9 +37,9 @@ func (in *inbox) rise() {
 	}
 }
 
-// put appends a frame, or reports that there is no room for it. Then the topic
-// ends for this client: the caller fails the socket returned, without the lock.
-// If there is none to fail, since it is just joining or its end is among what
+// put appends a frame, or reports that there is no room for it. Then the join
+// ends: the caller fails the socket returned, without the lock. If none is
+// returned, since the client is still joining or the end of its join already
 // waits, the caller refuses the frame. client.mu is held.
 func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 	j, limits := job{frame: f}, &in.client.hub.limits
@@ -47,10 +47,10 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 		s := in.socket
 		switch {
 		case f.Event == wire.EventLeave && in.backlog.joinWaits():
-			// Of a join that waits: to drop it would let in a client that has left.
-			// No other leave gets here until there is another join, which does not.
+			// It belongs to a join that waits: without it a client that has left would
+			// be let in. No other leave gets here before another join, which does not.
 		case s == nil || in.backlog.ends(s):
-			return true, nil // what waits may be a join, whose client would wait for ever
+			return true, nil // nothing that waits is dropped: the client of a join waits for its reply
 		default:
 			in.finish(job{why: Slow, text: reason(overloaded), of: s})
 			return true, s
@@ -60,8 +60,8 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 	return false, nil
 }
 
-// finish appends an end. An end that is a verdict on the client drops what waits
-// before it. client.mu is held.
+// finish appends an end. If the client was kicked or is slow, what waits before it
+// is dropped. client.mu is held.
 func (in *inbox) finish(j job) {
 	if j.why == Kicked || j.why == Slow {
 		in.backlog.clear()
@@ -76,9 +76,8 @@ func (in *inbox) add(j job) {
 	in.start()
 }
 
-// endEarly puts an end of s before all that waits, so that what was sent to a
-// join that is over for the server is answered so: a channel that is done must
-// not be handed one more message. It reports false if s ends anyway.
+// endEarly puts an end of s before all that waits: a channel that has ended a join
+// must not be handed another message of it. It reports false if s ends anyway.
 func (in *inbox) endEarly(end job, s *Socket) bool {
 	in.client.mu.Lock()
 	defer in.client.mu.Unlock()
@@ -98,13 +97,13 @@ func (in *inbox) start() {
 	}
 }
 
-// announce tells the present join of a job that will end it: a handler that is
-// in its way has some time before its context is cancelled, or none if the
-// client was judged. client.mu is held.
+// announce prepares the present join for a job that will end it: a handler that
+// still runs has some time before its context is cancelled, or none if the client
+// was kicked or is slow. client.mu is held.
 func (in *inbox) announce(j job) {
 	switch {
 	case in.socket == nil || !j.ends(in.socket):
-	case j.text != nil: // fail cancels it, once the client has read why
+	case j.text != nil: // fail cancels it, after the phx_error is sent
 	case j.why == Kicked || j.why == Slow:
 		in.socket.cancel()
 	default:
@@ -112,15 +111,15 @@ func (in *inbox) announce(j job) {
 	}
 }
 
-// expect bounds how long the end of the present join waits for the handler in
-// its way. client.mu is held.
+// expect bounds how long the end of the present join waits for a handler that
+// still runs. client.mu is held.
 func (in *inbox) expect() {
 	if in.overdue == nil {
 		in.overdue = time.AfterFunc(leaveWait, in.socket.cancel)
 	}
 }
 
-// begin makes s the present join, and tells it of what already waits to end it.
+// begin makes s the present join, and prepares it for an end that already waits.
 func (in *inbox) begin(s *Socket) {
 	in.client.mu.Lock()
 	defer in.client.mu.Unlock()
@@ -130,8 +129,8 @@ func (in *inbox) begin(s *Socket) {
 	}
 }
 
-// unseat ends the present join, as far as it is known here. If another waits,
-// or has just begun, the place is kept for it.
+// unseat ends the present join. If another waits or has just begun, the inbox still
+// counts among the client's topics.
 func (in *inbox) unseat(kept bool) {
 	in.client.mu.Lock()
 	defer in.client.mu.Unlock()
@@ -145,8 +144,8 @@ func (in *inbox) unseat(kept bool) {
 	}
 }
 
-// next takes out a job and the socket it is for. Without one the inbox rests, and
-// goes if nobody is in the topic.
+// next takes out a job, and returns the socket it is for. Without a job the inbox
+// stops running, and is removed if its client is not in the topic.
 func (in *inbox) next() (job, *Socket, bool) {
 	c := in.client
 	c.mu.Lock()
@@ -155,7 +154,7 @@ func (in *inbox) next() (job, *Socket, bool) {
 	if !ok {
 		in.running = false
 		if in.socket == nil {
-			in.rise() // kept for a join that was dropped with its client
+			in.rise() // it may have been kept for a join that was dropped
 			c.inboxes.remove(in)
 		}
 	}

@@ -1,7 +1,7 @@
 package channel
 
-// inboxes finds an inbox by its topic. Most clients are in a few topics, and
-// a map would cost each of them more than all else here.
+// inboxes finds an inbox by its topic. Most clients are in a few topics only, and a
+// map would cost each of them more than all the rest. Its client's lock guards it.
 type inboxes struct {
 	list  []*inbox
 	index map[string]int // in list; nil while that is short

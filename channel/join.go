@@ -17,10 +17,10 @@ type ask struct {
 	last  int             // the newest; -1 is the channel's default
 }
 
-// positioned reports whether the client wants to know about positions.
+// positioned reports whether the join asked for positions.
 func (a ask) positioned() bool { return a.since != nil || a.last >= 0 }
 
-// joinRef is what retained messages are sent to.
+// joinRef is the join_ref that retained messages are sent with, or "".
 func (a ask) joinRef(joinRef wire.Ref) string {
 	if a.positioned() {
 		return joinRef.String()
@@ -28,7 +28,7 @@ func (a ask) joinRef(joinRef wire.Ref) string {
 	return ""
 }
 
-// want is what a join of a route is replayed.
+// want is what the join is replayed in a topic of r.
 func (a ask) want(r *route) fanout.Want {
 	if a.last < 0 {
 		return fanout.Want{Since: a.since, Last: r.replay}
@@ -36,9 +36,9 @@ func (a ask) want(r *route) fanout.Want {
 	return fanout.Want{Since: a.since, Last: a.last}
 }
 
-// history is what the reply to the join says of where it begins. A join that asked
-// for no position is told of a gap too, if nothing could be read: its client would
-// take the topic for an empty one.
+// history is what the reply says of the position at which the join begins. A join
+// that gave no position reads of a gap too if the history could not be read: else
+// its client would take the topic for an empty one.
 func (a ask) history(start *fanout.Start) *wire.History {
 	if start == nil {
 		return nil
@@ -50,8 +50,8 @@ func (a ask) history(start *fanout.Start) *wire.History {
 	return h
 }
 
-// join lets a client in, or not. Old is its join so far, which ends whatever
-// becomes of the new one: its client has given it up.
+// join lets a client in, or not. Old is its join so far, which ends even if the new
+// one is refused: the client has given it up.
 func (in *inbox) join(old *Socket, f wire.Frame) {
 	if old == nil {
 		in.joinAnew(f)
@@ -79,7 +79,7 @@ func (in *inbox) joinAnew(f wire.Frame) {
 		return
 	}
 	s := &Socket{inbox: in, route: r, params: params, joinRef: f.JoinRef, sender: sender{cs: c.cs}}
-	in.begin(s) // before anything that may take long, so that the end of the client can cancel it
+	in.begin(s) // before anything that may take long: the end of the client socket cancels it
 	if s.place, err = c.hub.topics.enter(s.context(), f.Topic, r); err != nil {
 		c.hub.log.Error("topic could not be subscribed to", "topic", f.Topic, "client", s.ID(), "error", err)
 		s.cancel()
@@ -120,8 +120,8 @@ func (s *Socket) decide(m Message) (reply any, refused bool, why string) {
 	return accepted.reply, false, ""
 }
 
-// admit has an accepted client enter the topic, unless the reply can't be sent:
-// then the application must see the leave of the client that it let in.
+// admit has an accepted client enter the topic. If the reply can't be sent it does
+// not, and the application sees the client that it let in leave.
 func (in *inbox) admit(s *Socket, ref wire.Ref, reply any, want ask) {
 	var response body
 	err := errEncodePanicked
@@ -151,8 +151,8 @@ func (s *Socket) enter(ref wire.Ref, response body, want ask) {
 	}
 }
 
-// response encodes the reply to a join. Whether it may be binary is a matter of
-// the channel alone: one that works on one transport works on all.
+// response encodes the reply to a join. Whether it may be binary depends on the
+// channel alone: what works on one transport works on all.
 func (s *Socket) response(reply any) (body, error) {
 	if b, ok := reply.(Binary); ok {
 		if s.route.keep != nil {
@@ -164,9 +164,9 @@ func (s *Socket) response(reply any) (body, error) {
 	return body{text, false}, err
 }
 
-var errNoRoom = errors.New("it is Binary, which has no room for @history, and the channel has a History")
+var errNoRoom = errors.New("reply is Binary: want a JSON object, since the channel has a History, whose @history goes into it")
 
-var errEncodePanicked = errors.New("encoding it panicked")
+var errEncodePanicked = errors.New("encoding the reply panicked")
 
 func validEvent(event string) bool {
 	return wire.ValidName(event) && !strings.HasPrefix(event, "phx_")
@@ -180,7 +180,7 @@ func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
 	}
 	var fields map[string]json.RawMessage
 	if payload[0] != '{' || json.Unmarshal(payload, &fields) != nil {
-		return a, payload, nil //nolint:nilerr // no object asks for nothing
+		return a, payload, nil //nolint:nilerr // what is no object has no @since and no @last
 	}
 	if text, ok := fields["@since"]; ok {
 		var p struct {
@@ -200,6 +200,6 @@ func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
 	}
 	delete(fields, "@since")
 	delete(fields, "@last")
-	rest, err := wire.EncodeValue(fields) // json.Marshal would escape what the client has not
+	rest, err := wire.EncodeValue(fields) // json.Marshal would escape what the client did not
 	return a, rest, err
 }

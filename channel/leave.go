@@ -8,8 +8,8 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// leave takes s out of its topic: nothing of the topic reaches the client any
-// more, but what is given for one that had joined.
+// leave takes s out of its topic: after the frames given, which are sent if the
+// client had joined, nothing of the topic reaches it.
 func (s *Socket) leave(last ...*wire.Message) {
 	s.place.Leave(&s.member)
 	s.sender.leave(last...)
@@ -23,7 +23,7 @@ func (s *Socket) frame(event string, payload []byte) *wire.Message {
 	return wire.NewFrame(s.joinRef, s.joinRef, s.Topic(), event, payload)
 }
 
-// fail tells the client that its join has ended by an error; it rejoins. The
+// fail ends the join with a phx_error, after which the client joins again. The
 // handler is cancelled after that: its reply must not come before the error.
 func (s *Socket) fail(text []byte) {
 	s.leave(s.frame(wire.EventError, text))
@@ -35,12 +35,12 @@ type owner Socket
 
 func (o *owner) Context() context.Context { return (*Socket)(o).context() }
 
-// Fail ends a join whose client can't be sent what it has not had. It rejoins, and
-// is told of the gap.
+// Fail ends the join of a member that can't be sent what it has not had. Its client
+// joins again, and reads of the gap.
 func (o *owner) Fail(err error) {
 	s := (*Socket)(o)
 	if s.context().Err() != nil {
-		return // its end is on its way, and has a reason of its own
+		return // it already ends, for another reason
 	}
 	end := job{why: Slow, text: reason("overrun"), of: s}
 	if errors.Is(err, fanout.ErrGap) {

@@ -95,7 +95,7 @@ func TestAChannelHasItsClientLeave(t *testing.T) {
 	})
 }
 
-// Whoever ends a join first says why.
+// The first that ends a join decides the reason.
 func TestAChannelHasAClientLeaveThatGoes(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -148,7 +148,7 @@ func TestAChannelHasAClientLeaveThatGoes(t *testing.T) {
 }
 
 // A join waits behind a slow handler, and so much behind it that there is no room
-// for its leave. Who reads that he has left is no member.
+// for its leave. A client that reads that it has left is no member.
 func TestALeaveThatFindsAFullInboxIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
@@ -175,7 +175,7 @@ func TestALeaveThatFindsAFullInboxIsNotLost(t *testing.T) {
 			t.Errorf("got %q at the end, want %q", got, want)
 		}
 		if n := len(h.Members("a")); n > 0 {
-			t.Errorf("who has left is one of %d members", n)
+			t.Errorf("a client that has left is one of %d members", n)
 		}
 	})
 }

@@ -79,7 +79,7 @@ func TestACrowdThatWantsMoreThanTheTailReadsTheStoreOnce(t *testing.T) {
 	}{
 		"100 behind": {History{Keep: 1000}, 200, 10,
 			func(int) int { return 100 }, func(int) int { return 100 }, 2},
-		"65 to 500 behind": {History{Keep: 1000}, 600, 10, // who is further behind than all before it reads: some 7 of them
+		"65 to 500 behind": {History{Keep: 1000}, 600, 10, // a join that is further behind than all before it reads: some 7 of them
 			func(i int) int { return 65 + i*277%436 }, func(i int) int { return 65 + i*277%436 }, 30},
 		"too far behind": {History{Keep: 1000, Replay: 10}, 600, 10,
 			func(int) int { return 599 }, func(int) int { return 10 }, 2},
@@ -251,8 +251,9 @@ func (d *damaged) Read(ctx context.Context, topic string, r store.Range) (store.
 	return p, err
 }
 
-// Who does not need what is damaged does not notice. Who does is told, and gets
-// the newest, if it can be read; what is live is complete in any case.
+// A join that does not need a damaged record notices nothing. One that does is told
+// of it, and gets the newest messages that can be read; live messages are complete in
+// any case.
 func TestADamagedRecordIsToldToWhoNeedsIt(t *testing.T) {
 	const kept, replay = 200, 10
 	for name, c := range map[string]struct {

@@ -9,8 +9,7 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// Message is what a client sent. It owns its memory and never changes; handlers
-// may keep it but must not modify it.
+// Message is what a client sent. Handlers may keep it, but must not modify it.
 type Message struct {
 	Topic, Event string
 	Payload      json.RawMessage // any JSON, in one line of valid UTF-8; nil if Binary is set
@@ -37,7 +36,7 @@ func (m Message) Decode(v any) error {
 
 // Binary is a payload, or a reply, that is no JSON. It stays as it is where the
 // client's dialect can carry it, and is {"@binary":"<base64>"} elsewhere. The
-// bytes are not copied: who gives them away must not change them.
+// bytes are not copied, and must not be changed after the call.
 type Binary []byte
 
 // MarshalJSON gives the form for JSON.
@@ -51,11 +50,11 @@ type body struct {
 	binary bool
 }
 
-// encode checks an event and encodes its payload, which must be an object: a
-// client may choke on anything else.
+// encode checks an event and encodes its payload, which must be an object: some
+// clients fail on anything else.
 func encode(event string, payload any) (body, error) {
 	if !validEvent(event) {
-		return body{}, fmt.Errorf("event %q: want 1 to %d bytes, no control characters, not phx_…", event, wire.MaxName)
+		return body{}, fmt.Errorf("event %.80q: want 1 to %d bytes of UTF-8 without control characters, and no phx_ in front", event, wire.MaxName)
 	}
 	if b, ok := payload.(Binary); ok {
 		return body{b, true}, nil

@@ -32,15 +32,15 @@ const (
 	literal
 )
 
-var errWhole = errors.New("{name} is a whole segment, and * stands at the end")
+var errWhole = errors.New("want {name} as a whole segment, and * at the end only")
 
 func parsePattern(text string) (pattern, error) {
 	p := pattern{text: text}
 	if !wire.ValidName(text) {
-		return p, fmt.Errorf("want 1 to %d bytes without control characters", wire.MaxName)
+		return p, fmt.Errorf("want 1 to %d bytes of UTF-8 without control characters", wire.MaxName)
 	}
 	if !wire.Counted(text) {
-		return p, errors.New("this topic is chime's own")
+		return p, errors.New("want another topic than chime and phoenix, which are the protocol's")
 	}
 	parts := strings.Split(text, ":")
 	for i, part := range parts {
@@ -53,10 +53,10 @@ func parsePattern(text string) (pattern, error) {
 			case !closed && strings.Contains(inner, "}"):
 				return p, errWhole
 			case !closed:
-				return p, errors.New("unclosed {")
+				return p, errors.New("unclosed {: want {name}")
 			}
 			if name == "" || strings.ContainsAny(name, "{}*") {
-				return p, errors.New("{} wants a name")
+				return p, fmt.Errorf("%s: want a name between the braces", part)
 			}
 			p.segments = append(p.segments, segment{param, name})
 		case strings.HasSuffix(part, "*") && last:
@@ -70,7 +70,7 @@ func parsePattern(text string) (pattern, error) {
 	}
 	for i, s := range p.segments {
 		if s.kind == param && slices.Contains(p.segments[:i], s) {
-			return p, fmt.Errorf("{%s} stands twice", s.text)
+			return p, fmt.Errorf("{%s} twice: want each name once", s.text)
 		}
 	}
 	return p, nil

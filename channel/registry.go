@@ -25,7 +25,7 @@ type shard struct {
 	places map[string]*place
 }
 
-// place is a topic that has users: sockets that are in it or about to be.
+// place is a topic that has users: the sockets that are in it or about to be.
 type place struct {
 	*fanout.Topic
 
@@ -58,8 +58,8 @@ func (r *registry) find(topic string) *place {
 	return sh.places[topic]
 }
 
-// enter returns the topic for one user more, who must exit. It returns when the
-// broker announces what is published in it, or with an error.
+// enter returns the topic for one more user, for which exit must be called. It
+// returns when the broker announces what is published in the topic, or with an error.
 func (r *registry) enter(ctx context.Context, topic string, rt *route) (*place, error) {
 	p, subscribed := r.use(topic, rt)
 	if subscribed {
@@ -72,7 +72,7 @@ func (r *registry) enter(ctx context.Context, topic string, rt *route) (*place, 
 	return p, nil
 }
 
-// subscribe returns when p is subscribed to, by whoever did it first.
+// subscribe returns when p is subscribed to. The first user does that for all.
 func (r *registry) subscribe(ctx context.Context, p *place) error {
 	select {
 	case p.subscribing <- struct{}{}:
@@ -100,7 +100,7 @@ func (r *registry) subscribe(ctx context.Context, p *place) error {
 	return nil
 }
 
-// use returns the topic, made if need be, with one user more.
+// use returns the topic, made if there is none, with one more user.
 func (r *registry) use(topic string, rt *route) (p *place, subscribed bool) {
 	sh := r.shard(topic)
 	for {
@@ -121,11 +121,11 @@ func (r *registry) use(topic string, rt *route) (p *place, subscribed bool) {
 		}
 		closed := p.closed
 		sh.mu.Unlock()
-		<-closed // to subscribe again before that would be undone by it
+		<-closed // Unsubscribe, which is under way, would undo a new subscription
 	}
 }
 
-// exit counts one user less. The topic goes with the last one.
+// exit counts one user less. The topic is closed with the last one.
 func (r *registry) exit(p *place) {
 	sh := r.shard(p.Name())
 	sh.mu.Lock()

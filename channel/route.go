@@ -13,22 +13,21 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Option is one of the decisions that can be taken for a channel: so far
-// History.
+// Option is a decision for the topics of a channel. There is one: History.
 type Option interface {
 	apply(*route) error
 }
 
-// History says what the topics of a channel remember. Without it they
-// remember nothing.
+// History says what the topics of a channel retain. Without it they retain
+// nothing.
 type History struct {
-	// Keep is how many messages each topic retains at the most; it must be given.
+	// Keep is how many messages each topic retains at most; it must be given.
 	Keep int
-	// Age is how long a message is retained. Zero is 24 h; Forever has no limit
-	// but Keep.
+	// Age is how long a message is retained: zero is the default of 24 h, Forever
+	// is until Keep newer ones have come.
 	Age time.Duration
-	// Replay is how many of the newest messages a joining client gets when it
-	// does not ask for a position; at most 500. Zero is none.
+	// Replay is how many of the newest messages a join is sent that gives neither
+	// @since nor @last: at most 500, and by default none.
 	Replay int
 }
 
@@ -40,20 +39,20 @@ const defaultAge = 24 * time.Hour
 func (h History) apply(r *route) error {
 	switch {
 	case r.keep != nil:
-		return errors.New("two Histories")
+		return errors.New("History is given twice: want one")
 	case h.Age < 0 && h.Age != Forever:
-		return fmt.Errorf("History.Age is %v, want a time, 0 for 24h, or Forever", h.Age)
+		return fmt.Errorf("History.Age: %v: want a duration, 0 for 24h, or Forever", h.Age)
 	case h.Keep <= 0:
-		return fmt.Errorf("History.Keep is %d, want at least 1", h.Keep)
+		return fmt.Errorf("History.Keep: %d: want at least 1", h.Keep)
 	case h.Replay < 0 || h.Replay > min(h.Keep, fanout.MaxReplay):
-		return fmt.Errorf("History.Replay is %d, want 0 to %d", h.Replay, min(h.Keep, fanout.MaxReplay))
+		return fmt.Errorf("History.Replay: %d: want 0 to %d", h.Replay, min(h.Keep, fanout.MaxReplay))
 	}
 	age := h.Age
 	switch {
 	case age == 0:
 		age = defaultAge
 	case age < 0:
-		age = 0 // no limit, in the words of the store
+		age = 0 // which is no limit in store.Retention
 	}
 	r.keep = &store.Retention{Keep: h.Keep, Age: age}
 	r.replay = h.Replay
@@ -79,13 +78,13 @@ func (r *route) fanout(c fanout.Config) fanout.Config {
 	return c
 }
 
-// newRoute checks everything that can be wrong at set-up.
+// newRoute returns a route, or an error that names a mistake in it.
 func newRoute(text string, ch Channel, options []Option) (*route, error) {
 	if ch == nil {
-		return nil, fmt.Errorf("the channel is nil")
+		return nil, errors.New("the channel is nil")
 	}
 	if name, like := misspelt(reflect.TypeOf(ch)); name != "" {
-		return nil, fmt.Errorf("%T has a method %s with the signature of %s: if it is meant to be that, it is misspelt; if not, unexport it", ch, name, like)
+		return nil, fmt.Errorf("%T.%s has the signature of %s: want that name, or an unexported one", ch, name, like)
 	}
 	p, err := parsePattern(text)
 	if err != nil {
@@ -100,13 +99,13 @@ func newRoute(text string, ch Channel, options []Option) (*route, error) {
 	return r, nil
 }
 
-// misspelt finds an exported method that looks like a handler by its signature
-// but is none by its name. A type that embeds AnyoneMayJoin compiles with a
-// HandleJoind that nobody ever calls, and lets everybody in.
+// misspelt finds an exported method with the signature of a handler and another
+// name. A type that embeds AnyoneMayJoin compiles with a HandleJoind, which nothing
+// calls, and lets everybody in.
 func misspelt(t reflect.Type) (name, like string) {
 	handlers := reflect.TypeFor[Channel]()
 	if t.Kind() != reflect.Pointer {
-		t = reflect.PointerTo(t) // a value of t has not all methods that were written for it
+		t = reflect.PointerTo(t) // whose methods are those of t too
 	}
 	for m := range t.Methods() {
 		if _, ok := handlers.MethodByName(m.Name); ok {
@@ -146,14 +145,14 @@ type routes []*route
 func (rs *routes) add(r *route) error {
 	i, found := slices.BinarySearchFunc(*rs, r, func(a, b *route) int { return a.pattern.compare(b.pattern) })
 	if found {
-		return fmt.Errorf("matches the same topics as %q", (*rs)[i].pattern.text)
+		return fmt.Errorf("it matches the same topics as %q: want one of them", (*rs)[i].pattern.text)
 	}
 	*rs = slices.Insert(*rs, i, r)
 	return nil
 }
 
-// match finds the route of a topic. Chime's own topics have none, even if a
-// pattern is "*": frames on them tell a client what to do with its connection.
+// match finds the route of a topic. Chime's own topics have none, even if a pattern
+// is "*": their frames are about the connection.
 func (rs *routes) match(topic string) (*route, []string) {
 	if !wire.Counted(topic) {
 		return nil, nil

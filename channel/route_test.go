@@ -52,18 +52,18 @@ func TestMistakesAtSetUpPanic(t *testing.T) {
 		{"fine", "a", open{}, nil, ""},
 		{"other methods", "a", helpful{}, nil, ""},
 		{"nil", "a", nil, nil, "the channel is nil"},
-		{"HandleJoind", "a", joind{}, nil, "channel.joind has a method HandleJoind with the signature of HandleJoined"},
-		{"HandleJoind of a pointer", "a", &pointer{}, nil, "*channel.pointer has a method HandleJoind"},
-		{"HandleJoind of a value, given a pointer", "a", &joind{}, nil, "*channel.joind has a method HandleJoind"},
-		{"HandleJoind of a pointer, given a value", "a", pointer{}, nil, "channel.pointer has a method HandleJoind"},
-		{"OnMessage", "a", mesage{}, nil, "a method OnMessage with the signature of HandleMessage"},
-		{"HandleLeft", "a", leaves{}, nil, "a method HandleLeft with the signature of HandleLeave"},
+		{"HandleJoind", "a", joind{}, nil, "channel.joind.HandleJoind has the signature of HandleJoined: want that name, or an unexported one"},
+		{"HandleJoind of a pointer", "a", &pointer{}, nil, "*channel.pointer.HandleJoind"},
+		{"HandleJoind of a value, given a pointer", "a", &joind{}, nil, "*channel.joind.HandleJoind"},
+		{"HandleJoind of a pointer, given a value", "a", pointer{}, nil, "channel.pointer.HandleJoind"},
+		{"OnMessage", "a", mesage{}, nil, "OnMessage has the signature of HandleMessage"},
+		{"HandleLeft", "a", leaves{}, nil, "HandleLeft has the signature of HandleLeave"},
 		{"pattern", "a:{id", open{}, nil, "unclosed {"},
 		{"twice", "taken:{id}", open{}, nil, `matches the same topics as "taken:{name}"`},
-		{"no Keep", "a", open{}, History{}, "History.Keep is 0, want at least 1"},
-		{"negative Replay", "a", open{}, History{Keep: 1, Replay: -1}, "History.Replay is -1, want 0 to 1"},
-		{"Replay over Keep", "a", open{}, History{Keep: 5, Replay: 6}, "History.Replay is 6, want 0 to 5"},
-		{"Replay over the most", "a", open{}, History{Keep: 5000, Replay: 501}, "History.Replay is 501, want 0 to 500"},
+		{"no Keep", "a", open{}, History{}, "History.Keep: 0: want at least 1"},
+		{"negative Replay", "a", open{}, History{Keep: 1, Replay: -1}, "History.Replay: -1: want 0 to 1"},
+		{"Replay over Keep", "a", open{}, History{Keep: 5, Replay: 6}, "History.Replay: 6: want 0 to 5"},
+		{"Replay over the most", "a", open{}, History{Keep: 5000, Replay: 501}, "History.Replay: 501: want 0 to 500"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
@@ -87,7 +87,7 @@ func TestMistakesAtSetUpPanic(t *testing.T) {
 	}
 	t.Run("History without a store", func(t *testing.T) {
 		defer func() {
-			if got := fmt.Sprint(recover()); !strings.Contains(got, "History needs a store") {
+			if got := fmt.Sprint(recover()); !strings.Contains(got, "History is given, and there is no store") {
 				t.Errorf("got the panic %s", got)
 			}
 		}()

@@ -9,7 +9,7 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-// lingering is a channel whose HandleLeave takes until it is let go.
+// lingering is a channel whose HandleLeave returns when the test says so.
 type lingering struct {
 	channel.AnyoneMayJoin
 	begun, end chan struct{}

@@ -1,7 +1,7 @@
 package channel
 
 import (
-	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -31,7 +31,7 @@ const (
 // maxEarly bounds what HandleJoined may push.
 const maxEarly = 256
 
-var errTooEarly = errors.New("push: 256 wait for the join to be accepted: no more may")
+var errTooEarly = fmt.Errorf("push in HandleJoined: %d already wait for the reply: want at most %[1]d", maxEarly)
 
 // push sends m, or has it wait for the reply to the join.
 func (s *sender) push(m *wire.Message) error {
@@ -59,8 +59,8 @@ func (s *sender) reply(m *wire.Message) error {
 	return s.send(m)
 }
 
-// send queues m. Whether the client socket has ended, or ends by this, is no
-// matter of the caller's: the client has left. s.mu is held.
+// send queues m. If the client socket has ended, or ends by this, the client has
+// left. s.mu is held.
 func (s *sender) send(m *wire.Message) error {
 	if s.cs.Send(m, "") != nil {
 		return ErrLeft
@@ -68,8 +68,8 @@ func (s *sender) send(m *wire.Message) error {
 	return nil
 }
 
-// greet sends the reply to the join and what was pushed before it. From here on
-// the client sees the topic.
+// greet sends the reply to the join, and behind it what was pushed before. From
+// here on the client sees the topic.
 func (s *sender) greet(reply *wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *sender) greet(reply *wire.Message) {
 	s.early = nil
 }
 
-// leave ends what the client sees, with the given frames if it had begun.
+// leave ends what the client sees, with the frames given if that has begun.
 func (s *sender) leave(last ...*wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,9 +27,9 @@ type Socket struct {
 // Topic is the topic joined: "chat_room:42".
 func (s *Socket) Topic() string { return s.inbox.topic }
 
-// Param is the part of the topic that stands for {name} in the pattern, or for
-// its * under the name "*"; "" if the pattern has no such name. The name may be
-// given with its braces or without.
+// Param is the part of the topic that {name} stands for in the pattern, or, for
+// the name "*", what * stands for; "" if the pattern has no such name. Braces
+// around the name make no difference.
 func (s *Socket) Param(name string) string { return s.route.param(s.params, name) }
 
 // ID is the public name of the client socket, the same in all its topics.
@@ -48,11 +48,10 @@ func (s *Socket) Assign(key string, value any) { s.assigns.set(key, value) }
 // Assigned returns what was assigned to key, or nil.
 func (s *Socket) Assigned(key string) any { return s.assigns.get(key) }
 
-// Push sends an event to this client only. It never blocks. Payload encodes to
-// a JSON object, or is Binary; what can't be sent is an error that says why. In
-// HandleJoined a push waits for the reply, up to 256 of them, and is dropped if the
-// join is refused. After the leave, or the end of the client socket, it returns
-// ErrLeft.
+// Push sends an event to this client only. It never blocks. Payload encodes to a
+// JSON object, or is Binary; anything else is an error. In HandleJoined up to 256
+// pushes wait for the reply; they are dropped if the join is refused. After the
+// leave, or the end of the client socket, it returns ErrLeft.
 func (s *Socket) Push(event string, payload any) error {
 	b, err := encode(event, payload)
 	if err != nil {
@@ -61,16 +60,15 @@ func (s *Socket) Push(event string, payload any) error {
 	return s.sender.push(b.push(s.Topic(), event).WithRefs(s.joinRef, wire.Ref{}))
 }
 
-// Reply answers a message to which HandleMessage returned Later. It may be
-// called from any goroutine; err is treated as HandleMessage's. A client takes
-// the first reply to a message and ignores others. After the leave, or the end of
-// the client socket, it returns ErrLeft.
+// Reply answers a message for which HandleMessage returned Later. It may be called
+// from any goroutine, once. Reply and err are what HandleMessage would return. After
+// the leave, or the end of the client socket, it returns ErrLeft.
 func (s *Socket) Reply(m Message, reply any, err error) error {
 	if m.ref.Null() && err == nil {
 		return nil
 	}
 	r := s.replyTo(m, reply, err)
-	if m.ref.Null() { // nobody waits for it, but the log has the error
+	if m.ref.Null() { // the client wants no reply, but the log has the error
 		return nil
 	}
 	return s.sender.reply(r)
@@ -95,8 +93,9 @@ func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
 	return wire.NewReply(s.joinRef, m.ref, s.Topic(), "error", reason(text))
 }
 
-// Rebroadcast sends m to everybody in the topic, its sender too, and keeps it
-// if the channel has a History. It returns when m is kept and queued for all.
+// Rebroadcast sends m to all members of the topic, its sender too, and retains it
+// if the channel has a History. It returns when m is retained and queued for all.
+// The client may read the error for a payload that is no object.
 func (s *Socket) Rebroadcast(ctx context.Context, m Message) error {
 	if m.Binary != nil {
 		return s.Broadcast(ctx, m.Event, Binary(m.Binary))
@@ -107,33 +106,33 @@ func (s *Socket) Rebroadcast(ctx context.Context, m Message) error {
 	return s.Broadcast(ctx, m.Event, m.Payload)
 }
 
-// Broadcast sends an event to everybody in the topic, this client too, and
-// keeps it if the channel has a History and it is not Ephemeral. Payload
-// encodes to a JSON object, or is Binary; a json.RawMessage or Binary is not
-// copied, and belongs to chime from now on. It returns when the event is kept
-// and queued for all; ctx bounds the wait until then, but once keeping has
-// begun it is not undone.
+// Broadcast sends an event to all members of the topic, this client too, and
+// retains it if the channel has a History and it is not Ephemeral. Payload encodes
+// to a JSON object, or is Binary; a json.RawMessage or Binary is not copied, and
+// must not be changed after the call. It returns when the event is retained and
+// queued for all. Ctx bounds the wait for room in the store, not a commit that has
+// begun. After an error no client has seen the event.
 func (s *Socket) Broadcast(ctx context.Context, event string, payload any, options ...SendOption) error {
 	return s.hub().broadcast(ctx, s.route, s.Topic(), event, payload, options)
 }
 
-// BroadcastFrom sends an event to everybody in the topic but this client. It
-// is never kept: a history is the same for all.
+// BroadcastFrom sends an event to all members of the topic but this client. It is
+// never retained: a history is the same for all.
 func (s *Socket) BroadcastFrom(ctx context.Context, event string, payload any) error {
-	return s.hub().broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{Ephemeral(), from(s.ID())})
+	return s.hub().broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{ephemeral{}, from(s.ID())})
 }
 
-// Leave takes the client out of this topic; it stays connected. It may be called
+// Leave takes the client out of this topic; it stays connected. Leave may be called
 // in any handler and from any goroutine, and does not wait. With nil the client
 // reads phx_close, and does not join again by itself. With an error it reads
-// phx_error, and does: an error made by Refuse is read by it, any other reaches
-// it as "internal".
+// phx_error, and does: with the reason of an error made by Refuse, and "internal"
+// in place of any other.
 //
-// The handler that runs at that moment, if any, is the last: it has 5 s before its
-// context is cancelled, and its reply is sent. Then HandleLeave is called with
-// Left, unless the client went first. What the client has sent behind that is
-// answered as to who is not in the topic. In HandleJoined the client is let in
-// first, unless it is refused: then there is nothing to leave.
+// A handler that runs at that moment is the last: it has 5 s before its context is
+// cancelled, and its reply is sent. Then HandleLeave is called with Left, unless the
+// client left first. Later messages of the client are answered with "unmatched
+// topic". In HandleJoined the client is let in first; if it is refused, Leave has no
+// effect.
 func (s *Socket) Leave(why error) {
 	end := job{why: Left, of: s}
 	public := true
@@ -154,18 +153,27 @@ func (s *Socket) Disconnect(reason string) {
 	s.client().cs.Close(wire.CloseDisconnect, reason, Kicked)
 }
 
-// SendOption changes how an event is broadcast.
-type SendOption func(*sending)
-
-type sending struct {
-	ephemeral bool
-	from      string
+// SendOption is a decision for one broadcast. There is one: Ephemeral.
+type SendOption interface {
+	apply(*sending)
 }
 
-// Ephemeral keeps an event out of the history.
-func Ephemeral() SendOption { return func(s *sending) { s.ephemeral = true } }
+// sending is how an event is broadcast.
+type sending struct {
+	ephemeral bool
+	from      string // the ID of a client socket that is not sent it
+}
 
-func from(id string) SendOption { return func(s *sending) { s.from = id } }
+// Ephemeral has an event not retained.
+func Ephemeral() SendOption { return ephemeral{} }
+
+type ephemeral struct{}
+
+func (ephemeral) apply(s *sending) { s.ephemeral = true }
+
+type from string
+
+func (id from) apply(s *sending) { s.from = string(id) }
 
 func (s *Socket) client() *client { return s.inbox.client }
 func (s *Socket) hub() *Hub       { return s.inbox.client.hub }

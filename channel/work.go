@@ -7,7 +7,7 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// run works the inbox off, and gives it up when nothing is left to come.
+// run does what the inbox has to do, until nothing is left.
 func (in *inbox) run() {
 	done := false
 	defer func() {
@@ -29,7 +29,7 @@ func (in *inbox) work(s *Socket, j job) {
 	f := j.frame
 	switch {
 	case j.why != "":
-		if s != nil && j.ends(s) { // else that join has ended by itself, and s follows it
+		if s != nil && j.ends(s) { // else that join has already ended, and s is a later one
 			in.close(s, j)
 		}
 	case f.Event == wire.EventJoin:
@@ -39,8 +39,8 @@ func (in *inbox) work(s *Socket, j job) {
 	case s == nil:
 		in.client.refuse(f, wire.Ref{}, unmatched)
 	case !f.JoinRef.Null() && f.JoinRef != s.joinRef:
-		// Of an earlier join, and silently dropped, as in Phoenix: that join is
-		// over for its client too.
+		// It belongs to an earlier join, and is dropped without an answer, as in
+		// Phoenix: that join has ended for its client too.
 	case f.Event == wire.EventLeave:
 		in.end(s, Left, wire.NewReply(s.joinRef, f.Ref, f.Topic, "ok", []byte("{}")), s.frame(wire.EventClose, nil))
 	default:
@@ -70,8 +70,8 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 		return
 	}
 	crashed := true
-	// Replying belongs to it: the reply's MarshalJSON and the error's methods
-	// are the application's code, and may panic too.
+	// Replying is guarded too: MarshalJSON of the reply and the methods of the
+	// error are the application's code, and may panic.
 	in.guard("HandleMessage", f.Event, func() {
 		reply, err := s.route.channel.HandleMessage(s.context(), s, m)
 		if err != nil || reply != Later {
@@ -86,7 +86,7 @@ func (in *inbox) message(s *Socket, f wire.Frame) {
 	})
 }
 
-// end takes s out of its topic, sends the last frames, and calls HandleLeave. That
+// end takes s out of its topic, sends the last frames, and calls HandleLeave, which
 // may end the goroutine: what must follow is deferred.
 func (in *inbox) end(s *Socket, why Reason, last ...*wire.Message) {
 	s.leave()
@@ -102,9 +102,9 @@ func (in *inbox) end(s *Socket, why Reason, last ...*wire.Message) {
 		func() { in.client.hub.topics.exit(s.place) })
 }
 
-// guard calls f, the application's code, and then what follows, even if f has
-// panicked or ended the goroutine by runtime.Goexit, as t.FailNow does. That can
-// not be stopped: what follows runs on the way out, and run has a successor.
+// guard calls f, the application's code, and then then, even if f has panicked or
+// ended the goroutine by runtime.Goexit, as t.FailNow does. A Goexit can't be
+// stopped: then is called on the way out, and another goroutine goes on with run.
 func (in *inbox) guard(handler, what string, f, then func()) {
 	returned := false
 	defer func() {

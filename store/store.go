@@ -97,19 +97,19 @@ type Message struct {
 }
 
 // Retention says how much of a topic is kept. That of its last Append holds for
-// all of the topic. The zero value keeps everything.
+// all of the topic. Zero is without limit, in each field.
 type Retention struct {
-	Keep int           // the most messages; 0 or less: any number
-	Age  time.Duration // how long after its At a message is kept; 0 or less: for good
+	Keep int           // the most messages; 0 or less: without limit
+	Age  time.Duration // how long after its At a message is kept; 0 or less: without limit
 }
 
 // Range says what to read of a topic: what came after an offset, or the newest.
-// The zero value is all of it.
+// The zero value is all of it: zero is without limit, in each field.
 type Range struct {
 	Newest bool   // the newest Limit messages; else those after After
 	After  uint64 // an offset; 0: from the beginning
-	Limit  int    // the most messages; 0 or less: any number
-	Bytes  int    // the most bytes of payload, though one message is returned whatever its size; 0 or less: any number
+	Limit  int    // the most messages; 0 or less: without limit
+	Bytes  int    // the most bytes of payload, though one message is returned whatever its size; 0 or less: without limit
 }
 
 // Page is what Read found.

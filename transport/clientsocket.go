@@ -2,10 +2,10 @@
 // clients' connections: a [ClientSocket] for each client, who it is, what bounds
 // it, and why it ended. It knows nothing of topics, channels or history.
 //
-// Only chime's own server implements ClientSocket, and package channeltest for
-// tests: what travels are frames of an internal package, encoded once for all
-// who get them, so neither the server nor the form of a frame is an interface
-// that others could build on.
+// ClientSocket, Receiver and Acceptor are the seam between chime's server and its
+// channel side. An application uses Identity, Limits, Reason and RefusedError. Only
+// the server implements ClientSocket, and package channeltest for tests: what it
+// sends are frames of an internal package, encoded once for all clients.
 //
 // A client socket outlives its connections: a client of the chime dialect whose
 // connection has broken goes on with another within the grace period, on any
@@ -34,31 +34,31 @@ const (
 type ClientSocket interface {
 	// ID is the public name of this client socket: unguessable, but no secret.
 	ID() string
-	// Identity is who WithConnect said it is, pinned when the socket opened but
-	// for Expires, which is what it said last.
+	// Identity is what WithConnect returned when the socket opened; Expires is what
+	// it returned last.
 	Identity() Identity
 	// Transport is the transport of the present connection, or of the last.
 	Transport() string
-	// Context has the values of the request that opened the socket. It is
-	// never cancelled: derive one that is where an end is needed.
+	// Context has the values of the request that opened the socket. It is never
+	// cancelled.
 	Context() context.Context
 	// Send queues m; while there is no connection it waits for the next. To is
-	// the join_ref of a join that asked for positions, or "". It returns ErrClosed
+	// the join_ref of a join that asked for positions, or "". Send returns ErrClosed
 	// after the end, and ErrSlow when m does not fit into the queue any more,
 	// which ends the socket and drops what is queued.
 	Send(m *wire.Message, to string) error
-	// Offer is Send for what is in a history, from which it can be sent later: it
-	// fills the queue to a half only, and where m does not fit it returns false and
-	// nothing ends. When Ready reports room one message fits, whatever its size.
-	// After the end it returns true, since nothing is to be sent later.
+	// Offer is Send for a message that is in a history, from which it can be sent
+	// later. It uses half of the queue only; where m does not fit it returns false,
+	// and the socket does not end. When Ready reports room one message fits, whatever
+	// its size. After the end it returns true: nothing is to be sent later.
 	Offer(m *wire.Message, to string) bool
-	// Ready reports whether the queue has room for a page of a replay, which it
-	// has after the end. If not, f is called once when it has, or at the end; f
-	// must not block. One caller waits at a time: f replaces the f of an earlier call.
+	// Ready reports whether the queue has room for a page of a replay; after the end
+	// it has. If not, f is called once, when there is room or at the end. F must not
+	// block, and replaces the f of an earlier call.
 	Ready(f func()) bool
-	// Close ends the socket: what is queued goes out first, then the code and
-	// the reason, if there is a connection. The receiver is told why. Only the
-	// first call counts.
+	// Close ends the socket. If there is a connection, what is queued goes out first,
+	// then the code and the reason. Receiver.Closed is called with why. Only the first
+	// call counts.
 	Close(code wire.CloseCode, reason string, why Reason)
 }
 
@@ -86,9 +86,9 @@ type Reason string
 
 // The reasons that Receiver.Closed gets.
 const (
-	Closed  Reason = "closed"  // the client closed its connection, said goodbye, or sent what ends one (1002, 1007, 1009)
-	Gone    Reason = "gone"    // the connection broke or fell silent, and a client that could come back did not in time
-	Slow    Reason = "slow"    // its queue was full, or a write to one that can't come back was stuck
+	Closed  Reason = "closed"  // the client closed its connection, said goodbye, or sent what closes one (1002, 1007, 1009)
+	Gone    Reason = "gone"    // the connection broke or fell silent, and the client did not resume in time, or can't
+	Slow    Reason = "slow"    // its queue was full, or a write was stuck and it can't resume
 	Kicked  Reason = "kicked"  // Disconnect
 	Expired Reason = "expired" // Identity.Expires has come
 	Drained Reason = "drain"   // Shutdown

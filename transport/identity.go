@@ -6,13 +6,13 @@ import "time"
 // opens.
 type Identity struct {
 	ID      string    // names the user: Disconnect takes it; "" is anonymous
-	Value   any       // whatever the application wants to find in its channels
-	Expires time.Time // when the client socket ends, as WithConnect has said last; zero is never. An earlier time than before may be seen a heartbeat late
+	Value   any       // anything, for the handlers of the channels
+	Expires time.Time // when the client socket ends, as WithConnect returned last; zero is never. A time earlier than the one before may take effect a heartbeat late
 }
 
 // RefusedError is an error of WithConnect that the client may read.
 type RefusedError struct {
-	Status int    // HTTP: 401, 403, 429 …; what is neither 4xx nor 5xx becomes 403
+	Status int    // of HTTP: 401, 403, 429 …; 403 in place of any that is neither 4xx nor 5xx
 	Reason string // for the client
 }
 

@@ -2,9 +2,9 @@ package transport
 
 import "fmt"
 
-// Limits bound what one client may make the server hold. Zero means the
-// default in each field. An inbox is what one client has sent in one topic and
-// its handler has not taken yet.
+// Limits bound what one client can make the server keep in memory. Zero means the
+// default, in each field; there is no way to have none. An inbox has what one client
+// has sent in one topic and its handler has not taken yet.
 type Limits struct {
 	MessageBytes  int // of one frame from a client; 64 KiB
 	BatchBytes    int // of the body of one POST; 256 KiB, or what one frame takes if that is more
@@ -14,10 +14,10 @@ type Limits struct {
 	Topics        int // joined by one client at once; 100
 	InboxMessages int // waiting in one inbox; 512
 
-	// Of a client that may resume: written to it and not acknowledged. What is
-	// over that is forgotten, the oldest first, and a client that has missed it
-	// can't resume. Bytes are those of payloads and names; with what is made of
-	// them they take up to three times as much.
+	// Written to a client that may resume, and not acknowledged. Beyond that the
+	// oldest are forgotten, and a client that has missed one of them can't resume.
+	// Bytes are those of payloads and names; in memory they take up to three times
+	// as much.
 	UnackedBytes    int // 256 KiB
 	UnackedMessages int // 1024
 }
@@ -31,7 +31,7 @@ type limit struct {
 	def   int
 }
 
-// limitsOf lists the fields of l. It is no method: those of Limits take values.
+// limitsOf lists the fields of l. It is no method, since those of Limits take values.
 func limitsOf(l *Limits) []limit {
 	return []limit{
 		{"MessageBytes", &l.MessageBytes, 64 << 10},
@@ -60,17 +60,18 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Check returns an error that names a limit which is out of range: a negative
-// one, or one of a POST under which a frame could come on a WebSocket only.
+// Check returns an error that names a limit which is out of range: one that is
+// negative, or a BatchBytes with which a frame of MessageBytes could come on a
+// WebSocket only.
 func (l Limits) Check() error {
 	for _, f := range limitsOf(&l) {
 		if *f.field < 0 {
-			return fmt.Errorf("limit %s is %d: want 1 or more, or 0 for the default", f.name, *f.field)
+			return fmt.Errorf("limit %s: %d: want 1 or more, or 0 for the default", f.name, *f.field)
 		}
 	}
 	l = l.WithDefaults()
 	if least := l.MessageBytes + batchEnvelope; l.BatchBytes < least {
-		return fmt.Errorf("limit BatchBytes is %d: want at least %d, for a frame of MessageBytes and what is around it", l.BatchBytes, least)
+		return fmt.Errorf("limit BatchBytes: %d: want at least %d, for a frame of MessageBytes and what is around it", l.BatchBytes, least)
 	}
 	return nil
 }

@@ -28,14 +28,14 @@ func TestALimitOfZeroIsTheDefault(t *testing.T) {
 
 func TestALimitOutOfRangeIsNamed(t *testing.T) {
 	for name, l := range map[string]Limits{
-		"":                              {},
-		"limit Topics is -1: ":          {Topics: -1},
-		"limit UnackedMessages is -7: ": {UnackedMessages: -7},
-		"limit BatchBytes is 65663: ":   {BatchBytes: 65663},
-		"limit BatchBytes is 100: ":     {BatchBytes: 100, MessageBytes: 50},
-		"limit BatchMessages is -1: ":   {BatchBytes: 100, BatchMessages: -1},
-		"a POST of one frame":           {BatchBytes: 65664},
-		"a POST of one small frame":     {MessageBytes: 10, BatchBytes: 138},
+		"":                            {},
+		"limit Topics: -1: ":          {Topics: -1},
+		"limit UnackedMessages: -7: ": {UnackedMessages: -7},
+		"limit BatchBytes: 65663: ":   {BatchBytes: 65663},
+		"limit BatchBytes: 100: ":     {BatchBytes: 100, MessageBytes: 50},
+		"limit BatchMessages: -1: ":   {BatchBytes: 100, BatchMessages: -1},
+		"a POST of one frame":         {BatchBytes: 65664},
+		"a POST of one small frame":   {MessageBytes: 10, BatchBytes: 138},
 	} {
 		err := l.Check()
 		if strings.HasPrefix(name, "limit") != (err != nil) || err != nil && !strings.HasPrefix(err.Error(), name) {

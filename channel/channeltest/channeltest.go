@@ -1,5 +1,5 @@
-// Package channeltest is the client with which one tests a channel: in memory,
-// without a network, on the hub that serves real clients too.
+// Package channeltest has the clients of a test of a channel: in memory, without a
+// network, on the hub that serves real clients too.
 //
 //	hub := channeltest.New(t, "chat_room:{id}", &ChatRoom{}, channel.History{Keep: 100, Replay: 50})
 //	ann := hub.Join("chat_room:1", hello{"ann"})
@@ -8,10 +8,10 @@
 //	bob.Push("message_new", post{"hi"}).WantReply(nil)
 //	ann.WantBroadcast("message_new", post{"hi"})
 //
-// A Want waits until what it wants has come, for some seconds, and else ends the
-// test with what has come instead; so all is called from the test's own
-// goroutine. It works in and outside of testing/synctest bubbles. When the test
-// ends its clients go, and it fails if a handler does not return then.
+// A Want waits for some seconds until what it wants has come. If that does not come
+// it ends the test, and says what came instead; so all methods are called from the
+// goroutine of the test. They work in and outside of testing/synctest bubbles. When
+// the test ends its clients leave, and it fails if a handler does not return then.
 package channeltest
 
 import (
@@ -29,21 +29,21 @@ import (
 )
 
 const (
-	patience  = 15 * time.Second // of a Want; a busy machine may need a part of it, and who passes waits for none
+	patience  = 15 * time.Second // of a Want: long enough for a busy machine; a test that passes does not wait for it
 	endsAfter = 15 * time.Second // over the 5 s for what was still to be handled and the 5 s of HandleLeave
 )
 
-// Hub is a channel.Hub for one test, which uses it to add a second Channel, to
-// Broadcast from outside, to look at History and Members. Connect and Join are
-// for the test's own goroutine; the methods of channel.Hub are for any.
+// Hub is a channel.Hub for one test: it adds channels, broadcasts from outside of
+// them, and reads History and Members. Connect and Join are called from the goroutine
+// of the test, the methods of channel.Hub from any.
 type Hub struct {
 	*channel.Hub
 	t       testing.TB
 	clients []*Client
 }
 
-// New returns a hub with one channel. It keeps messages in memory, if there is
-// a channel.History among the options, and logs to the test.
+// New returns a hub with one channel. Its history is in memory, if a channel.History
+// is among the options, and its log is that of the test.
 func New(t testing.TB, pattern string, ch channel.Channel, options ...channel.Option) *Hub {
 	h := Open(t, channel.Config{})
 	h.Channel(pattern, ch, options...)

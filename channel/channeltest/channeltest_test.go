@@ -192,7 +192,7 @@ func TestABinaryReplyToAJoin(t *testing.T) {
 	hub := channeltest.Open(t, channel.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	hub.Channel("canvas:{id}", Canvas{}, channel.History{Keep: 1})
 	hub.Connect(transport.Identity{}).WantRefused("canvas:1", nil, "internal")
-	const want = `level=ERROR msg="reply to a join can't be sent" topic=canvas:1 client=client-1 error="it is Binary, which has no room for @history, and the channel has a History"`
+	const want = `level=ERROR msg="reply to a join can't be sent" topic=canvas:1 client=client-1 error="reply is Binary: want a JSON object, since the channel has a History, whose @history goes into it"`
 	if !strings.Contains(log.String(), want) {
 		t.Errorf("logged %q, want %s", log.String(), want)
 	}

@@ -24,8 +24,8 @@ type socket struct {
 	ctx      context.Context
 	receiver transport.Receiver
 
-	upstream sync.Mutex // orders the calls of the receiver, and guards gone
-	gone     bool       // the receiver has been told
+	upstream sync.Mutex // orders the calls of the receiver, and guards ended
+	ended    bool       // the receiver knows of the end
 
 	mu     sync.Mutex // guards what follows
 	frames []wire.Frame
@@ -66,16 +66,16 @@ func (s *socket) Close(code wire.CloseCode, reason string, why transport.Reason)
 	if first {
 		s.upstream.Lock()
 		defer s.upstream.Unlock()
-		s.gone = true
+		s.ended = true
 		s.receiver.Closed(why)
 	}
 }
 
-// add reads a message and wakes who waits for it. s.mu is held.
+// add reads a message, and wakes a Want that waits for one. s.mu is held.
 func (s *socket) add(m *wire.Message, to string) {
 	f, err := wire.Decode(m.AppendText(nil, true, to))
 	if err != nil {
-		s.t.Errorf("%s was sent what nobody can read: %v", s.id, err)
+		s.t.Errorf("%s was sent a frame that can't be decoded: %v", s.id, err)
 	}
 	if f.Binary != nil {
 		f.Payload, _ = channel.Binary(f.Binary).MarshalJSON()
@@ -91,7 +91,7 @@ func (s *socket) add(m *wire.Message, to string) {
 func (s *socket) receive(f wire.Frame) {
 	s.upstream.Lock()
 	defer s.upstream.Unlock()
-	if !s.gone {
+	if !s.ended {
 		s.receiver.Receive(f)
 	}
 }

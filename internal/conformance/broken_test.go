@@ -103,6 +103,11 @@ var faults = []fault{
 	{name: "numbers of events that begin with 0", group: "POST:", frame: every(`^id: 1$`, "id: 0")},
 	{name: "a bye that says what it has done", group: "bye:", status: answers(204, 200)},
 	{name: "nothing is resumed", group: "resume:", request: forgetSecret},
+	{name: "200 for a Chime-Received that is no number", group: "resume: a Chime-Received", request: func(r *http.Request) {
+		if r.Header.Get("Chime-Received") != "" {
+			r.Header.Set("Chime-Received", "0")
+		}
+	}},
 	{name: "nothing says moved", group: "resume:", frame: nth(1, `"moved"`, dropped)},
 	{name: "hello has received less than it did", group: "resume:", frame: every(`"received":[1-9]`, `"received":0`)},
 	{name: "1000 for a frame that is none", group: "ends:", frame: replace("close1007", "close1000")},

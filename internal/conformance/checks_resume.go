@@ -48,6 +48,13 @@ var resumeChecks = []check{
 	{"resume: an unknown secret makes a new client socket", false, each, func(t *try, kind string) {
 		t.over(kind, strings.Repeat("x", 32))
 	}},
+	{"resume: a Chime-Received that is no number is 400, and ends nothing", false, each, func(t *try, kind string) {
+		c, ref := t.lasting(kind)
+		for _, bad := range []string{"abc", "-1", "1.5", "18446744073709551616"} {
+			t.answered(400, `{"reason":"`, "GET", "sse", "", "Chime-Received", bad, "Chime-Secret", c.hello.Secret)
+		}
+		c.say(ref, t.topic)
+	}},
 	{"resume: what is not promoted is ended by a counted frame, alone", false, once, func(t *try, _ string) {
 		c, _ := t.lasting(onWebSocket)
 		again := c.resumes(onWebSocket)

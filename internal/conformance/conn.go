@@ -114,7 +114,9 @@ func (t *try) request(ctx context.Context, method, path, body string, header ...
 
 // answered fails unless the answer to a request has this status, and a text in its body.
 func (t *try) answered(status int, text, method, path, body string, header ...string) {
-	res, err := t.http.Do(t.request(t.ctx, method, path, body, header...)) //nolint:bodyclose // answerOf does
+	ctx, cancel := context.WithTimeout(t.ctx, wait) // a stream that is opened instead does not end
+	defer cancel()
+	res, err := t.http.Do(t.request(ctx, method, path, body, header...)) //nolint:bodyclose // answerOf does
 	t.works(method+" "+path, err)
 	if got := t.answerOf(res); got.status != status || !strings.Contains(got.body, text) {
 		t.fail("%s %s with %.100s: %w: want %d and %s", method, path, body, got, status, text)

@@ -271,7 +271,7 @@ func TestAmberIgnoresWhatItCannotRead(t *testing.T) {
 		"a subject of null":   {raw.Masked(raw.Fin|raw.OpText, `{"event":"message","topic":"chat_room:1","subject":null,"payload":{}}`), "frame has a subject that is no string"},
 		"no topic":            {raw.Masked(raw.Fin|raw.OpText, `{"event":"leave"}`), "frame has no topic"},
 		"an unknown event":    {raw.Masked(raw.Fin|raw.OpText, `{"event":"dance","topic":"chat_room:1"}`), `frame has the event \"dance\": want join, leave or message`},
-		"a join in disguise":  {raw.Masked(raw.Fin|raw.OpText, `{"event":"message","topic":"chat_room:1","subject":"phx_leave","payload":{}}`), "frame has a subject that is Phoenix's"},
+		"a join in disguise":  {raw.Masked(raw.Fin|raw.OpText, `{"event":"message","topic":"chat_room:1","subject":"phx_leave","payload":{}}`), "frame has the subject phx_leave: want one that is not Phoenix's"},
 		"bytes":               {raw.Masked(raw.Fin|raw.OpBinary, "\x00\x01\x01\x0b\x0311chat_room:1say"), "binary frames are not part of this dialect"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,7 +73,7 @@ func New(cfg Config) (*Server, error) {
 	case cfg.Grace == NoGrace:
 		cfg.Grace = 0
 	case cfg.Grace < 0, cfg.Grace > MaxGrace:
-		return nil, fmt.Errorf("grace period is %v: want 0 to %v, or NoGrace", cfg.Grace, MaxGrace)
+		return nil, fmt.Errorf("grace period: %v: want at most %v, or NoGrace for none", cfg.Grace, MaxGrace)
 	case cfg.Grace == 0:
 		cfg.Grace = defaultGrace
 	}

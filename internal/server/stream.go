@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/go-chime/chime/internal/wire"
 )
@@ -25,8 +26,12 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "this is an event stream: read it with fetch or EventSource")
 		return
 	}
-	secret := r.Header.Get(headerSecret)
-	chime := secret != "" || r.Header.Get(headerReceived) != ""
+	secret, received := r.Header.Get(headerSecret), r.Header.Get(headerReceived)
+	chime := secret != "" || received != ""
+	if _, err := strconv.ParseUint(received, 10, 64); received != "" && err != nil {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("%s: %.40q: want a number", headerReceived, received))
+		return
+	}
 	from, refused := s.admission.caller(r, chime, secret)
 	switch {
 	case refused == nil:

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 )
 
@@ -39,7 +38,7 @@ func DecodeAmber(data []byte) (Frame, error) {
 			return Frame{}, err
 		}
 		if f.Event == EventJoin || f.Event == EventLeave {
-			return Frame{}, errors.New("frame has a subject that is Phoenix's")
+			return Frame{}, fmt.Errorf("frame has the subject %s: want one that is not Phoenix's", f.Event)
 		}
 	default:
 		return Frame{}, fmt.Errorf("frame has the event %q: want join, leave or message", cut(event, MaxName))
@@ -54,9 +53,9 @@ func DecodeAmber(data []byte) (Frame, error) {
 	return f, nil
 }
 
-// AppendAmber appends m as a WebSocket frame for an Amber client, or nothing
-// if Amber has no words for it: replies, closes and errors of a topic, and
-// binary payloads.
+// AppendAmber appends m as a WebSocket frame for an Amber client, or nothing where
+// Amber has no form for it: replies, closes and errors of a topic, and binary
+// payloads.
 func (m *Message) AppendAmber(b []byte) []byte {
 	switch m.Event {
 	case EventReply, EventClose, EventError:

@@ -52,8 +52,8 @@ func TestDecodeAmberRefuses(t *testing.T) {
 		{"an event in capitals", `{"event":"Join","topic":"t"}`, `frame has the event "Join": ` + unknown},
 		{"an event of Phoenix", `{"event":"phx_join","topic":"t"}`, `frame has the event "phx_join": ` + unknown},
 		{"an event without a name", `{"event":"","topic":"t"}`, `frame has the event "": ` + unknown},
-		{"a join in disguise", `{"event":"message","topic":"t","subject":"phx_join","payload":{}}`, "frame has a subject that is Phoenix's"},
-		{"a leave in disguise", `{"event":"message","topic":"t","subject":"phx_leave","payload":{}}`, "frame has a subject that is Phoenix's"},
+		{"a join in disguise", `{"event":"message","topic":"t","subject":"phx_join","payload":{}}`, "frame has the subject phx_join: want one that is not Phoenix's"},
+		{"a leave in disguise", `{"event":"message","topic":"t","subject":"phx_leave","payload":{}}`, "frame has the subject phx_leave: want one that is not Phoenix's"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { checkRefuses(t, wire.DecodeAmber, tt.text, tt.want) })

@@ -23,9 +23,9 @@ func (e *BatchError) Error() string {
 	return fmt.Sprintf("frame %d of the batch: %s", e.Frame, e.Reason)
 }
 
-// DecodeBatch reads {"first":1,"received":40,"frames":[[…],…]}. A batch is
-// taken whole or not at all. Each frame may hold frameBytes, and the batch
-// frames of them; the error is a *BatchError.
+// DecodeBatch reads {"first":1,"received":40,"frames":[[…],…]}. A batch may have so
+// many frames, each of so many bytes; it is taken whole or not at all. The error is
+// a *BatchError.
 func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 	var raw struct {
 		First    *uint64           `json:"first"`
@@ -37,14 +37,14 @@ func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 	}
 	switch {
 	case raw.First == nil || *raw.First == 0:
-		return Batch{}, &BatchError{0, "batch has no first, which counts from 1"}
+		return Batch{}, &BatchError{0, "batch has no first: want a number from 1"}
 	case len(raw.Frames) > frames:
-		return Batch{}, &BatchError{0, fmt.Sprintf("batch has %d frames, %d are allowed", len(raw.Frames), frames)}
+		return Batch{}, &BatchError{0, fmt.Sprintf("batch has %d frames: want at most %d", len(raw.Frames), frames)}
 	}
 	b := Batch{First: *raw.First, Received: raw.Received, Frames: make([]Frame, len(raw.Frames))}
 	for i, text := range raw.Frames {
 		if len(text) > frameBytes {
-			return Batch{}, &BatchError{i + 1, fmt.Sprintf("frame has %d bytes, %d are allowed", len(text), frameBytes)}
+			return Batch{}, &BatchError{i + 1, fmt.Sprintf("frame has %d bytes: want at most %d", len(text), frameBytes)}
 		}
 		f, err := Decode(text)
 		if err != nil {
@@ -55,7 +55,7 @@ func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 	return b, nil
 }
 
-// jsonReason keeps what a client may learn of a decoding error: never a Go type.
+// jsonReason is what a client may read of a decoding error: never a Go type.
 func jsonReason(err error) string {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if wrong.Field != "" {

@@ -77,7 +77,7 @@ func TestABroadcastAllocatesTheSameForOneMemberAndForMany(t *testing.T) {
 	for name, push := range pushes {
 		one, many := allocations(1, push), allocations(1000, push)
 		if one != many || one > 9 { // the message, and two for each of four forms
-			t.Errorf("%s: got %v allocations for 1 member and %v for 1,000, want the same, 9 at the most", name, one, many)
+			t.Errorf("%s: got %v allocations for 1 member and %v for 1,000, want the same, at most 9", name, one, many)
 		}
 	}
 }

@@ -14,7 +14,7 @@ const (
 	CloseDrain        CloseCode = 1012 // the server is going down: come back later
 	CloseSlow         CloseCode = 1013 // the client read too slowly for its queue, or came back too late to resume
 	CloseReplaced     CloseCode = 4001 // another connection carries the client socket, or this one was never used
-	CloseRefused      CloseCode = 4003 // do not come back (chime dialect only)
+	CloseRefused      CloseCode = 4003 // refused: do not come back (chime dialect only)
 	maxCloseReason              = 123  // RFC 6455, section 5.5: control frames hold 125 bytes, two are the code
 	closePayloadStart           = 2
 )

@@ -25,8 +25,8 @@ var (
 	errShort    = errors.New("frame has fewer than 5 elements")
 )
 
-// Decode reads a frame from a text. More than five elements are allowed, as
-// in Phoenix; the rest is ignored. Data may be reused afterwards.
+// Decode reads a frame from a text. As in Phoenix there may be more than five
+// elements; the rest is ignored. Data may be reused afterwards.
 func Decode(data []byte) (Frame, error) {
 	if !utf8.Valid(data) {
 		return Frame{}, errNotUTF8
@@ -67,9 +67,9 @@ func decodeRef(name string, b []byte) (Ref, error) {
 	}
 	s, err := decodeString(name, b)
 	if err == nil && len(s) > MaxName {
-		// It comes back with each frame of its join: who chose a long one would
-		// have little be much for the server to send.
-		err = fmt.Errorf("frame has a %s of %d bytes: %d are allowed", name, len(s), MaxName)
+		// It comes back with each frame of its join: with a long one little from a
+		// client would be much for the server to send.
+		err = fmt.Errorf("frame has a %s of %d bytes: want at most %d", name, len(s), MaxName)
 	}
 	return RefOf(s), err
 }
@@ -132,8 +132,8 @@ func binaryText(b []byte) (string, bool) {
 	return text, err == nil
 }
 
-// mayHaveBinaryKey spares most payloads their parsing. A key that is written with
-// an escape, "\u0040binary", is the same one for who reads it.
+// mayHaveBinaryKey spares most payloads the parsing. A key that is written with an
+// escape, "\u0040binary", is the same key.
 func mayHaveBinaryKey(b []byte) bool {
 	key := bytes.TrimLeft(b[1:], " \t")
 	if bytes.HasPrefix(key, quotedBinaryKey) {
@@ -145,7 +145,7 @@ func mayHaveBinaryKey(b []byte) bool {
 	return bytes.IndexByte(key, '\\') >= 0
 }
 
-// maxEscapedKey is what the key takes at the most, each letter as \u and four digits.
+// maxEscapedKey is how long the key can be, with each letter as \u and four digits.
 const maxEscapedKey = 1 + 6*len(binaryKey)
 
 // DecodeBinary reads a push from a binary frame of Phoenix V2:

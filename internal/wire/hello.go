@@ -41,7 +41,7 @@ func NewHeartbeat(sent, received uint64) *Message {
 	}{sent, received})
 }
 
-// NewMoved tells a client that another connection carries its frames now.
+// NewMoved says that another connection now carries the frames of the client.
 func NewMoved() *Message { return control(EventMoved, struct{}{}) }
 
 // NewProbeOK answers a probe.
@@ -62,7 +62,7 @@ func AckedBy(payload []byte) (uint64, error) {
 	return *ack.Received, nil
 }
 
-// maxNonce bounds what a probe makes the server write.
+// maxNonce bounds what the server writes for a probe.
 const maxNonce = 64
 
 // ProbedWith reads the payload of a probe.
@@ -71,7 +71,7 @@ func ProbedWith(payload []byte) (nonce string, err error) {
 		Nonce *string `json:"nonce"`
 	}
 	if err := json.Unmarshal(payload, &probe); err != nil || probe.Nonce == nil || len(*probe.Nonce) > maxNonce {
-		return "", fmt.Errorf("probe has no nonce, which is a string of %d bytes at the most", maxNonce)
+		return "", fmt.Errorf("probe has no nonce: want a string of at most %d bytes", maxNonce)
 	}
 	return *probe.Nonce, nil
 }

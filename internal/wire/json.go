@@ -7,15 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// ErrNoObject says that a payload for clients is not a JSON object, which
-// several Phoenix clients drop or choke on.
+// ErrNoObject says that a payload for clients is not a JSON object: several Phoenix
+// clients drop anything else, or fail on it.
 var ErrNoObject = errors.New("payload is not a JSON object")
 
 var errUTF8 = errors.New("payload is not valid UTF-8")
 
-// AppendString appends s as a JSON string. It escapes what JSON demands and
-// nothing else: no HTML characters, since third-party clients compare topics
-// in their raw text.
+// AppendString appends s as a JSON string. It escapes what JSON demands and nothing
+// else, so no HTML characters: some clients compare topics as raw text.
 func AppendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
@@ -76,9 +75,9 @@ func EncodeObject(v any) ([]byte, error) {
 	return text, err
 }
 
-// cleanRaw checks JSON of foreign making. The text is compacted if it holds a
-// raw line break: between two tokens it is legal JSON, but it would split an
-// event of an event stream. Text already clean is returned as it is, not copied.
+// cleanRaw checks JSON that was not encoded here. A text with a raw line break is
+// compacted: between two tokens that is valid JSON, but it would split an event of an
+// event stream. Any other is returned as it is, not copied.
 func cleanRaw(raw []byte) ([]byte, error) {
 	if len(raw) == 0 {
 		return []byte("{}"), nil
@@ -92,7 +91,7 @@ func cleanRaw(raw []byte) ([]byte, error) {
 	return oneLine(raw), nil
 }
 
-// oneLine compacts valid JSON if it holds a CR or an LF or begins with space.
+// oneLine compacts valid JSON that has a CR or an LF, or begins with a space.
 func oneLine(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\n') < 0 && bytes.IndexByte(raw, '\r') < 0 && raw[0] > ' ' {
 		return raw

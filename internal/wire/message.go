@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// Message is one frame to clients. A push or a broadcast is made once and
-// given to all who get it; the bytes of each form are made at the first use
-// and shared. A Message is immutable and safe for concurrent use.
+// Message is one frame to clients. A broadcast is made once for all its receivers;
+// the bytes of each form are made at the first use, and shared. A Message is immutable
+// and safe for concurrent use.
 type Message struct {
 	Topic, Event string
 	Offset       uint64   // position of a retained message in its topic, 0 for all others
@@ -20,7 +20,7 @@ type Message struct {
 	joinRef, ref Ref
 	payload      []byte // a JSON object, or raw bytes if binary
 	binary       bool
-	asked        bool // the join asked for a position
+	positions    bool // it is the reply to a join that asked for positions
 	forms        [formCount]atomic.Pointer[[]byte]
 }
 
@@ -32,7 +32,7 @@ type History struct {
 	Recovered *bool  `json:"recovered,omitempty"` // only if a position was asked for, or nothing could be read
 }
 
-// A form is one way to write a message that is the same for all who read it.
+// A form is a way to write a message that is the same for all its receivers.
 const (
 	formWebSocket           = iota // for the Phoenix dialect: no position
 	formWebSocketPositioned        // for the chime dialect: "@offset" as ref
@@ -77,11 +77,11 @@ func NewBinaryReply(joinRef, ref Ref, topic string, response []byte) *Message {
 	return m
 }
 
-// NewJoinReply returns the ok reply to a join. Response is a JSON object. The
-// history is told to clients of the chime dialect and to joins that asked.
-func NewJoinReply(joinRef, ref Ref, topic string, response []byte, h *History, asked bool) *Message {
+// NewJoinReply returns the ok reply to a join. Response is a JSON object, to which h
+// is added for clients of the chime dialect, and for a join that asked for positions.
+func NewJoinReply(joinRef, ref Ref, topic string, response []byte, h *History, positions bool) *Message {
 	m := NewReply(joinRef, ref, topic, "ok", response)
-	m.History, m.asked = h, asked
+	m.History, m.positions = h, positions
 	return m
 }
 
@@ -103,10 +103,9 @@ func (m *Message) Size() int {
 // PayloadSize is how many bytes the payload is, by which a store bounds its pages.
 func (m *Message) PayloadSize() int { return len(m.payload) }
 
-// AppendText appends m as the five-array. Positioned is the chime dialect.
-// To is the join_ref of a join that asked for positions in another dialect:
-// its retained messages carry both, since some clients demand a join_ref
-// where there is a ref.
+// AppendText appends m as an array of five. Positioned is the chime dialect. To is the
+// join_ref of a join that asked for positions in another dialect: its retained
+// messages have both, since some clients demand a join_ref where there is a ref.
 func (m *Message) AppendText(b []byte, positioned bool, to string) []byte {
 	b = append(b, '[')
 	if m.marked(positioned, to) {
@@ -147,7 +146,7 @@ func (m *Message) appendPayload(b []byte, positioned bool) []byte {
 		return append(m.appendBase64(b), '}')
 	case m.binary:
 		return m.appendBase64(b)
-	case m.History != nil && (positioned || m.asked):
+	case m.History != nil && (positioned || m.positions):
 		return m.appendWithHistory(b)
 	}
 	return append(b, m.payload...)
@@ -159,8 +158,8 @@ func (m *Message) appendBase64(b []byte) []byte {
 	return append(b, `"}`...)
 }
 
-// appendWithHistory puts @history into the response object, in front, so that
-// the client has read it before whatever the channel replied.
+// appendWithHistory puts @history into the response object, in front of what the
+// channel replied.
 func (m *Message) appendWithHistory(b []byte) []byte {
 	const start = len(`{"status":"ok","response":{`)
 	h, err := marshal(m.History)

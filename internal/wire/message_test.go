@@ -267,7 +267,7 @@ func TestFormsMadeAtOnceAreTheSame(t *testing.T) {
 	}
 }
 
-// Who gets bytes of a form must not be able to change those of the others.
+// A reader of a form's bytes must not be able to change those of the others.
 func TestAppendedBytesAreACopy(t *testing.T) {
 	m := wire.NewPush("t", "e", []byte(`{}`), 1)
 	for _, form := range []func([]byte) []byte{
@@ -315,7 +315,7 @@ func TestAppendClose(t *testing.T) {
 				t.Errorf("got %q, want %q", got, "before"+tt.want)
 			}
 			if _, payload, _ := webSocketFrame(t, []byte(got)[len("before"):]); len(payload) > 125 || len(payload) > 2 && !utf8.Valid(payload[2:]) {
-				t.Errorf("got %q in %d bytes, want valid UTF-8 in 125 at the most", payload, len(payload))
+				t.Errorf("got %q in %d bytes, want valid UTF-8 in at most 125", payload, len(payload))
 			}
 		})
 	}

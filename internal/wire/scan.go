@@ -182,7 +182,7 @@ func number(b []byte, i int) int {
 	return i
 }
 
-// digits takes one digit at least.
+// digits takes one digit or more.
 func digits(b []byte, i int) int {
 	start := i
 	for i < len(b) && digit(b[i]) {
