@@ -19,14 +19,6 @@ type ask struct {
 // positioned reports whether the join asked for positions.
 func (a ask) positioned() bool { return a.since != nil || a.last >= 0 }
 
-// joinRef is the join_ref that retained messages are sent with, or "".
-func (a ask) joinRef(joinRef wire.Ref) string {
-	if a.positioned() {
-		return joinRef.String()
-	}
-	return ""
-}
-
 // want is what the join is replayed in a topic of r.
 func (a ask) want(r *route) fanout.Want {
 	if a.last < 0 {

@@ -87,7 +87,7 @@ func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
 	h.serving.Store(true)
 	c := &client{hub: h, cs: cs}
-	c.pager.Init(cs.ID(), cs, &h.tasks)
+	c.pager.Init(cs, &h.tasks)
 	return c
 }
 

@@ -41,7 +41,7 @@ func (e *entry) begin() {
 		e.refuse(err.Error())
 		return
 	}
-	s := &Socket{inbox: e.in.inbox, route: r, params: params, joinRef: f.JoinRef, sender: sender{cs: c.cs}}
+	s := &Socket{inbox: e.in.inbox, route: r, params: params, joinRef: f.JoinRef}
 	e.ask, e.socket = want, s
 	e.in.begin(s) // before anything that may take long: the end of the client socket cancels it
 	if s.place, err = c.hub.topics.enter(s.context(), f.Topic, r); err != nil {
@@ -50,7 +50,7 @@ func (e *entry) begin() {
 		e.refuse("unavailable")
 		return
 	}
-	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.joinRef(f.JoinRef))
+	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.positioned())
 	e.decide(Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef})
 }
 
@@ -137,10 +137,10 @@ func (e *entry) enter(response body) {
 	s, ref := e.socket, e.frame.Ref
 	err := s.place.Join(&s.member, e.ask.want(s.route), func(start *fanout.Start) {
 		if response.binary {
-			s.sender.greet(wire.NewBinaryReply(s.joinRef, ref, s.Topic(), response.data))
+			s.sender.greet(s.client().cs, wire.NewBinaryReply(s.joinRef, ref, s.Topic(), response.data))
 			return
 		}
-		s.sender.greet(wire.NewJoinReply(s.joinRef, ref, s.Topic(), response.data, e.ask.history(start), e.ask.positioned()))
+		s.sender.greet(s.client().cs, wire.NewJoinReply(s.joinRef, ref, s.Topic(), response.data, e.ask.history(start), e.ask.positioned()))
 	})
 	if err != nil && s.context().Err() == nil { // else its end has come, and did not wait for the store
 		s.hub().log.Error("history could not be read", "topic", s.Topic(), "error", err)

@@ -12,7 +12,7 @@ import (
 // client had joined, nothing of the topic reaches it.
 func (s *Socket) leave(last ...*wire.Message) {
 	s.place.Leave(&s.member)
-	s.sender.leave(last...)
+	s.sender.leave(s.client().cs, last...)
 }
 
 // frame is one of the last frames of a join.
@@ -33,6 +33,7 @@ func (s *Socket) fail(text []byte) {
 // owner is a socket as its member knows it.
 type owner Socket
 
+func (o *owner) JoinRef() string          { return o.joinRef.String() }
 func (o *owner) Context() context.Context { return (*Socket)(o).context() }
 
 // Fail ends the join of a member that can't be sent what it has not had. Its client

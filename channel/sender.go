@@ -12,8 +12,6 @@ import (
 // client sees of a topic begins with the reply to its join and ends with the
 // leave. It knows neither the topic's members nor its history.
 type sender struct {
-	cs transport.ClientSocket
-
 	mu    sync.Mutex // guards what follows, and the order of what goes to the client
 	phase phase
 	early []*wire.Message // pushed by HandleJoined, to follow the reply
@@ -34,14 +32,14 @@ const maxEarly = 256
 var errTooEarly = fmt.Errorf("push in HandleJoined: %d already wait for the reply: want at most %[1]d", maxEarly)
 
 // push sends m, or has it wait for the reply to the join.
-func (s *sender) push(m *wire.Message) error {
+func (s *sender) push(cs transport.ClientSocket, m *wire.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.phase == left:
 		return ErrLeft
 	case s.phase == joined:
-		return s.send(m)
+		return send(cs, m)
 	case len(s.early) >= maxEarly:
 		return errTooEarly
 	}
@@ -50,19 +48,19 @@ func (s *sender) push(m *wire.Message) error {
 }
 
 // reply sends the answer to a message.
-func (s *sender) reply(m *wire.Message) error {
+func (s *sender) reply(cs transport.ClientSocket, m *wire.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase != joined {
 		return ErrLeft
 	}
-	return s.send(m)
+	return send(cs, m)
 }
 
 // send queues m. If the client socket has ended, or ends by this, the client has
-// left. s.mu is held.
-func (s *sender) send(m *wire.Message) error {
-	if s.cs.Send(m, "") != nil {
+// left. The sender's mu is held.
+func send(cs transport.ClientSocket, m *wire.Message) error {
+	if cs.Send(m, "") != nil {
 		return ErrLeft
 	}
 	return nil
@@ -70,24 +68,24 @@ func (s *sender) send(m *wire.Message) error {
 
 // greet sends the reply to the join, and behind it what was pushed before. From
 // here on the client sees the topic.
-func (s *sender) greet(reply *wire.Message) {
+func (s *sender) greet(cs transport.ClientSocket, reply *wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.phase = joined
-	_ = s.send(reply)
+	_ = send(cs, reply)
 	for _, m := range s.early {
-		_ = s.send(m)
+		_ = send(cs, m)
 	}
 	s.early = nil
 }
 
 // leave ends what the client sees, with the frames given if that has begun.
-func (s *sender) leave(last ...*wire.Message) {
+func (s *sender) leave(cs transport.ClientSocket, last ...*wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == joined {
 		for _, m := range last {
-			_ = s.send(m)
+			_ = send(cs, m)
 		}
 	}
 	s.phase, s.early = left, nil

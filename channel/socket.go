@@ -57,7 +57,7 @@ func (s *Socket) Push(event string, payload any) error {
 	if err != nil {
 		return err
 	}
-	return s.sender.push(b.push(s.Topic(), event).WithRefs(s.joinRef, wire.Ref{}))
+	return s.sender.push(s.client().cs, b.push(s.Topic(), event).WithRefs(s.joinRef, wire.Ref{}))
 }
 
 // Reply answers a message for which HandleMessage returned Later. It may be called
@@ -71,7 +71,7 @@ func (s *Socket) Reply(m Message, reply any, err error) error {
 	if m.ref.Null() { // the client wants no reply, but the log has the error
 		return nil
 	}
-	return s.sender.reply(r)
+	return s.sender.reply(s.client().cs, r)
 }
 
 // replyTo encodes a reply, or what the client may read of an error.

@@ -42,15 +42,18 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 		start, failed = t.reader.seek(m.owner.Context(), want)
 		// What is announced meanwhile may push the start out of memory again, and
 		// retention then out of the history. Here it can do neither.
-		ok = t.tail.covers(start.Offset) && start.Epoch == t.tail.epoch || start.Offset >= t.tail.top
-	}
-	if m.state == outside { // it was told to leave meanwhile: its end follows, and is that of a join
-		t.members.add(m, joining)
+		ok = t.tail.meets(start.Position)
 	}
 	greet(&start)
+	if m.state == outside { // it was told to leave meanwhile
+		return failed
+	}
+	if start.Epoch != t.tail.epoch && (t.tail.known() || !start.Unread) {
+		t.members.fail(m, ErrGap) // what begins at the start is not known any more
+		return failed
+	}
 	m.state, m.at = behind, start.Offset
-	if m.at >= t.tail.top {
-		m.rise()
+	if m.at >= t.tail.top && m.rise() {
 		return failed
 	}
 	if !m.pager.claim() {

@@ -10,6 +10,8 @@ import (
 type Owner interface {
 	// Context ends when the member has left. Reads for it end with it.
 	Context() context.Context
+	// JoinRef is what retained messages are sent to, if the join asked for positions.
+	JoinRef() string
 	// Fail says that the member can't be sent what it has not had: ErrGap, or an
 	// error of the history. Nothing follows but the end of its join.
 	Fail(err error)
@@ -18,17 +20,16 @@ type Owner interface {
 // Member is a client in a topic. It is embedded in what owns it, and is set up
 // by Init before it joins.
 type Member struct {
-	owner   Owner
-	pager   *Pager
-	queue   Queue // of pager
-	topic   *Topic
-	joinRef string // retained messages are sent to it; "": to nobody in particular
+	owner Owner
+	pager *Pager
+	topic *Topic
 
 	// Guarded by topic.mu; index by what guards topic.members.
-	index   int32
-	state   state
-	at      uint64          // it has had everything up to here, and all up to the top if it is live
-	waiting []*wire.Message // ephemeral messages for when it is live
+	index      int32
+	state      state
+	positioned bool             // the join asked for positions
+	at         uint64           // it has had everything up to here, and all up to the top if it is live
+	waiting    *[]*wire.Message // ephemeral messages for when it is live; nil: none
 }
 
 // state is how a member is served.
@@ -46,18 +47,30 @@ const (
 // The oldest are dropped: they were not promised.
 const maxWaiting = 64
 
-// Init sets m up. JoinRef is what retained messages are sent to, if the join
-// asked for positions.
-func (m *Member) Init(owner Owner, pager *Pager, topic *Topic, joinRef string) {
-	m.owner, m.pager, m.queue, m.topic, m.joinRef = owner, pager, pager.queue, topic, joinRef
+// Init sets m up. Positioned says that its join asked for positions.
+func (m *Member) Init(owner Owner, pager *Pager, topic *Topic, positioned bool) {
+	m.owner, m.pager, m.topic, m.positioned = owner, pager, topic, positioned
+}
+
+// offerOne queues a retained message, and reports whether there was room for it.
+// topic.mu is held.
+func (m *Member) offerOne(msg *wire.Message) bool {
+	joinRef := ""
+	if m.positioned {
+		joinRef = m.owner.JoinRef()
+	}
+	return m.pager.queue.Offer(msg, joinRef)
 }
 
 // keep has an ephemeral message wait. topic.mu is held.
 func (m *Member) keep(msg *wire.Message) {
-	if len(m.waiting) >= maxWaiting {
-		m.waiting = append(m.waiting[:0], m.waiting[1:]...)
+	if m.waiting == nil {
+		m.waiting = new([]*wire.Message)
 	}
-	m.waiting = append(m.waiting, msg)
+	if list := *m.waiting; len(list) >= maxWaiting {
+		*m.waiting = append(list[:0], list[1:]...)
+	}
+	*m.waiting = append(*m.waiting, msg)
 }
 
 // fallBehind has a live member read what follows an offset that it has had.
@@ -67,19 +80,24 @@ func (m *Member) fallBehind(offset uint64) {
 	m.pager.add(m)
 }
 
-// rise makes m live: it has had everything up to the top. topic.mu is held.
-func (m *Member) rise() {
-	for _, msg := range m.waiting {
-		_ = m.queue.Send(msg, "") // a client that has ended hears of it elsewhere
+// rise makes m live, which has had everything up to the top, unless there is no
+// room yet for what waits. topic.mu is held.
+func (m *Member) rise() bool {
+	for m.waiting != nil && len(*m.waiting) > 0 {
+		if !m.pager.queue.Offer((*m.waiting)[0], "") { // Send would end a client that reads
+			return false
+		}
+		*m.waiting = (*m.waiting)[1:]
 	}
 	m.waiting, m.state = nil, live
+	return true
 }
 
 // offer queues messages for m, and reports whether there was room for all. topic.mu
 // is held.
 func (m *Member) offer(entries []entry) bool {
 	for _, e := range entries {
-		if !m.queue.Offer(e.m, m.joinRef) {
+		if !m.offerOne(e.m) {
 			return false
 		}
 		m.at = e.m.Offset

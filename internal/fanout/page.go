@@ -36,6 +36,5 @@ func (t *Topic) send(m *Member, n int) bool {
 	if !m.offer(entries[:min(n, len(entries))]) || len(entries) > n {
 		return false
 	}
-	m.rise()
-	return true
+	return m.rise()
 }

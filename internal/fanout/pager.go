@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/go-chime/chime/internal/task"
@@ -9,6 +10,7 @@ import (
 
 // Queue is the queue of a client socket, as transport.ClientSocket has it.
 type Queue interface {
+	ID() string
 	Send(m *wire.Message, joinRef string) error
 	Offer(m *wire.Message, joinRef string) bool
 	Ready(f func()) bool
@@ -19,7 +21,6 @@ type Queue interface {
 // costs a position in each topic, and one page in all. No goroutine waits for
 // room: the queue calls again. A Pager knows neither topics nor histories.
 type Pager struct {
-	id    string // of the client socket
 	queue Queue
 	tasks *task.Group
 
@@ -29,9 +30,7 @@ type Pager struct {
 }
 
 // Init sets p up for the queue of a client socket. Goroutines are tasks.
-func (p *Pager) Init(id string, queue Queue, tasks *task.Group) {
-	p.id, p.queue, p.tasks = id, queue, tasks
-}
+func (p *Pager) Init(queue Queue, tasks *task.Group) { p.queue, p.tasks = queue, tasks }
 
 // add has m sent pages. It does not block.
 func (p *Pager) add(m *Member) {
@@ -66,6 +65,14 @@ func (p *Pager) release(m *Member) {
 	if busy && p.queue.Ready(p.wake) {
 		p.wake()
 	}
+}
+
+// remove forgets m, which has left: a client that joins again and again must not
+// pile up members while its queue has no room.
+func (p *Pager) remove(m *Member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.behind = slices.DeleteFunc(p.behind, func(other *Member) bool { return other == m })
 }
 
 func (p *Pager) wake() { p.tasks.Go(p.run) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/task"
@@ -33,9 +34,10 @@ type reader struct {
 	reading chan struct{} // full while something is read for a member
 
 	// Guarded by topic.mu.
-	stale    int  // counts what makes a page stale that is read meanwhile
-	suspect  bool // announcements may be missing
-	checking bool // that is looked into
+	stale    int      // counts what makes a page stale that is read meanwhile
+	erased   []uint64 // messages that were, since a read began
+	suspect  bool     // announcements may be missing
+	checking bool     // that is looked into
 }
 
 func newReader(t *Topic, c Config) *reader {
@@ -78,13 +80,18 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 	t := r.topic
 	for {
 		stale := r.stale
+		r.erased = nil
 		entries, page, err := r.fetch(ctx, part)
 		switch {
 		case err != nil:
 			return nil, page, err
-		case r.stale != stale: // it may have what was erased, or not what is missing
+		case r.stale != stale: // it may have what was forgotten, or not what is missing
 			continue
-		case t.tail.known() && page.Epoch != t.tail.epoch:
+		case t.closed:
+			return entries, page, nil
+		}
+		entries = slices.DeleteFunc(entries, func(e entry) bool { return slices.Contains(r.erased, e.m.Offset) })
+		if t.tail.known() && page.Epoch != t.tail.epoch {
 			t.renew(page.Epoch, page.Top)
 		}
 		t.tail.take(entries, part, page)
@@ -99,6 +106,16 @@ func (r *reader) fetch(ctx context.Context, part store.Range) ([]entry, store.Pa
 	defer r.topic.mu.Lock()
 	page, err := r.history.Read(ctx, r.topic.name, part)
 	return entriesOf(r.topic.name, page.Messages), page, err
+}
+
+// erase takes note of what a page that is read meanwhile may still have.
+func (r *reader) erase(offset uint64) {
+	switch {
+	case offset == 0:
+		r.stale++
+	case len(r.reading) > 0: // else no page is
+		r.erased = append(r.erased, offset)
+	}
 }
 
 // check has it looked into whether announcements are missing.
@@ -117,6 +134,8 @@ func (r *reader) look() {
 	t := r.topic
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	_ = r.claim(context.Background()) // or what it has read may be older than what another has
+	defer r.release()
 	for r.suspect && !t.closed {
 		r.suspect = false
 		_, page, err := r.fetch(context.Background(), topAlone)

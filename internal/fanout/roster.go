@@ -57,9 +57,9 @@ func (r *roster) remove(m *Member) {
 func (r *roster) send(msg *wire.Message, from string) {
 	for _, m := range r.members {
 		switch {
-		case m.state == failed, from != "" && m.pager.id == from:
+		case m.state == failed, from != "" && m.pager.queue.ID() == from:
 		case m.state == live:
-			_ = m.queue.Send(msg, "") // a client that has ended hears of it elsewhere
+			_ = m.pager.queue.Send(msg, "") // a client that has ended hears of it elsewhere
 		default:
 			m.keep(msg)
 		}
@@ -70,7 +70,7 @@ func (r *roster) send(msg *wire.Message, from string) {
 // live. One that has no room for it is behind.
 func (r *roster) offer(msg *wire.Message, prev uint64) {
 	for _, m := range r.members {
-		if m.state == live && msg.Offset > m.at && !m.queue.Offer(msg, m.joinRef) {
+		if m.state == live && msg.Offset > m.at && !m.offerOne(msg) {
 			m.fallBehind(prev)
 		}
 	}

@@ -169,6 +169,12 @@ func (t *tail) covers(offset uint64) bool { return t.known() && offset >= t.base
 // does.
 func (t *tail) reaches(offset uint64) bool { return offset >= t.top || t.covers(offset) }
 
+// meets reports whether what follows the position of a join is here, if anything
+// does.
+func (t *tail) meets(p store.Position) bool {
+	return t.known() && p.Epoch == t.epoch && t.reaches(p.Offset)
+}
+
 // recovers reports whether everything after the position of a join is here.
 func (t *tail) recovers(offset uint64) bool {
 	return t.covers(offset) && offset <= t.top && (offset > 0 || t.origin)

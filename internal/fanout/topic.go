@@ -86,6 +86,9 @@ func (t *Topic) Close() {
 func (t *Topic) Leave(m *Member) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if m.state == behind {
+		m.pager.remove(m)
+	}
 	t.members.remove(m)
 }
 
@@ -98,7 +101,7 @@ func (t *Topic) Published(p broker.Publication) {
 	if t.closed {
 		return
 	}
-	if p.Offset == 0 {
+	if p.Offset == 0 || t.reader == nil { // another node may retain what this one does not
 		t.members.send(m, p.From)
 		return
 	}
@@ -119,9 +122,12 @@ func (t *Topic) Published(p broker.Publication) {
 func (t *Topic) Erased(offset uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.reader == nil {
+		return
+	}
 	t.tail.erase(offset)
 	t.budget.charge(t)
-	t.reader.stale++
+	t.reader.erase(offset)
 }
 
 // Lost says that announcements may be missing. The history is read to learn of

@@ -1,0 +1,85 @@
+package local
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// ordered is a sink that checks the order of what it is told.
+type ordered struct {
+	t    *testing.T
+	in   atomic.Int32
+	last uint64 // calls come one at a time: the race detector says so if they do not
+	sum  int
+	gone map[uint64]bool
+}
+
+func (s *ordered) enter() func() {
+	if s.in.Add(1) != 1 {
+		s.t.Error("it is called twice at one moment")
+	}
+	return func() { s.in.Add(-1) }
+}
+
+func (s *ordered) Published(p broker.Publication) {
+	defer s.enter()()
+	if p.Offset != s.last+1 {
+		s.t.Errorf("%d is announced after %d", p.Offset, s.last)
+	}
+	if s.gone[p.Offset] {
+		s.t.Errorf("%d is announced after it was erased", p.Offset)
+	}
+	s.last = p.Offset
+	s.sum++
+}
+
+func (s *ordered) Erased(_ string, offset uint64) {
+	defer s.enter()()
+	s.gone[offset] = true
+}
+
+func (s *ordered) Lost(string) {}
+
+// Many add, announce and erase at once: each is announced once, in the order in
+// which it was added, before whoever announces returns, and not after its erasure.
+func TestAnOrderAtRandom(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	const writers, each = 8, 500
+	sink := &ordered{t: t, gone: map[uint64]bool{}}
+	o := &order{sink: sink}
+	var appending sync.Mutex // as a store appends: one at a time
+	offset := uint64(0)
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(i)))
+			for range each {
+				appending.Lock()
+				offset++
+				mine := offset
+				o.add(broker.Publication{Message: store.Message{Offset: mine}})
+				appending.Unlock()
+				if r.IntN(4) == 0 {
+					o.erase("a", mine)
+				} else {
+					o.announce()
+				}
+				o.announcing.Lock()
+				if sink.last < mine {
+					t.Errorf("%d is not announced when its writer goes on", mine)
+				}
+				o.announcing.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if sink.sum != writers*each || len(o.waiting) > 0 {
+		t.Errorf("%d were announced, and %d wait, want %d and none", sink.sum, len(o.waiting), writers*each)
+	}
+}

@@ -1,0 +1,90 @@
+package fanout
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+// check compares the list with itself and with the tails. Nothing else runs.
+func (b *Budget) check(t *testing.T, topics []*Topic) {
+	t.Helper()
+	sum, n, linked := 0, 0, map[*Topic]bool{}
+	for e := b.use.Front(); e != nil; e = e.Next() {
+		topic := e.Value.(*Topic)
+		if topic.share.place != e {
+			t.Fatal("the list is broken")
+		}
+		sum, n, linked[topic] = sum+topic.share.bytes, n+1, true
+	}
+	if n != len(linked) || sum != b.bytes {
+		t.Errorf("%d shares of %d topics take %d bytes, want %d", n, len(linked), sum, b.bytes)
+	}
+	for _, topic := range topics {
+		if topic.tail.size != topic.share.bytes || linked[topic] != (topic.tail.size > 0) || linked[topic] != (topic.share.place != nil) {
+			t.Errorf("a topic takes %d bytes, its share is %d and listed: %t", topic.tail.size, topic.share.bytes, linked[topic])
+		}
+	}
+}
+
+func TestABudgetAtRandom(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	for range 100 {
+		w := newWorld(1000)
+		w.budget.max = r.IntN(5000)
+		var topics []*Topic
+		for range 1 + r.IntN(8) {
+			topics = append(topics, w.open("a"))
+		}
+		for range 300 {
+			topic := topics[r.IntN(len(topics))]
+			switch r.IntN(10) {
+			case 0:
+				topic.Erased(0)
+			case 1:
+				topic.Close()
+				topic.closed = false // it is another one
+			default:
+				topic.Published(w.retain(t))
+			}
+			w.budget.check(t, topics)
+			if b := w.budget; b.bytes > b.max && b.use.Len() > 1 {
+				t.Fatalf("%d bytes of %d are taken, and not by one topic alone", b.bytes, b.max)
+			}
+			if b := w.budget; topic.tail.size > 0 && b.use.Front().Value != topic {
+				t.Fatal("the topic that was used last is not the newest")
+			}
+		}
+	}
+}
+
+// A topic that is in use is not waited for, so the bound may be passed meanwhile.
+// The next charge makes up for it.
+func TestABudgetOfTopicsThatAreUsedAtOnce(t *testing.T) {
+	w := newWorld(1000)
+	w.budget.max = 5000
+	var topics []*Topic
+	for range 8 {
+		topics = append(topics, w.open("a"))
+	}
+	var wg sync.WaitGroup
+	for _, topic := range topics {
+		p := w.retain(t)
+		wg.Go(func() {
+			for range 2000 {
+				topic.Published(p)
+				p.Offset, p.Prev = p.Offset+1, p.Offset
+			}
+		})
+	}
+	wg.Wait()
+	topics[0].mu.Lock()
+	w.budget.charge(topics[0])
+	topics[0].mu.Unlock()
+	w.budget.check(t, topics)
+	if b := w.budget; b.bytes > b.max && b.use.Len() > 1 {
+		t.Errorf("%d bytes of %d are taken, and not by one topic alone", b.bytes, b.max)
+	}
+}

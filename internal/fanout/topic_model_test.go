@@ -1,0 +1,373 @@
+package fanout
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// The reference: all that was retained, and what became of each. A member is sent
+// all that follows its start, once and in order, but for what was redacted. Or it
+// fails, for a reason that there is: something that it has not had is lost, its
+// epoch has ended, or a read has failed.
+func TestATopicAtRandom(t *testing.T) {
+	seeds := uint64(400)
+	if testing.Short() {
+		seeds = 50
+	}
+	begin := rand.Uint64()
+	for seed := begin; seed < begin+seeds; seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			m := newModel(t, seed)
+			for range 200 {
+				m.step()
+			}
+			m.settle()
+			if t.Failed() {
+				t.Logf("seed %d", seed)
+			}
+		})
+	}
+}
+
+type model struct {
+	*world
+	t       *testing.T
+	r       *rand.Rand
+	other   *Topic // takes of the budget too
+	readers []*reading
+	joins   int
+	said    int // ephemeral
+	late    []broker.Publication
+	missing bool
+	failing bool // reads fail
+	failed  bool // some have
+
+	mu      sync.Mutex // guards what follows: it is asked with the topic's lock held
+	kept    []kept
+	members map[string]*watched // by join_ref
+}
+
+// kept is a retained message.
+type kept struct {
+	epoch          string
+	offset         uint64
+	at             time.Time
+	redacted, lost bool
+}
+
+// reading is a client, in the topic or not.
+type reading struct {
+	q *fakeQueue
+	p *Pager
+	m *watched
+}
+
+// watched is a member and what it was sent.
+type watched struct {
+	*fakeOwner
+	joined chan struct{} // closed when Join has returned
+	last   uint64        // what it was sent last, or its start
+	begun  bool          // it was sent something
+	left   bool
+}
+
+func newModel(t *testing.T, seed uint64) *model {
+	r := rand.New(rand.NewPCG(seed, 0))
+	keep := 5 + r.IntN(60)
+	m := &model{world: newWorld(keep), t: t, r: r, members: map[string]*watched{}, failing: r.IntN(3) == 0}
+	m.budget.max = 1 + r.IntN(20000)
+	if r.IntN(3) == 0 {
+		m.keep.Age = time.Duration(1+r.IntN(60)) * time.Second
+	}
+	m.topic, m.other = m.open("a"), m.open("b")
+	for range 1 + r.IntN(5) {
+		c := &reading{}
+		c.q, c.p = m.client(4 + r.IntN(60))
+		c.q.takes = m.takes
+		m.readers = append(m.readers, c)
+	}
+	return m
+}
+
+// takes checks what is queued for a member.
+func (m *model) takes(it item) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if it.m.Offset == 0 {
+		return
+	}
+	w := m.members[it.to]
+	switch {
+	case w.start == nil:
+		m.t.Errorf("%s: sent %d before its start", it.to, it.m.Offset)
+		return
+	case w.left:
+		m.t.Errorf("%s: sent %d after it has left", it.to, it.m.Offset)
+	case it.m.Offset <= w.last:
+		m.t.Errorf("%s: sent %d after %d", it.to, it.m.Offset, w.last)
+	}
+	if missed := m.missed(w, it.m.Offset-1); len(missed) > 0 {
+		m.t.Errorf("%s: sent %d after %d, without %+v", it.to, it.m.Offset, w.last, missed)
+	}
+	w.last, w.begun = it.m.Offset, true
+}
+
+// missed is what follows what w was sent last, up to an offset. m.mu is held.
+func (m *model) missed(w *watched, upTo uint64) (list []kept) {
+	if w.start.Unread && !w.begun {
+		return nil // it was told
+	}
+	for _, k := range m.kept {
+		if k.epoch == w.start.Epoch && k.offset > w.last && k.offset <= upTo && !k.redacted {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+func (m *model) retained(epoch string, msg store.Message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = append(m.kept, kept{epoch: epoch, offset: msg.Offset, at: msg.At})
+	n := 0
+	for i := len(m.kept) - 1; i >= 0; i-- {
+		if k := &m.kept[i]; k.epoch == epoch && !k.redacted && !k.lost {
+			if n++; n > m.keep.Keep {
+				k.lost = true
+			}
+		}
+	}
+}
+
+func (m *model) each(f func(k *kept)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.kept {
+		f(&m.kept[i])
+	}
+}
+
+func (m *model) step() {
+	switch dice := m.r.IntN(100); {
+	case dice < 40:
+		m.retain()
+	case dice < 46:
+		m.said++
+		m.topic.Published(ephemeral(m.said))
+	case dice < 54:
+		m.release()
+	case dice < 56:
+		m.lost()
+	case dice < 60:
+		m.redact()
+	case dice < 61:
+		m.forget()
+	case dice < 62 && m.r.IntN(4) == 0:
+		m.renew()
+	case dice < 72:
+		m.join(m.readers[m.r.IntN(len(m.readers))])
+	case dice < 76:
+		m.leave(m.readers[m.r.IntN(len(m.readers))])
+	case dice < 82:
+		m.readers[m.r.IntN(len(m.readers))].q.stick(m.r.IntN(2) == 0)
+	case dice < 88:
+		m.readers[m.r.IntN(len(m.readers))].q.read(m.r.IntN(20))
+	case dice < 90:
+		m.history.shut([]*chan struct{}{&m.history.before, &m.history.after}[m.r.IntN(2)])
+	case dice < 94:
+		m.history.open(&m.history.before)
+		m.history.open(&m.history.after)
+	case dice < 95 && m.failing:
+		m.failed = true
+		m.history.mu.Lock()
+		m.history.fails += 1 + m.r.IntN(2)
+		m.history.mu.Unlock()
+	case dice < 97:
+		time.Sleep(time.Duration(m.r.IntN(5000)) * time.Millisecond)
+	default: // another topic is used
+		m.other.mu.Lock()
+		m.other.tail.size = m.r.IntN(20000)
+		m.budget.charge(m.other)
+		m.other.mu.Unlock()
+	}
+	if m.r.IntN(2) == 0 {
+		synctest.Wait()
+	}
+}
+
+func (m *model) retain() {
+	s := m.history.now()
+	var p broker.Publication
+	_ = s.Append(m.t.Context(), []string{"a", "a", "other"}[m.r.IntN(3)], store.Message{Event: "e", Payload: make([]byte, m.r.IntN(300))}, m.keep, func(msg store.Message) {
+		p = broker.Publication{Message: msg, Epoch: s.Epoch(), Topic: "a"}
+	})
+	page, _ := s.Read(m.t.Context(), "a", topAlone)
+	if page.Top != p.Offset {
+		return // of the other topic: offsets are not dense
+	}
+	m.retained(s.Epoch(), p.Message)
+	switch dice := m.r.IntN(100); {
+	case dice < 75 && len(m.late) == 0, dice < 60:
+		m.topic.Published(p)
+	case dice < 90:
+		m.late = append(m.late, p)
+	default:
+		m.missing = true
+	}
+}
+
+// release announces something that is late.
+func (m *model) release() {
+	if len(m.late) > 0 {
+		i := m.r.IntN(len(m.late))
+		m.topic.Published(m.late[i])
+		m.late = slices.Delete(m.late, i, i+1)
+	}
+}
+
+func (m *model) lost() {
+	m.missing = false
+	m.topic.Lost()
+}
+
+func (m *model) redact() {
+	s := m.history.now()
+	page, _ := s.Read(m.t.Context(), "a", store.Range{})
+	if len(page.Messages) == 0 {
+		return
+	}
+	offset := page.Messages[m.r.IntN(len(page.Messages))].Offset
+	// Of which epoch an erased offset is the topic is not told, and it may not know of the new one yet.
+	m.each(func(k *kept) { k.redacted = k.redacted || k.offset == offset })
+	_ = s.Redact(m.t.Context(), "a", offset)
+	m.drop(func(p broker.Publication) bool { return p.Offset == offset })
+	m.topic.Erased(offset)
+}
+
+func (m *model) forget() {
+	s := m.history.now()
+	m.each(func(k *kept) { k.lost = true })
+	_ = s.Forget(m.t.Context(), "a")
+	m.drop(func(broker.Publication) bool { return true })
+	m.topic.Erased(0)
+}
+
+// drop loses what was erased.
+func (m *model) drop(is func(broker.Publication) bool) {
+	n := len(m.late)
+	m.late = slices.DeleteFunc(m.late, is)
+	m.missing = m.missing || len(m.late) < n
+}
+
+// renew begins another epoch, whose offsets may be lower.
+func (m *model) renew() {
+	m.history.mu.Lock()
+	m.history.store = store.NewMemory()
+	m.history.mu.Unlock()
+	m.each(func(k *kept) { k.lost = true })
+	m.topic.Lost()
+}
+
+func (m *model) join(c *reading) {
+	m.leave(c)
+	m.joins++
+	ref := fmt.Sprint(m.joins)
+	w := &watched{fakeOwner: newOwner(m.topic, c.p, ref), joined: make(chan struct{})}
+	c.m = w
+	m.mu.Lock()
+	m.members[ref] = w
+	epoch, offset := m.history.Epoch(), uint64(0)
+	if n := len(m.kept); n > 0 {
+		k := m.kept[max(0, n-1-m.r.IntN(30))]
+		epoch, offset = k.epoch, k.offset
+	}
+	m.mu.Unlock()
+	want := Want{Last: m.r.IntN(30)}
+	if m.r.IntN(2) == 0 {
+		want.Since = &store.Position{Epoch: epoch, Offset: offset}
+	}
+	go func() {
+		defer close(w.joined)
+		_ = m.topic.Join(&w.Member, want, func(s *Start) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			w.start, w.last = s, s.Offset
+			if s.Recovered && *want.Since != s.Position {
+				m.t.Errorf("%s: begins at %+v, which is recovered, want %+v", ref, *s, *want.Since)
+			}
+		})
+	}()
+	synctest.Wait() // it has begun
+}
+
+// leave has the member of a client leave, which may still join.
+func (m *model) leave(c *reading) {
+	if c.m == nil {
+		return
+	}
+	c.m.leave()
+	m.mu.Lock()
+	c.m.left = true
+	m.mu.Unlock()
+	c.m = nil
+}
+
+// settle has everything announced and read, and looks at what each member has.
+func (m *model) settle() {
+	m.history.open(&m.history.before)
+	m.history.open(&m.history.after)
+	for len(m.late) > 0 {
+		m.release()
+	}
+	m.lost()
+	for _, c := range m.readers {
+		c.q.stick(false)
+	}
+	synctest.Wait()
+	for _, c := range m.readers {
+		if n := len(c.p.behind); n > 0 || c.p.busy {
+			m.t.Errorf("a pager has %d members, and is busy: %t, though its client has read everything", n, c.p.busy)
+		}
+		if c.m != nil && !c.q.ended {
+			m.check(c.m)
+		}
+		m.leave(c)
+	}
+	if n := m.topic.Len(); n != 0 {
+		m.t.Errorf("%d members are left, want 0", n)
+	}
+	m.topic.Close()
+	m.other.Close()
+	if n := m.budget.Bytes(); n != 0 {
+		m.t.Errorf("%d bytes are taken of the budget, want 0", n)
+	}
+}
+
+func (m *model) check(w *watched) {
+	<-w.joined
+	fails := w.failed()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(fails) == 0 {
+		if missed := m.missed(w, 1<<62); len(missed) > 0 || w.state != live || w.start.Epoch != m.history.Epoch() && !w.start.Unread {
+			m.t.Errorf("%s: %+v of epoch %.4s is in state %d at %d, has not had %+v", w.id, *w.start, m.history.Epoch(), w.state, w.at, missed)
+		}
+		return
+	}
+	// The history need not know that what it lost had been redacted before.
+	lost := w.start.Epoch != m.history.Epoch() || slices.ContainsFunc(m.kept, func(k kept) bool {
+		return k.epoch == w.start.Epoch && k.offset > w.last && (k.lost || m.keep.Age > 0 && time.Since(k.at) >= m.keep.Age)
+	})
+	if gap := errors.Is(fails[0], ErrGap); len(fails) > 1 || !m.failed && !(gap && lost) {
+		m.t.Errorf("%s: failed with %v at %d, something is lost: %t, a read has failed: %t", w.id, fails, w.last, lost, m.failed)
+	}
+}

@@ -1,0 +1,267 @@
+package fanout
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// publish retains n messages and announces them.
+func (w *world) publish(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		w.topic.Published(w.retain(t))
+	}
+}
+
+// retain is a publication that is yet to be announced.
+func (w *world) retain(t *testing.T) (p broker.Publication) {
+	t.Helper()
+	s := w.history.now()
+	err := s.Append(t.Context(), "a", store.Message{Event: "e", Payload: []byte("{}")}, w.keep, func(m store.Message) {
+		p = broker.Publication{Message: m, Epoch: s.Epoch(), Topic: "a"}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func ephemeral(n int) broker.Publication {
+	return broker.Publication{Topic: "a", Message: store.Message{Event: fmt.Sprint("ephemeral-", n), Payload: []byte("{}")}}
+}
+
+// offsets are those from one to another.
+func offsets(from, to uint64) (list []uint64) {
+	for o := from; o <= to; o++ {
+		list = append(list, o)
+	}
+	return list
+}
+
+func TestAReadThatEndsAfterTheCloseLeavesNothingInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(100)
+		for range 5 {
+			w.retain(t)
+		}
+		_, p := w.client(100)
+		m := newOwner(w.topic, p, "1")
+		w.history.shut(&w.history.after)
+		go func() { _ = m.join(Want{Last: 5}) }()
+		synctest.Wait()
+		m.leave()
+		w.topic.Close()
+		w.history.open(&w.history.after)
+		synctest.Wait()
+		if n := w.budget.Bytes(); n != 0 {
+			t.Errorf("a topic that was closed takes %d bytes of the budget, want 0", n)
+		}
+	})
+}
+
+func TestNothingIsSentAfterALeaveDuringTheJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(100)
+		for range 5 {
+			w.retain(t)
+		}
+		q, p := w.client(100)
+		m := newOwner(w.topic, p, "1")
+		stays := newOwner(w.topic, p, "2")
+		w.history.shut(&w.history.before)
+		go func() { _ = m.join(Want{Last: 5}) }()
+		go func() { _ = stays.join(Want{}) }()
+		synctest.Wait()
+		w.topic.Leave(&m.Member)
+		w.history.open(&w.history.before)
+		synctest.Wait()
+		w.topic.Leave(&m.Member)
+		w.publish(t, 1)
+		synctest.Wait()
+		if m.start == nil {
+			t.Error("its join was not replied to")
+		}
+		for _, it := range q.seen {
+			if it.to == "1" {
+				t.Errorf("it was sent %d after it had left", it.m.Offset)
+			}
+		}
+		if got := q.offsets(); !slices.Equal(got, []uint64{6}) || w.topic.Len() != 1 {
+			t.Errorf("the member that stays was sent %d and is one of %d, want 6 of 1", got, w.topic.Len())
+		}
+	})
+}
+
+// What waits is not promised, and must not end a client that reads.
+func TestEphemeralMessagesThatWaitEndNoClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1000)
+		q, p := w.client(20)
+		m := newOwner(w.topic, p, "1")
+		if err := m.join(Want{}); err != nil {
+			t.Fatal(err)
+		}
+		q.stick(true)
+		w.publish(t, 15) // more than it takes
+		for i := range 40 {
+			w.topic.Published(ephemeral(i))
+		}
+		for range 100 {
+			q.read(5)
+			synctest.Wait()
+		}
+		if q.ended || m.state != live {
+			t.Fatalf("the client has ended: %t; the state of the member is %d, want %d", q.ended, m.state, live)
+		}
+		var got, want []string
+		for _, it := range q.seen {
+			got = append(got, it.m.Event)
+		}
+		for i := range 55 {
+			if i < 15 {
+				want = append(want, "e")
+			} else {
+				want = append(want, fmt.Sprint("ephemeral-", i-15))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q\nwant %q", got, want)
+		}
+	})
+}
+
+func TestAMemberThatLeavesIsForgottenByItsPager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(100)
+		w.publish(t, 20)
+		q, p := w.client(8)
+		q.stick(true)
+		for i := range 1000 {
+			m := newOwner(w.topic, p, fmt.Sprint(i))
+			if err := m.join(Want{Last: 20}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			m.leave()
+		}
+		if n := len(p.behind); n > 1 {
+			t.Errorf("%d members that have left wait for a page, want 1 at most", n)
+		}
+	})
+}
+
+func TestATailMeetsOnlyPositionsOfItsEpoch(t *testing.T) {
+	tl := &tail{keep: 100}
+	position := func(epoch string, offset uint64) store.Position { return store.Position{Epoch: epoch, Offset: offset} }
+	if tl.meets(position("e", 5)) || tl.meets(position("", 0)) {
+		t.Error("a tail that knows nothing meets a position")
+	}
+	tl.announces(run(3, 5)...)
+	for offset, want := range map[uint64]bool{1: false, 2: true, 5: true, 9: true} {
+		if got := tl.meets(position("e", offset)); got != want {
+			t.Errorf("what follows %d: got %t, want %t", offset, got, want)
+		}
+		if tl.meets(position("f", offset)) {
+			t.Errorf("it meets %d of another epoch", offset)
+		}
+	}
+}
+
+// Another node may keep the history of a topic that this one does not: their
+// applications are of different versions while they are deployed.
+func TestATopicWithoutHistoryTakesWhatAnotherNodeRetains(t *testing.T) {
+	w := newWorld(100)
+	topic := New("a", Config{Budget: w.budget, Tasks: &w.tasks})
+	q, p := w.client(100)
+	m := newOwner(topic, p, "1")
+	if err := m.join(Want{}); err != nil {
+		t.Fatal(err)
+	}
+	first, _, third := w.retain(t), w.retain(t), w.retain(t)
+	topic.Published(first)
+	topic.Published(third)
+	topic.Erased(first.Offset)
+	topic.Lost()
+	third.Epoch = "another"
+	topic.Published(third)
+	if got := len(q.seen); got != 3 {
+		t.Errorf("it was sent %d messages, want each of the 3 announced", got)
+	}
+}
+
+// A look at the history that has begun before its epoch changed ends after
+// another read has found the new one.
+func TestALateLookDoesNotBringBackAnEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(100)
+		w.publish(t, 3)
+		q, p := w.client(100)
+		w.history.shut(&w.history.after)
+		w.topic.Lost()
+		synctest.Wait() // it has read the old epoch
+		old := w.history.after
+		w.history.after = nil
+		w.history.mu.Lock()
+		w.history.store = store.NewMemory()
+		w.history.mu.Unlock()
+		for range 3 {
+			w.retain(t)
+		}
+		m := newOwner(w.topic, p, "1")
+		joined := make(chan error, 1)
+		go func() { joined <- m.join(Want{Last: 10}) }()
+		synctest.Wait()
+		close(old)
+		synctest.Wait()
+		if err := <-joined; err != nil {
+			t.Error(err)
+		}
+		if got, fails := q.offsets(), m.failed(); !slices.Equal(got, offsets(1, 3)) || len(fails) > 0 || w.topic.tail.epoch != w.history.Epoch() {
+			t.Errorf("sent %d and failed with %v, want %d and no failure", got, fails, offsets(1, 3))
+		}
+	})
+}
+
+// Messages are redacted faster than the history is read.
+func TestAJoinEndsWhileMessagesAreErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1000)
+		for range 500 {
+			w.retain(t)
+		}
+		q, p := w.client(2000)
+		m := newOwner(w.topic, p, "1")
+		joined := make(chan error, 1)
+		w.history.shut(&w.history.after)
+		go func() { joined <- m.join(Want{Last: 500}) }()
+		var want []uint64
+		for offset := uint64(1); offset <= 400; offset++ {
+			synctest.Wait()
+			if err := w.history.now().Redact(t.Context(), "a", offset); err != nil {
+				t.Fatal(err)
+			}
+			w.topic.Erased(offset)
+			w.history.open(&w.history.after)
+			w.history.shut(&w.history.after)
+		}
+		w.history.open(&w.history.after)
+		synctest.Wait()
+		if err := <-joined; err != nil {
+			t.Error(err)
+		}
+		for offset := uint64(401); offset <= 500; offset++ {
+			want = append(want, offset)
+		}
+		if got := q.offsets(); slices.Contains(got, 1) || !slices.Equal(got[max(0, len(got)-100):], want) {
+			t.Errorf("sent %d, want them to end with 401 to 500, without 1, which was erased while it was read", got)
+		}
+		if w.history.reads > 10 {
+			t.Errorf("the history was read %d times for one join of 400 redactions, want 10 at most", w.history.reads)
+		}
+	})
+}
