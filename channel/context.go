@@ -20,11 +20,8 @@ type ending struct {
 	after map[*func()]struct{} // called at the end, for derived contexts
 }
 
-func (s *Socket) context() context.Context { return (*socketContext)(s) }
-
-// cancel ends the context of s. It may be called more than once.
-func (s *Socket) cancel() {
-	e := &s.ending
+// cancel ends the context. It may be called more than once.
+func (e *ending) cancel() {
 	e.mu.Lock()
 	after := e.after
 	if !e.over && e.done != nil {

@@ -6,11 +6,10 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// inbox has what is to be done for one client in one topic, and does it in order,
-// in a goroutine of its own that runs only while there is something to do. It
-// outlives a join that is followed by another, which keeps the two in order. Its
-// fields are guarded by client.mu; only the running goroutine sets socket. It
-// knows nothing of members and positions.
+// inbox has what is to be done for one client in one topic, in order, and has a
+// worker do it. It outlives a join that is followed by another, which keeps the two
+// in order. Its fields are guarded by client.mu; only the worker sets socket. It
+// knows nothing of members and positions, and calls nothing of the application's.
 type inbox struct {
 	client  *client
 	topic   string
@@ -93,7 +92,7 @@ func (in *inbox) endEarly(end job, s *Socket) bool {
 func (in *inbox) start() {
 	if !in.running {
 		in.running = true
-		in.client.hub.tasks.Go(in.run)
+		in.client.hub.tasks.Go(worker{in}.run)
 	}
 }
 
@@ -105,7 +104,7 @@ func (in *inbox) announce(j job) {
 	case in.socket == nil || !j.ends(in.socket):
 	case j.text != nil: // fail cancels it, after the phx_error is sent
 	case j.why == Kicked || j.why == Slow:
-		in.socket.cancel()
+		in.socket.ending.cancel()
 	default:
 		in.expect()
 	}
@@ -115,7 +114,7 @@ func (in *inbox) announce(j job) {
 // still runs. client.mu is held.
 func (in *inbox) expect() {
 	if in.overdue == nil {
-		in.overdue = time.AfterFunc(leaveWait, in.socket.cancel)
+		in.overdue = time.AfterFunc(leaveWait, in.socket.ending.cancel)
 	}
 }
 

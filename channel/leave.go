@@ -27,7 +27,7 @@ func (s *Socket) frame(event string, payload []byte) *wire.Message {
 // handler is cancelled after that: its reply must not come before the error.
 func (s *Socket) fail(text []byte) {
 	s.leave(s.frame(wire.EventError, text))
-	s.cancel()
+	s.ending.cancel()
 }
 
 // owner is a socket as its member knows it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-chime/chime/internal/wire"
 )
@@ -48,6 +49,10 @@ func (b Binary) MarshalJSON() ([]byte, error) {
 type body struct {
 	data   []byte
 	binary bool
+}
+
+func validEvent(event string) bool {
+	return wire.ValidName(event) && !strings.HasPrefix(event, "phx_")
 }
 
 // encode checks an event and encodes its payload, which must be an object: some

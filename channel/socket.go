@@ -178,5 +178,7 @@ func (id from) apply(s *sending) { s.from = string(id) }
 func (s *Socket) client() *client { return s.inbox.client }
 func (s *Socket) hub() *Hub       { return s.inbox.client.hub }
 
+func (s *Socket) context() context.Context { return (*socketContext)(s) }
+
 // String names s in logs.
 func (s *Socket) String() string { return fmt.Sprintf("%s in %s", s.ID(), s.Topic()) }

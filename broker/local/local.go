@@ -47,11 +47,9 @@ func (l *local) Unsubscribe(topic string) { l.topics.Delete(topic) }
 
 // order returns that of a topic, nil if it is not subscribed.
 func (l *local) order(topic string) *order {
-	o, _ := l.topics.Load(topic)
-	if o == nil {
-		return nil
-	}
-	return o.(*order)
+	found, _ := l.topics.Load(topic)
+	o, _ := found.(*order)
+	return o
 }
 
 func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {

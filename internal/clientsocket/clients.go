@@ -24,26 +24,18 @@ type Config struct {
 
 // Clients opens the client sockets of a server, and holds what they share.
 type Clients struct {
-	Registry  Registry
-	accept    transport.Acceptor
-	limits    transport.Limits
-	grace     time.Duration
-	heartbeat time.Duration
-	tasks     *task.Group
-	flushers  []flush.Flusher
-	opened    atomic.Uint64
+	Registry Registry
+	config   Config
+	flushers []flush.Flusher
+	opened   atomic.Uint64
 }
 
 // New returns what opens client sockets.
 func New(cfg Config) *Clients {
 	return &Clients{
-		Registry:  Registry{clients: map[*ClientSocket]struct{}{}, secrets: map[string]*ClientSocket{}},
-		accept:    cfg.Accept,
-		limits:    cfg.Limits,
-		grace:     cfg.Grace,
-		heartbeat: cfg.Heartbeat,
-		tasks:     cfg.Tasks,
-		flushers:  flush.New(cfg.Tasks),
+		Registry: Registry{clients: map[*ClientSocket]struct{}{}, secrets: map[string]*ClientSocket{}},
+		config:   cfg,
+		flushers: flush.New(cfg.Tasks),
 	}
 }
 
@@ -66,9 +58,9 @@ func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 	if c.chime { // written when it is known that c is let in, and before whatever Accept sends
 		n.out.control = n.encode(cs.hello(c, c.out.credentials.current, false))
 	}
-	cs.tasks.Add() // until the receiver is told of the end: Shutdown waits for that
+	cs.config.Tasks.Add() // until the receiver is told of the end: Shutdown waits for that
 	if err := cs.Registry.add(c, c.out.credentials.current); err != nil {
-		cs.tasks.Done()
+		cs.config.Tasks.Done()
 		return err
 	}
 	if c.chime {
@@ -76,7 +68,7 @@ func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 		n.out.rouse()
 		c.mu.Unlock()
 	}
-	c.in.receiver = cs.accept(c)
+	c.in.receiver = cs.config.Accept(c)
 	return nil
 }
 
@@ -89,7 +81,7 @@ func (cs *Clients) init(c *ClientSocket, o Opening) {
 	if c.chime {
 		c.out.credentials.current = newSecret()
 	}
-	c.keeps = c.chime && cs.grace > 0
+	c.keeps = c.chime && cs.config.Grace > 0
 	c.ctx = o.Context
 	c.clients = cs
 	c.in.c, c.out.c = c, c
@@ -100,11 +92,11 @@ func (cs *Clients) init(c *ClientSocket, o Opening) {
 func (cs *Clients) hello(c *ClientSocket, secret string, resumed bool) *wire.Message {
 	return wire.Hello{
 		ID: c.id, Secret: secret,
-		HeartbeatMS: cs.heartbeat.Milliseconds(),
-		GraceMS:     cs.grace.Milliseconds(),
+		HeartbeatMS: cs.config.Heartbeat.Milliseconds(),
+		GraceMS:     cs.config.Grace.Milliseconds(),
 		Limits: wire.HelloLimits{
-			MessageBytes: cs.limits.MessageBytes, BatchBytes: cs.limits.BatchBytes,
-			BatchMessages: cs.limits.BatchMessages, Topics: cs.limits.Topics,
+			MessageBytes: cs.config.Limits.MessageBytes, BatchBytes: cs.config.Limits.BatchBytes,
+			BatchMessages: cs.config.Limits.BatchMessages, Topics: cs.config.Limits.Topics,
 		},
 		Transports: []string{transport.WebSocket, transport.SSE},
 		Resumed:    resumed,

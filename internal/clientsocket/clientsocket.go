@@ -97,7 +97,7 @@ func (c *ClientSocket) Send(m *wire.Message, to string) error {
 		c.end(wire.CloseSlow, "too slow", transport.Slow)
 		c.mu.Unlock()
 		// Send may be called under locks of the channel side, Receiver.Closed may not.
-		c.clients.tasks.Go(func() {
+		c.clients.config.Tasks.Go(func() {
 			if n != nil {
 				n.line.BoundWrites(closeWait)
 			}

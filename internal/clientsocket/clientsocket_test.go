@@ -37,7 +37,7 @@ func clients(t *testing.T, limits transport.Limits, accept transport.Acceptor) *
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := cs.tasks.Wait(ctx); err != nil {
+		if err := cs.config.Tasks.Wait(ctx); err != nil {
 			t.Errorf("goroutines are left: %v", err)
 		}
 	})
@@ -154,7 +154,7 @@ func TestNothingIsWrittenAfterAWriteThatFailed(t *testing.T) {
 		}
 		sending.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		err := cs.tasks.Wait(ctx)
+		err := cs.config.Tasks.Wait(ctx)
 		cancel()
 		if err != nil {
 			t.Fatalf("round %d: goroutines are left: %v", round, err)

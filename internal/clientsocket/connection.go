@@ -73,7 +73,7 @@ func (n *Connection) close(code wire.CloseCode, reason string) (ends bool) {
 // closeAlone closes the connection, and not its client socket. c.mu is held.
 func (n *Connection) closeAlone(code wire.CloseCode, reason string) {
 	n.out.close(code, reason)
-	n.c.clients.tasks.Go(func() { n.line.BoundWrites(closeWait) })
+	n.c.clients.config.Tasks.Go(func() { n.line.BoundWrites(closeWait) })
 }
 
 // PeerClosed takes note that the client has closed the connection. The client

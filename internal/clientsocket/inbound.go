@@ -173,13 +173,13 @@ func (in *inbound) close(why transport.Reason) {
 		defer in.mu.Unlock()
 		in.receiver.Closed(why)
 		in.receiver = nil
-		in.c.clients.tasks.Done()
+		in.c.clients.config.Tasks.Done()
 	}
 	if in.mu.TryLock() {
 		tell()
 		return
 	}
-	in.c.clients.tasks.Go(func() {
+	in.c.clients.config.Tasks.Go(func() {
 		in.mu.Lock()
 		tell()
 	})

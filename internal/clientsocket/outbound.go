@@ -34,7 +34,7 @@ func (o *outbound) connections() iter.Seq[*Connection] {
 
 // fits reports whether the queue takes it.
 func (o *outbound) fits(it queue.Item) bool {
-	limits := &o.c.clients.limits
+	limits := &o.c.clients.config.Limits
 	return o.queue.Fits(it, limits.QueueMessages, limits.QueueBytes)
 }
 
@@ -42,13 +42,13 @@ func (o *outbound) fits(it queue.Item) bool {
 // can't. A queue with room for a page takes a message of any size, or whoever waits
 // for room would wait in vain.
 func (o *outbound) fitsHalf(it queue.Item) bool {
-	limits := &o.c.clients.limits
+	limits := &o.c.clients.config.Limits
 	return o.hasRoom() || o.queue.Fits(it, limits.QueueMessages/2, limits.QueueBytes/2)
 }
 
 // hasRoom reports whether the queue has room for a page of a replay.
 func (o *outbound) hasRoom() bool {
-	limits := &o.c.clients.limits
+	limits := &o.c.clients.config.Limits
 	return o.queue.HasRoom(limits.QueueMessages, limits.QueueBytes)
 }
 

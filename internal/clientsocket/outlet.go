@@ -103,7 +103,7 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 			return
 		case written < len(f.Buffer):
 			rest := append([]byte(nil), f.Buffer[written:]...)
-			n.c.clients.tasks.Go(func() { o.drain(rest, last) })
+			n.c.clients.config.Tasks.Go(func() { o.drain(rest, last) })
 			return
 		case last:
 			o.finish()
@@ -185,13 +185,13 @@ func (o *outlet) take(b []byte) []byte {
 			var ends bool
 			if b, ends = line.Encode(b, it, number); ends && !c.ended {
 				c.end(wire.CloseDisconnect, "", transport.Gone)
-				c.clients.tasks.Go(c.reportEnd)
+				c.clients.config.Tasks.Go(c.reportEnd)
 			}
 			if !c.keeps {
 				q.Forget()
 			}
 		}
-		q.Trim(c.clients.limits.UnackedMessages, c.clients.limits.UnackedBytes)
+		q.Trim(c.clients.config.Limits.UnackedMessages, c.clients.config.Limits.UnackedBytes)
 	}
 	if o.closing && !(carries && q.Due() > 0) {
 		b = line.Farewell(b, o.code, o.reason)

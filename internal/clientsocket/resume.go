@@ -57,7 +57,7 @@ func (o *outbound) addCandidate(n *Connection, fresh, used string) {
 // unindex has secrets forgotten that are refused already.
 func (o *outbound) unindex(secrets []string) {
 	if registry := &o.c.clients.Registry; len(secrets) > 0 {
-		o.c.clients.tasks.Go(func() { registry.unindex(secrets...) })
+		o.c.clients.config.Tasks.Go(func() { registry.unindex(secrets...) })
 	}
 }
 
@@ -73,7 +73,7 @@ func (o *outbound) detach() {
 	if o.grace == nil {
 		o.grace = &grace{}
 	}
-	wait := o.c.clients.grace
+	wait := o.c.clients.config.Grace
 	for _, is := range o.credentials.issued {
 		if is.candidate() {
 			wait = max(wait, is.conn.unusedFor())
@@ -126,7 +126,7 @@ func (o *outbound) promote(i int, received uint64) error {
 	if received < o.queue.Forgotten() {
 		o.queue.Clear()
 		o.c.end(wire.CloseSlow, "too much was missed", transport.Gone)
-		o.c.clients.tasks.Go(o.c.reportEnd)
+		o.c.clients.config.Tasks.Go(o.c.reportEnd)
 		return nil
 	}
 	o.queue.Acknowledge(received)

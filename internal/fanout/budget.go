@@ -1,6 +1,9 @@
 package fanout
 
-import "sync"
+import (
+	"container/list"
+	"sync"
+)
 
 // Budget bounds what the tails of all topics take together: a client in many
 // topics, or many topics with few messages each, must not fill the memory with
@@ -8,18 +11,15 @@ import "sync"
 type Budget struct {
 	max int // bytes
 
-	mu     sync.Mutex // guards the rest; taken with a topic's lock held, and no other after it
-	bytes  int
-	newest *share
-	oldest *share
+	mu    sync.Mutex // guards the rest; taken with a topic's lock held, and no other after it
+	bytes int
+	use   list.List // *Topic, of those that take something; the one used last at the front
 }
 
 // share is what one topic takes, and its place among the others.
 type share struct {
-	topic *Topic
 	bytes int
-	newer *share
-	older *share
+	place *list.Element // nil if it takes nothing
 }
 
 // NewBudget returns a budget of so many bytes.
@@ -45,15 +45,14 @@ func (b *Budget) note(t *Topic, bytes int) (over bool) {
 	s := &t.share
 	b.bytes += bytes - s.bytes
 	s.bytes = bytes
-	b.unlink(s)
-	if bytes > 0 {
-		s.topic, s.older = t, b.newest
-		if b.newest != nil {
-			b.newest.newer = s
-		} else {
-			b.oldest = s
-		}
-		b.newest = s
+	switch {
+	case s.place != nil && bytes > 0:
+		b.use.MoveToFront(s.place)
+	case s.place != nil:
+		b.use.Remove(s.place)
+		s.place = nil
+	case bytes > 0:
+		s.place = b.use.PushFront(t)
 	}
 	return b.bytes > b.max
 }
@@ -63,15 +62,8 @@ func (b *Budget) note(t *Topic, bytes int) (over bool) {
 // will be charged itself.
 func (b *Budget) evict(t *Topic) {
 	for {
-		b.mu.Lock()
-		s := b.oldest
-		enough := b.bytes <= b.max || s == nil || s.topic == t
-		var other *Topic
-		if !enough {
-			other = s.topic
-		}
-		b.mu.Unlock()
-		if enough || !other.mu.TryLock() {
+		other := b.oldest()
+		if other == nil || other == t || !other.mu.TryLock() {
 			return
 		}
 		other.tail.drop()
@@ -80,17 +72,12 @@ func (b *Budget) evict(t *Topic) {
 	}
 }
 
-// unlink takes s out of the order of use. b.mu is held.
-func (b *Budget) unlink(s *share) {
-	if s.newer != nil {
-		s.newer.older = s.older
-	} else if b.newest == s {
-		b.newest = s.older
+// oldest returns the topic that gives next, or nil if there is room.
+func (b *Budget) oldest() *Topic {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if last := b.use.Back(); last != nil && b.bytes > b.max {
+		return last.Value.(*Topic)
 	}
-	if s.older != nil {
-		s.older.newer = s.newer
-	} else if b.oldest == s {
-		b.oldest = s.newer
-	}
-	s.newer, s.older = nil, nil
+	return nil
 }

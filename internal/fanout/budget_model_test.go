@@ -10,20 +10,18 @@ import (
 func (b *Budget) check(t *testing.T, topics []*Topic) {
 	t.Helper()
 	sum, n, linked := 0, 0, map[*Topic]bool{}
-	for s, newer := b.newest, (*share)(nil); s != nil; s, newer = s.older, s {
-		if s.newer != newer || s.older == nil && b.oldest != s {
+	for e := b.use.Front(); e != nil; e = e.Next() {
+		topic := e.Value.(*Topic)
+		if topic.share.place != e {
 			t.Fatal("the list is broken")
 		}
-		sum, n, linked[s.topic] = sum+s.bytes, n+1, true
-	}
-	if n == 0 && b.oldest != nil {
-		t.Error("the oldest is not in the list")
+		sum, n, linked[topic] = sum+topic.share.bytes, n+1, true
 	}
 	if n != len(linked) || sum != b.bytes {
 		t.Errorf("%d shares of %d topics take %d bytes, want %d", n, len(linked), sum, b.bytes)
 	}
 	for _, topic := range topics {
-		if topic.tail.size != topic.share.bytes || linked[topic] != (topic.tail.size > 0) {
+		if topic.tail.size != topic.share.bytes || linked[topic] != (topic.tail.size > 0) || linked[topic] != (topic.share.place != nil) {
 			t.Errorf("a topic takes %d bytes, its share is %d and listed: %t", topic.tail.size, topic.share.bytes, linked[topic])
 		}
 	}
@@ -52,10 +50,10 @@ func TestABudgetAtRandom(t *testing.T) {
 				topic.Published(w.retain(t))
 			}
 			w.budget.check(t, topics)
-			if b := w.budget; b.bytes > b.max && b.newest != b.oldest {
+			if b := w.budget; b.bytes > b.max && b.use.Len() > 1 {
 				t.Fatalf("%d bytes of %d are taken, and not by one topic alone", b.bytes, b.max)
 			}
-			if b := w.budget; topic.tail.size > 0 && b.newest != &topic.share {
+			if b := w.budget; topic.tail.size > 0 && b.use.Front().Value != topic {
 				t.Fatal("the topic that was used last is not the newest")
 			}
 		}
@@ -86,7 +84,7 @@ func TestABudgetOfTopicsThatAreUsedAtOnce(t *testing.T) {
 	w.budget.charge(topics[0])
 	topics[0].mu.Unlock()
 	w.budget.check(t, topics)
-	if b := w.budget; b.bytes > b.max && b.newest != b.oldest {
+	if b := w.budget; b.bytes > b.max && b.use.Len() > 1 {
 		t.Errorf("%d bytes of %d are taken, and not by one topic alone", b.bytes, b.max)
 	}
 }

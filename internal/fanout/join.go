@@ -39,9 +39,7 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 	var failed error
 	start, ok := t.find(want)
 	for tries := 0; !ok && tries < joinTries && failed == nil; tries++ {
-		t.mu.Unlock()
 		start, failed = t.reader.seek(m.owner.Context(), want)
-		t.mu.Lock()
 		// What is announced meanwhile may push the start out of memory again, and
 		// retention then out of the history. Here it can do neither.
 		ok = t.tail.meets(start.Position)
@@ -74,7 +72,7 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 func (t *Topic) find(want Want) (Start, bool) {
 	t.tail.expire(time.Now())
 	start := Start{Position: store.Position{Epoch: t.tail.epoch}}
-	if s := want.Since; s != nil && s.Epoch == t.tail.epoch && s.Offset >= t.tail.floor {
+	if s := want.Since; s != nil && t.tail.mayRecover(*s) {
 		start.Offset, start.Recovered = s.Offset, true
 		// The history may be ahead of its announcements.
 		return start, t.tail.recovers(s.Offset)

@@ -9,10 +9,8 @@ func (t *Topic) page(m *Member) bool {
 	defer t.mu.Unlock()
 	t.tail.expire(time.Now())
 	if m.state == behind && !t.tail.reaches(m.at) {
-		ctx, at := m.owner.Context(), m.at
-		t.mu.Unlock()
-		entries, page, err := t.reader.page(ctx, at)
-		t.mu.Lock()
+		ctx := m.owner.Context()
+		entries, page, err := t.reader.page(ctx, m.at)
 		switch {
 		case m.state != behind, ctx.Err() != nil:
 			return false // it has left, or is about to

@@ -24,7 +24,8 @@ var topAlone = store.Range{After: math.MaxUint64}
 
 // reader reads the history of a topic: pages for members that are behind, where
 // joins begin, and whether announcements are missing. What it reads it leaves in
-// the tail, as far as it meets that. It knows no members.
+// the tail, as far as it meets that. It knows no members. Its methods are called
+// with the topic's lock held, and give that up while they wait and while they read.
 type reader struct {
 	topic   *Topic
 	history broker.History
@@ -45,6 +46,8 @@ func newReader(t *Topic, c Config) *reader {
 
 // claim waits until nothing is read for another member of this topic.
 func (r *reader) claim(ctx context.Context) error {
+	r.topic.mu.Unlock()
+	defer r.topic.mu.Lock()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -65,10 +68,7 @@ func (r *reader) page(ctx context.Context, after uint64) ([]entry, store.Page, e
 		return nil, store.Page{}, err
 	}
 	defer r.release()
-	r.topic.mu.Lock()
-	near := r.topic.tail.reaches(after)
-	r.topic.mu.Unlock()
-	if near {
+	if r.topic.tail.reaches(after) {
 		return nil, store.Page{}, nil
 	}
 	return r.read(ctx, store.Range{After: after, Limit: pageMessages, Bytes: pageBytes})
@@ -79,22 +79,15 @@ func (r *reader) page(ctx context.Context, after uint64) ([]entry, store.Page, e
 func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Page, error) {
 	t := r.topic
 	for {
-		t.mu.Lock()
 		stale := r.stale
 		r.erased = nil
-		t.mu.Unlock()
-		page, err := r.history.Read(ctx, t.name, part)
-		if err != nil {
+		entries, page, err := r.fetch(ctx, part)
+		switch {
+		case err != nil:
 			return nil, page, err
-		}
-		entries := entriesOf(t.name, page.Messages)
-		t.mu.Lock()
-		if r.stale != stale { // it may have what was forgotten, or not what is missing
-			t.mu.Unlock()
+		case r.stale != stale: // it may have what was forgotten, or not what is missing
 			continue
-		}
-		if t.closed {
-			t.mu.Unlock()
+		case t.closed:
 			return entries, page, nil
 		}
 		entries = slices.DeleteFunc(entries, func(e entry) bool { return slices.Contains(r.erased, e.m.Offset) })
@@ -103,13 +96,19 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 		}
 		t.tail.take(entries, part, page)
 		t.budget.charge(t)
-		t.mu.Unlock()
 		return entries, page, nil
 	}
 }
 
-// erase takes note of what a page that is read meanwhile may still have. topic.mu
-// is held.
+// fetch reads a part of the history, without the topic's lock.
+func (r *reader) fetch(ctx context.Context, part store.Range) ([]entry, store.Page, error) {
+	r.topic.mu.Unlock()
+	defer r.topic.mu.Lock()
+	page, err := r.history.Read(ctx, r.topic.name, part)
+	return entriesOf(r.topic.name, page.Messages), page, err
+}
+
+// erase takes note of what a page that is read meanwhile may still have.
 func (r *reader) erase(offset uint64) {
 	switch {
 	case offset == 0:
@@ -119,7 +118,7 @@ func (r *reader) erase(offset uint64) {
 	}
 }
 
-// check has it looked into whether announcements are missing. topic.mu is held.
+// check has it looked into whether announcements are missing.
 func (r *reader) check() {
 	r.suspect = true
 	r.stale++
@@ -129,22 +128,17 @@ func (r *reader) check() {
 	}
 }
 
-// look reads where the top is, until nothing was suspected meanwhile.
+// look reads where the top is, until nothing was suspected meanwhile. The topic's
+// lock is not held.
 func (r *reader) look() {
 	t := r.topic
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	_ = r.claim(context.Background()) // or what it has read may be older than what another has
 	defer r.release()
-	for {
-		t.mu.Lock()
-		if !r.suspect || t.closed {
-			r.checking = false
-			t.mu.Unlock()
-			return
-		}
+	for r.suspect && !t.closed {
 		r.suspect = false
-		t.mu.Unlock()
-		page, err := r.history.Read(context.Background(), t.name, topAlone)
-		t.mu.Lock()
+		_, page, err := r.fetch(context.Background(), topAlone)
 		switch {
 		case t.closed:
 		case err != nil: // never a gap in silence
@@ -157,8 +151,8 @@ func (r *reader) look() {
 		case page.Top > t.tail.top:
 			t.skip(page.Top)
 		}
-		t.mu.Unlock()
 	}
+	r.checking = false
 }
 
 // endOf is the position behind a page.

@@ -180,6 +180,9 @@ func (t *tail) recovers(offset uint64) bool {
 	return t.covers(offset) && offset <= t.top && (offset > 0 || t.origin)
 }
 
+// mayRecover reports whether the history may have everything after a position.
+func (t *tail) mayRecover(p store.Position) bool { return p.Epoch == t.epoch && p.Offset >= t.floor }
+
 // newest returns the position before the newest n messages, or false if some of
 // them are not here.
 func (t *tail) newest(n int) (offset uint64, ok bool) {

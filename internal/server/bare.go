@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,17 +22,17 @@ const maxBareJoins = 16
 // last=n, since=<epoch>:<offset>[,<offset>…] or a Last-Event-ID; all other
 // keys are the payload. None has more than most bytes: it is a message of a
 // client like any other.
-func bareJoins(r *http.Request, most int) ([]wire.Frame, error) {
+func bareJoins(r *http.Request, most int) ([]wire.Frame, *bare, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, errors.New("malformed query")
+		return nil, nil, errors.New("malformed query")
 	}
 	topics := query["join"]
 	switch {
 	case len(topics) == 0:
-		return nil, errors.New("nothing to join: ask for ?join=<topic>, or send " + headerReceived + ": 0 to open a client socket")
+		return nil, nil, errors.New("nothing to join: ask for ?join=<topic>, or send " + headerReceived + ": 0 to open a client socket")
 	case len(topics) > maxBareJoins:
-		return nil, fmt.Errorf("%d topics to join, %d are allowed", len(topics), maxBareJoins)
+		return nil, nil, fmt.Errorf("%d topics to join, %d are allowed", len(topics), maxBareJoins)
 	}
 	payload := map[string]any{}
 	for key, values := range query {
@@ -44,7 +43,7 @@ func bareJoins(r *http.Request, most int) ([]wire.Frame, error) {
 	if last := query.Get("last"); last != "" {
 		n, err := strconv.Atoi(last)
 		if err != nil || n < 0 {
-			return nil, errors.New("last is no number")
+			return nil, nil, errors.New("last is no number")
 		}
 		payload["@last"] = n
 	}
@@ -55,32 +54,36 @@ func bareJoins(r *http.Request, most int) ([]wire.Frame, error) {
 	since := positionsOf(id)
 	common, err := wire.EncodeValue(payload)
 	if err != nil {
-		return nil, errors.New("malformed query")
+		return nil, nil, errors.New("malformed query")
 	}
 	seen := map[string]bool{}
-	frames := make([]wire.Frame, len(topics))
+	frames, b := make([]wire.Frame, len(topics)), &bare{topics: make([]barePosition, len(topics))}
 	for i, topic := range topics {
 		topic = strings.Clone(topic) // it would hold the whole request line
 		if topic == "" {
-			return nil, errors.New("join is empty: it wants a topic")
+			return nil, nil, errors.New("join is empty: it wants a topic")
 		}
 		if seen[topic] {
-			return nil, fmt.Errorf("topic %q is named twice", topic)
+			return nil, nil, fmt.Errorf("topic %q is named twice", topic)
 		}
 		seen[topic] = true
+		b.topics[i].topic = topic
 		text := []byte{'{'}
 		if epoch, offset, ok := since.of(i); ok {
+			// Known before the join is answered: another topic's message may come
+			// earlier, and its id must not lose this position.
+			b.epoch, b.topics[i].offset, b.topics[i].known = epoch, offset, true
 			if text = appendSince(nil, epoch, offset); len(payload) > 0 {
 				text = append(text, ',')
 			}
 		}
 		if text = append(text, common[1:]...); len(text) > most {
-			return nil, fmt.Errorf("the payload of the join is over %d bytes", most)
+			return nil, nil, fmt.Errorf("the payload of the join is over %d bytes", most)
 		}
 		ref := wire.RefOf(strconv.Itoa(i + 1))
 		frames[i] = wire.Frame{JoinRef: ref, Ref: ref, Topic: topic, Event: wire.EventJoin, Payload: text}
 	}
-	return frames, nil
+	return frames, b, nil
 }
 
 // positions are what an id says, of the topics in the order of the URL.
@@ -135,26 +138,6 @@ type barePosition struct {
 	topic  string
 	offset uint64
 	known  bool
-}
-
-func newBare(joins []wire.Frame) *bare {
-	b := &bare{topics: make([]barePosition, len(joins))}
-	for i, f := range joins {
-		b.topics[i].topic = f.Topic
-		var p struct {
-			Since *struct {
-				Epoch  string
-				Offset uint64
-			} `json:"@since"`
-		}
-		if json.Unmarshal(f.Payload, &p) == nil && p.Since != nil {
-			// Known before the join is answered: another topic's message may come
-			// earlier, and its id must not lose this position.
-			b.topics[i].offset, b.topics[i].known = p.Since.Offset, true
-			b.epoch = p.Since.Epoch
-		}
-	}
-	return b
 }
 
 // appendID appends the id line of m if it moves a position. The reply to a join

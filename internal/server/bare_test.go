@@ -58,7 +58,7 @@ func TestWhatAURLJoins(t *testing.T) {
 		if test.lastEventID != "" {
 			r.Header.Set("Last-Event-ID", test.lastEventID)
 		}
-		frames, err := bareJoins(r, 1000)
+		frames, _, err := bareJoins(r, 1000)
 		if test.topics == "" {
 			if err == nil {
 				t.Errorf("%.40s: got %d joins, want an error", test.query, len(frames))
@@ -135,11 +135,10 @@ func FuzzPositionsOf(f *testing.F) {
 		}
 		// Whatever the client sent becomes a join, and no id can say anything
 		// but positions: an id line that is not one line forges events.
-		frames, err := bareJoins(get("join=a&join=b&since="+url.QueryEscape(id)), 1<<20)
+		frames, b, err := bareJoins(get("join=a&join=b&since="+url.QueryEscape(id)), 1<<20)
 		if err != nil || len(frames) != 2 {
 			t.Fatalf("got %d joins and error %v, want 2", len(frames), err)
 		}
-		b := newBare(frames)
 		start := reply("a", "real", 9, nil)
 		line := string(b.appendID(b.appendID(nil, start), wire.NewPush("a", "e", []byte("{}"), 10)))
 		if !strings.HasPrefix(line, "id: real:10,") || strings.Count(line, "\n") != 1 || strings.ContainsAny(line, "\r\x00") {
@@ -216,11 +215,10 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			joins, err := bareJoins(get(test.query), 1<<20)
+			_, b, err := bareJoins(get(test.query), 1<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := newBare(joins)
 			for i, step := range test.steps {
 				want := ""
 				if step.want != "" {
@@ -233,11 +231,11 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 					continue
 				}
 				// A client that comes back with it has these positions again.
-				again, err := bareJoins(get(test.query, "Last-Event-ID: "+step.want), 1<<20)
+				_, again, err := bareJoins(get(test.query, "Last-Event-ID: "+step.want), 1<<20)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for j, p := range newBare(again).topics {
+				for j, p := range again.topics {
 					if !reflect.DeepEqual(p, b.topics[j]) && (p.known || b.topics[j].known) {
 						t.Fatalf("message %d: read again as %+v, want %+v", i+1, p, b.topics[j])
 					}
@@ -248,7 +246,7 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 }
 
 func TestPayloadOfAJoinIsJSON(t *testing.T) {
-	frames, err := bareJoins(get("join=a&n=%22%0a%00%ff&since=%22%0a:5"), 1<<20)
+	frames, _, err := bareJoins(get("join=a&n=%22%0a%00%ff&since=%22%0a:5"), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,9 +43,10 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var joins []wire.Frame
+	var ids *bare
 	if !chime {
 		var err error
-		if joins, err = bareJoins(r, s.limits.MessageBytes); err != nil {
+		if joins, ids, err = bareJoins(r, s.limits.MessageBytes); err != nil {
 			refuse(w, http.StatusBadRequest, err.Error())
 			return
 		}
@@ -55,20 +56,18 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
 		return
 	}
-	s.tasks.Do(func() { s.openStream(w, r, from, joins) })
+	s.tasks.Do(func() { s.openStream(w, r, from, joins, ids) })
 }
 
-// openStream is openWebSocket for a stream; without chime headers it has joins.
+// openStream is openWebSocket for a stream; without chime headers it has joins, and the ids of its events.
 // A handler that stays is waited for too.
-func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame) {
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame, ids *bare) {
 	l, fresh := together[streamLine](from)
 	if err := l.begin(w, r); err != nil {
 		s.log.Debug("event stream not opened", "error", err)
 		return
 	}
-	if !from.chime {
-		l.bare = newBare(joins)
-	}
+	l.bare = ids
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
 		_ = l.Write(l.Seal(l.Farewell(l.Open(nil), wire.CloseDrain, "drain"), true))
 		l.release()
