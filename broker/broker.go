@@ -25,8 +25,9 @@ type Broker interface {
 	// before is in the history. A topic is subscribed once at a time.
 	Subscribe(ctx context.Context, topic string) error
 
-	// Unsubscribe ends that. Announcements may still come for a moment. It does
-	// not block.
+	// Unsubscribe ends that. Nothing is announced after it has returned, since
+	// what is announced later may have been erased. It waits at most for an
+	// announcement that goes on.
 	Unsubscribe(topic string)
 
 	// Publish appends p to the history of its topic if keep is given, and

@@ -43,7 +43,11 @@ func (l *local) Subscribe(_ context.Context, topic string) error {
 	return nil
 }
 
-func (l *local) Unsubscribe(topic string) { l.topics.Delete(topic) }
+func (l *local) Unsubscribe(topic string) {
+	if o, ok := l.topics.LoadAndDelete(topic); ok {
+		o.(*order).close()
+	}
+}
 
 // order returns that of a topic, nil if it is not subscribed.
 func (l *local) order(topic string) *order {

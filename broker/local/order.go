@@ -17,8 +17,9 @@ type order struct {
 
 	announcing sync.Mutex // held while the list is announced; taken before mu
 
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards what follows
 	waiting []broker.Publication
+	closed  bool // nothing is announced any more
 
 	spare []broker.Publication // guarded by announcing: a list that is used again
 }
@@ -27,7 +28,20 @@ type order struct {
 func (o *order) add(p broker.Publication) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.waiting = append(o.waiting, p)
+	if !o.closed {
+		o.waiting = append(o.waiting, p)
+	}
+}
+
+// close ends the announcements, after one that goes on. What waits is in the
+// history that the next subscriber reads: announced to that one, it could come
+// after it was erased.
+func (o *order) close() {
+	o.announcing.Lock()
+	defer o.announcing.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed, o.waiting = true, nil
 }
 
 // announce returns when all that was added before the call has been announced.

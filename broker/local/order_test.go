@@ -83,3 +83,23 @@ func TestAnOrderAtRandom(t *testing.T) {
 		t.Errorf("%d were announced, and %d wait, want %d and none", sink.sum, len(o.waiting), writers*each)
 	}
 }
+
+// What waits when nobody is subscribed any more is in the history: announced to
+// the next subscriber, it could come after it was erased.
+func TestNothingIsAnnouncedAfterAnOrderIsClosed(t *testing.T) {
+	var s noted
+	o := &order{sink: &s}
+	o.add(broker.Publication{Message: store.Message{Offset: 1}})
+	o.close()
+	o.add(broker.Publication{Message: store.Message{Offset: 2}})
+	o.announce()
+	if len(s.offsets) > 0 {
+		t.Errorf("announced %v after the close, want nothing", s.offsets)
+	}
+}
+
+type noted struct{ offsets []uint64 }
+
+func (n *noted) Published(p broker.Publication) { n.offsets = append(n.offsets, p.Offset) }
+func (*noted) Erased(string, uint64)            {}
+func (*noted) Lost(string)                      {}
