@@ -106,7 +106,7 @@ func (h *Hub) Broadcast(ctx context.Context, topic, event string, payload any, o
 // route returns the route of a topic that clients could join.
 func (h *Hub) route(topic string) (*route, error) {
 	if !wire.ValidName(topic) {
-		return nil, fmt.Errorf("topic %.80q: want 1 to %d bytes of UTF-8 without control characters: %w", topic, wire.MaxName, ErrNoChannel)
+		return nil, fmt.Errorf("topic %.80q: %w: want 1 to %d bytes of UTF-8 without control characters", topic, ErrNoChannel, wire.MaxName)
 	}
 	r, _ := h.routes.match(topic)
 	if r == nil {

@@ -27,7 +27,12 @@ type local struct {
 	topics sync.Map // *order by the name of each topic that is subscribed; looked up for each message
 }
 
-func (l *local) Start(sink broker.Sink) { l.sink = sink }
+func (l *local) Start(sink broker.Sink) {
+	if l.sink != nil {
+		panic("chime: broker/local: Start: called twice: want one Router for each broker")
+	}
+	l.sink = sink
+}
 
 func (l *local) Close() error { return nil }
 
