@@ -218,7 +218,7 @@ func TestDocumentsNameTheirPackages(t *testing.T) {
 				}
 				tests.Write(text)
 			}
-			for _, name := range strings.Split(m[2], "|") {
+			for name := range strings.SplitSeq(m[2], "|") {
 				if m[1] == "bench" {
 					name = "Benchmark" + name
 				}
