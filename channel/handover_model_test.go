@@ -179,11 +179,16 @@ func (m *model) said(topic string, offset uint64) {
 	if m.late {
 		return
 	}
+	after := 0 // announced messages that count against what is kept
 	for i := h.announced - 1; i >= 0 && !(h.entries[i].gone && h.entries[i].lost); i-- {
-		// Until its successor was announced, one that was trimmed may be had
-		// from where announcements are kept.
-		if e := &h.entries[i]; e.lost && !e.forgotten {
+		// Until those that push it out were announced, one that was trimmed may be
+		// had from where announcements are kept.
+		e := &h.entries[i]
+		if e.lost && !e.forgotten && h.keep.Keep > 0 && after >= h.keep.Keep {
 			e.gone = true
+		}
+		if !e.redacted {
+			after++
 		}
 	}
 }
