@@ -115,8 +115,8 @@ var faults = []fault{
 	{name: "no heartbeats", group: "heartbeats:", slow: true, frame: nth(1, `"heartbeat"`, dropped)},
 	{name: "heartbeats without numbers", group: "heartbeats:", slow: true, frame: every(`"heartbeat",.*`, `"heartbeat",{}]`)},
 	{name: "a silent client is waited for", group: "silence:", slow: true, endless: true},
-	{name: "a reply is lost", group: "cuts:", frame: nth(20, `"phx_reply"`, dropped)},
-	{name: "a reply comes twice", group: "cuts:", frame: nth(20, `"phx_reply"`, doubled)},
+	{name: "a reply is lost", group: "cuts:", frame: nth(3, `"phx_reply"`, dropped)}, // often: a cut may hide one
+	{name: "a reply comes twice", group: "cuts:", frame: nth(3, `"phx_reply"`, doubled)},
 }
 
 func TestABrokenServerFails(t *testing.T) {

@@ -233,10 +233,12 @@ func (s *stage) fill(r *receiver) (called chan struct{}, sent int) {
 // what is queued at any time, so it is asked more than once.
 func (s *stage) full(r *receiver) (called chan struct{}, full bool) {
 	for range 100 {
-		called = make(chan struct{}, 10)
-		if r.cs.Ready(func() { called <- struct{}{} }) {
+		// Its own variable: a call of an earlier attempt may still come.
+		attempt := make(chan struct{}, 10)
+		if r.cs.Ready(func() { attempt <- struct{}{} }) {
 			return nil, false
 		}
+		called = attempt
 		runtime.Gosched()
 	}
 	return called, true
