@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// asked is a context that is told when package context looks into it for a
+// lookedContext is a context that is told when package context looks into it for a
 // parent that it knows: between its look at Done and its call of AfterFunc.
-type askedContext struct {
+type lookedContext struct {
 	context.Context
 	tell func()
 }
 
-func (a askedContext) Value(key any) any {
+func (a lookedContext) Value(key any) any {
 	if reflect.TypeOf(key).String() == "*int" { // a variable of package context's
 		a.tell()
 	}
@@ -39,7 +39,7 @@ func TestAContextDerivedWhileItsSocketEndsHasEnded(t *testing.T) {
 			return nil, nil
 		}}
 		_, r := stage(t, ch)
-		r.ctx = askedContext{context.Background(), func() {
+		r.ctx = lookedContext{context.Background(), func() {
 			if armed.CompareAndSwap(true, false) {
 				r.Close(0, "", Kicked)
 			}

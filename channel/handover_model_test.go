@@ -15,24 +15,24 @@ import (
 // history is a topic as one would explain it: all that was ever said, and what
 // became of each. It is slow, and obviously right.
 type history struct {
-	entries   []told
+	entries   []record
 	keep      store.Retention
 	announced int  // how many of the entries
 	aged      int  // how many of them
 	late      bool // of the model
 }
 
-type told struct {
+type record struct {
 	offset    uint64
 	size      int
 	at        time.Time
-	lost      bool // trimmed, aged or forgotten
+	dropped   bool // trimmed, aged or forgotten
 	forgotten bool
 	redacted  bool
-	gone      bool // whoever joins from now on must not get it
+	removed   bool // whoever joins from now on must not get it
 }
 
-func (e told) kept() bool { return !e.lost && !e.redacted }
+func (e record) kept() bool { return !e.dropped && !e.redacted }
 
 func (h *history) top() uint64 {
 	if len(h.entries) == 0 {
@@ -52,33 +52,33 @@ func (h *history) announcedTop() uint64 {
 func (h *history) age() {
 	for h.keep.Age > 0 && h.aged < len(h.entries) && time.Since(h.entries[h.aged].at) >= h.keep.Age {
 		if e := &h.entries[h.aged]; e.kept() {
-			e.lost = true
-			e.gone = h.aged < h.announced && !h.late // else it is still to come, however late
+			e.dropped = true
+			e.removed = h.aged < h.announced && !h.late // else it is still to come, however late
 		}
 		h.aged++
 	}
 }
 
-func (h *history) append(e told, keep store.Retention) {
+func (h *history) append(e record, keep store.Retention) {
 	h.age()
 	h.entries, h.keep = append(h.entries, e), keep
 	n := 0
-	for i := len(h.entries) - 1; i >= 0 && !h.entries[i].lost; i-- {
+	for i := len(h.entries) - 1; i >= 0 && !h.entries[i].dropped; i-- {
 		if e := &h.entries[i]; e.kept() {
 			if n++; keep.Keep > 0 && n > keep.Keep {
-				e.lost = true
+				e.dropped = true
 			}
 		}
 	}
 }
 
 // after returns what is kept after an offset, and whether nothing of it is lost.
-func (h *history) after(offset uint64) (list []told, complete bool) {
+func (h *history) after(offset uint64) (list []record, complete bool) {
 	complete = offset <= h.top()
 	for _, e := range h.entries {
 		switch {
 		case e.offset <= offset:
-		case e.lost:
+		case e.dropped:
 			complete = false
 		case e.kept():
 			list = append(list, e)
@@ -88,8 +88,8 @@ func (h *history) after(offset uint64) (list []told, complete bool) {
 }
 
 // newest returns the last n that are kept.
-func (h *history) newest(n int) []told {
-	var list []told
+func (h *history) newest(n int) []record {
+	var list []record
 	bytes := 0
 	for i := len(h.entries) - 1; i >= 0 && len(list) < n; i-- {
 		if e := h.entries[i]; e.kept() {
@@ -106,21 +106,21 @@ func (h *history) newest(n int) []told {
 // replayBytes is what a join is replayed at most, in bytes of payload.
 const replayBytes = 1 << 20
 
-// asked is what a join asks for.
-type asked struct {
+// wish is what a join asks for.
+type wish struct {
 	since  *store.Position
 	last   int // -1: not asked
 	replay int // of the channel
 }
 
-func (a asked) wanted() int {
+func (a wish) wanted() int {
 	if a.last >= 0 {
 		return min(a.last, fanout.MaxReplay)
 	}
 	return a.replay
 }
 
-func (a asked) String() string {
+func (a wish) String() string {
 	switch {
 	case a.since != nil && a.last >= 0:
 		return fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d},"@last":%d}`, a.since.Epoch, a.since.Offset, a.last)
@@ -133,7 +133,7 @@ func (a asked) String() string {
 }
 
 // replay is what a join must get, if nothing else happens meanwhile.
-func (h *history) replay(a asked, epoch string) (list []told, recovered bool) {
+func (h *history) replay(a wish, epoch string) (list []record, recovered bool) {
 	if a.since != nil && a.since.Epoch == epoch {
 		list, complete := h.after(a.since.Offset)
 		bytes := 0
@@ -166,7 +166,7 @@ func (m *model) of(topic string) *history {
 func (m *model) kept(topic string, msg store.Message, keep store.Retention) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.of(topic).append(told{offset: msg.Offset, size: len(msg.Payload), at: msg.At}, keep)
+	m.of(topic).append(record{offset: msg.Offset, size: len(msg.Payload), at: msg.At}, keep)
 }
 
 func (m *model) said(topic string, offset uint64) {
@@ -180,12 +180,12 @@ func (m *model) said(topic string, offset uint64) {
 		return
 	}
 	after := 0 // announced messages that count against what is kept
-	for i := h.announced - 1; i >= 0 && !(h.entries[i].gone && h.entries[i].lost); i-- {
+	for i := h.announced - 1; i >= 0 && !(h.entries[i].removed && h.entries[i].dropped); i-- {
 		// Until those that push it out were announced, one that was trimmed may be
 		// had from where announcements are kept.
 		e := &h.entries[i]
-		if e.lost && !e.forgotten && h.keep.Keep > 0 && after >= h.keep.Keep {
-			e.gone = true
+		if e.dropped && !e.forgotten && h.keep.Keep > 0 && after >= h.keep.Keep {
+			e.removed = true
 		}
 		if !e.redacted {
 			after++
@@ -199,7 +199,7 @@ func (m *model) forgot(topic string) {
 	h := m.of(topic)
 	h.age()
 	for i := range h.entries {
-		h.entries[i].lost, h.entries[i].forgotten = true, true
+		h.entries[i].dropped, h.entries[i].forgotten = true, true
 	}
 }
 
@@ -214,22 +214,22 @@ func (m *model) redacted(topic string, offset uint64) {
 }
 
 // erased marks what is gone for good.
-func (m *model) erased(topic string, gone func(told) bool) {
+func (m *model) erased(topic string, removed func(record) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, e := range m.of(topic).entries {
-		if gone(e) {
-			m.topics[topic].entries[i].gone = true
+		if removed(e) {
+			m.topics[topic].entries[i].removed = true
 		}
 	}
 }
 
-// gone says what whoever joins now must not get any more.
-func (h *history) gone() map[uint64]bool {
+// removed says what whoever joins now must not get any more.
+func (h *history) removed() map[uint64]bool {
 	h.age()
 	list := map[uint64]bool{}
 	for _, e := range h.entries {
-		if e.gone {
+		if e.removed {
 			list[e.offset] = true
 		}
 	}
@@ -239,13 +239,13 @@ func (h *history) gone() map[uint64]bool {
 // view is what a client has been sent of one join. Everything in it is checked
 // as it comes.
 type view struct {
-	topic string
-	ref   string
-	asked asked
-	gone  map[uint64]bool
-	exact bool   // nothing else happens until it is replied to:
-	want  []told // then this is replayed
-	sure  bool   // and then this is the end of the story: recovered
+	topic   string
+	ref     string
+	ask     wish
+	removed map[uint64]bool
+	exact   bool     // nothing else happens until it is replied to:
+	want    []record // then this is replayed
+	sure    bool     // and then this is the end of the story: recovered
 
 	unread  bool   // a read of the store has failed, and may have been for it
 	less    bool   // it has been told that it gets less for that
@@ -264,14 +264,14 @@ func (v *view) replied(h *history, r *wire.History) string {
 	v.less = v.unread && r.Recovered != nil && !recovered
 	v.pos, v.placed = r.Offset, !v.less || r.Offset > 0
 	switch {
-	case (r.Recovered != nil) != (v.asked.since != nil || v.less):
-		return fmt.Sprintf("recovered is there: %t, a position was asked for: %t", r.Recovered != nil, v.asked.since != nil)
-	case recovered && r.Offset != v.asked.since.Offset:
-		return fmt.Sprintf("it begins at %d, want the position %d that is recovered", r.Offset, v.asked.since.Offset)
+	case (r.Recovered != nil) != (v.ask.since != nil || v.less):
+		return fmt.Sprintf("recovered is there: %t, a position was asked for: %t", r.Recovered != nil, v.ask.since != nil)
+	case recovered && r.Offset != v.ask.since.Offset:
+		return fmt.Sprintf("it begins at %d, want the position %d that is recovered", r.Offset, v.ask.since.Offset)
 	case v.less || recovered && !v.exact:
 		return ""
 	}
-	after := func(is func(told) bool) (n int) {
+	after := func(is func(record) bool) (n int) {
 		for _, e := range h.entries {
 			if e.offset > r.Offset && is(e) {
 				n++
@@ -280,7 +280,7 @@ func (v *view) replied(h *history, r *wire.History) string {
 		return n
 	}
 	if v.exact {
-		if n := after(told.kept); n != len(v.want) || recovered != v.sure {
+		if n := after(record.kept); n != len(v.want) || recovered != v.sure {
 			return fmt.Sprintf("it begins at %d, %d before the end, recovered %t, want %d and %t", r.Offset, n, recovered, len(v.want), v.sure)
 		}
 	}
@@ -288,11 +288,11 @@ func (v *view) replied(h *history, r *wire.History) string {
 		return ""
 	}
 	// What was there when it was asked for and is there now was there meanwhile.
-	if n, least := after(func(e told) bool { return !e.lost }), len(h.newest(v.asked.wanted())); n < least {
+	if n, least := after(func(e record) bool { return !e.dropped }), len(h.newest(v.ask.wanted())); n < least {
 		return fmt.Sprintf("it begins at %d, %d before the end, want %d at least", r.Offset, n, least)
 	}
-	if n := after(func(e told) bool { return e.kept() && e.offset <= v.top }); n > v.asked.wanted() {
-		return fmt.Sprintf("it begins at %d, %d before what was announced, want %d at most", r.Offset, n, v.asked.wanted())
+	if n := after(func(e record) bool { return e.kept() && e.offset <= v.top }); n > v.ask.wanted() {
+		return fmt.Sprintf("it begins at %d, %d before what was announced, want %d at most", r.Offset, n, v.ask.wanted())
 	}
 	return ""
 }
@@ -307,7 +307,7 @@ func (v *view) got(h *history, o uint64) string {
 		return fmt.Sprintf("got %d without %d", o, missed[0].offset)
 	case o <= v.pos:
 		return fmt.Sprintf("got %d after %d", o, v.pos)
-	case v.gone[o]:
+	case v.removed[o]:
 		return fmt.Sprintf("got %d, which was gone when it joined", o)
 	}
 	v.pos = o
@@ -315,11 +315,11 @@ func (v *view) got(h *history, o uint64) string {
 }
 
 // missed are the entries up to an offset that it should have been sent.
-func (v *view) missed(h *history, upTo uint64) (list []told) {
+func (v *view) missed(h *history, upTo uint64) (list []record) {
 	if !v.placed {
 		return nil
 	}
-	i, _ := slices.BinarySearchFunc(h.entries, v.pos+1, func(e told, o uint64) int { return cmp.Compare(e.offset, o) })
+	i, _ := slices.BinarySearchFunc(h.entries, v.pos+1, func(e record, o uint64) int { return cmp.Compare(e.offset, o) })
 	for ; i < len(h.entries) && h.entries[i].offset <= upTo; i++ {
 		if !h.entries[i].redacted {
 			list = append(list, h.entries[i])
@@ -336,7 +336,7 @@ func (v *view) live(h *history) bool {
 // overtaken reports whether something that it has yet to get is lost.
 func (v *view) overtaken(h *history) bool {
 	for _, e := range h.entries {
-		if e.offset > v.pos && e.lost {
+		if e.offset > v.pos && e.dropped {
 			return true
 		}
 	}

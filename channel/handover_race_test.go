@@ -100,7 +100,7 @@ func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
 								c.read(r.IntN(100))
 							case 3:
 								if r.IntN(5) == 0 {
-									c.Close(0, "", Gone)
+									c.Close(0, "", Vanished)
 								}
 							default:
 								for range r.IntN(300) { // so that they do not all join at the start

@@ -249,7 +249,7 @@ func (w *world) step() {
 	case dice < 70:
 		c := w.someone()
 		w.note("%s vanishes", c.id)
-		c.Close(0, "", Gone)
+		c.Close(0, "", Vanished)
 	case dice < 75:
 		c := w.someone()
 		c.stuck = !c.stuck
@@ -334,12 +334,12 @@ func (w *world) forget(topic string) {
 	if err := w.h.Forget(context.Background(), topic); err != nil {
 		w.t.Error(err)
 	}
-	w.model.erased(topic, func(e told) bool { return e.forgotten && e.offset <= top })
+	w.model.erased(topic, func(e record) bool { return e.forgotten && e.offset <= top })
 }
 
 func (w *world) redact(topic string, offset uint64) {
 	if w.h.Redact(context.Background(), topic, offset) == nil {
-		w.model.erased(topic, func(e told) bool { return e.offset == offset })
+		w.model.erased(topic, func(e record) bool { return e.offset == offset })
 	}
 }
 
@@ -359,31 +359,31 @@ func (w *world) join(c *watched, topic string) {
 	v := w.view(w.r, topic)
 	v.exact = w.quiet()
 	v.unread = w.st.fails > 0 || w.st.failing > 0
-	w.note("%s joins %s: %s %v, exact %t", c.id, topic, v.ref, v.asked, v.exact)
+	w.note("%s joins %s: %s %v, exact %t", c.id, topic, v.ref, v.ask, v.exact)
 	c.giveUp(topic)
 	c.joins(w.t, v)
 }
 
 // view makes up a join, and notes what it must get and what it must not.
 func (w *world) view(r *rand.Rand, topic string) *view {
-	v := &view{topic: topic, ref: w.ref(), asked: asked{last: -1, replay: w.option.Replay}}
+	v := &view{topic: topic, ref: w.ref(), ask: wish{last: -1, replay: w.option.Replay}}
 	if r.IntN(2) == 0 {
-		v.asked.since = &store.Position{Epoch: w.st.Epoch(), Offset: w.offset(r, topic)}
+		v.ask.since = &store.Position{Epoch: w.st.Epoch(), Offset: w.offset(r, topic)}
 		if r.IntN(10) == 0 {
-			v.asked.since.Epoch = "foreign"
+			v.ask.since.Epoch = "foreign"
 		}
 	}
 	if r.IntN(4) == 0 {
-		v.asked.last = pick(r, 0, 1, 10, 64, 100, 500, 9999)
+		v.ask.last = pick(r, 0, 1, 10, 64, 100, 500, 9999)
 	}
 	w.model.mu.Lock()
 	defer w.model.mu.Unlock()
 	h := w.model.of(topic)
-	v.gone = h.gone()
+	v.removed = h.removed()
 	if w.network == nil || w.quiet() {
 		v.top = h.announcedTop()
 	}
-	v.want, v.sure = h.replay(v.asked, w.st.Epoch())
+	v.want, v.sure = h.replay(v.ask, w.st.Epoch())
 	return v
 }
 
@@ -391,7 +391,7 @@ func (w *world) ref() string { return strconv.FormatInt(w.refs.Add(1), 10) }
 
 func (c *watched) joins(t *testing.T, v *view) {
 	c.views[v.ref] = v
-	c.says(t, fmt.Sprintf(`[%q,%q,%q,"phx_join",%v]`, v.ref, v.ref, v.topic, v.asked))
+	c.says(t, fmt.Sprintf(`[%q,%q,%q,"phx_join",%v]`, v.ref, v.ref, v.topic, v.ask))
 }
 
 var padding = make([]byte, 1<<20)
@@ -516,7 +516,7 @@ func (w *world) see(c *watched, s sent) string {
 	h := w.model.of(v.topic)
 	if s.m.Offset > 0 {
 		to := ""
-		if v.asked.since != nil || v.asked.last >= 0 {
+		if v.ask.since != nil || v.ask.last >= 0 {
 			to = v.ref
 		}
 		if s.to != to {

@@ -250,7 +250,7 @@ func TestTopicsOfOneClient(t *testing.T) {
 				}
 			}
 		}
-		r.Close(0, "", Gone)
+		r.Close(0, "", Vanished)
 		time.Sleep(time.Minute)
 		if n := len(h.Members("t50")); n != 0 {
 			t.Errorf("members when the client is gone: got %d", n)

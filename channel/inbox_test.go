@@ -194,7 +194,7 @@ func TestABlockedHandlerIsCancelled(t *testing.T) {
 		{"5 s after its channel had it leave", func(_ *testing.T, r *reader) { r.receiver.(*client).inboxes.find("a").socket.Leave(nil) }, 5 * time.Second, "left"},
 		{"5 s after another join", func(t *testing.T, r *reader) { r.says(t, `["9","9","a","phx_join",{}]`) }, 5 * time.Second, "replaced"},
 		{"5 s after the client has closed", func(_ *testing.T, r *reader) { r.Close(0, "", Closed) }, 5 * time.Second, "closed"},
-		{"5 s after the client fell silent", func(_ *testing.T, r *reader) { r.Close(0, "", Gone) }, 5 * time.Second, "gone"},
+		{"5 s after the client fell silent", func(_ *testing.T, r *reader) { r.Close(0, "", Vanished) }, 5 * time.Second, "vanished"},
 		{"at once if it was kicked", func(_ *testing.T, r *reader) { r.Close(0, "", Kicked) }, 0, "kicked"},
 		{"at once if it was slow", func(_ *testing.T, r *reader) { r.Close(0, "", Slow) }, 0, "slow"},
 	} {
@@ -241,7 +241,7 @@ func TestABlockedJoinIsCancelled(t *testing.T) {
 	for _, test := range []struct {
 		why   Reason
 		after time.Duration
-	}{{Gone, 5 * time.Second}, {Closed, 5 * time.Second}, {Kicked, 0}} {
+	}{{Vanished, 5 * time.Second}, {Closed, 5 * time.Second}, {Kicked, 0}} {
 		for _, accepts := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, accepts %t", test.why, accepts), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -279,7 +279,7 @@ func TestABlockedJoinIsCancelled(t *testing.T) {
 
 // The end may come while the join waits for the leave before it.
 func TestAJoinThatBeginsTooLateIsCancelled(t *testing.T) {
-	for why, after := range map[Reason]time.Duration{Gone: 5 * time.Second, Kicked: 0} {
+	for why, after := range map[Reason]time.Duration{Vanished: 5 * time.Second, Kicked: 0} {
 		t.Run(string(why), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var r *reader
@@ -360,9 +360,9 @@ func TestWhatWasSentBeforeTheEndIsHandled(t *testing.T) {
 		r.says(t, `["1","1","a","phx_join",{}]`)
 		r.says(t, `["1","2","a","one",{}]`)
 		r.says(t, `["1","3","a","two",{}]`)
-		r.Close(0, "", Gone)
+		r.Close(0, "", Vanished)
 		time.Sleep(time.Minute)
-		ch.wants(t, "join 1", "one", "two", "leave 1 gone")
+		ch.wants(t, "join 1", "one", "two", "leave 1 vanished")
 	})
 	t.Run("but not if it was kicked", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

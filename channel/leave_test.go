@@ -140,7 +140,7 @@ func TestAChannelHasAClientLeaveThatGoes(t *testing.T) {
 			r.says(t, `["1","1","a","phx_join",{}]`)
 			r.says(t, `["1","2","a","leave",{}]`)
 			r.says(t, `["1","3","a","behind",{}]`)
-			r.Close(0, "", Gone)
+			r.Close(0, "", Vanished)
 			synctest.Wait()
 			ch.wants(t, "join 1", "leave", "leave 1 left")
 		})

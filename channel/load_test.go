@@ -274,15 +274,15 @@ func TestADamagedRecordIsToldToWhoNeedsIt(t *testing.T) {
 				bystander := newReader(h, "bystander") // so that the topic stays in memory
 				bystander.says(t, `["1","1","a","phx_join",{"@last":0}]`)
 				synctest.Wait()
-				told := ""
+				recovered := ""
 				if c.plain == 0 {
-					told = `,"recovered":false`
+					recovered = `,"recovered":false`
 				}
 				joins := []struct {
-					ask, told string
-					count     int
+					ask, recovered string
+					count          int
 				}{
-					{`{}`, told, c.plain},
+					{`{}`, recovered, c.plain},
 					{`{"@last":0}`, ``, 0},
 					{`{"@last":100}`, `,"recovered":false`, 0},
 					{fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d}}`, s.Epoch(), c.at), `,"recovered":true`, kept - int(c.at)},
@@ -293,7 +293,7 @@ func TestADamagedRecordIsToldToWhoNeedsIt(t *testing.T) {
 					join := joins[i%len(joins)]
 					r.says(t, fmt.Sprintf(`["1","1","a","phx_join",%s]`, join.ask))
 					synctest.Wait()
-					want := []string{joinedWith(s, fmt.Sprintf(`"offset":%d%s`, kept-join.count, join.told))}
+					want := []string{joinedWith(s, fmt.Sprintf(`"offset":%d%s`, kept-join.count, join.recovered))}
 					for o := kept - join.count + 1; o <= kept; o++ {
 						want = append(want, event(o, 1))
 					}

@@ -21,8 +21,8 @@ type reader struct {
 	receiver transport.Receiver
 	tasks    task.Group
 
-	upstream sync.Mutex // orders the calls of the receiver, and guards gone
-	gone     bool
+	upstream sync.Mutex // orders the calls of the receiver, and guards done
+	done     bool
 
 	mu      sync.Mutex // guards what follows
 	stuck   bool       // reads only by read
@@ -171,8 +171,8 @@ func (r *reader) over() bool {
 func (r *reader) closed(why transport.Reason) {
 	r.upstream.Lock()
 	defer r.upstream.Unlock()
-	if !r.gone {
-		r.gone = true
+	if !r.done {
+		r.done = true
 		r.receiver.Closed(why)
 	}
 }
@@ -186,7 +186,7 @@ func (r *reader) says(t testing.TB, frame string) {
 	}
 	r.upstream.Lock()
 	defer r.upstream.Unlock()
-	if !r.gone {
+	if !r.done {
 		r.receiver.Receive(f)
 	}
 }

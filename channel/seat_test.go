@@ -28,7 +28,7 @@ func (l lingering) HandleLeave(context.Context, *channel.Socket, channel.Reason)
 	<-l.end
 }
 
-func (l lingering) letGo() {
+func (l lingering) release() {
 	for range cap(l.end) {
 		l.end <- struct{}{}
 	}
@@ -46,7 +46,7 @@ func TestRefusedRejoinTakesNoPlace(t *testing.T) {
 		m.Push("x", nil)
 	}
 	c.WantRefused("room:1", nil, "overloaded")
-	ch.letGo()
+	ch.release()
 	if err := h.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +61,6 @@ func TestRejoinKeepsItsPlace(t *testing.T) {
 	again := c.Join("room:1", nil).Push("phx_join", nil)
 	<-ch.begun // of the first join, which the second has ended
 	c.WantRefused("room:2", nil, "too many channels joined")
-	ch.letGo()
+	ch.release()
 	again.WantReply(nil)
 }

@@ -41,9 +41,9 @@ func TestWhatIsSentToAClientThatHasLeftIsErrLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var socket *Socket
-				var asked Message
+				var message Message
 				ch := &scripted{message: func(_ context.Context, s *Socket, m Message) (any, error) {
-					socket, asked = s, m
+					socket, message = s, m
 					return Later, nil
 				}}
 				h, r := stage(t, ch)
@@ -57,7 +57,7 @@ func TestWhatIsSentToAClientThatHasLeftIsErrLeft(t *testing.T) {
 				var push, reply error
 				for range 5 {
 					push = socket.Push("e", nil)
-					reply = socket.Reply(asked, nil, nil)
+					reply = socket.Reply(message, nil, nil)
 				}
 				if !errors.Is(push, ErrLeft) || !errors.Is(reply, ErrLeft) {
 					t.Errorf("got %v of Push and %v of Reply, want %v", push, reply, ErrLeft)

@@ -27,7 +27,7 @@ func TestLocal(t *testing.T) {
 
 // sink counts what it is told. Announcing blocks while it is held.
 type sink struct {
-	held      sync.Mutex
+	blocking  sync.Mutex
 	published atomic.Int64
 	last      atomic.Uint64 // offset
 	topic     string        // if set, the one that is held
@@ -35,8 +35,8 @@ type sink struct {
 
 func (s *sink) Published(p broker.Publication) {
 	if p.Topic == s.topic {
-		s.held.Lock()
-		defer s.held.Unlock()
+		s.blocking.Lock()
+		defer s.blocking.Unlock()
 	}
 	s.published.Add(1)
 	s.last.Store(p.Offset)
@@ -99,7 +99,7 @@ func TestAFanOutDelaysNoOtherTopic(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.held.Lock()
+	s.blocking.Lock()
 	var wg sync.WaitGroup
 	publish := func(topic string) {
 		if _, err := b.Publish(t.Context(), broker.Publication{Topic: topic}, &store.Retention{Keep: 10}); err != nil {
@@ -121,7 +121,7 @@ func TestAFanOutDelaysNoOtherTopic(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("publishing in one topic waits for the announcements of another")
 	}
-	s.held.Unlock()
+	s.blocking.Unlock()
 	wg.Wait()
 	if n := s.published.Load(); n != 20 {
 		t.Errorf("announced %d messages, want 20", n)

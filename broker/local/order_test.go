@@ -12,11 +12,11 @@ import (
 
 // ordered is a sink that checks the order of what it is told.
 type ordered struct {
-	t    *testing.T
-	in   atomic.Int32
-	last uint64 // calls come one at a time: the race detector says so if they do not
-	sum  int
-	gone map[uint64]bool
+	t      *testing.T
+	in     atomic.Int32
+	last   uint64 // calls come one at a time: the race detector says so if they do not
+	sum    int
+	erased map[uint64]bool
 }
 
 func (s *ordered) enter() func() {
@@ -31,7 +31,7 @@ func (s *ordered) Published(p broker.Publication) {
 	if p.Offset != s.last+1 {
 		s.t.Errorf("%d is announced after %d", p.Offset, s.last)
 	}
-	if s.gone[p.Offset] {
+	if s.erased[p.Offset] {
 		s.t.Errorf("%d is announced after it was erased", p.Offset)
 	}
 	s.last = p.Offset
@@ -40,7 +40,7 @@ func (s *ordered) Published(p broker.Publication) {
 
 func (s *ordered) Erased(_ string, offset uint64) {
 	defer s.enter()()
-	s.gone[offset] = true
+	s.erased[offset] = true
 }
 
 func (s *ordered) Lost(string) {}
@@ -51,7 +51,7 @@ func TestAnOrderAtRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	const writers, each = 8, 500
-	sink := &ordered{t: t, gone: map[uint64]bool{}}
+	sink := &ordered{t: t, erased: map[uint64]bool{}}
 	o := &order{sink: sink}
 	var appending sync.Mutex // as a store appends: one at a time
 	offset := uint64(0)

@@ -159,8 +159,8 @@ func TestWhatAClientSees(t *testing.T) {
 	})
 	t.Run("the client goes", func(t *testing.T) {
 		ann, _, bobs := room(t)
-		bobs.Close(channel.Gone)
-		ann.WantBroadcast("user_left", left(channel.Gone))
+		bobs.Close(channel.Vanished)
+		ann.WantBroadcast("user_left", left(channel.Vanished))
 	})
 	t.Run("a reply comes later", func(t *testing.T) {
 		ann, _, _ := room(t)

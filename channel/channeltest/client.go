@@ -36,7 +36,7 @@ func (c *Client) WantRefused(topic string, payload any, reason string) {
 }
 
 // Close ends the client socket from the client's side: with channel.Closed, as
-// if it said goodbye, or channel.Gone, as if it fell silent.
+// if it said goodbye, or channel.Vanished, as if it fell silent.
 func (c *Client) Close(why channel.Reason) { c.socket.Close(wire.CloseNormal, string(why), why) }
 
 // WantClosed waits until the server has ended the client socket, as

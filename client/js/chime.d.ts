@@ -95,7 +95,7 @@ export type Undo = () => void;
  * - `invalid`: it was not applied: the server could not decode the frame. A WebSocket that ends for that reason, with the close code
  *   1007, does not say for which frame: a join that may be the cause fails with this code, and pushes with `outcome_unknown`.
  * - `duplicate`: another channel of this socket has joined this topic.
- * - `lost`: the connection broke; the socket connects again by itself. Of a channel: the client socket has ended too.
+ * - `disconnected`: the connection broke; the socket connects again by itself. Of a channel: the client socket has ended too.
  * - `replaced`: another user of its secret took the client socket over.
  * - `unreachable`: no transport worked; `message` has the reason for each, as far as the browser reports it. The socket goes on trying;
  *   after a failed move by `force()` it stays on its present connection.
@@ -112,7 +112,7 @@ export type ErrorCode =
   | "too_large"
   | "invalid"
   | "duplicate"
-  | "lost"
+  | "disconnected"
   | "replaced"
   | "unreachable"
   | "credentials"

@@ -215,7 +215,7 @@ export class Socket {
     before?.close(resumed ? undefined : "goodbye");
     this.#cancel();
     if (former && !resumed) {
-      const error = new ChimeError("lost", "the server did not resume the client socket, and opened a new one");
+      const error = new ChimeError("disconnected", "the server did not resume the client socket, and opened a new one");
       this.#drop(() => true, error);
       for (const member of this.#members.values()) if (this.#link === link) member.down(error);
     }
@@ -228,7 +228,7 @@ export class Socket {
     if (!this.#link && isRefusal(why)) {
       if (why.status !== 403 || !link.session) return this.#refused(why);
       // The secret may belong to another identity, since a page can change its user. So try once without it.
-      if (this.#away("connecting", new ChimeError("lost", why.reason, { status: why.status }))) this.#attempt();
+      if (this.#away("connecting", new ChimeError("disconnected", why.reason, { status: why.status }))) this.#attempt();
       return;
     }
     this.#failures.push({ name: link.name, ...why });
@@ -259,7 +259,7 @@ export class Socket {
     // Another user of this secret took the client socket over. Resuming would end its connection, and so on for ever. The same
     // code with the reason "not used" means that our promotion did not reach the server: a broken connection like any other.
     if (why.code === 4001 && link.confirmed && why.reason !== "not used") return this.#stop("closed", new ChimeError("replaced", "another connection took the client socket over", { status: 4001 }));
-    const error = new ChimeError("lost", why.reason || `the connection broke (${why.code})`, { status: why.code });
+    const error = new ChimeError("disconnected", why.reason || `the connection broke (${why.code})`, { status: why.code });
     this.#session.until = Date.now() + this.#session.graceMs;
     const keep = this.#session.graceMs > 0 && !why.over && !ENDED.includes(why.code);
     if (keep && this.#attempting) { // a move was under way: it goes on
@@ -293,7 +293,7 @@ export class Socket {
       if (state === "connecting") for (const member of this.#members.values()) member.down(error);
     }
     this.#setState(state, error);
-    if (error && error.code !== "lost") this.#listeners.error.call(this.#report, error);
+    if (error && error.code !== "disconnected") this.#listeners.error.call(this.#report, error);
     return round === this.#round;
   }
 
@@ -316,7 +316,7 @@ export class Socket {
     if (type === "pagehide") {
       if (!persisted) return this.#stop("closed", undefined, "last");
       const keep = this.#session?.graceMs > 0;
-      const error = new ChimeError("lost", "the page was put into the back-forward cache");
+      const error = new ChimeError("disconnected", "the page was put into the back-forward cache");
       if (this.#away("connecting", error, keep, keep ? undefined : "last")) this.#waiting = true;
     } else if (type === "pageshow" ? persisted : type !== "visibilitychange" || globalThis.document?.visibilityState === "visible") {
       if (this.#waiting && type !== "visibilitychange") this.#attempt(); // not whenever a tab is shown: the server may have asked for a pause

@@ -27,12 +27,12 @@ export class ChimeStream {
   skipHeartbeat = true; // the server sends heartbeats; a POST for each of our own would keep radios awake
   #state = CONNECTING;
   #link;
-  #turns = [];
+  #callbacks = [];
   #positioned = new Set(); // topics whose join had @since or @last
   #clock = new MessageChannel(); // not a timer: a page in the background has hardly any
 
   constructor(url, protocols = []) {
-    this.#clock.port1.onmessage = () => this.#turns.shift()?.();
+    this.#clock.port1.onmessage = () => this.#callbacks.shift()?.();
     this.#link = new StreamLink(addressOf(url, protocols, this.constructor.fetch), {
       hello: () => this.#soon(() => this.#opened()),
       frame: (frame, text) => {
@@ -62,7 +62,7 @@ export class ChimeStream {
   close(code = 1005, reason = "") {
     if (this.#state >= CLOSING) return;
     this.#state = CLOSING;
-    this.#turns.length = 0; // frames that were received and not handed out are dropped
+    this.#callbacks.length = 0; // frames that were received and not handed out are dropped
     this.#link.close("goodbye");
     this.#soon(() => this.#closed({ code, reason, wasClean: true }));
   }
@@ -77,7 +77,7 @@ export class ChimeStream {
 
   // soon calls back later, once per turn of the event loop: code that awaits a reply runs before the next frame is handed out.
   #soon(fn) {
-    this.#turns.push(fn);
+    this.#callbacks.push(fn);
     this.#clock.port2.postMessage(null);
   }
 

@@ -64,7 +64,7 @@ func TestWhoIsThereAgainHasNotLeft(t *testing.T) {
 		bob.Join("chat_room:lobby", who{"Bob"})
 		ann.WantBroadcast("user_joined", who{"Bob"})
 	}
-	former.Close(channel.Gone)
+	former.Close(channel.Vanished)
 	ann.WantNothing()
 	again.Close(channel.Closed)
 	ann.WantBroadcast("user_left", who{"Bob"})

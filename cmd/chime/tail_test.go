@@ -214,8 +214,8 @@ type network func(r *http.Request) (*http.Response, error)
 
 func (n network) RoundTrip(r *http.Request) (*http.Response, error) { return n(r) }
 
-// lost is the error of a name that nobody has.
-func lost(r *http.Request) (*http.Response, error) {
+// unknownHost is the error of a name that nobody has.
+func unknownHost(r *http.Request) (*http.Response, error) {
 	return nil, &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}
 }
 
@@ -234,7 +234,7 @@ func TestTailGivesUpWhereItCanNeverHaveBeen(t *testing.T) {
 	}{
 		{"plain http", https, []string{"HTTP response to HTTPS client", "want http://"}, &http.Transport{}},
 		{"not our certificate", secure.URL, []string{"x509", "trusts"}, &http.Transport{}},
-		{"unknown host", "http://nowhere/socket", []string{"no such host"}, network(lost)},
+		{"unknown host", "http://nowhere/socket", []string{"no such host"}, network(unknownHost)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tl := startTailVia(t, tt.mount, "t:1", tt.via)
@@ -258,7 +258,7 @@ func TestTailGoesOnWhereItHasBeen(t *testing.T) {
 		case 1:
 			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 		case 3:
-			return lost(r)
+			return unknownHost(r)
 		}
 		return http.DefaultTransport.RoundTrip(r)
 	}))

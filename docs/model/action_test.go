@@ -53,7 +53,7 @@ func (a action) trouble() bool { return a.verb >= alsoAsksWebSocket }
 // actions appends to list what may happen in s.
 func (m *machine) actions(s *state, list []action) []action {
 	v, k := &s.server, &s.client
-	if k.phase == told {
+	if k.phase == informed {
 		return list
 	}
 	add := func(what verb, at int) { list = append(list, action{verb: what, at: uint8(at)}) }
@@ -224,7 +224,7 @@ func (m *machine) do(s *state, a action) {
 	case timesOut:
 		m.close(s, i)
 	case runsOut:
-		m.over(s, gone)
+		m.over(s, vanished)
 
 	case cuts:
 		c.cut = true

@@ -31,7 +31,7 @@ func (m *machine) hear(s *state, i int) {
 		if s.server.over == going {
 			s.fail("a client that kept the rules is told that its client socket is no more, and it lives")
 		}
-		k.phase = told
+		k.phase = informed
 	case beat:
 		k.known = max(k.known, n)
 	case end:
@@ -145,7 +145,7 @@ func (m *machine) readAnswer(s *state) {
 func (m *machine) clientNotices(s *state, i int) {
 	m.drop(s, i)
 	if s.client.phase == fresh {
-		s.client.phase = told // it never saw a hello, and opens anew
+		s.client.phase = informed // it never saw a hello, and opens anew
 	}
 }
 

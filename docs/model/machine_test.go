@@ -64,7 +64,7 @@ func (m *machine) start(stream bool) state {
 // their connection, or the client knows that there is no more to come.
 func (m *machine) done(s *state) bool {
 	switch s.client.phase {
-	case told:
+	case informed:
 		return true
 	case bye:
 		return s.server.over != going

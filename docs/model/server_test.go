@@ -233,7 +233,7 @@ func (m *machine) over(s *state, why reason) {
 	if s.server.over != going {
 		s.fail("the client socket ends a second time")
 	}
-	if why == gone && s.find(func(c *conn) bool { return c.server >= candidate }) >= 0 {
+	if why == vanished && s.find(func(c *conn) bool { return c.server >= candidate }) >= 0 {
 		s.fail("the client socket is gone, and a connection is attached")
 	}
 	s.server = server{over: why, issued: s.server.issued}

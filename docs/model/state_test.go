@@ -67,11 +67,11 @@ func (all *secrets) drop(which func(secret uint16) bool) {
 type reason uint8
 
 const (
-	going   reason = iota // it has not
-	left                  // the client said goodbye
-	gone                  // nothing was attached for the grace period
-	empty                 // its connection broke, and nothing had been counted, nor asked
-	overrun               // the ring had forgotten what the client lacks
+	going    reason = iota // it has not
+	left                   // the client said goodbye
+	vanished               // nothing was attached for the grace period
+	empty                  // its connection broke, and nothing had been counted, nor asked
+	overrun                // the ring had forgotten what the client lacks
 	reasons
 )
 
@@ -94,8 +94,8 @@ type phase uint8
 const (
 	fresh phase = iota // the first hello has not come
 	alive
-	told // it knows that the client socket is no more
-	bye  // it said goodbye
+	informed // it knows that the client socket is no more
+	bye      // it said goodbye
 )
 
 // post is a batch: frames first … last, after received frames of the server.
@@ -234,8 +234,8 @@ func (s *state) good(secret uint16) bool {
 
 // tidy forgets what no longer matters, so that states that behave alike are alike.
 func (m *machine) tidy(s *state) {
-	if s.client.phase == told {
-		*s = state{client: client{phase: told}, named: s.named, wrong: s.wrong}
+	if s.client.phase == informed {
+		*s = state{client: client{phase: informed}, named: s.named, wrong: s.wrong}
 		return
 	}
 	for i := range s.conns {

@@ -45,8 +45,8 @@ func TestWalk(t *testing.T) {
 		ended[l.ended]++
 		steps += l.steps
 	}
-	t.Logf("%d steps; %d client sockets lived on, %d were left, %d gone, %d empty, %d overrun", steps,
-		ended[going], ended[left], ended[gone], ended[empty], ended[overrun])
+	t.Logf("%d steps; %d client sockets lived on, %d were left, %d vanished, %d empty, %d overrun", steps,
+		ended[going], ended[left], ended[vanished], ended[empty], ended[overrun])
 	for v := range verbs {
 		if done[v] == 0 {
 			t.Errorf("in no life it happened that %s", new(state).tell(action{verb: v}))

@@ -99,7 +99,7 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 		written, err := n.line.Try(&f.Writer, f.Buffer)
 		switch {
 		case err != nil:
-			n.Abort(transport.Gone) // and writing stays true, as in drain
+			n.Abort(transport.Vanished) // and writing stays true, as in drain
 			return
 		case written < len(f.Buffer):
 			rest := append([]byte(nil), f.Buffer[written:]...)
@@ -133,7 +133,7 @@ func (o *outlet) drain(rest []byte, last bool) {
 				if errors.Is(err, os.ErrDeadlineExceeded) {
 					n.Abort(transport.Slow)
 				} else {
-					n.Abort(transport.Gone)
+					n.Abort(transport.Vanished)
 				}
 				return
 			}
@@ -184,7 +184,7 @@ func (o *outlet) take(b []byte) []byte {
 			it, number := q.Next()
 			var ends bool
 			if b, ends = line.Encode(b, it, number); ends && !c.ended {
-				c.end(wire.CloseDisconnect, "", transport.Gone)
+				c.end(wire.CloseDisconnect, "", transport.Vanished)
 				c.clients.config.Tasks.Go(c.reportEnd)
 			}
 			if !c.keeps {

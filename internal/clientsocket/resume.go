@@ -97,7 +97,7 @@ func (o *outbound) graceOver(round int) {
 		c.mu.Unlock()
 		return
 	default:
-		c.end(wire.CloseSlow, "too late", transport.Gone)
+		c.end(wire.CloseSlow, "too late", transport.Vanished)
 	}
 	o.queue.Clear()
 	c.mu.Unlock()
@@ -125,7 +125,7 @@ func (o *outbound) promote(i int, received uint64) error {
 	o.grace.stop()
 	if received < o.queue.Forgotten() {
 		o.queue.Clear()
-		o.c.end(wire.CloseSlow, "too much was missed", transport.Gone)
+		o.c.end(wire.CloseSlow, "too much was missed", transport.Vanished)
 		o.c.clients.config.Tasks.Go(o.c.reportEnd)
 		return nil
 	}

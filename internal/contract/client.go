@@ -353,8 +353,8 @@ func (m *member) WantNothing() {
 	m.box.empty(m.T, m.topic)
 }
 
-// WantNotTold wants that a text has never been on the wire.
-func (c *client) WantNotTold(text string) {
+// WantUnseen wants that a text has never been on the wire.
+func (c *client) WantUnseen(text string) {
 	c.Helper()
 	if read := c.box.transcript(); strings.Contains(read, text) {
 		c.Errorf("the client was told %q: %s", text, read)

@@ -98,25 +98,25 @@ func TestManyJoinersReadTheDiskOnce(t *testing.T) {
 			slices.Sort(offsets)
 			since := offsets[199-c.behind] // of the last that they have
 			ctx, leave := context.WithCancel(t.Context())
-			var told, gone sync.WaitGroup
+			var informed, served sync.WaitGroup
 			for range c.joiners {
-				told.Add(1)
-				gone.Go(func() {
+				informed.Add(1)
+				served.Go(func() {
 					r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/sse?join=room:1", nil)
 					if c.behind > 0 {
 						r.Header.Set("Last-Event-ID", fmt.Sprintf("%s:%d", kept.Epoch(), since))
 					}
-					live.ServeHTTP(&earful{head: http.Header{}, left: 1 + max(c.behind, c.replay), done: told.Done}, r)
+					live.ServeHTTP(&earful{head: http.Header{}, left: 1 + max(c.behind, c.replay), done: informed.Done}, r)
 				})
 			}
 			all := make(chan struct{})
-			go func() { told.Wait(); close(all) }()
+			go func() { informed.Wait(); close(all) }()
 			raw.Await(t, all, "everybody's replay")
 			if got := kept.reads.Load(); got > c.reads {
 				t.Errorf("the store was read %d times, want %d", got, c.reads)
 			}
 			leave()
-			gone.Wait()
+			served.Wait()
 			end, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			if err := live.Shutdown(end); err != nil {
@@ -132,10 +132,10 @@ func TestABroadcastThatIsNotKeptIsToldAndNotShown(t *testing.T) {
 		t.Run(tr.Name+"/"+tr.Dialect, func(t *testing.T) {
 			kept := openWatched(t)
 			s := newStage(t, &behaviour{}, tr, kept, nil)
-			told := make(chan error, 1)
+			result := make(chan error, 1)
 			s.On("try", func(ctx context.Context, sock *channel.Socket, m channel.Message) (any, error) {
 				err := sock.Rebroadcast(ctx, m)
-				told <- err
+				result <- err
 				return nil, err
 			})
 			ann, bob := s.Join("ann", "room:1"), s.Join("bob", "room:1")
@@ -146,7 +146,7 @@ func TestABroadcastThatIsNotKeptIsToldAndNotShown(t *testing.T) {
 			}
 			if tr.sends {
 				ref := ann.Push("try", obj{"n": 2})
-				if err := raw.Await(t, told, "the error of the broadcast"); !errors.Is(err, boltstore.ErrFailed) {
+				if err := raw.Await(t, result, "the error of the broadcast"); !errors.Is(err, boltstore.ErrFailed) {
 					t.Errorf("Rebroadcast: got %v, want %v", err, boltstore.ErrFailed)
 				}
 				ann.WantError(ref, "internal")

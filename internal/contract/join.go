@@ -65,7 +65,7 @@ var joining = []behaviour{
 		ann.WantRefused("internal")
 		s.Broadcast("room:1", "news", obj{})
 		ann.WantNothing()
-		ann.WantNotTold(secret)
+		ann.WantUnseen(secret)
 	}},
 
 	{name: "join_crash", needs: toBeAnswered, script: func(s *stage) {
@@ -86,7 +86,7 @@ var joining = []behaviour{
 			again.WantBroadcast("news", obj{})
 		}
 		ann.WantNothing()
-		ann.WantNotTold(secret)
+		ann.WantUnseen(secret)
 	}},
 
 	{name: "join_reply_that_is_no_object", needs: toBeAnswered, script: func(s *stage) {

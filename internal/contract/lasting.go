@@ -69,8 +69,8 @@ var lasting = []behaviour{
 		s.WantNobodyLeft()
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		s.WantLeave("room:1", channel.Gone)
-		bob.WantBroadcast("has left", obj{"who": "ann", "why": "gone"})
+		s.WantLeave("room:1", channel.Vanished)
+		bob.WantBroadcast("has left", obj{"who": "ann", "why": "vanished"})
 		ann.Return()
 		ann.WantEnd(whileAway) // it is not let in as who it was
 		s.Join("ann", "room:1")
@@ -83,7 +83,7 @@ var lasting = []behaviour{
 		ann := s.Join("ann", "room:1")
 		ann.Cut() // it could not come back
 		synctest.Wait()
-		s.WantLeave("room:1", channel.Gone)
+		s.WantLeave("room:1", channel.Vanished)
 		time.Sleep(time.Minute)
 		s.WantNobodyLeft()
 	}},
@@ -106,7 +106,7 @@ var lasting = []behaviour{
 				}
 			}},
 			{channel.Expired, 9 * time.Second, func(*member) {}},
-			{channel.Gone, grace, func(*member) {}},
+			{channel.Vanished, grace, func(*member) {}},
 		} {
 			if end.why == channel.Expired {
 				s.expire(time.Now().Add(end.after))
@@ -375,7 +375,7 @@ var lasting = []behaviour{
 			}
 			c.Lose()
 			c.Return()
-			s.WantLeave("room:1", channel.Gone)
+			s.WantLeave("room:1", channel.Vanished)
 			again := s.Dial("ann")
 			again.Rest() // or it would miss too much of the replay, too
 			late := again.Join("room:1", obj{"@since": at})

@@ -51,7 +51,7 @@ var suffering = []behaviour{
 		one.WantNothing() // no reply, no news
 		again := ann.Join("room:1", nil)
 		again.WantReply(again.Push("echo", obj{"n": 2}), obj{"n": 2})
-		one.WantNotTold(secret)
+		one.WantUnseen(secret)
 	}},
 
 	{name: "panic_in_leave_hurts_nobody", needs: toSend, script: func(s *stage) {
@@ -185,7 +185,7 @@ var leaving = []behaviour{
 		ann.Cut()
 		s.Broadcast("room:1", "news", obj{"n": 1}) // whether it has been noticed or not
 		bob.WantBroadcast("news", obj{"n": 1})
-		s.WantLeave("room:1", channel.Gone)
+		s.WantLeave("room:1", channel.Vanished)
 		s.Broadcast("room:1", "news", obj{"n": 2})
 		bob.WantBroadcast("news", obj{"n": 2})
 	}},
@@ -295,7 +295,7 @@ var leaving = []behaviour{
 				ann.WantFailed(reason)
 			}
 			s.WantLeave("room:1", channel.Left)
-			ann.WantNotTold(secret)
+			ann.WantUnseen(secret)
 		}
 	}},
 
@@ -346,7 +346,7 @@ var leaving = []behaviour{
 		want := map[leave]int{}
 		for n := range 10 {
 			m := ann.Join(fmt.Sprint("room:", n), nil)
-			want[leave{m.topic, channel.Gone}]++
+			want[leave{m.topic, channel.Vanished}]++
 		}
 		ann.Cut()
 		got := map[leave]int{}
@@ -366,7 +366,7 @@ var leaving = []behaviour{
 			both.Go(func() { s.Disconnect("ann") })
 			both.Wait()
 			got := raw.Await(s.T, s.room.leaves, "HandleLeave") // once, as the room watches
-			if !slices.Contains([]channel.Reason{channel.Closed, channel.Kicked, channel.Gone}, got.why) {
+			if !slices.Contains([]channel.Reason{channel.Closed, channel.Kicked, channel.Vanished}, got.why) {
 				s.Errorf("HandleLeave: got %v, want one of the two", got)
 			}
 		}
@@ -400,7 +400,7 @@ var leaving = []behaviour{
 			all.Go(func() { s.Disconnect("ann") })
 			all.Wait()
 			got := raw.Await(s.T, s.room.leaves, "HandleLeave") // once, as the room watches
-			if !slices.Contains([]channel.Reason{channel.Left, channel.Closed, channel.Kicked, channel.Gone}, got.why) {
+			if !slices.Contains([]channel.Reason{channel.Left, channel.Closed, channel.Kicked, channel.Vanished}, got.why) {
 				s.Errorf("HandleLeave: got %v, want one of the four", got)
 			}
 		}

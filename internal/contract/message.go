@@ -48,7 +48,7 @@ var answering = []behaviour{
 		ann.WantError(ann.Push("refuse", nil), "not you")
 		ann.WantError(ann.Push("decode", obj{"n": "one"}), "malformed payload: n: got string")
 		ann.WantError(ann.Push("phx_odd", nil), "invalid event")
-		ann.WantNotTold(secret)
+		ann.WantUnseen(secret)
 	}},
 
 	{name: "error_is_internal", needs: toSend, script: func(s *stage) {
@@ -62,7 +62,7 @@ var answering = []behaviour{
 		ann.WantError(ann.Push("fail", nil), "internal")
 		ann.WantError(ann.Push("unencodable", nil), "internal")
 		ann.WantReply(ann.Push("echo", obj{"n": 1}), obj{"n": 1}) // goes on as before
-		ann.WantNotTold(secret)
+		ann.WantUnseen(secret)
 	}},
 
 	{name: "reply_later", needs: toSend, script: func(s *stage) {
@@ -327,7 +327,7 @@ var sending = []behaviour{
 			s.Errorf("Members: got %v, want ann with the ID %s", got, id)
 		}
 		ann.Cut()
-		s.WantLeave("room:1", channel.Gone)
+		s.WantLeave("room:1", channel.Vanished)
 		if got := s.live.Members("room:1"); len(got) != 0 {
 			s.Errorf("Members after everybody has gone: got %v", got)
 		}

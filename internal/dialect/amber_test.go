@@ -185,8 +185,8 @@ func TestAmberCallbacksSeeWhatMiddlewareKnows(t *testing.T) {
 func TestAmberTopicsAreLeftWhenTheConnectionEnds(t *testing.T) {
 	s := newAmberSite(t)
 	for why, end := range map[channel.Reason]func(*raw.Socket){
-		channel.Gone:   func(ws *raw.Socket) { _ = ws.Conn.Close() },
-		channel.Closed: func(ws *raw.Socket) { ws.Write(raw.Masked(raw.Fin|raw.OpClose, "\x03\xe8")) },
+		channel.Vanished: func(ws *raw.Socket) { _ = ws.Conn.Close() },
+		channel.Closed:   func(ws *raw.Socket) { ws.Write(raw.Masked(raw.Fin|raw.OpClose, "\x03\xe8")) },
 	} {
 		ws := s.amber(t, "ann")
 		ws.Text(amberJoin)
@@ -238,7 +238,7 @@ func TestAmberIsPinged(t *testing.T) {
 		// It answers no more, and does not even read for itself.
 		raw.Ignore(ws.Conn)
 		began = time.Now()
-		if got, want := <-s.Hall.Left, raw.Left("hall:1", "", "gone"); got != want {
+		if got, want := <-s.Hall.Left, raw.Left("hall:1", "", "vanished"); got != want {
 			t.Errorf("HandleLeave: got %+v, want %+v", got, want)
 		}
 		if took := time.Since(began); took != 65*time.Second {
@@ -332,7 +332,7 @@ func TestAmberConnectsHoweverTheMountIsWritten(t *testing.T) {
 		ws.Text(`{"event":"message","topic":"hall:1","subject":"say","payload":{}}`)
 		ws.Want(`{"event":"message","topic":"hall:1","subject":"say","payload":{}}`)
 		_ = ws.Conn.Close()
-		s.Hall.WantLeft(t, "hall:1", "", "gone")
+		s.Hall.WantLeft(t, "hall:1", "", "vanished")
 	}
 }
 
@@ -356,7 +356,7 @@ func TestAmberPanicEndsTheConnection(t *testing.T) {
 	ann.Next()
 	ann.Text(`{"event":"message","topic":"chat_room:1","subject":"boom","payload":{}}`)
 	ann.WantClose(1001, "")
-	s.wantLeft(t, raw.Left("chat_room:1", "ann", channel.Panicked), raw.Left("chat_room:2", "ann", channel.Gone))
+	s.wantLeft(t, raw.Left("chat_room:1", "ann", channel.Panicked), raw.Left("chat_room:2", "ann", channel.Vanished))
 	bob.Text(amberMessage)
 	bob.Want(amberMessage)
 }

@@ -356,7 +356,7 @@ func TestPhoenixQuietClientIsDropped(t *testing.T) {
 				if took := time.Since(began); took != time.Minute {
 					t.Errorf("dropped after %s, want a minute", took)
 				}
-				s.Hall.WantLeft(t, "hall:1", "ann", "gone")
+				s.Hall.WantLeft(t, "hall:1", "ann", "vanished")
 			})
 		})
 	}

@@ -221,7 +221,7 @@ const behaviours = {
     bobIs.join()
     await wants(adaSees, "user_joined", { name: "Bob", id: "member Bob" })
     bob.terminate() // and the new connection brings the cookie again
-    await wants(adaSees, "user_left", { name: "Bob", id: "member Bob", why: "gone" })
+    await wants(adaSees, "user_left", { name: "Bob", id: "member Bob", why: "vanished" })
     await wants(adaSees, "user_joined", { name: "Bob", id: "member Bob" })
   },
 

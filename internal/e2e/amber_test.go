@@ -79,7 +79,7 @@ func amberInChromium(t *testing.T) {
 		hears("user_joined Bob", "message_new Bob hello 1")
 		// He comes back within a second, so he was missed at once.
 		line.cut()
-		hears("user_left Bob gone", "user_joined Bob", "message_new Bob hello 2")
+		hears("user_left Bob vanished", "user_joined Bob", "message_new Bob hello 2")
 	})
 	t.Run(slowest, func(t *testing.T) {
 		ada.until(t, "a ping", "socket.pings > 0 && socket.opened === 1")

@@ -90,7 +90,7 @@ func playOfflineTooLong(t *testing.T, ada, bob *talker) {
 	bob.loses(t)
 	bob.say(t, 1) // waits for the next join
 	ada.says(t, 1)
-	ada.hears(t, "Bob has left the chat: gone")
+	ada.hears(t, "Bob has left the chat: vanished")
 	ada.says(t, 1)
 
 	bob.regains(t)
@@ -101,7 +101,7 @@ func playOfflineTooLong(t *testing.T, ada, bob *talker) {
 	bob.hears(t, "Ada 5")
 
 	ada.wantHeard(t, "Bob has come", "Ada 1", "Ada 2", "Bob 1", "Bob 2", "Ada 3",
-		"Bob has left the chat: gone", "Ada 4", "Bob has come", "Bob 3", "Ada 5")
+		"Bob has left the chat: vanished", "Ada 4", "Bob has come", "Bob 3", "Ada 5")
 	bob.wantHeard(t, "Ada 1", "Ada 2", "Bob 1", "Bob 2", "Ada 3", "Ada 4", "Bob 3", "Ada 5")
 	ada.wantAnswered(t, 5)
 	bob.wantAnswered(t, 3)
@@ -164,7 +164,7 @@ func playFrozenTooLong(t *testing.T, ada, bob *talker) {
 	bob.freezes(t)
 	bob.cable.cut()
 	ada.says(t, 1)
-	ada.hears(t, "Bob has left the chat: gone")
+	ada.hears(t, "Bob has left the chat: vanished")
 	ada.says(t, 1)
 	bob.thaws(t)
 	bob.joins(t, 2)
@@ -172,7 +172,7 @@ func playFrozenTooLong(t *testing.T, ada, bob *talker) {
 	bob.says(t, 1)
 	ada.hears(t, "Bob 2")
 
-	ada.wantHeard(t, "Bob has come", "Bob 1", "Ada 1", "Bob has left the chat: gone", "Ada 2", "Bob has come", "Bob 2")
+	ada.wantHeard(t, "Bob has come", "Bob 1", "Ada 1", "Bob has left the chat: vanished", "Ada 2", "Bob has come", "Bob 2")
 	bob.wantHeard(t, "Bob 1", "Ada 1", "Ada 2", "Bob 2")
 	bob.wantAnswered(t, 2)
 }
@@ -205,14 +205,14 @@ func playBackTooLate(t *testing.T, ada, bob *talker) {
 
 	bob.turns(t)
 	ada.says(t, 1)
-	ada.hears(t, "Bob has left the chat: gone")
+	ada.hears(t, "Bob has left the chat: vanished")
 	bob.returns(t, 1)
 	bob.joins(t, 2)
 	bob.wantRecovered(t)
 	bob.says(t, 1)
 	ada.hears(t, "Bob 2")
 
-	ada.wantHeard(t, "Bob has come", "Bob 1", "Ada 1", "Bob has left the chat: gone", "Bob has come", "Bob 2")
+	ada.wantHeard(t, "Bob has come", "Bob 1", "Ada 1", "Bob has left the chat: vanished", "Bob has come", "Bob 2")
 	bob.wantHeard(t, "Bob 1", "Ada 1", "Bob 2")
 	bob.wantAnswered(t, 2)
 }

@@ -57,7 +57,7 @@ function following(socket, topic = room) {
   return [channel, log, answers]
 }
 
-const lost = (socket) => within("close", (resolve) => socket.onClose(resolve))
+const closes = (socket) => within("close", (resolve) => socket.onClose(resolve))
 const bytes = (...list) => Uint8Array.from(list).buffer
 const list = (buffer) => [...new Uint8Array(buffer)]
 
@@ -128,15 +128,15 @@ const behaviours = {
     for (const [go, why] of [
       [async (bob) => assert.deepEqual(await reply("leave", bob.leave()), ["ok", {}]), "left"],
       [(_, socket) => socket.disconnect(), "closed"],
-      [cut, "gone"],
+      [cut, "vanished"],
     ]) {
       const socket = connect({ user: "Bob" })
       const [bob, bobSees] = await joined(socket, quiet)
       assert.equal((await adaSees.next("Bob came")).event, "came")
-      const closed = within("close", (resolve) => (why === "gone" ? bob.onError(resolve) : why === "left" ? bob.onClose(resolve) : socket.onClose(resolve)))
+      const closed = within("close", (resolve) => (why === "vanished" ? bob.onError(resolve) : why === "left" ? bob.onClose(resolve) : socket.onClose(resolve)))
       await go(bob, socket)
       await closed
-      if (why === "gone") break // Ada's line is cut as well
+      if (why === "vanished") break // Ada's line is cut as well
       assert.deepEqual((await adaSees.next("Bob went")).payload, { who: "Bob", why })
       assert.deepEqual(bobSees.rest(), [])
     }
@@ -273,7 +273,7 @@ const behaviours = {
     let n = 0
     const socket = connect({ params: () => ({ user: "Ada", mark, n: ++n, deep: { a: "x y&" } }) })
     await joined(socket, quiet)
-    const down = lost(socket)
+    const down = closes(socket)
     await cut()
     const { code } = await down
     assert.notEqual(code, 1000)
@@ -307,7 +307,7 @@ const behaviours = {
     const channel = socket.channel(quiet, {})
     const answers = joins(channel)
     await answers.next("first join")
-    const down = lost(socket)
+    const down = closes(socket)
     await ask("kick", { user: mark })
     const { code } = await down
     assert.equal(code, 1001) // after 1000 older versions would stay away
@@ -321,7 +321,7 @@ const behaviours = {
     assert.equal((await answers.next("first join")).recovered, undefined)
     await say(1)
     assert.deepEqual((await log.next("message 1")).payload, { n: 1 })
-    const down = lost(socket)
+    const down = closes(socket)
     await ask("restart")
     const { code } = await down
     assert.equal(code, 1012)
@@ -415,7 +415,7 @@ const behaviours = {
       const { recovered, offset } = await answers.next("join after bytes " + n)
       assert.deepEqual([recovered, offset], [true, Number(ref.slice(1))])
     }
-    const down = lost(socket)
+    const down = closes(socket)
     await cut()
     await down
     await say()

@@ -95,11 +95,11 @@ await run({
     const cy = await person("Cy", url, "auto")
     const ada = await person("Ada", frail, transport)
     await cy.log.next("Ada to come")
-    const gone = () => within("Ada to notice", (resolve) => {
+    const away = () => within("Ada to notice", (resolve) => {
       const undo = ada.socket.on("state", (state) => state === "connecting" && (undo(), resolve()))
       console.log("offline")
     })
-    await gone()
+    await away()
     await cy.say("within")
     const pushed = ada.say("from Ada")
     console.log("online")
@@ -108,7 +108,7 @@ await run({
     unaware(ada)
     assert.deepEqual(cy.log.rest(), [])
 
-    await gone()
+    await away()
     const fate = ada.say("late") // never sent, and so not in doubt
     assert.deepEqual(await cy.log.next("Ada to be missed"), ["user_left", "Ada"])
     await cy.say("beyond")
@@ -116,7 +116,7 @@ await run({
     await fate
     await ada.heardAll(4)
     assert.deepEqual(await cy.log.next("Ada to come back"), ["user_joined", "Ada"])
-    assert.deepEqual([ada.heard, ada.heard, ada.states, ada.channel.recovered, ada.gaps], [["within", "from Ada", "beyond", "late"], cy.heard, ["joining: lost", "joined"], true, 0])
+    assert.deepEqual([ada.heard, ada.heard, ada.states, ada.channel.recovered, ada.gaps], [["within", "from Ada", "beyond", "late"], cy.heard, ["joining: disconnected", "joined"], true, 0])
   },
 
   // The server is killed, and another one starts with what was kept. What is in doubt is told, and sent again.
@@ -165,7 +165,7 @@ await run({
         else assert.ok(times[n] === 1 || times[n] === 2, `${n} was in doubt, and is there ${times[n]} times`)
       }
     })().then(resolve, reject), 60)
-    for (const one of [ada, bob]) assert.deepEqual([one.states, one.channel.recovered, one.gaps], [["joining: lost", "joined"], true, 0])
+    for (const one of [ada, bob]) assert.deepEqual([one.states, one.channel.recovered, one.gaps], [["joining: disconnected", "joined"], true, 0])
     console.log(`${doubts} in doubt, ${ada.heard.length} heard`)
   },
 }, behaviour)

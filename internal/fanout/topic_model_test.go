@@ -58,10 +58,10 @@ type model struct {
 
 // kept is a retained message.
 type kept struct {
-	epoch          string
-	offset         uint64
-	at             time.Time
-	redacted, lost bool
+	epoch             string
+	offset            uint64
+	at                time.Time
+	redacted, dropped bool
 }
 
 // reading is a client, in the topic or not.
@@ -140,9 +140,9 @@ func (m *model) retained(epoch string, msg store.Message) {
 	m.kept = append(m.kept, kept{epoch: epoch, offset: msg.Offset, at: msg.At})
 	n := 0
 	for i := len(m.kept) - 1; i >= 0; i-- {
-		if k := &m.kept[i]; k.epoch == epoch && !k.redacted && !k.lost {
+		if k := &m.kept[i]; k.epoch == epoch && !k.redacted && !k.dropped {
 			if n++; n > m.keep.Keep {
-				k.lost = true
+				k.dropped = true
 			}
 		}
 	}
@@ -166,7 +166,7 @@ func (m *model) step() {
 	case dice < 54:
 		m.release()
 	case dice < 56:
-		m.lost()
+		m.misses()
 	case dice < 60:
 		m.redact()
 	case dice < 61:
@@ -234,7 +234,7 @@ func (m *model) release() {
 	}
 }
 
-func (m *model) lost() {
+func (m *model) misses() {
 	m.missing = false
 	m.topic.Lost()
 }
@@ -255,7 +255,7 @@ func (m *model) redact() {
 
 func (m *model) forget() {
 	s := m.history.now()
-	m.each(func(k *kept) { k.lost = true })
+	m.each(func(k *kept) { k.dropped = true })
 	_ = s.Forget(m.t.Context(), "a")
 	m.drop(func(broker.Publication) bool { return true })
 	m.topic.Erased(0)
@@ -273,7 +273,7 @@ func (m *model) renew() {
 	m.history.mu.Lock()
 	m.history.store = store.NewMemory()
 	m.history.mu.Unlock()
-	m.each(func(k *kept) { k.lost = true })
+	m.each(func(k *kept) { k.dropped = true })
 	m.topic.Lost()
 }
 
@@ -328,7 +328,7 @@ func (m *model) settle() {
 	for len(m.late) > 0 {
 		m.release()
 	}
-	m.lost()
+	m.misses()
 	for _, c := range m.readers {
 		c.q.stick(false)
 	}
@@ -364,10 +364,10 @@ func (m *model) check(w *watched) {
 		return
 	}
 	// The history need not know that what it lost had been redacted before.
-	lost := w.start.Epoch != m.history.Epoch() || slices.ContainsFunc(m.kept, func(k kept) bool {
-		return k.epoch == w.start.Epoch && k.offset > w.last && (k.lost || m.keep.Age > 0 && time.Since(k.at) >= m.keep.Age)
+	dropped := w.start.Epoch != m.history.Epoch() || slices.ContainsFunc(m.kept, func(k kept) bool {
+		return k.epoch == w.start.Epoch && k.offset > w.last && (k.dropped || m.keep.Age > 0 && time.Since(k.at) >= m.keep.Age)
 	})
-	if gap := errors.Is(fails[0], ErrGap); len(fails) > 1 || !m.failed && !(gap && lost) {
-		m.t.Errorf("%s: failed with %v at %d, something is lost: %t, a read has failed: %t", w.id, fails, w.last, lost, m.failed)
+	if gap := errors.Is(fails[0], ErrGap); len(fails) > 1 || !m.failed && !(gap && dropped) {
+		m.t.Errorf("%s: failed with %v at %d, something is lost: %t, a read has failed: %t", w.id, fails, w.last, dropped, m.failed)
 	}
 }

@@ -134,7 +134,7 @@ func TestCloseFrameIsEchoedAndTheTopicsAreLeft(t *testing.T) {
 			ws := s.Phoenix(t).Join("hall:1", "leaver")
 			ws.Write([]byte(send))
 			_ = ws.Conn.Close()
-			s.Hall.WantLeft(t, "hall:1", "leaver", "gone")
+			s.Hall.WantLeft(t, "hall:1", "leaver", "vanished")
 			w.IsWell()
 		}
 	})

@@ -27,7 +27,7 @@ func TestHandlerThatPanicsEndsItsJoinOnly(t *testing.T) {
 				w.IsWell()
 				ws.Want(raw.Tick(w.N))
 				_ = ws.Conn.Close()
-				s.Hall.WantAllLeft(t, raw.Left("hall:1", "attacker", "gone"), raw.Left("hall:2", "bystander", "gone"))
+				s.Hall.WantAllLeft(t, raw.Left("hall:1", "attacker", "vanished"), raw.Left("hall:2", "bystander", "vanished"))
 			})
 		}
 	}

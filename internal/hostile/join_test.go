@@ -129,7 +129,7 @@ func TestClientThatGoesDuringASlowJoinIsLeftOnce(t *testing.T) {
 	}{
 		"by a leave": {func(ws *raw.Socket) { ws.Text(`["1","2","hall:1","phx_leave",{}]`) }, "left"},
 		"by a close": {func(ws *raw.Socket) { ws.Write(raw.Masked(raw.Fin|raw.OpClose, "\x03\xe8")) }, "closed"},
-		"by a cut":   {func(ws *raw.Socket) { _ = ws.Conn.Close() }, "gone"},
+		"by a cut":   {func(ws *raw.Socket) { _ = ws.Conn.Close() }, "vanished"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.Hall.Release = make(chan struct{})
@@ -144,7 +144,7 @@ func TestClientThatGoesDuringASlowJoinIsLeftOnce(t *testing.T) {
 				ws.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `["1","2","hall:1","phx_reply",{"status":"ok","response":{}}]`, `["1","1","hall:1","phx_close",{}]`)
 				s.Hall.WantLeft(t, "hall:1", "sloth", "left")
 				_ = ws.Conn.Close()
-				s.Hall.WantLeft(t, "hall:2", "swift", "gone")
+				s.Hall.WantLeft(t, "hall:2", "swift", "vanished")
 			} else {
 				// The topic that nothing holds up is left first.
 				s.Hall.WantLeft(t, "hall:2", "swift", leave.why)

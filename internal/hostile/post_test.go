@@ -22,16 +22,16 @@ func TestPostNeedsTheSecretOfItsOwnStream(t *testing.T) {
 	_, malloryS := s.Half(t, mallory)
 	_, onWebSocket := s.Chime(t, alice)
 	const body = `{"first":1,"frames":[` + raw.JoinHall + `]}`
-	const gone = `{"reason":"no such client socket"}`
+	const unknown = `{"reason":"no such client socket"}`
 	for _, c := range []struct {
 		name, secret, owner string
 		status              int
 		answer              string
 	}{
 		{"no secret", "", alice, 400, `{"frame":0,"reason":"no Chime-Secret header"}`},
-		{"a wrong secret", secret[:len(secret)-1] + "!", alice, 410, gone},
-		{"a secret of 100 kB", strings.Repeat("x", 100_000), alice, 410, gone},
-		{"the secret of a WebSocket", onWebSocket, alice, 410, gone},
+		{"a wrong secret", secret[:len(secret)-1] + "!", alice, 410, unknown},
+		{"a secret of 100 kB", strings.Repeat("x", 100_000), alice, 410, unknown},
+		{"the secret of a WebSocket", onWebSocket, alice, 410, unknown},
 		{"another client's secret", secret, mallory, 403, `{"reason":"this client socket belongs to another identity"}`},
 		{"the secret without the identity", secret, "X-Nobody: yes", 403, `{"reason":"this client socket belongs to another identity"}`},
 		{"the identity with another one's secret", malloryS, alice, 403, `{"reason":"this client socket belongs to another identity"}`},
@@ -176,7 +176,7 @@ func TestPostsAtOnceAreAppliedOnceInOrder(t *testing.T) {
 func TestPostToAClosedSocketIsGone(t *testing.T) {
 	s := raw.NewSite(t)
 	w := s.Witness(t)
-	const gone = `{"reason":"no such client socket"}`
+	const unknown = `{"reason":"no such client socket"}`
 	const body = `{"first":2,"frames":[["1","2","hall:1","say",{}]]}`
 	for name, end := range map[string]func(es *raw.Stream, secret string){
 		"by a cut": func(es *raw.Stream, _ string) { _ = es.Conn.Close() },
@@ -198,7 +198,7 @@ func TestPostToAClosedSocketIsGone(t *testing.T) {
 			es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 			end(es, secret)
 			<-s.Hall.Left
-			s.Post(t, secret, body, alice).Want(t, http.StatusGone, gone)
+			s.Post(t, secret, body, alice).Want(t, http.StatusGone, unknown)
 			s.Request(t, http.MethodPost, "/socket/bye", secret).Want(t, http.StatusNoContent, "")
 			w.IsWell()
 		})

@@ -216,7 +216,7 @@ func TestAStreamWhoseClientSendsOnIsEnded(t *testing.T) {
 		if n > 128<<10 {
 			t.Errorf("%d bytes were read, want some 64 KiB", n)
 		}
-		s.Hall.WantLeft(t, "hall:1", "attacker", "gone")
+		s.Hall.WantLeft(t, "hall:1", "attacker", "vanished")
 		w.IsWell()
 	})
 }

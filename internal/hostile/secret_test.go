@@ -86,10 +86,10 @@ func TestNoSecretIsLogged(t *testing.T) {
 	}
 
 	frank, thief := bearer("token-of-frank"), bearer("token-of-a-thief")
-	lost, first := s.Chime(t, frank)
+	former, first := s.Chime(t, frank)
 	keep(first)
-	lost.Join("hall:1", "frank")
-	_ = lost.Conn.Close()
+	former.Join("hall:1", "frank")
+	_ = former.Conn.Close()
 	keep(raw.SecretIn(t, resume(first, frank).Opened().Next())) // it is not promoted
 	next := resumeStream(first, frank).Opened()
 	second := keep(raw.SecretIn(t, next.Next().Data))

@@ -116,7 +116,7 @@ func TestRejoinsOfAReaderThatNeverReadsHoldLittle(t *testing.T) {
 		t.Errorf("%d joins that nobody reads hold %d bytes, want less than %d", joins, after-before, most)
 	}
 	ws.Conn.Close()
-	s.Hall.WantLeft(t, "book:1", "victim", "gone")
+	s.Hall.WantLeft(t, "book:1", "victim", "vanished")
 }
 
 // ours counts the goroutines that run code of chime's.
@@ -150,10 +150,10 @@ func TestAnswersThatNobodyReadsAreBoundedToo(t *testing.T) {
 			raw.InBubble(t, &http.Server{}, []chime.Option{limits}, func(t *testing.T, s *raw.Site) {
 				w := s.Witness(t)
 				ws := s.Phoenix(t).Join("hall:1", "victim")
-				asked := 0
-				for ; len(s.Hall.Left) == 0; asked++ {
-					if asked*len(ask) > 400_000 {
-						t.Fatalf("%d answers of more than %d bytes wait in a queue of 100 kB", asked, len(ask))
+				answers := 0
+				for ; len(s.Hall.Left) == 0; answers++ {
+					if answers*len(ask) > 400_000 {
+						t.Fatalf("%d answers of more than %d bytes wait in a queue of 100 kB", answers, len(ask))
 					}
 					ws.Text(ask)
 					synctest.Wait()

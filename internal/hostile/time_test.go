@@ -121,7 +121,7 @@ func TestSilentWebSocketIsGone(t *testing.T) {
 				w.IsWell()
 				s.Hall.WantNobodyLeft(t)
 				began := time.Now()
-				s.Hall.WantLeft(t, "hall:1", dialect, "gone")
+				s.Hall.WantLeft(t, "hall:1", dialect, "vanished")
 				if took := time.Since(began); took != time.Second {
 					t.Errorf("gone after another %s of silence, want 1s", took)
 				}

@@ -109,7 +109,7 @@ func TestStreamOnHTTP2EndsWithItsClient(t *testing.T) {
 		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 		began := time.Now()
 		cancel()
-		s.Hall.WantLeft(t, "hall:1", "reader", "gone")
+		s.Hall.WantLeft(t, "hall:1", "reader", "vanished")
 		if took := time.Since(began); took != 0 {
 			t.Errorf("left after %s, want at once", took)
 		}

@@ -112,7 +112,7 @@ func TestStreamWorksWhereItCanOnlyBeFlushed(t *testing.T) {
 	s.Post(t, secret, `{"first":1,"frames":[`+raw.JoinHall+`,["1",null,"hall:1","say",{"n":1}]]}`).WantApplied(t, 2)
 	es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `[null,null,"hall:1","say",{"n":1}]`)
 	_ = es.Conn.Close()
-	s.Hall.WantLeft(t, "hall:1", "attacker", "gone")
+	s.Hall.WantLeft(t, "hall:1", "attacker", "vanished")
 }
 
 // TestCompressLeavesStreamsAlone: a compressor holds events back until it has

@@ -153,12 +153,12 @@ func TestQueueNumbersWhatItKeeps(t *testing.T) {
 			}
 			written = max(written, next)
 			q.Trim(most, mostBytes)
-			held := 0
+			kept := 0
 			for _, it := range all[base:written] {
-				held += it.Size()
+				kept += it.Size()
 			}
-			for ; next == written && (written-base > most || held > mostBytes); base++ {
-				held -= all[base].Size()
+			for ; next == written && (written-base > most || kept > mostBytes); base++ {
+				kept -= all[base].Size()
 			}
 		case 6:
 			number := base + random.IntN(written-base+2)

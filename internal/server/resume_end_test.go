@@ -41,7 +41,7 @@ func TestADetachedClientSocketEndsWhenItsGraceIsOver(t *testing.T) {
 					secret, start = next.hello.Secret, time.Now()
 					next.plug.kill()
 				}
-				wantClosed(t, a, start, test.after, transport.Gone)
+				wantClosed(t, a, start, test.after, transport.Vanished)
 				if _, err := a.say(2); !errors.Is(err, transport.ErrClosed) {
 					t.Errorf("Send: got %v, want %v", err, transport.ErrClosed)
 				}
@@ -61,7 +61,7 @@ func TestTheGraceWaitsForACandidate(t *testing.T) {
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
 		time.Sleep(9 * time.Second)
 		wantAlive(t, a)
-		wantClosed(t, a, start, 24*time.Second, transport.Gone)
+		wantClosed(t, a, start, 24*time.Second, transport.Vanished)
 		if text, err := next.readPast(wire.EventHeartbeat); err == nil {
 			t.Errorf("the candidate got %s, want its end", text)
 		}
@@ -90,7 +90,7 @@ func TestAClientSocketOnWhichNothingWasCountedEndsWithItsConnection(t *testing.T
 		}
 		start := time.Now()
 		cr.plug.kill()
-		wantClosed(t, a, start, 0, transport.Gone)
+		wantClosed(t, a, start, 0, transport.Vanished)
 		wantDead(t, h, cr.hello.Secret)
 	})
 }
@@ -114,7 +114,7 @@ func TestADialectThatCannotResumeLeavesAtOnce(t *testing.T) {
 				synctest.Wait()
 				start := time.Now()
 				plug.kill()
-				wantClosed(t, a, start, 0, transport.Gone)
+				wantClosed(t, a, start, 0, transport.Vanished)
 			})
 		})
 	}
@@ -299,7 +299,7 @@ func TestAClientThatMissedMoreThanTheServerKeepsIsEnded(t *testing.T) {
 					wantPost(t, h, next.hello.Secret, batch(2, 1), 410, unknown)
 				}
 				next.wantEnd(t, wire.CloseSlow, "too much was missed")
-				wantClosed(t, a, start, 0, transport.Gone)
+				wantClosed(t, a, start, 0, transport.Vanished)
 				wantDead(t, h, next.hello.Secret)
 			})
 		})
@@ -381,7 +381,7 @@ func TestAStuckWriteDetaches(t *testing.T) {
 					}
 					time.Sleep(12 * time.Second)
 					if !resumes {
-						wantDeparture(t, cl, start, 25*time.Second, transport.Gone)
+						wantDeparture(t, cl, start, 25*time.Second, transport.Vanished)
 						return
 					}
 					es, err := b.stream("/sse", "Chime-Received: 0", "Chime-Secret: "+hello.Secret)

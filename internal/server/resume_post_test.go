@@ -22,9 +22,9 @@ type numbered struct {
 
 // What becomes of a POST. Its head has some 140 bytes, its body more than 100.
 var (
-	requestLost = fault{Up: 10}
-	halfLost    = fault{Up: 200}
-	answerLost  = fault{Down: 5}
+	noRequest   = fault{Up: 10}
+	halfRequest = fault{Up: 200}
+	noAnswer    = fault{Down: 5}
 )
 
 func numbers(first, last uint64) []string {
@@ -78,19 +78,19 @@ func TestAPostIsAppliedOnceWhateverBecomesOfIt(t *testing.T) {
 		posts []numbered
 	}{
 		{"its answer is lost", []numbered{
-			{first: 1, last: 2, fate: answerLost},
+			{first: 1, last: 2, fate: noAnswer},
 			{first: 1, last: 2, status: 200, answer: ok2},
 		}},
 		{"its answer is lost, and by then there is more", []numbered{
-			{first: 1, last: 2, fate: answerLost},
+			{first: 1, last: 2, fate: noAnswer},
 			{first: 1, last: 4, status: 200, answer: ok4},
 		}},
 		{"it is lost", []numbered{
-			{first: 1, last: 2, fate: requestLost},
+			{first: 1, last: 2, fate: noRequest},
 			{first: 1, last: 2, status: 200, answer: ok2},
 		}},
 		{"half of it is lost", []numbered{
-			{first: 1, last: 2, fate: halfLost},
+			{first: 1, last: 2, fate: halfRequest},
 			{first: 1, last: 2, status: 200, answer: ok2},
 		}},
 		{"a proxy tries it again", []numbered{

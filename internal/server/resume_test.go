@@ -201,8 +201,8 @@ func TestASecretIsGoodUntilAnewOneIsUsed(t *testing.T) {
 		first := cr.hello.Secret
 		cr.plug.kill()
 		k := knock{transport: to, secret: first, received: 1}
-		for lost := range 3 {
-			k.fault = fault{Down: 60 * (lost + 1)}
+		for tries := range 3 {
+			k.fault = fault{Down: 60 * (tries + 1)}
 			if _, err := h.open(k); err == nil {
 				t.Fatal("got a hello that should be lost")
 			}

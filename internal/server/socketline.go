@@ -121,7 +121,7 @@ var messageBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // takes more stack than waiting does, and a stack that has grown stays so.
 func (l *webSocketLine) read() {
 	if !l.reader.wind() {
-		l.conn.Abort(transport.Gone)
+		l.conn.Abort(transport.Vanished)
 		l.release()
 		return
 	}
@@ -204,14 +204,14 @@ func (l *webSocketLine) failed(err error) {
 	case !l.cut: // coder/websocket says nothing to a client that does not mask
 		n.Close(wire.CloseProtocol, "")
 	default:
-		n.Abort(transport.Gone)
+		n.Abort(transport.Vanished)
 		return
 	}
 	// Read on until the farewell is out and the client has closed, or it takes
 	// too long: closing with unread data would reset the connection, and the
 	// client would never see why.
 	l.reader.drain(0)
-	n.Abort(transport.Gone) // does nothing if all went well
+	n.Abort(transport.Vanished) // does nothing if all went well
 }
 
 // Transport implements clientsocket.Line.

@@ -76,7 +76,7 @@ func (l *streamLine) attend() {
 	if l.reader.wind() {
 		l.reader.drain(maxUnasked)
 	}
-	l.conn.Abort(transport.Gone)
+	l.conn.Abort(transport.Vanished)
 }
 
 // maxUnasked is how much a client may send behind the request of its stream.
@@ -106,7 +106,7 @@ func (l *streamLine) stay(ctx context.Context) {
 			case l.handler.late():
 				l.conn.Abort(transport.Slow) // it was our deadline that ended an HTTP/2 stream
 			default:
-				l.conn.Abort(transport.Gone)
+				l.conn.Abort(transport.Vanished)
 			}
 		case <-timer.C:
 			timer.Reset(l.conn.Watch(streamTiming.Heartbeat))

@@ -151,7 +151,7 @@ func leaving(s *stage) {
 func vanishing(s *stage) {
 	p, r := s.enter()
 	p.Vanish()
-	r.wantClosed(transport.Gone)
+	r.wantClosed(transport.Vanished)
 	if err := r.cs.Send(push(room, 1, 0), ""); !errors.Is(err, transport.ErrClosed) {
 		s.t.Errorf("Send to who is gone: got %v, want %v", err, transport.ErrClosed)
 	}
@@ -335,7 +335,7 @@ func readyAtTheEnd(s *stage) {
 	called, _ := s.fill(r)
 	p.Vanish()
 	within(s.t, called, "call of what Ready was given")
-	r.wantClosed(transport.Gone)
+	r.wantClosed(transport.Vanished)
 	p, r = s.enter()
 	called, sent := s.fill(r)
 	r.cs.Close(wire.CloseDisconnect, "enough", transport.Kicked)
@@ -394,7 +394,7 @@ func values(s *stage) {
 	r.wait("the frame has arrived", func() bool { return len(r.frames) == 1 })
 	check("after a frame")
 	p.Vanish()
-	r.wantClosed(transport.Gone)
+	r.wantClosed(transport.Vanished)
 	check("after the end")
 }
 

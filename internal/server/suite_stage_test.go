@@ -219,9 +219,9 @@ func (r *receiver) wait(what string, holds func() bool) {
 	late := time.After(patience)
 	for {
 		r.mu.Lock()
-		held, changed := holds(), r.changed
+		done, changed := holds(), r.changed
 		r.mu.Unlock()
-		if held {
+		if done {
 			return
 		}
 		select {

@@ -248,7 +248,7 @@ func TestASilentWebSocketIsAborted(t *testing.T) {
 				if len(c.closed) > 0 {
 					t.Fatalf("got Closed(%s) of a client that was heard of", (<-c.closed).why)
 				}
-				wantDeparture(t, c, time.Now(), test.silence, transport.Gone)
+				wantDeparture(t, c, time.Now(), test.silence, transport.Vanished)
 				// A ping is a sign of life as well.
 				if ws, err = test.open(b.site); err != nil {
 					t.Fatal(err)
@@ -259,7 +259,7 @@ func TestASilentWebSocketIsAborted(t *testing.T) {
 				if err := ws.write(fin|opPing, "still here"); err != nil {
 					t.Fatal(err)
 				}
-				wantDeparture(t, <-b.clients, time.Now(), test.silence, transport.Gone)
+				wantDeparture(t, <-b.clients, time.Now(), test.silence, transport.Vanished)
 			})
 		})
 	}
@@ -276,8 +276,8 @@ func TestAStreamNeedSayNothing(t *testing.T) {
 			}
 		}
 		l.Vanish()
-		if d := <-c.closed; d.why != transport.Gone {
-			t.Errorf("got Closed(%s), want Closed(%s)", d.why, transport.Gone)
+		if d := <-c.closed; d.why != transport.Vanished {
+			t.Errorf("got Closed(%s), want Closed(%s)", d.why, transport.Vanished)
 		}
 	})
 }
@@ -483,8 +483,8 @@ func TestATimeoutOfMiddlewareDoesNotEndAStream(t *testing.T) {
 				// Its handler can't be told any more when the client goes: a
 				// write that fails tells it.
 				es.Vanish()
-				if d := <-c.closed; d.why != transport.Gone || d.at.Sub(start) > 40*time.Second {
-					t.Errorf("Closed(%s) after %v, want Closed(gone) with the next heartbeat", d.why, d.at.Sub(start))
+				if d := <-c.closed; d.why != transport.Vanished || d.at.Sub(start) > 40*time.Second {
+					t.Errorf("Closed(%s) after %v, want Closed(vanished) with the next heartbeat", d.why, d.at.Sub(start))
 				}
 			})
 		})

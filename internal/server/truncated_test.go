@@ -35,8 +35,8 @@ func TestAMessageThatIsCutShortIsNotHandedOn(t *testing.T) {
 			if n := len(a.heard()); n > 0 {
 				t.Errorf("%d of %d bytes had come, and a message was handed on", at, len(whole))
 			}
-			if why := (<-a.closed).why; why != transport.Gone {
-				t.Errorf("%d of %d bytes had come: Closed(%s), want Closed(%s)", at, len(whole), why, transport.Gone)
+			if why := (<-a.closed).why; why != transport.Vanished {
+				t.Errorf("%d of %d bytes had come: Closed(%s), want Closed(%s)", at, len(whole), why, transport.Vanished)
 			}
 		})
 	}

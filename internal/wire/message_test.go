@@ -16,7 +16,7 @@ import (
 type forms struct {
 	phoenix    string // text on a WebSocket, for the Phoenix dialect
 	positioned string // text of the chime dialect, on a WebSocket and in an event
-	asked      string // text for a join with the join_ref "jr" that asked for positions in the Phoenix dialect
+	joined     string // text for a join with the join_ref "jr" that asked for positions in the Phoenix dialect
 }
 
 func same(text string) forms { return forms{text, text, text} }
@@ -65,7 +65,7 @@ func TestFormsOfTextMessages(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, want := range []string{tt.want.phoenix, tt.want.positioned, tt.want.asked} {
+			for _, want := range []string{tt.want.phoenix, tt.want.positioned, tt.want.joined} {
 				if !json.Valid([]byte(want)) {
 					t.Fatalf("the test wants %s, which is no JSON", want)
 				}
@@ -79,12 +79,12 @@ func TestFormsOfTextMessages(t *testing.T) {
 			check("Phoenix", string(tt.m.AppendText(nil, false, "")), tt.want.phoenix)
 			check("chime", string(tt.m.AppendText(nil, true, "")), tt.want.positioned)
 			check("chime, join asked", string(tt.m.AppendText(nil, true, "jr")), tt.want.positioned)
-			check("Phoenix, join asked", string(tt.m.AppendText(nil, false, "jr")), tt.want.asked)
+			check("Phoenix, join asked", string(tt.m.AppendText(nil, false, "jr")), tt.want.joined)
 			for range 2 { // made, then shared
 				check("Phoenix on a WebSocket", text(t, tt.m.AppendWebSocket(nil, false, "")), tt.want.phoenix)
 				check("chime on a WebSocket", text(t, tt.m.AppendWebSocket(nil, true, "")), tt.want.positioned)
 				check("chime on a WebSocket, join asked", text(t, tt.m.AppendWebSocket(nil, true, "jr")), tt.want.positioned)
-				check("Phoenix on a WebSocket, join asked", text(t, tt.m.AppendWebSocket(nil, false, "jr")), tt.want.asked)
+				check("Phoenix on a WebSocket, join asked", text(t, tt.m.AppendWebSocket(nil, false, "jr")), tt.want.joined)
 				check("event", string(tt.m.AppendEvent([]byte("before\n"))), "before\ndata: "+tt.want.positioned+"\n\n")
 			}
 		})

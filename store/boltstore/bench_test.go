@@ -154,10 +154,10 @@ func procNumber(path, label string) int64 {
 	return n
 }
 
-// BenchmarkBars holds the store to what it was built for, in turns short enough
-// for other load to weigh on all alike. It reports medians of the turns' rates over
+// BenchmarkBars holds the store to what it was built for, in slots short enough
+// for other load to weigh on all alike. It reports medians of the slots' rates over
 // that of one Update per message; one writer should have 0.7 of that. And it reports
-// what the best turn had per second, which should be 10,000 for 64 writers.
+// what the best slot had per second, which should be 10,000 for 64 writers.
 func BenchmarkBars(b *testing.B) {
 	for _, procs := range []int{0, 1} {
 		b.Run(fmt.Sprintf("procs=%d", procs), func(b *testing.B) {
@@ -170,7 +170,7 @@ func BenchmarkBars(b *testing.B) {
 }
 
 func benchBars(b *testing.B) {
-	const rounds, turn = 30, 60 * time.Millisecond
+	const rounds, slot = 30, 60 * time.Millisecond
 	appends := func(topics int) func(w, i int) {
 		s := opened(b, filled(b, topics, 10, benchKeep))
 		return func(w, i int) {
@@ -185,7 +185,7 @@ func benchBars(b *testing.B) {
 		writers int
 		do      func(w, i int)
 		counts  []int
-		rates   []float64 // of its turns
+		rates   []float64 // of its slots
 	}{
 		{name: "update", writers: 1, do: bareUpdate(b)}, {name: "1x1", writers: 1, do: appends(1)},
 		{name: "64x1", writers: 64, do: appends(1)}, {name: "64x1000", writers: 64, do: appends(1000)}, {name: "64x20000", writers: 64, do: appends(20_000)},
@@ -201,7 +201,7 @@ func benchBars(b *testing.B) {
 				var wg sync.WaitGroup
 				for w := range c.writers {
 					wg.Go(func() {
-						for time.Since(start) < turn {
+						for time.Since(start) < slot {
 							c.do(w, c.counts[w])
 							c.counts[w]++
 						}
@@ -393,9 +393,9 @@ func BenchmarkSweep(b *testing.B) {
 
 // BenchmarkDay is a day's churn: each topic is given 20 times of what it keeps.
 func BenchmarkDay(b *testing.B) {
-	const topics, keep, turns = 1000, 100, 20
+	const topics, keep, rounds = 1000, 100, 20
 	for b.Loop() {
-		path := filled(b, topics, keep*turns, store.Retention{Keep: keep, Age: 24 * time.Hour})
+		path := filled(b, topics, keep*rounds, store.Retention{Keep: keep, Age: 24 * time.Hour})
 		size(b, path, topics*keep)
 		b.ReportMetric(float64(filetest.Sound(b, path).Waiting), "waiting")
 	}

@@ -46,9 +46,9 @@ func leave(t *testing.T, topics string) *left {
 }
 
 // without returns what is left of a topic without these messages, by their number.
-func (l *left) without(topic string, lost ...int) (list []store.Message) {
+func (l *left) without(topic string, missing ...int) (list []store.Message) {
 	for i, m := range l.said {
-		if m.topic == topic && !slices.Contains(lost, i) {
+		if m.topic == topic && !slices.Contains(missing, i) {
 			list = append(list, m.Message)
 		}
 	}
@@ -288,7 +288,7 @@ func TestADamagedRecordThatHeals(t *testing.T) {
 func TestAMissingRecord(t *testing.T) {
 	for name, c := range map[string]struct {
 		topics string
-		gone   int
+		number int
 	}{
 		"in the middle":             {"ababab", 3},
 		"the last of its topic":     {"ababaa", 3},
@@ -296,16 +296,16 @@ func TestAMissingRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := leave(t, c.topics)
-			lost := l.said[c.gone]
-			l.change(t, c.gone, remove)
-			if _, err := boltfile.Verify(l.path); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("offset %d: it is missing", lost.Offset)) {
+			missing := l.said[c.number]
+			l.change(t, c.number, remove)
+			if _, err := boltfile.Verify(l.path); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("offset %d: it is missing", missing.Offset)) {
 				t.Errorf("verify: got %v, want %v and its offset", err, ErrDamaged)
 			}
 			s, err := Open(l.path, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if next := say(t, s, lost.topic, `"next"`, store.Retention{}); next.Offset <= l.said[len(l.said)-1].Offset {
+			if next := say(t, s, missing.topic, `"next"`, store.Retention{}); next.Offset <= l.said[len(l.said)-1].Offset {
 				t.Errorf("got offset %d again", next.Offset)
 			}
 			if err := s.Close(); err != nil {

@@ -370,8 +370,8 @@ each("after phx_error the channel rejoins, later and later, and pushes wait", as
 for (const reason of ["channel_crash", "overloaded", "moved"]) {
   each(`a channel whose join the server ends is told why: ${reason}`, async (t, transport) => {
     const { room, peer, joinRef, clock, seen } = await joined(t, transport);
-    const told = [];
-    room.onState((state, error) => told.push([state, error?.code, error?.response, error?.message]));
+    const heard = [];
+    room.onState((state, error) => heard.push([state, error?.code, error?.response, error?.message]));
     const broken = room.push("a");
     await peer.frames();
     peer.say([joinRef, joinRef, "room:1", "phx_error", { reason }]);
@@ -381,20 +381,20 @@ for (const reason of ["channel_crash", "overloaded", "moved"]) {
     });
     await clock.pass(250);
     await peer.accept("room:1");
-    assert.deepEqual(told, [["joining", "error", { reason }, `room:1: ${reason}`], ["joined", undefined, undefined, undefined]]);
+    assert.deepEqual(heard, [["joining", "error", { reason }, `room:1: ${reason}`], ["joined", undefined, undefined, undefined]]);
     assert.deepEqual(seen.errors, []);
   });
 }
 
 each("a channel whose client socket ends is told why, and so are its pushes", async (t, transport) => {
   const { room, peer } = await joined(t, transport);
-  const told = [];
-  room.onState((state, error) => told.push([state, error?.code]));
+  const heard = [];
+  room.onState((state, error) => heard.push([state, error?.code]));
   const sent = room.push("a");
   await peer.frames();
   peer.drop();
-  await assert.rejects(sent, ({ code, cause }) => code === "outcome_unknown" && cause.code === "lost");
-  assert.deepEqual(told, [["joining", "lost"]]);
+  await assert.rejects(sent, ({ code, cause }) => code === "outcome_unknown" && cause.code === "disconnected");
+  assert.deepEqual(heard, [["joining", "disconnected"]]);
 });
 
 each("phx_close ends the channel for good", async (t, transport) => {
@@ -642,7 +642,7 @@ each("a rejoin that is refused closes the channel and says why", async (t, trans
   await clock.pass(500);
   const next = await again();
   await next.reply(await next.last(), { reason: "banned" }, "error");
-  assert.deepEqual(states, ["joining: lost", "closed: banned"]);
+  assert.deepEqual(states, ["joining: disconnected", "closed: banned"]);
   assert.equal(await waiting, "closed");
 });
 

@@ -98,17 +98,17 @@ for (const [code, name] of [[1007, "invalid"], [1009, "too_large"]]) {
   test(`a join that ends the WebSocket with ${code} is not sent again, and the others are`, async (t) => {
     const { socket, room, peer, clock, again, ws, sockets } = await joined(t, "websocket");
     const bad = socket.channel("room:bad");
-    const told = [];
-    for (const channel of [room, bad]) channel.onState((state, error) => told.push([channel.topic, state, error?.code, error?.status, error?.message]));
+    const heard = [];
+    for (const channel of [room, bad]) channel.onState((state, error) => heard.push([channel.topic, state, error?.code, error?.status, error?.message]));
     const joining = bad.join();
     await peer.drop(); // and so the bad one is in the burst of the next connection, behind one that was let in before
     await clock.pass(500);
     const next = await again();
     assert.deepEqual(next.down.frames.map((frame) => frame[2]), ["room:1", "room:bad"]);
-    told.length = 0;
+    heard.length = 0;
     await ws().drop(code, "why");
     await assert.rejects(joining, { code: name, status: code, response: { reason: "why" }, sent: false });
-    assert.deepEqual([told, socket.state], [[["room:bad", "closed", name, code, "the server refused a frame: why"]], "connecting"]);
+    assert.deepEqual([heard, socket.state], [[["room:bad", "closed", name, code, "the server refused a frame: why"]], "connecting"]);
     await clock.pass(1_000);
     const last = await again();
     assert.deepEqual(last.down.frames.map((frame) => frame[2]), ["room:1"]);
@@ -119,11 +119,11 @@ for (const [code, name] of [[1007, "invalid"], [1009, "too_large"]]) {
 
   test(`a push that ends the WebSocket with ${code} is told why, and no join is blamed that is behind it`, async (t) => {
     const { socket, room, ws, clock, again } = await joined(t, "websocket");
-    const told = assert.rejects(room.push("a"), ({ code: fate, cause }) => fate === "outcome_unknown" && cause.status === code && cause.message === "why");
+    const heard = assert.rejects(room.push("a"), ({ code: fate, cause }) => fate === "outcome_unknown" && cause.status === code && cause.message === "why");
     const other = socket.channel("room:2");
     const joining = other.join();
     await ws().drop(code, "why");
-    await told;
+    await heard;
     assert.deepEqual([room.state, other.state], ["joining", "joining"]);
     await clock.pass(500);
     const next = await again();
@@ -362,7 +362,7 @@ for (const transport of transports) {
     const { socket, peer, seen, clock, again, sockets, net } = await open(t, transport);
     const tries = () => sockets.length + net.gets.length;
     await peer.drop();
-    assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost"]);
+    assert.deepEqual(seen.states, ["connecting", "open", "connecting: disconnected"]);
     assert.deepEqual(seen.transports, [transport, null]);
     await clock.pass(250);
     const second = await again();
@@ -446,24 +446,24 @@ for (const transport of transports) {
 
   test(`a refusal closes the channels at once, and fails what waits for them (${transport})`, async (t) => {
     const { socket, room, peer, clock } = await joined(t, transport);
-    const told = [];
+    const heard = [];
     const other = socket.channel("room:2");
-    for (const channel of [room, other]) channel.onState((state, error) => told.push([channel.topic, state, error?.code, error?.status, socket.state]));
+    for (const channel of [room, other]) channel.onState((state, error) => heard.push([channel.topic, state, error?.code, error?.status, socket.state]));
     const join = outcome(other.join());
     const sent = outcome(room.push("a"));
     const waiting = other.push("a").catch((error) => error);
     await peer.frames();
     await close(peer, 4003, "banned");
-    assert.deepEqual(told, [
+    assert.deepEqual(heard, [
       ["room:2", "joining", undefined, undefined, "open"],
       ["room:1", "closed", "refused", 4003, "refused"], // and not "joining" first
       ["room:2", "closed", "refused", 4003, "refused"],
     ]);
-    const { code, sent: gone, cause } = await waiting;
-    assert.deepEqual([await join, await sent, code, gone, cause.code], ["refused", "outcome_unknown, sent", "closed", false, "refused"]);
+    const { code, sent: arrived, cause } = await waiting;
+    assert.deepEqual([await join, await sent, code, arrived, cause.code], ["refused", "outcome_unknown, sent", "closed", false, "refused"]);
     assert.equal(await outcome(room.push("a")), "closed");
     await clock.pass(60_000);
-    assert.equal(told.length, 3);
+    assert.equal(heard.length, 3);
   });
 
   test(`refused while coming back, pushes that wait fail at once, and so again at the next refusal (${transport})`, async (t) => {
@@ -487,7 +487,7 @@ for (const transport of transports) {
     const next = await again();
     assert.deepEqual((await next.last())[4], { "@since": { epoch: "e", offset: 4 } });
     await next.accept("room:1");
-    assert.deepEqual(states, ["joining: lost", "closed: refused", "joining", "closed: refused", "joining", "joined"]);
+    assert.deepEqual(states, ["joining: disconnected", "closed: refused", "joining", "closed: refused", "joining", "joined"]);
   });
 
   test(`a channel that was closed with its socket may be left, joined, or replaced by another (${transport})`, async (t) => {
@@ -562,10 +562,10 @@ for (const transport of transports) {
 
   test(`one that was replaced does not fight (${transport})`, async (t) => {
     const { socket, room, peer, seen, clock } = await joined(t, transport);
-    const told = [];
-    room.onState((state, error) => told.push([state, error?.code]));
+    const heard = [];
+    room.onState((state, error) => heard.push([state, error?.code]));
     await close(peer, 4001, "");
-    assert.deepEqual([socket.state, seen.errors[0].code, told], ["closed", "replaced", [["closed", "replaced"]]]);
+    assert.deepEqual([socket.state, seen.errors[0].code, heard], ["closed", "replaced", [["closed", "replaced"]]]);
     await clock.pass(60_000);
     assert.equal(socket.state, "closed");
   });

@@ -61,7 +61,7 @@ for (const transport of transports) {
       for (const frame of [first, second, third]) await reply(again, frame, frame[4]);
       assert.deepEqual(await Promise.all(pushes), [1, 2, 3]);
       assert.deepEqual([heard, states, all.gaps, room.recovered, socket.state, socket.transport], [["one", "two"], [], 0, null, "open", next]);
-      assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost", "open"]);
+      assert.deepEqual(seen.states, ["connecting", "open", "connecting: disconnected", "open"]);
       assert.deepEqual([seen.transports, seen.errors], [[transport, null, next], []]);
       await clock.pass(1_000);
       await again.frames();
@@ -233,7 +233,7 @@ for (const transport of transports) {
     assert.equal(socket.state, "connecting");
     await meet(other[transport], { resumed: true, received: 1, sent: 1 });
     assert.deepEqual([states, sockets.length + net.gets.length, socket.transport], [[], tries, other[transport]]);
-    assert.deepEqual(seen.states, ["connecting", "open", "connecting: lost", "open"]);
+    assert.deepEqual(seen.states, ["connecting", "open", "connecting: disconnected", "open"]);
   });
 
   test(`forced back while it moves, it stays (${transport})`, async (t) => {
@@ -524,22 +524,22 @@ for (const transport of transports) {
   test(`where the connection may be dead it is asked, and replaced if it does not answer (${transport})`, async (t) => {
     const { fire } = page(t);
     const { socket, peer, clock, resume, states, net } = await lives(t, transport);
-    const asked = async () => (await peer.frames(), transport === "sse" ? net.posts.flatMap(({ frames }) => frames) : peer.down.sent).filter(([, , , event]) => event === "probe");
+    const probes = async () => (await peer.frames(), transport === "sse" ? net.posts.flatMap(({ frames }) => frames) : peer.down.sent).filter(([, , , event]) => event === "probe");
     document.visibilityState = "hidden";
     await fire("visibilitychange");
     await fire("offline");
     await fire("pageshow", { persisted: false });
-    assert.deepEqual(await asked(), []);
+    assert.deepEqual(await probes(), []);
     document.visibilityState = "visible";
     for (const type of ["online", "visibilitychange", "resume"]) {
       await fire(type);
       await fire(type);
-      const [, , topic, , { nonce }] = (await asked()).at(-1);
+      const [, , topic, , { nonce }] = (await probes()).at(-1);
       assert.equal(topic, "chime");
       await clock.pass(1_999);
       await peer.say([null, null, "chime", "probe_ok", { nonce }]);
     }
-    assert.equal((await asked()).length, 3);
+    assert.equal((await probes()).length, 3);
     await clock.pass(2_000);
     assert.equal(socket.state, "open");
     await fire("online");

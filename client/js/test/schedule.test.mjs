@@ -50,7 +50,7 @@ async function play(seed, { server = {}, endings = false } = {}) {
     const actions = [
       [6, push],
       [4, () => world.server.broadcast(said++, true)],
-      [2, () => world.server.broadcast(world.server.told++, false)],
+      [2, () => world.server.broadcast(world.server.announced++, false)],
       [30, () => {
         const deliveries = world.deliveries();
         if (deliveries.length) deliveries[random(deliveries.length)]();
@@ -81,8 +81,8 @@ async function play(seed, { server = {}, endings = false } = {}) {
       for (const reply of world.pending.splice(0)) reply();
       return socket.state === "open" && room.state === "joined" && seen.kept.length === said && Object.keys(seen.fates).length === pushed;
     });
-    const { applied, retained, told, joins, opened } = world.server;
-    const result = { calm, seen: { ...seen, states: [...seen.states] }, pushed, applied, retained, told, joins, opened, state: `${socket.state}/${room.state}/${socket.transport}` };
+    const { applied, retained, announced, joins, opened } = world.server;
+    const result = { calm, seen: { ...seen, states: [...seen.states] }, pushed, applied, retained, announced, joins, opened, state: `${socket.state}/${room.state}/${socket.transport}` };
     socket.disconnect();
     await world.calm(() => world.server.clients.size === 0, 1);
     return { ...result, left: world.server.clients.size };
@@ -108,12 +108,12 @@ async function all(t, share, how, check) {
 }
 
 test("as long as the client socket lives nothing is lost, doubled or out of order, and the channel notices nothing", async (t) => {
-  await all(t, 1, {}, ({ calm, seen, pushed, applied, told, joins, left, state }) => {
+  await all(t, 1, {}, ({ calm, seen, pushed, applied, announced, joins, left, state }) => {
     assert.ok(calm, `still waiting: ${state} ${JSON.stringify(seen)}, ${pushed} pushed, ${applied.length} applied`);
     assert.deepEqual(applied, upTo(pushed));
     assert.deepEqual(seen.fates, Array(pushed).fill("ok"));
     assert.deepEqual(seen.kept, upTo(seen.kept.length));
-    assert.deepEqual(seen.passing, upTo(told));
+    assert.deepEqual(seen.passing, upTo(announced));
     assert.deepEqual([seen.states, joins, seen.gaps], [["joining", "joined"], 1, 0]);
     assert.equal(left, 0, "client sockets after the goodbye");
   });

@@ -188,7 +188,7 @@ class Server {
   joins = 0;
   applied = []; // payloads of pushes
   retained = []; // payloads of the topic's history; offsets are from 1
-  told = 0; // ephemeral messages
+  announced = 0; // ephemeral messages
   #world;
   #clients = new Set();
   #secrets = 0;
