@@ -35,17 +35,24 @@ func (j job) size() int {
 type backlog struct {
 	jobs  []job
 	bytes int
+	all   *int // bytes in all backlogs of the client
 }
 
 func (b *backlog) push(j job) {
 	b.jobs = append(b.jobs, j)
-	b.bytes += j.size()
+	b.count(j.size())
+}
+
+// count takes note that there are n bytes more.
+func (b *backlog) count(n int) {
+	b.bytes += n
+	*b.all += n
 }
 
 // pushFront puts j before all that waits.
 func (b *backlog) pushFront(j job) {
 	b.jobs = slices.Insert(b.jobs, 0, j)
-	b.bytes += j.size()
+	b.count(j.size())
 }
 
 // pop takes out the first job.
@@ -57,11 +64,14 @@ func (b *backlog) pop() (job, bool) {
 	j := b.jobs[0]
 	b.jobs[0] = job{}
 	b.jobs = b.jobs[1:]
-	b.bytes -= j.size()
+	b.count(-j.size())
 	return j, true
 }
 
-func (b *backlog) clear() { *b = backlog{} }
+func (b *backlog) clear() {
+	b.jobs = nil
+	b.count(-b.bytes)
+}
 
 // ends reports whether something that ends s waits.
 func (b *backlog) ends(s *Socket) bool {

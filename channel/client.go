@@ -18,6 +18,7 @@ type client struct {
 	mu      sync.Mutex // guards what follows, and what is in the inboxes
 	inboxes inboxes
 	seats   int // inboxes that are joined or about to be; Limits.Topics bounds them
+	bytes   int // of frames in all inboxes; Limits.InboxBytes bounds them
 	ended   bool
 }
 
@@ -84,7 +85,7 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 	if r, _ := c.hub.routes.match(f.Topic); r == nil {
 		return nil, refuse(wire.Ref{}, unmatched)
 	}
-	in = &inbox{client: c, topic: f.Topic}
+	in = &inbox{client: c, topic: f.Topic, backlog: backlog{all: &c.bytes}}
 	c.inboxes.add(in)
 	in.sit()
 	return in, nil

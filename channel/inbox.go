@@ -36,27 +36,48 @@ func (in *inbox) rise() {
 	}
 }
 
-// put appends a frame, or reports that there is no room for it. Then the join
-// ends: the caller fails the socket returned, without the lock. If none is
-// returned, since the client is still joining or the end of its join already
-// waits, the caller refuses the frame. client.mu is held.
+// put appends a frame, or reports that there is no room for it. In either case a join
+// may end by that, of this inbox or of another: the caller fails the socket returned,
+// without the lock. If there is no room and none is returned, since the client is still
+// joining or the end of its join already waits, the caller refuses the frame. client.mu
+// is held.
 func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
-	j, limits := job{frame: f}, &in.client.hub.limits
-	if n := len(in.backlog.jobs); n >= limits.InboxMessages || in.backlog.bytes+j.size() > limits.QueueBytes && n > 0 {
-		s := in.socket
-		switch {
-		case f.Event == wire.EventLeave && in.backlog.joinWaits():
-			// It belongs to a join that waits: without it a client that has left would
-			// be let in. No other leave gets here before another join, which does not.
-		case s == nil || in.backlog.ends(s):
-			return true, nil // nothing that waits is dropped: the client of a join waits for its reply
-		default:
-			in.finish(job{why: Slow, text: reason(overloaded), of: s})
-			return true, s
+	j, c := job{frame: f}, in.client
+	switch {
+	case len(in.backlog.jobs) >= c.hub.limits.InboxMessages:
+		full, failing = in.overflow(f)
+	case c.bytes > 0 && c.bytes+j.size() > c.hub.limits.InboxBytes:
+		// The topic that takes most of the room is the one to blame: a handler that
+		// does not go on must not cost the client its other topics.
+		if most := c.inboxes.heaviest(); most.backlog.bytes <= in.backlog.bytes+j.size() {
+			full, failing = in.overflow(f)
+		} else if s := most.socket; s == nil || most.backlog.ends(s) {
+			full = true
+		} else {
+			most.finish(job{why: Slow, text: reason(overloaded), of: s})
+			failing = s
 		}
 	}
-	in.add(j)
-	return false, nil
+	if !full {
+		in.add(j)
+	}
+	return full, failing
+}
+
+// overflow decides what becomes of a frame for which there is no room in this inbox. It
+// is added all the same if full is false.
+func (in *inbox) overflow(f wire.Frame) (full bool, failing *Socket) {
+	s := in.socket
+	switch {
+	case f.Event == wire.EventLeave && in.backlog.joinWaits():
+		// It belongs to a join that waits: without it a client that has left would
+		// be let in. No other leave gets here before another join, which does not.
+		return false, nil
+	case s == nil || in.backlog.ends(s):
+		return true, nil // nothing that waits is dropped: the client of a join waits for its reply
+	}
+	in.finish(job{why: Slow, text: reason(overloaded), of: s})
+	return true, s
 }
 
 // finish appends an end. If the client was kicked or is slow, what waits before it

@@ -476,7 +476,7 @@ func TestAnInboxThatOverflowsEndsThatTopicOnly(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ch := &scripted{message: untilCancelled}
 			h, r := stage(t, ch)
-			h.limits.QueueBytes = 1000
+			h.limits.InboxBytes = 1000
 			r.says(t, `["1","1","a","phx_join",{}]`)
 			big := `["1","3","a","big",{"pad":"` + strings.Repeat("x", 600) + `"}]`
 			for range 5 { // what is handled takes no room

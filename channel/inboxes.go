@@ -1,5 +1,7 @@
 package channel
 
+import "slices"
+
 // inboxes finds an inbox by its topic. Most clients are in a few topics only, and a
 // map would cost each of them more than all the rest. Its client's lock guards it.
 type inboxes struct {
@@ -22,6 +24,11 @@ func (ins *inboxes) find(topic string) *inbox {
 		}
 	}
 	return nil
+}
+
+// heaviest returns the inbox in which most bytes wait. There is one.
+func (ins *inboxes) heaviest() *inbox {
+	return slices.MaxFunc(ins.list, func(a, b *inbox) int { return a.backlog.bytes - b.backlog.bytes })
 }
 
 func (ins *inboxes) add(in *inbox) {

@@ -9,10 +9,11 @@ type Limits struct {
 	MessageBytes  int // of one frame from a client; 64 KiB
 	BatchBytes    int // of the body of one POST; 256 KiB, or what one frame takes if that is more
 	BatchMessages int // frames in one POST; 100
-	QueueBytes    int // waiting to be written to one client, and again in each inbox; 1 MiB
+	QueueBytes    int // waiting to be written to one client; 1 MiB
 	QueueMessages int // waiting to be written to one client; 4096
 	Topics        int // joined by one client at once; 100
 	InboxMessages int // waiting in one inbox; 512
+	InboxBytes    int // waiting in all inboxes of one client; 1 MiB
 
 	// Written to a client that may resume, and not acknowledged. Beyond that the
 	// oldest are forgotten, and a client that has missed one of them can't resume.
@@ -41,6 +42,7 @@ func limitsOf(l *Limits) []limit {
 		{"QueueMessages", &l.QueueMessages, 4096},
 		{"Topics", &l.Topics, 100},
 		{"InboxMessages", &l.InboxMessages, 512},
+		{"InboxBytes", &l.InboxBytes, 1 << 20},
 		{"UnackedBytes", &l.UnackedBytes, 256 << 10},
 		{"UnackedMessages", &l.UnackedMessages, 1024},
 	}

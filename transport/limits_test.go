@@ -6,11 +6,11 @@ import (
 )
 
 func TestALimitOfZeroIsTheDefault(t *testing.T) {
-	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512, 256 << 10, 1024}
+	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512, 1 << 20, 256 << 10, 1024}
 	if got := (Limits{}).WithDefaults(); got != defaults {
 		t.Errorf("none: got %+v, want %+v", got, defaults)
 	}
-	all := Limits{1, 2, 3, 4, 5, 6, 7, 8, 9}
+	all := Limits{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 	if got := all.WithDefaults(); got != all {
 		t.Errorf("all: got %+v, want %+v", got, all)
 	}

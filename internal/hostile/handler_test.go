@@ -109,9 +109,9 @@ func TestFullInboxEndsItsJoinOnly(t *testing.T) {
 		n      int
 	}{
 		"by messages":            {chime.Limits{InboxMessages: 8}, `["1","4","hall:1","echo",{}]`, 20},
-		"by bytes of payloads":   {chime.Limits{QueueBytes: 10_000}, `["1","4","hall:1","echo","` + strings.Repeat("x", 3000) + `"]`, 6},
-		"by bytes of event":      {chime.Limits{QueueBytes: 10_000}, `["1","4","hall:1","` + strings.Repeat("x", 3000) + `",{}]`, 6},
-		"by bytes of references": {chime.Limits{QueueBytes: 2_000}, `["1","` + strings.Repeat("4", 255) + `","hall:1","echo",{}]`, 12},
+		"by bytes of payloads":   {chime.Limits{InboxBytes: 10_000}, `["1","4","hall:1","echo","` + strings.Repeat("x", 3000) + `"]`, 6},
+		"by bytes of event":      {chime.Limits{InboxBytes: 10_000}, `["1","4","hall:1","` + strings.Repeat("x", 3000) + `",{}]`, 6},
+		"by bytes of references": {chime.Limits{InboxBytes: 2_000}, `["1","` + strings.Repeat("4", 255) + `","hall:1","echo",{}]`, 12},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := raw.NewSite(t, chime.WithLimits(flood.limits))

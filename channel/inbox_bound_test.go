@@ -1,0 +1,88 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// One bound holds for all that a client has sent and no handler has taken.
+func TestAllInboxesOfAClientHaveOneBound(t *testing.T) {
+	const most = 10_000
+	big := func(topic string, bytes int) string {
+		return fmt.Sprintf(`["1",null,"%s","big",{"pad":"%s"}]`, topic, strings.Repeat("x", bytes))
+	}
+	blocked := func(t *testing.T, topics ...string) (*reader, *client) {
+		h, r := stage(t, &scripted{message: untilCancelled})
+		h.limits.InboxBytes = most
+		for _, topic := range topics {
+			r.says(t, `["1","1","`+topic+`","phx_join",{}]`)
+			r.says(t, `["1",null,"`+topic+`","block",{}]`)
+		}
+		synctest.Wait()
+		r.takes()
+		return r, r.receiver.(*client)
+	}
+	t.Run("however many topics there are", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			topics := make([]string, 50)
+			for i := range topics {
+				topics[i] = fmt.Sprint("t", i)
+			}
+			r, c := blocked(t, topics...)
+			for range 5 {
+				for _, topic := range topics {
+					r.says(t, big(topic, 900))
+					if c.mu.Lock(); c.bytes > most {
+						t.Errorf("%d bytes wait, want at most %d", c.bytes, most)
+					}
+					c.mu.Unlock()
+				}
+			}
+		})
+	})
+	t.Run("and the topic that takes most is to blame", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, c := blocked(t, "a")
+			r.says(t, `["1","1","b","phx_join",{}]`)
+			synctest.Wait()
+			r.takes()
+			for range 3 {
+				r.says(t, big("a", 3000))
+			}
+			r.says(t, `["1","7","b","big",{"pad":"`+strings.Repeat("x", 3000)+`"}]`)
+			synctest.Wait()
+			r.wants(t, failed("overloaded"), `["1","7","b","phx_reply",{"status":"ok","response":{}}]`)
+			if c.bytes != 0 {
+				t.Errorf("%d bytes wait, want none: what waited has been dropped", c.bytes)
+			}
+		})
+	})
+	t.Run("also a topic that is being joined, which ends after its reply", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			joining := make(chan struct{})
+			h, r := stage(t, &scripted{join: func(_ context.Context, s *Socket, _ Message) (Accepted, error) {
+				if s.Topic() == "a" {
+					<-joining
+				}
+				return Accept(nil), nil
+			}})
+			h.limits.InboxBytes = most
+			r.says(t, `["1","1","b","phx_join",{}]`)
+			synctest.Wait()
+			r.takes()
+			r.says(t, `["1","1","a","phx_join",{}]`)
+			for range 3 {
+				r.says(t, big("a", 3000))
+			}
+			r.says(t, `["1","7","b","big",{"pad":"`+strings.Repeat("x", 3000)+`"}]`)
+			synctest.Wait()
+			r.wants(t, `["1","7","b","phx_reply",{"status":"ok","response":{}}]`)
+			close(joining)
+			synctest.Wait()
+			r.wants(t, joinOK, failed("overloaded"))
+		})
+	})
+}
