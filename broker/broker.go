@@ -77,9 +77,12 @@ type Sink interface {
 	// Published announces p. Announcements of retained messages come in the
 	// order of their offsets. One may be missing: the next one's Prev shows it.
 	Published(p Publication)
-	// Erased says that a message, or all up to now if offset is 0, is no longer
-	// in the history. What was erased is not announced after that.
-	Erased(topic string, offset uint64)
+	// Erased says that the message at a position, or all up to now if its offset is
+	// 0, is no longer in the history. What was erased is not announced after that;
+	// of what was announced before, the history may have some that came after the
+	// erasing. The epoch is that of what was erased: in another one an offset is
+	// that of another message.
+	Erased(topic string, at store.Position)
 	// Lost says that announcements of a topic may be missing, or those of all
 	// topics if it is "": the sink reads the history to learn of them.
 	Lost(topic string)

@@ -120,6 +120,7 @@ func (c *client) full() bool {
 
 // Closed implements transport.Receiver: every join ends.
 func (c *client) Closed(why Reason) {
+	c.pager.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true

@@ -215,6 +215,7 @@ func (w *world) settle() {
 	if w.network != nil {
 		w.note("settle")
 		w.network.Settle()
+		time.Sleep(5 * time.Second) // what could not be read is read again
 		synctest.Wait()
 	}
 	w.settled = true

@@ -58,7 +58,7 @@ func NewHub(cfg Config) *Hub {
 		h.log = slog.Default()
 	}
 	h.history = h.broker.History()
-	h.topics = newRegistry(h.broker, fanout.Config{History: h.history, Budget: fanout.NewBudget(tailBytes), Tasks: &h.tasks})
+	h.topics = newRegistry(h.broker, fanout.Config{History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks})
 	h.broker.Start(h.topics)
 	return h
 }

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -97,4 +98,35 @@ func TestAnUnreadReplayHoldsUpItsTopicOnly(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A client that is behind ends while its handler is busy: no more pages are read for
+// it, though it stays a member until the handler returns.
+func TestNothingIsReadForAClientThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ch := &scripted{message: func(ctx context.Context, _ *Socket, _ Message) (any, error) {
+			<-ctx.Done()
+			return nil, nil
+		}}
+		h, s, r := stageAt(t, ch, History{Keep: 100_000, Replay: 500})
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		synctest.Wait()
+		r.stick(true)
+		broadcast(t, h, 10_000)
+		synctest.Wait()
+		r.says(t, `["1","2","a","busy",{}]`)
+		synctest.Wait()
+		before := s.reads
+		r.Close(0, "", Vanished)
+		synctest.Wait()
+		if n := len(h.Members("a")); n != 1 {
+			t.Fatalf("%d members while the handler is busy, want 1", n)
+		}
+		if n := s.reads - before; n > 1 {
+			t.Errorf("the store was read %d times after the end, want at most once, for the page that was under way", n)
+		}
+		time.Sleep(leaveWait)
+		synctest.Wait()
+		ch.wants(t, "join 1", "busy", "leave 1 vanished")
+	})
 }

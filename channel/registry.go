@@ -3,10 +3,13 @@ package channel
 import (
 	"context"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/store"
 )
 
 // registry has the topics that clients are in, or about to be. It is the sink of
@@ -23,6 +26,12 @@ type registry struct {
 type shard struct {
 	mu     sync.RWMutex // guards places, and what changes of each
 	places map[string]*place
+}
+
+func (sh *shard) list() []*place {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return slices.Collect(maps.Values(sh.places))
 }
 
 // place is a topic that has users: the sockets that are in it or about to be.
@@ -156,9 +165,9 @@ func (r *registry) Published(p broker.Publication) {
 }
 
 // Erased implements broker.Sink.
-func (r *registry) Erased(topic string, offset uint64) {
+func (r *registry) Erased(topic string, at store.Position) {
 	if t := r.find(topic); t != nil {
-		t.Erased(offset)
+		t.Erased(at)
 	}
 }
 
@@ -171,12 +180,9 @@ func (r *registry) Lost(topic string) {
 		return
 	}
 	for i := range r.shards {
-		sh := &r.shards[i]
-		sh.mu.RLock()
-		for _, p := range sh.places {
+		for _, p := range r.shards[i].list() { // without the lock, for which joins and broadcasts wait
 			p.Lost()
 		}
-		sh.mu.RUnlock()
 	}
 }
 

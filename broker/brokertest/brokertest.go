@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -41,11 +42,12 @@ func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 		{"racing publishers are announced in the order of their offsets", race},
 		{"one publisher's order is kept, whether retained or not", order},
 		{"what is erased is not in the history, and the sink is told", erase},
+		{"nothing is announced after it was forgotten", forget},
 		{"subscribing is a barrier", barrier},
 		{"a topic can be subscribed again", again},
 	} {
 		t.Run(b.name, func(t *testing.T) {
-			s := &sink{announced: map[string][]broker.Publication{}, erased: map[string][]uint64{}}
+			s := &sink{announced: map[string][]broker.Publication{}, erased: map[string][]erasure{}}
 			s.came.L = &s.mu
 			br := open(t)
 			s.history = br.History()
@@ -75,25 +77,35 @@ func subscribe(t *testing.T, b broker.Broker, topic string) {
 // race detector sees two announcements of one topic at a time.
 type sink struct {
 	history broker.History
+	yields  int // how often an announcement lets other goroutines run
 
 	mu        sync.Mutex // guards the maps, not the slices in them
 	came      sync.Cond
 	announced map[string][]broker.Publication
-	erased    map[string][]uint64
+	erased    map[string][]erasure
+}
+
+// erasure is what a sink was told of, after so many announcements of its topic.
+type erasure struct {
+	at    store.Position
+	after int
 }
 
 func (s *sink) Published(p broker.Publication) {
 	list := append(s.of(p.Topic), p)
+	for range s.yields {
+		runtime.Gosched()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.announced[p.Topic] = list
 	s.came.Broadcast()
 }
 
-func (s *sink) Erased(topic string, offset uint64) {
+func (s *sink) Erased(topic string, at store.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.erased[topic] = append(s.erased[topic], offset)
+	s.erased[topic] = append(s.erased[topic], erasure{at, len(s.announced[topic])})
 	s.came.Broadcast()
 }
 
@@ -317,8 +329,48 @@ func erase(t *testing.T, b broker.Broker, s *sink) {
 	s.wait(t, "a", 6) // the sink was told before this
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if want := []uint64{offsets[2], 0}; !slices.Equal(s.erased["a"], want) {
+	epoch := s.history.Epoch()
+	if want := []erasure{{store.Position{Epoch: epoch, Offset: offsets[2]}, 5}, {store.Position{Epoch: epoch}, 5}}; !slices.Equal(s.erased["a"], want) {
 		t.Errorf("the sink was told of %v, want %v", s.erased["a"], want)
+	}
+}
+
+// forget has all of a topic erased while it is published in: what is announced after
+// the erasure is in the history, or a join would be sent what was to be forgotten. A
+// broker for which publishing, or erasing and telling of it, are two steps fails here.
+func forget(t *testing.T, b broker.Broker, s *sink) {
+	const rounds, publishers, each = 50, 4, 5
+	s.yields = 10
+	announced := 0
+	for range rounds {
+		var wg sync.WaitGroup
+		for w := range publishers {
+			wg.Go(func() {
+				for i := range each {
+					if w == 0 && i == each/2 { // while the others publish
+						if err := b.Erase(t.Context(), "a", 0); err != nil {
+							t.Error(err)
+						}
+					}
+					publish(t, b, text("a", fmt.Sprint(w, i)), everything)
+				}
+			})
+		}
+		wg.Wait()
+		announced += publishers * each
+		list := s.wait(t, "a", announced)
+		s.mu.Lock()
+		last := s.erased["a"][len(s.erased["a"])-1]
+		s.mu.Unlock()
+		kept := map[uint64]bool{}
+		for _, m := range read(t, b.History(), "a", store.Range{}).Messages {
+			kept[m.Offset] = true
+		}
+		for _, p := range list[last.after:] {
+			if !kept[p.Offset] {
+				t.Fatalf("%d was announced after all was erased, and is not in the history", p.Offset)
+			}
+		}
 	}
 }
 

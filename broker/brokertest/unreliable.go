@@ -77,17 +77,17 @@ func (u *Unreliable) Published(p broker.Publication) {
 }
 
 // Erased implements broker.Sink.
-func (u *Unreliable) Erased(topic string, offset uint64) {
+func (u *Unreliable) Erased(topic string, at store.Position) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.late = slices.DeleteFunc(u.late, func(p broker.Publication) bool {
-		erased := p.Topic == topic && (offset == 0 || p.Offset == offset)
+		erased := p.Topic == topic && p.Epoch == at.Epoch && (at.Offset == 0 || p.Offset == at.Offset)
 		if erased {
 			u.missing[topic] = true
 		}
 		return erased
 	})
-	u.sink.Erased(topic, offset)
+	u.sink.Erased(topic, at)
 }
 
 // Lost implements broker.Sink.

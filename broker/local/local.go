@@ -96,7 +96,7 @@ func (l *local) Erase(ctx context.Context, topic string, offset uint64) error {
 		err = l.store.Redact(ctx, topic, offset)
 	}
 	if o := l.order(topic); err == nil && o != nil {
-		o.erase(topic, offset)
+		o.erase(topic, store.Position{Epoch: l.store.Epoch(), Offset: offset})
 	}
 	return err
 }

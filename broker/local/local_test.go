@@ -41,8 +41,8 @@ func (s *sink) Published(p broker.Publication) {
 	s.published.Add(1)
 	s.last.Store(p.Offset)
 }
-func (s *sink) Erased(string, uint64) {}
-func (s *sink) Lost(string)           {}
+func (s *sink) Erased(string, store.Position) {}
+func (s *sink) Lost(string)                   {}
 
 func TestWithoutAStoreNothingIsRetained(t *testing.T) {
 	b := local.New(nil)

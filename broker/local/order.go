@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
 )
 
 // maxSpare is the largest list that is used again: a burst is rare.
@@ -52,11 +53,11 @@ func (o *order) announce() {
 }
 
 // erase tells the sink what was erased, after what was appended before that.
-func (o *order) erase(topic string, offset uint64) {
+func (o *order) erase(topic string, at store.Position) {
 	o.announcing.Lock()
 	defer o.announcing.Unlock()
 	o.drain()
-	o.sink.Erased(topic, offset)
+	o.sink.Erased(topic, at)
 }
 
 // drain announces the list. o.announcing is held.

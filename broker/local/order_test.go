@@ -38,9 +38,9 @@ func (s *ordered) Published(p broker.Publication) {
 	s.sum++
 }
 
-func (s *ordered) Erased(_ string, offset uint64) {
+func (s *ordered) Erased(_ string, at store.Position) {
 	defer s.enter()()
-	s.erased[offset] = true
+	s.erased[at.Offset] = true
 }
 
 func (s *ordered) Lost(string) {}
@@ -66,7 +66,7 @@ func TestAnOrderAtRandom(t *testing.T) {
 				o.add(broker.Publication{Message: store.Message{Offset: mine}})
 				appending.Unlock()
 				if r.IntN(4) == 0 {
-					o.erase("a", mine)
+					o.erase("a", store.Position{Offset: mine})
 				} else {
 					o.announce()
 				}
@@ -101,5 +101,5 @@ func TestNothingIsAnnouncedAfterAnOrderIsClosed(t *testing.T) {
 type noted struct{ offsets []uint64 }
 
 func (n *noted) Published(p broker.Publication) { n.offsets = append(n.offsets, p.Offset) }
-func (*noted) Erased(string, uint64)            {}
+func (*noted) Erased(string, store.Position)    {}
 func (*noted) Lost(string)                      {}

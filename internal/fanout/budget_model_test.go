@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+
+	"github.com/go-chime/chime/store"
 )
 
 // check compares the list with itself and with the tails. Nothing else runs.
@@ -42,7 +44,7 @@ func TestABudgetAtRandom(t *testing.T) {
 			topic := topics[r.IntN(len(topics))]
 			switch r.IntN(10) {
 			case 0:
-				topic.Erased(0)
+				topic.Erased(store.Position{Epoch: w.history.Epoch()})
 			case 1:
 				topic.Close()
 				topic.closed = false // it is another one

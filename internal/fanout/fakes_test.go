@@ -242,6 +242,7 @@ func (h *fakeHistory) open(gate *chan struct{}) {
 type world struct {
 	history *fakeHistory
 	budget  *Budget
+	checks  *Checks
 	tasks   task.Group
 	clients atomic.Int64
 	topic   *Topic
@@ -250,12 +251,13 @@ type world struct {
 
 func newWorld(keep int) *world {
 	w := &world{history: newHistory(), budget: NewBudget(1 << 20), keep: store.Retention{Keep: keep}}
+	w.checks = NewChecks(&w.tasks)
 	w.topic = w.open("a")
 	return w
 }
 
 func (w *world) open(name string) *Topic {
-	return New(name, Config{History: w.history, Keep: w.keep.Keep, Age: w.keep.Age, Replay: 10, Budget: w.budget, Tasks: &w.tasks})
+	return New(name, Config{History: w.history, Keep: w.keep.Keep, Age: w.keep.Age, Replay: 10, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks})
 }
 
 // client is one that has no topics yet.

@@ -27,6 +27,7 @@ type Pager struct {
 	mu     sync.Mutex // guards the rest; taken with a topic's lock held
 	behind []*Member
 	busy   bool // a page is being sent, or the queue will call
+	closed bool
 }
 
 // Init sets p up for the queue of a client socket. Goroutines are tasks.
@@ -35,8 +36,8 @@ func (p *Pager) Init(queue Queue, tasks *task.Group) { p.queue, p.tasks = queue,
 // add has m sent pages. It does not block.
 func (p *Pager) add(m *Member) {
 	p.mu.Lock()
-	p.behind = append(p.behind, m)
-	busy := p.busy
+	p.push(m)
+	busy := p.busy || p.closed
 	p.busy = true
 	p.mu.Unlock()
 	if !busy && p.queue.Ready(p.wake) {
@@ -47,7 +48,7 @@ func (p *Pager) add(m *Member) {
 // claim reports whether the caller may send a page itself. Then release follows.
 func (p *Pager) claim() bool {
 	p.mu.Lock()
-	busy := p.busy
+	busy := p.busy || p.closed
 	p.busy = true
 	p.mu.Unlock()
 	return !busy && p.queue.Ready(p.wake)
@@ -57,7 +58,7 @@ func (p *Pager) claim() bool {
 func (p *Pager) release(m *Member) {
 	p.mu.Lock()
 	if m != nil {
-		p.behind = append(p.behind, m)
+		p.push(m)
 	}
 	p.busy = len(p.behind) > 0
 	busy := p.busy
@@ -75,6 +76,21 @@ func (p *Pager) remove(m *Member) {
 	p.behind = slices.DeleteFunc(p.behind, func(other *Member) bool { return other == m })
 }
 
+// push puts m behind the others. p.mu is held.
+func (p *Pager) push(m *Member) {
+	if !p.closed {
+		p.behind = append(p.behind, m)
+	}
+}
+
+// Close has nothing more sent: the client socket has ended, whose queue takes
+// everything now, while members may stay for as long as their handlers run.
+func (p *Pager) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed, p.behind = true, nil
+}
+
 func (p *Pager) wake() { p.tasks.Go(p.run) }
 
 // run sends a page to each member in turn, as long as there is room.
@@ -82,7 +98,7 @@ func (p *Pager) run() {
 	for m := p.next(); m != nil; m = p.next() {
 		if m.topic.page(m) {
 			p.mu.Lock()
-			p.behind = append(p.behind, m)
+			p.push(m)
 			p.mu.Unlock()
 		}
 		if !p.queue.Ready(p.wake) {

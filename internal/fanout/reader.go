@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/go-chime/chime/broker"
-	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/store"
 )
 
@@ -19,6 +19,10 @@ const (
 	firstMessages = 64
 )
 
+// retries are how long a topic waits to look again for announcements that are missing,
+// where the history could not be read. After that its members fail.
+var retries = [...]time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second}
+
 // topAlone reads no message.
 var topAlone = store.Range{After: math.MaxUint64}
 
@@ -29,19 +33,21 @@ var topAlone = store.Range{After: math.MaxUint64}
 type reader struct {
 	topic   *Topic
 	history broker.History
-	tasks   *task.Group
+	checks  *Checks
 	first   int           // how many of the newest are read first
 	reading chan struct{} // full while something is read for a member
 
 	// Guarded by topic.mu.
-	stale    int      // counts what makes a page stale that is read meanwhile
-	erased   []uint64 // messages that were, since a read began
-	suspect  bool     // announcements may be missing
-	checking bool     // that is looked into
+	stale    int              // counts what makes a page stale that is read meanwhile
+	erased   []store.Position // of messages that were, since a read began
+	suspect  bool             // announcements may be missing
+	checking bool             // that is looked into, or waits for it
+	failures int              // of that, in a row
+	again    *time.Timer      // has it looked into once more
 }
 
 func newReader(t *Topic, c Config) *reader {
-	return &reader{topic: t, history: c.History, tasks: c.Tasks, first: max(firstMessages, c.Replay), reading: make(chan struct{}, 1)}
+	return &reader{topic: t, history: c.History, checks: c.Checks, first: max(firstMessages, c.Replay), reading: make(chan struct{}, 1)}
 }
 
 // claim waits until nothing is read for another member of this topic.
@@ -90,7 +96,9 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 		case t.closed:
 			return entries, page, nil
 		}
-		entries = slices.DeleteFunc(entries, func(e entry) bool { return slices.Contains(r.erased, e.m.Offset) })
+		entries = slices.DeleteFunc(entries, func(e entry) bool {
+			return slices.Contains(r.erased, store.Position{Epoch: page.Epoch, Offset: e.m.Offset})
+		})
 		if t.tail.known() && page.Epoch != t.tail.epoch {
 			t.renew(page.Epoch, page.Top)
 		}
@@ -109,12 +117,12 @@ func (r *reader) fetch(ctx context.Context, part store.Range) ([]entry, store.Pa
 }
 
 // erase takes note of what a page that is read meanwhile may still have.
-func (r *reader) erase(offset uint64) {
+func (r *reader) erase(at store.Position) {
 	switch {
-	case offset == 0:
+	case at.Offset == 0:
 		r.stale++
 	case len(r.reading) > 0: // else no page is
-		r.erased = append(r.erased, offset)
+		r.erased = append(r.erased, at)
 	}
 }
 
@@ -124,7 +132,7 @@ func (r *reader) check() {
 	r.stale++
 	if !r.checking {
 		r.checking = true
-		r.tasks.Go(r.look)
+		r.checks.add(r)
 	}
 }
 
@@ -141,6 +149,11 @@ func (r *reader) look() {
 		_, page, err := r.fetch(context.Background(), topAlone)
 		switch {
 		case t.closed:
+		case err != nil && r.failures < len(retries): // until then the members are sent what is announced
+			r.suspect = true
+			r.again = time.AfterFunc(retries[r.failures], func() { r.checks.add(r) })
+			r.failures++
+			return
 		case err != nil: // never a gap in silence
 			t.tail.reset("", 0)
 			t.budget.charge(t)
@@ -151,8 +164,16 @@ func (r *reader) look() {
 		case page.Top > t.tail.top:
 			t.skip(page.Top)
 		}
+		r.failures = 0
 	}
 	r.checking = false
+}
+
+// close ends what is left to do: nobody reads any more.
+func (r *reader) close() {
+	if r.again != nil {
+		r.again.Stop()
+	}
 }
 
 // endOf is the position behind a page.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/store"
 )
 
 // ErrGap is what a member fails with that can't be sent all it has not had: the
@@ -31,7 +32,8 @@ type Config struct {
 	Age     time.Duration  // how long it keeps them; 0: for ever
 	Replay  int            // how many of the newest most joins want
 	Budget  *Budget        // what the tails of all topics may take
-	Tasks   *task.Group    // whose goroutines read
+	Checks  *Checks        // what looks for announcements that are missing
+	Tasks   *task.Group    // whose goroutines send pages and tell of failures
 }
 
 // Topic is a topic with members. It must be closed when it has none. Its methods
@@ -77,6 +79,7 @@ func (t *Topic) Close() {
 	defer t.mu.Unlock()
 	t.closed = true
 	if t.reader != nil {
+		t.reader.close()
 		t.tail.drop()
 		t.budget.charge(t)
 	}
@@ -117,17 +120,20 @@ func (t *Topic) Published(p broker.Publication) {
 	}
 }
 
-// Erased says that the history no longer has a message, or any up to now if
-// offset is 0.
-func (t *Topic) Erased(offset uint64) {
+// Erased says that the history no longer has the message at a position, or any up to
+// now if its offset is 0.
+func (t *Topic) Erased(at store.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.reader == nil {
-		return
+	switch {
+	case t.reader == nil:
+	case t.tail.known() && at.Epoch != t.tail.epoch: // as with a publication
+		t.reader.check()
+	default:
+		t.tail.erase(at.Offset)
+		t.budget.charge(t)
+		t.reader.erase(at)
 	}
-	t.tail.erase(offset)
-	t.budget.charge(t)
-	t.reader.erase(offset)
 }
 
 // Lost says that announcements may be missing. The history is read to learn of

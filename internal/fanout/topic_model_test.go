@@ -48,8 +48,9 @@ type model struct {
 	said    int // ephemeral
 	late    []broker.Publication
 	missing bool
-	failing bool // reads fail
-	failed  bool // some have
+	former  string // the epoch before
+	failing bool   // reads fail
+	failed  bool   // some have
 
 	mu      sync.Mutex // guards what follows: it is asked with the topic's lock held
 	kept    []kept
@@ -171,6 +172,8 @@ func (m *model) step() {
 		m.redact()
 	case dice < 61:
 		m.forget()
+	case dice < 62 && m.former != "" && m.r.IntN(2) == 0: // late: it erases nothing of this epoch
+		m.topic.Erased(store.Position{Epoch: m.former, Offset: uint64(m.r.IntN(len(m.kept) + 1))})
 	case dice < 62 && m.r.IntN(4) == 0:
 		m.renew()
 	case dice < 72:
@@ -246,19 +249,18 @@ func (m *model) redact() {
 		return
 	}
 	offset := page.Messages[m.r.IntN(len(page.Messages))].Offset
-	// Of which epoch an erased offset is the topic is not told, and it may not know of the new one yet.
-	m.each(func(k *kept) { k.redacted = k.redacted || k.offset == offset })
+	m.each(func(k *kept) { k.redacted = k.redacted || k.epoch == s.Epoch() && k.offset == offset })
 	_ = s.Redact(m.t.Context(), "a", offset)
-	m.drop(func(p broker.Publication) bool { return p.Offset == offset })
-	m.topic.Erased(offset)
+	m.drop(func(p broker.Publication) bool { return p.Epoch == s.Epoch() && p.Offset == offset })
+	m.topic.Erased(store.Position{Epoch: s.Epoch(), Offset: offset})
 }
 
 func (m *model) forget() {
 	s := m.history.now()
 	m.each(func(k *kept) { k.dropped = true })
 	_ = s.Forget(m.t.Context(), "a")
-	m.drop(func(broker.Publication) bool { return true })
-	m.topic.Erased(0)
+	m.drop(func(p broker.Publication) bool { return p.Epoch == s.Epoch() })
+	m.topic.Erased(store.Position{Epoch: s.Epoch()})
 }
 
 // drop loses what was erased.
@@ -270,6 +272,7 @@ func (m *model) drop(is func(broker.Publication) bool) {
 
 // renew begins another epoch, whose offsets may be lower.
 func (m *model) renew() {
+	m.former = m.history.Epoch()
 	m.history.mu.Lock()
 	m.history.store = store.NewMemory()
 	m.history.mu.Unlock()
@@ -332,6 +335,7 @@ func (m *model) settle() {
 	for _, c := range m.readers {
 		c.q.stick(false)
 	}
+	time.Sleep(retrying()) // what could not be read is read again
 	synctest.Wait()
 	for _, c := range m.readers {
 		if n := len(c.p.behind); n > 0 || c.p.busy {

@@ -187,7 +187,7 @@ func TestATopicWithoutHistoryTakesWhatAnotherNodeRetains(t *testing.T) {
 	first, _, third := w.retain(t), w.retain(t), w.retain(t)
 	topic.Published(first)
 	topic.Published(third)
-	topic.Erased(first.Offset)
+	topic.Erased(store.Position{Epoch: first.Epoch, Offset: first.Offset})
 	topic.Lost()
 	third.Epoch = "another"
 	topic.Published(third)
@@ -247,7 +247,7 @@ func TestAJoinEndsWhileMessagesAreErased(t *testing.T) {
 			if err := w.history.now().Redact(t.Context(), "a", offset); err != nil {
 				t.Fatal(err)
 			}
-			w.topic.Erased(offset)
+			w.topic.Erased(store.Position{Epoch: w.history.Epoch(), Offset: offset})
 			w.history.open(&w.history.after)
 			w.history.shut(&w.history.after)
 		}
@@ -293,4 +293,36 @@ func TestWhatHasAgedIsNotSentFromMemory(t *testing.T) {
 		}
 		m.leave()
 	})
+}
+
+// What was erased in a former epoch was another message.
+func TestAnErasureOfAFormerEpochErasesNothing(t *testing.T) {
+	for name, reads := range map[string]bool{"in memory": false, "in a page that is read meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(100)
+				q, p := w.client(100)
+				m := newOwner(w.topic, p, "1")
+				if reads {
+					for range 3 {
+						w.retain(t)
+					}
+					w.history.shut(&w.history.after)
+				} else {
+					w.publish(t, 3)
+				}
+				go func() { _ = m.join(Want{Last: 10}) }()
+				synctest.Wait()
+				w.topic.Erased(store.Position{Epoch: "former", Offset: 2})
+				w.history.open(&w.history.after)
+				synctest.Wait()
+				later := newOwner(w.topic, p, "2")
+				_ = later.join(Want{Last: 10})
+				synctest.Wait()
+				if got, want := q.offsets(), append(offsets(1, 3), offsets(1, 3)...); !slices.Equal(got, want) {
+					t.Errorf("two joins were sent %d, want %d", got, want)
+				}
+			})
+		})
+	}
 }

@@ -55,7 +55,6 @@ type Config struct {
 type Server struct {
 	admission admission
 	clients   *clientsocket.Clients
-	posts     posts
 	detach    func(context.Context) context.Context
 	limits    transport.Limits
 	log       *slog.Logger

@@ -1,27 +1,24 @@
 package wire
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // DecodeAmber reads a frame of an Amber client: {"event":"join"|"leave",
 // "topic"}, or {"event":"message","topic","subject","payload"}. They have no
 // refs: nothing is replied to them.
 func DecodeAmber(data []byte) (Frame, error) {
-	found := map[string][]byte{"event": nil, "topic": nil, "subject": nil, "payload": []byte("{}")}
-	err := fields(data, func(key, value []byte) {
-		for name := range found {
-			if same(key, name) {
-				found[name] = value
-			}
-		}
-	})
+	fields, err := decodeObject(data)
 	if err != nil {
 		return Frame{}, err
 	}
 	text := func(key string) (string, error) {
-		if found[key] == nil {
+		value, ok := fields[key]
+		if !ok {
 			return "", fmt.Errorf("frame has no %s", key)
 		}
-		return decodeString(key, found[key])
+		return decodeString(key, value)
 	}
 	event, err := text("event")
 	if err != nil {
@@ -46,7 +43,11 @@ func DecodeAmber(data []byte) (Frame, error) {
 	default:
 		return Frame{}, fmt.Errorf("frame has the event %q: want join, leave or message", cut(event, MaxName))
 	}
-	if f.Payload, f.Binary, err = decodePayload(found["payload"]); err != nil {
+	payload, ok := fields["payload"]
+	if !ok {
+		payload = json.RawMessage("{}")
+	}
+	if f.Payload, f.Binary, err = decodePayload(payload); err != nil {
 		return Frame{}, err
 	}
 	return f, nil
