@@ -17,6 +17,7 @@ type inbox struct {
 	index   int32 // in client.inboxes
 	running bool
 	seated  bool        // counts in client.seats
+	placed  bool        // socket has its topic: from then on it can be failed
 	socket  *Socket     // the present join, if any
 	overdue *time.Timer // cancels the socket, whose end waits for a handler
 }
@@ -51,11 +52,9 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 		// does not go on must not cost the client its other topics.
 		if most := c.inboxes.heaviest(); most.backlog.bytes <= in.backlog.bytes+j.size() {
 			full, failing = in.overflow(f)
-		} else if s := most.socket; s == nil || most.backlog.ends(s) {
-			full = true
 		} else {
-			most.finish(job{why: Slow, text: reason(overloaded), of: s})
-			failing = s
+			failing = most.overload()
+			full = failing == nil
 		}
 	}
 	if !full {
@@ -67,17 +66,24 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 // overflow decides what becomes of a frame for which there is no room in this inbox. It
 // is added all the same if full is false.
 func (in *inbox) overflow(f wire.Frame) (full bool, failing *Socket) {
-	s := in.socket
-	switch {
-	case f.Event == wire.EventLeave && in.backlog.joinWaits():
+	if f.Event == wire.EventLeave && in.backlog.joinWaits() {
 		// It belongs to a join that waits: without it a client that has left would
 		// be let in. No other leave gets here before another join, which does not.
 		return false, nil
-	case s == nil || in.backlog.ends(s):
-		return true, nil // nothing that waits is dropped: the client of a join waits for its reply
+	}
+	return true, in.overload()
+}
+
+// overload ends the present join, and returns its socket, or nil if there is none that
+// can be failed or that does not end anyway. Then nothing that waits is dropped: the
+// client of a join waits for its reply. client.mu is held.
+func (in *inbox) overload() *Socket {
+	s := in.socket
+	if s == nil || !in.placed || in.backlog.ends(s) {
+		return nil
 	}
 	in.finish(job{why: Slow, text: reason(overloaded), of: s})
-	return true, s
+	return s
 }
 
 // finish appends an end. If the client was kicked or is slow, what waits before it
@@ -149,12 +155,19 @@ func (in *inbox) begin(s *Socket) {
 	}
 }
 
+// place takes note that the present join has its topic.
+func (in *inbox) place() {
+	in.client.mu.Lock()
+	defer in.client.mu.Unlock()
+	in.placed = true
+}
+
 // unseat ends the present join. If another waits or has just begun, the inbox still
 // counts among the client's topics.
 func (in *inbox) unseat(kept bool) {
 	in.client.mu.Lock()
 	defer in.client.mu.Unlock()
-	in.socket = nil
+	in.socket, in.placed = nil, false
 	if !kept && !in.backlog.joins() {
 		in.rise()
 	}

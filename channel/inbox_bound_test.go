@@ -3,9 +3,14 @@ package channel
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
+	"github.com/go-chime/chime/transport"
 )
 
 // One bound holds for all that a client has sent and no handler has taken.
@@ -84,5 +89,39 @@ func TestAllInboxesOfAClientHaveOneBound(t *testing.T) {
 			synctest.Wait()
 			r.wants(t, joinOK, failed("overloaded"))
 		})
+	})
+}
+
+// slowBroker subscribes when it is let go.
+type slowBroker struct {
+	broker.Broker
+	hold chan struct{}
+}
+
+func (b slowBroker) Subscribe(ctx context.Context, topic string) error {
+	<-b.hold
+	return b.Broker.Subscribe(ctx, topic)
+}
+
+// A join that has no topic yet can't be ended by what comes behind it.
+func TestAnInboxThatOverflowsBeforeItsJoinHasATopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		h := NewHub(Config{Broker: slowBroker{local.New(nil), hold}, Log: slog.New(slog.DiscardHandler), Limits: transport.Limits{InboxMessages: 2}})
+		h.Channel("{topic}", &scripted{})
+		r := newReader(h, "reader")
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		synctest.Wait()
+		for range 3 {
+			r.says(t, `["1","2","a","on",{}]`)
+		}
+		r.wants(t, `["1","2","a","phx_reply",{"status":"error","response":{"reason":"overloaded"}}]`)
+		close(hold)
+		synctest.Wait()
+		r.wants(t, joinOK, replyOK("2"), replyOK("2"))
+		r.Close(0, "", Closed)
+		if err := h.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }

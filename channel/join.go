@@ -51,6 +51,7 @@ func (e *entry) begin() {
 		return
 	}
 	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.positioned())
+	e.in.place()
 	e.decide(Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef})
 }
 
