@@ -79,6 +79,7 @@ func TestAllInboxesOfAClientHaveOneBound(t *testing.T) {
 			synctest.Wait()
 			r.takes()
 			r.says(t, `["1","1","a","phx_join",{}]`)
+			synctest.Wait()
 			for range 3 {
 				r.says(t, big("a", 3000))
 			}
