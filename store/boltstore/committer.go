@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// sweepLeast is how many messages one commit deletes at most, unless it has
+	// One commit deletes so many messages at most, of so many topics, unless it has
 	// half as many operations: some milliseconds that these wait. Faster than what
 	// comes in, or what waits to be deleted would grow as long as there is much.
-	sweepLeast = 1_024
+	sweepMessages = 1_024
+	sweepTopics   = 64
 
 	// yields bounds how often the committer lets others run before it takes what waits.
 	yields = 4
@@ -114,12 +115,13 @@ func (c *committer) commit(ops []*op, last bool) error {
 				o.err = disk.Explain(c.file.Path(), o.err)
 			}
 		}
-		p.Sweep(max(sweepLeast, 2*len(ops)))
+		sweeper := tree.NewSweeper(p)
+		sweeper.Sweep(max(sweepMessages, 2*len(ops)), max(sweepTopics, 2*len(ops)))
 		if last {
 			p.Close()
 		}
 		c.due, err = p.End()
-		c.buf, warnings = p.Buffer(), p.Warnings()
+		c.buf, warnings = p.Buffer(), sweeper.Warnings()
 		return err
 	})
 	if cap(c.buf) > queueBytes {

@@ -174,7 +174,7 @@ func (w *writer) lines(r io.Reader) (n int, err error) {
 				}
 				size += len(l.Payload) + len(l.Event)
 			}
-			p.Sweep(math.MaxInt)
+			tree.NewSweeper(p).Sweep(math.MaxInt, math.MaxInt)
 			_, err = p.End()
 			return err
 		}); err != nil {
