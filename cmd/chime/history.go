@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -120,7 +122,17 @@ with a position from before are told that it is not recovered.`,
 			if c.Flags().Changed("to") && to == "" {
 				return errors.New("--to \"\": want the path of a file that is not there yet")
 			}
-			return boltfile.Compact(args[0], to)
+			before, _ := os.Stat(args[0]) // where it can't be looked at, Compact says why
+			if err := boltfile.Compact(args[0], to); err != nil {
+				return err
+			}
+			after, err := os.Stat(cmp.Or(to, args[0]))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %s, before %s\n", printable(cmp.Or(to, args[0])),
+				counted(int(after.Size()), "byte"), counted(int(before.Size()), "byte"))
+			return err
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "write the copy there, and leave the file as it is")

@@ -119,13 +119,18 @@ func TestHistoryVerifyAndCompact(t *testing.T) {
 		t.Errorf("got %q, want one of each", got)
 	}
 	before := mustHistory(t, "export", path)
-	mustHistory(t, "compact", path)
+	said := regexp.MustCompile(`^\S+: (\d+) bytes, before \d{6,} bytes\n$`)
+	if got := mustHistory(t, "compact", path); !said.MatchString(got) || !strings.HasPrefix(got, path) {
+		t.Errorf("compact: got %q, want the file and its sizes", got)
+	}
 	mustHistory(t, "verify", path)
 	if mustHistory(t, "export", path) != before || epochOf(t, path) != epoch {
 		t.Error("compact has changed what is kept, or the epoch")
 	}
 	to := filepath.Join(t.TempDir(), "copy.db")
-	mustHistory(t, "compact", path, "--to", to)
+	if got := mustHistory(t, "compact", path, "--to", to); !strings.HasPrefix(got, to+": ") {
+		t.Errorf("compact: got %q, want the copy and its size", got)
+	}
 	if mustHistory(t, "export", to) != before || epochOf(t, to) == epoch {
 		t.Error("the copy is another, or has the epoch of the original")
 	}
@@ -188,7 +193,8 @@ func TestHistorySaysWhatIsWrong(t *testing.T) {
 		{"", "topics, show, verify, compact, export or import"},
 		{path + "|topics", "and then the file"},
 		{"show|" + path + "|nowhere", `no topic "nowhere"`},
-		{"topics|" + foreign, "not a chime history"},
+		{"topics|" + foreign, ": not a chime history: give the path of a chime history\n"},
+		{"compact|" + foreign, ": not a chime history: give the path of a chime history\n"},
 		{"topics|" + path + ".not", "give the path of a chime history"},
 		{"verify|" + lockedPath, "in use by another process"},
 		{"compact|" + lockedPath, "in use by another process"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -346,6 +347,7 @@ func BenchmarkOpen(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				filetest.Copy(b, closed, path)
+				onDisk(b, path) // as it is when a store is killed
 				b.StartTimer()
 				cmd := exec.Command(os.Args[0])
 				cmd.Env = append(os.Environ(), openerEnv+"="+path)
@@ -360,6 +362,17 @@ func BenchmarkOpen(b *testing.B) {
 			b.ReportMetric(slices.Max(after), "MiB-RSS")
 			b.ReportMetric(slices.Max(heap), "MiB-heap-in-use")
 		})
+	}
+}
+
+// onDisk has the disk keep what was written to a file.
+func onDisk(b *testing.B, path string) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }
 

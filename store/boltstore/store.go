@@ -83,9 +83,9 @@ var _ store.Store = (*Store)(nil)
 // do; it wraps [ErrLocked], [ErrForeign], [ErrNewer], [ErrOlder] or [ErrDamaged]
 // where that is the reason.
 //
-// The epoch is a new one if the file is a backup. It takes as long for many
-// messages as for few, unless the store did not get to its Close: then all pages
-// are checked, some milliseconds for each megabyte.
+// The epoch is a new one if the file is a backup. Opening reads no messages. It takes
+// as long for many as for few, unless the store did not get to its Close: then one page
+// in a hundred is read, and a list of the free pages is written.
 func Open(path string, o Options) (*Store, error) {
 	s, err := open(path, o)
 	if err != nil {
@@ -102,7 +102,7 @@ func open(path string, o Options) (*Store, error) {
 	if o.sync == nil {
 		o.sync = (*os.File).Sync
 	}
-	f, err := disk.Open(path, disk.Options{OpenFile: o.openFile})
+	f, err := disk.Open(path, disk.Options{Known: tree.Known, OpenFile: o.openFile, Sync: o.sync})
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func begin(f *disk.File, o Options) (s tree.State, err error) {
 	}
 	if err == nil && s.Mark != tree.Closed {
 		// The last process may have written what the disk does not have yet.
-		err = f.Sync(o.sync)
+		err = f.SyncBefore(o.sync)
 	}
 	if err != nil {
 		return s, err

@@ -10,6 +10,7 @@ package boltfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,11 +50,16 @@ func OpenReader(path string) (*Reader, error) {
 // openReadOnly opens a file that is a chime history.
 func openReadOnly(path string) (*disk.File, error) {
 	f, err := disk.Open(path, disk.Options{ReadOnly: true})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if err = f.View(func(tx *bolt.Tx) error { _, err := tree.ReadState(tx); return err }); err != nil {
+			_ = f.Close()
+		}
 	}
-	if err := f.View(func(tx *bolt.Tx) error { _, err := tree.ReadState(tx); return err }); err != nil {
-		_ = f.Close()
+	var foreign *disk.FileError
+	if errors.As(err, &foreign) && errors.Is(err, disk.ErrForeign) {
+		foreign.Remedy = disk.GiveHistory // none is begun here
+	}
+	if err != nil {
 		return nil, err
 	}
 	return f, nil

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"strings"
 	"syscall"
 
 	berrors "go.etcd.io/bbolt/errors"
@@ -62,8 +64,11 @@ func NotOfTheFile(err error) error {
 
 func (e *OutsideError) Unwrap() error { return e.error }
 
+// GiveHistory is the remedy where a file is only read.
+const GiveHistory = "give the path of a chime history"
+
 const (
-	givePath   = "give the path of a chime history, or of a file that is not there yet to begin one"
+	givePath   = GiveHistory + ", or of a file that is not there yet to begin one"
 	goBack     = "check the disk and go back to a backup"
 	endProcess = "end that process, or give each a file of its own"
 )
@@ -113,14 +118,29 @@ func Explain(path string, err error) error {
 		}
 		return &FileError{path, err, r.remedy}
 	}
-	return &FileError{path, err, "check the disk, then start again"}
+	return &FileError{path, withoutPath(err, path), "check the disk, then start again"}
 }
 
-// withoutPath takes from err the path that is said beside it.
+// withoutPath takes from err the path that is said beside it, and that of a file beside
+// that one: nobody knows its name, and it is removed.
 func withoutPath(err error, path string) error {
 	var at *fs.PathError
-	if errors.As(err, &at) && at.Path == path {
+	if errors.As(err, &at) && (at.Path == path || strings.HasPrefix(at.Path, path+".")) {
 		return at.Err
 	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		return link.Err
+	}
 	return err
+}
+
+// ofTheFile says of the file at path what err says of the one at beside, which was to
+// become it.
+func ofTheFile(path, beside string, err error) error {
+	var known *FileError
+	if errors.As(err, &known) && known.Path == beside {
+		return &FileError{path, known.Err, known.Remedy}
+	}
+	return Explain(path, err)
 }

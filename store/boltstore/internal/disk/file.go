@@ -24,6 +24,8 @@ type File struct {
 	file *os.File // that of db
 	db   *bolt.DB
 
+	synced bool // Open has synced what was there
+
 	stuck      atomic.Bool // bbolt panicked while it held the lock of the writer
 	noSnapshot atomic.Bool // bbolt panicked while it held the lock that every transaction needs
 }
@@ -115,8 +117,13 @@ func noFault() func() {
 	return func() { debug.SetPanicOnFault(old) }
 }
 
-// Sync has the disk keep what was written, with sync.
-func (f *File) Sync(sync func(*os.File) error) error { return Explain(f.path, sync(f.file)) }
+// SyncBefore has the disk keep what was there before Open, with sync, unless Open has done that.
+func (f *File) SyncBefore(sync func(*os.File) error) error {
+	if f.synced {
+		return nil
+	}
+	return Explain(f.path, sync(f.file))
+}
 
 // Stat describes the open file, whatever has its name by now.
 func (f *File) Stat() (os.FileInfo, error) { return f.file.Stat() }
@@ -150,7 +157,7 @@ func (f *File) Copy(change func(tx *bolt.Tx) error) (*os.File, error) {
 	}
 	if err != nil {
 		Discard(to)
-		return nil, Explain(f.path, err)
+		return nil, ofTheFile(f.path, to.Name(), err)
 	}
 	return to, nil
 }

@@ -40,15 +40,27 @@ const (
 type Options struct {
 	ReadOnly bool
 
-	// OpenFile stands in for os.OpenFile in tests.
+	// Known returns an error for a file that is to be left as it is. In others no
+	// bucket is in another one. Nil is for files that are known.
+	Known func(tx *bolt.Tx) error
+
+	// OpenFile stands in for os.OpenFile in tests, and Sync for (*os.File).Sync.
 	OpenFile func(name string, flag int, mode os.FileMode) (*os.File, error)
+	Sync     func(*os.File) error
 }
 
 // Open opens the file at path under its lock and, unless it is ReadOnly, makes
 // it if there is none. Pages that bbolt would read where nobody can recover from
 // what it finds are checked before: the list of free pages in a file that
-// [File.UpdateLast] has left, else all pages. ReadOnly checks all in any case.
+// [File.UpdateLast] has left, else all branches, and what each leaf says of its
+// length. ReadOnly checks all pages in any case.
 func Open(path string, o Options) (*File, error) {
+	if o.OpenFile == nil {
+		o.OpenFile = os.OpenFile
+	}
+	if o.Sync == nil {
+		o.Sync = (*os.File).Sync
+	}
 	f, err := open(path, o)
 	if o.ReadOnly && errors.Is(err, fs.ErrPermission) {
 		return nil, &FileError{path, withoutPath(err, path), "let this user read the file"}
@@ -61,7 +73,7 @@ func open(path string, o Options) (*File, error) {
 	nothing := errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0
 	switch {
 	case nothing && o.ReadOnly:
-		return nil, &FileError{path, withoutPath(cmp.Or(err, ErrForeign), path), "give the path of a chime history"}
+		return nil, &FileError{path, withoutPath(cmp.Or(err, ErrForeign), path), GiveHistory}
 	case nothing:
 		return openBolt(path, o, false)
 	case err != nil:
@@ -73,12 +85,14 @@ func open(path string, o Options) (*File, error) {
 	if err != nil {
 		if raw, openErr := os.Open(path); openErr == nil && !errors.Is(err, berrors.ErrTimeout) {
 			defer func() { _ = raw.Close() }()
-			err = cmp.Or(checkPages(raw, info.Size(), true), err) // it says more
+			_, wrong := checkPages(raw, info.Size(), true)
+			err = cmp.Or(wrong, err) // it says more
 		}
 		return nil, err
 	}
+	synced := false
 	if info, err = f.file.Stat(); err == nil { // as it is now that it is locked
-		err = checkPages(f.file, info.Size(), o.ReadOnly)
+		synced, err = f.prepare(info.Size(), o)
 	}
 	if err == nil && o.ReadOnly {
 		return f, nil
@@ -86,7 +100,40 @@ func open(path string, o Options) (*File, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	return openBolt(path, o, false)
+	f, err = openBolt(path, o, false)
+	if err == nil {
+		f.synced = synced
+	}
+	return f, err
+}
+
+// prepare checks what bbolt is going to read, and has it find a list of free pages.
+// It reports whether all that was in the file was synced for that.
+func (f *File) prepare(length int64, o Options) (synced bool, err error) {
+	p, err := checkPages(f.file, length, o.ReadOnly)
+	if err != nil || o.ReadOnly || p.list != notListed {
+		return false, err
+	}
+	if o.Known != nil {
+		if err := f.View(o.Known); err != nil {
+			return false, err
+		}
+	}
+	to, err := o.OpenFile(f.path, os.O_RDWR, 0)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = to.Close() }()
+	if !sameFile(f.file, to) {
+		return false, ErrReplaced
+	}
+	return true, p.writeList(to, o.Sync)
+}
+
+func sameFile(a, b *os.File) bool {
+	is, err := a.Stat()
+	other, otherErr := b.Stat()
+	return err == nil && otherErr == nil && os.SameFile(is, other)
 }
 
 // openBolt opens the file with bbolt, which panics at files that are damaged;
@@ -100,17 +147,13 @@ func openBolt(path string, o Options, readOnly bool) (opened *File, err error) {
 		}
 	}()
 	defer noFault()()
-	openFile := o.OpenFile
-	if openFile == nil {
-		openFile = os.OpenFile
-	}
 	options := &bolt.Options{
 		Timeout: lockPatience, ReadOnly: readOnly, NoStatistics: true,
 		// The free pages of a file from which much was deleted are many. Written down
 		// with each commit they would cost more than what is committed; UpdateLast does.
 		NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
 		OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-			f.file, err = openFile(name, flag, mode)
+			f.file, err = o.OpenFile(name, flag, mode)
 			return f.file, err
 		},
 	}

@@ -9,10 +9,9 @@ import (
 	"io"
 )
 
-// bbolt trusts its pages: at one that is wrong it panics, and while it looks for
-// free ones it does so in a goroutine of its own, where nobody can recover. So
-// what bbolt reads to open a file is checked before, with reads that can't fault.
-// What is inside the values is not looked at here.
+// bbolt trusts its pages: at one that is wrong it panics. What it reads to open a
+// file is checked before, with reads that can't fault. What is inside the values is
+// not looked at here.
 
 const (
 	pageHeader    = 16
@@ -24,6 +23,7 @@ const (
 	leafBucket    = 0x01
 	boltMagic     = 0xED0CDAED
 	boltVersion   = 2
+	metaPage      = 0x04
 	metaBytes     = 64
 	smallestPage  = 1 << 9
 	largestPage   = 1 << 24
@@ -34,35 +34,50 @@ const (
 
 // pages is the tree of a bbolt file, and its list of free pages.
 type pages struct {
-	file io.ReaderAt
-	size uint64 // of a page
-	high uint64 // pages from here on are not in use
-	root uint64
-	list uint64   // the page of the list, or notListed
-	seen []uint64 // bits of the pages that walk found in use
+	file   io.ReaderAt
+	meta   [pageHeader + metaBytes]byte // the page that the rest is from
+	size   uint64                       // of a page
+	high   uint64                       // pages from here on are not in use
+	root   uint64
+	list   uint64  // the page of the list, or notListed
+	txid   uint64  // of the last transaction
+	used   pageSet // pages that are in use
+	unread pageSet // those of them that are leaves of buckets, and were not read
+	all    bool    // there are to be none
+	head   [pageHeader]byte
 }
 
+// pageSet is a set of page ids.
+type pageSet []uint64
+
+func (b pageSet) has(id uint64) bool { return b[id/64]&(1<<(id%64)) != 0 }
+func (b pageSet) add(id uint64)      { b[id/64] |= 1 << (id % 64) }
+
 // checkPages returns what is wrong with a bbolt file of length bytes: with all of
-// it or, if it has one, with the list of its free pages.
-func checkPages(file io.ReaderAt, length int64, all bool) error {
-	p, err := pagesOf(file, length)
-	if err != nil {
-		return err
+// it or, if it has one, with the list of its free pages. If it has none, the pages are
+// those that are not in use: as long as no bucket is in another one, only leaves have
+// not been read for that.
+func checkPages(file io.ReaderAt, length int64, all bool) (p pages, err error) {
+	if p, err = pagesOf(file, length); err != nil {
+		return p, err
 	}
 	if p.high > uint64(length)/p.size {
-		return fmt.Errorf("%w: it ends after %d bytes, and should have %d", ErrDamaged, length, p.high*p.size)
+		return p, fmt.Errorf("%w: it ends after %d bytes, and should have %d", ErrDamaged, length, p.high*p.size)
 	}
-	p.seen = make([]uint64, p.high/64+1)
+	p.all, p.used, p.unread = all, make(pageSet, p.high/64+1), make(pageSet, p.high/64+1)
 	if all || p.list == notListed {
-		err = p.walk(p.root, nil, nil, 0)
+		err = p.walk(p.root, nil, nil, 0, true)
+	}
+	if err == nil {
+		err = p.measure()
 	}
 	if err == nil && p.list != notListed {
-		err = p.free()
+		err = p.checkList()
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return p, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return nil
+	return p, nil
 }
 
 // pagesOf finds the newer one of the meta pages that are whole. Like bbolt, it looks
@@ -88,8 +103,8 @@ func pagesOf(file io.ReaderAt, length int64) (p pages, err error) {
 		if txid := binary.LittleEndian.Uint64(m[48:]); !found || txid > newest {
 			newest, found = txid, true
 			p = pages{
-				file: file, size: size, root: binary.LittleEndian.Uint64(m[16:]),
-				list: binary.LittleEndian.Uint64(m[32:]), high: binary.LittleEndian.Uint64(m[40:]),
+				file: file, meta: b, size: size, root: binary.LittleEndian.Uint64(m[16:]),
+				list: binary.LittleEndian.Uint64(m[32:]), high: binary.LittleEndian.Uint64(m[40:]), txid: txid,
 			}
 		}
 	}
@@ -99,94 +114,97 @@ func pagesOf(file io.ReaderAt, length int64) (p pages, err error) {
 	return p, nil
 }
 
-// free checks the list of free pages: in order, in range and, where walk has been, not in use.
-func (p *pages) free() error {
-	page, err := p.read(p.list)
-	if err == nil {
-		err = p.freeIDs(page)
-	}
-	if err != nil {
-		return fmt.Errorf("page %d, the list of free pages: %w", p.list, err)
-	}
-	return nil
-}
-
-func (p *pages) freeIDs(page []byte) error {
-	if binary.LittleEndian.Uint16(page[8:]) != freePage {
-		return errType
-	}
-	ids, n := page[pageHeader:], uint64(binary.LittleEndian.Uint16(page[10:]))
-	if n == manyFree {
-		n, ids = binary.LittleEndian.Uint64(ids), ids[8:]
-	}
-	if n > uint64(len(ids))/8 {
-		return errBounds
-	}
-	before := uint64(1) // the first two pages are never free
-	for ; n > 0; n-- {
-		id := binary.LittleEndian.Uint64(ids)
-		ids = ids[8:]
-		if id <= before {
-			return errOrder
-		}
-		if id >= p.high {
-			return errRange
-		}
-		if p.seen[id/64]&(1<<(id%64)) != 0 {
-			return fmt.Errorf("page %d is in use", id)
-		}
-		before = id
-	}
-	return nil
-}
-
 // walk checks the page with this id and those under it. Their keys have to be
-// from low on and below high, where these are given.
-func (p *pages) walk(id uint64, low, high []byte, depth int) error {
-	if depth > deepestBranch {
-		return fmt.Errorf("page %d lies too deep", id)
+// from low on and below high, where these are given. It reads all leaves if whole.
+func (p *pages) walk(id uint64, low, high []byte, depth int, whole bool) error {
+	err := errDepth
+	if depth <= deepestBranch {
+		err = p.page(id, low, high, depth, whole)
 	}
-	page, err := p.read(id)
 	if err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
-	for i := id; i < id+uint64(len(page))/p.size; i++ {
-		if p.seen[i/64]&(1<<(i%64)) != 0 {
-			return fmt.Errorf("page %d is used twice", i)
-		}
-		p.seen[i/64] |= 1 << (i % 64)
+	return nil
+}
+
+func (p *pages) page(id uint64, low, high []byte, depth int, whole bool) error {
+	page, err := p.read(id)
+	if err == nil {
+		err = p.use(id, uint64(len(page))/p.size)
 	}
-	if err := p.elements(page, low, high, depth); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+	if err == nil {
+		err = p.elements(page, low, high, depth, whole)
+	}
+	return err
+}
+
+// use notes that n pages from id on are in use.
+func (p *pages) use(id, n uint64) error {
+	if id < 2 || id+n > p.high {
+		return errRange
+	}
+	for end := id + n; id < end; id++ {
+		if p.used.has(id) {
+			return fmt.Errorf("page %d is used twice", id)
+		}
+		p.used.add(id)
 	}
 	return nil
 }
 
 // read returns the page with this id, with the pages over which it continues.
 func (p *pages) read(id uint64) ([]byte, error) {
-	if id < 2 || id >= p.high {
-		return nil, errRange
+	page := make([]byte, p.size)
+	_, n, err := p.header(id, page)
+	if err == nil && n > 1 {
+		page = make([]byte, n*p.size)
+		_, err = p.file.ReadAt(page, int64(id*p.size))
 	}
-	head := make([]byte, p.size)
-	if _, err := p.file.ReadAt(head, int64(id*p.size)); err != nil {
-		return nil, err
-	}
-	if got := binary.LittleEndian.Uint64(head); got != id {
-		return nil, fmt.Errorf("it says that it is page %d", got)
-	}
-	more := uint64(binary.LittleEndian.Uint32(head[12:]))
-	if id+more >= p.high {
-		return nil, fmt.Errorf("it continues over %d pages, too many", more)
-	}
-	if more == 0 {
-		return head, nil
-	}
-	page := make([]byte, (1+more)*p.size)
-	_, err := p.file.ReadAt(page, int64(id*p.size))
 	return page, err
 }
 
+// header reads the beginning of a page into b, and returns what kind it is of and how
+// many pages it has, with itself.
+func (p *pages) header(id uint64, b []byte) (kind uint16, n uint64, err error) {
+	if id < 2 || id >= p.high {
+		return 0, 0, errRange
+	}
+	if _, err := p.file.ReadAt(b, int64(id*p.size)); err != nil {
+		return 0, 0, err
+	}
+	if got := binary.LittleEndian.Uint64(b); got != id {
+		return 0, 0, fmt.Errorf("it says that it is page %d", got)
+	}
+	more := uint64(binary.LittleEndian.Uint32(b[12:]))
+	if id+more >= p.high {
+		return 0, 0, fmt.Errorf("it continues over %d pages, too many", more)
+	}
+	return binary.LittleEndian.Uint16(b[8:]), 1 + more, nil
+}
+
+// measure finds the pages over which the leaves continue that were not read. These are
+// only looked for where the next page is not another one's.
+func (p *pages) measure() error {
+	for id := uint64(2); id+1 < p.high; id++ {
+		if !p.unread.has(id) || p.used.has(id+1) {
+			continue
+		}
+		kind, n, err := p.header(id, p.head[:])
+		if err == nil && kind != leafPage {
+			err = errType
+		}
+		if err == nil {
+			err = p.use(id+1, n-1)
+		}
+		if err != nil {
+			return fmt.Errorf("page %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
 var (
+	errDepth   = errors.New("it lies too deep")
 	errRange   = errors.New("it is out of range")
 	errType    = errors.New("it is of the wrong type")
 	errBounds  = errors.New("an element leads out of it")
@@ -197,7 +215,7 @@ var (
 )
 
 // elements checks what is in a page.
-func (p *pages) elements(page, low, high []byte, depth int) error {
+func (p *pages) elements(page, low, high []byte, depth int, whole bool) error {
 	flags := binary.LittleEndian.Uint16(page[8:])
 	count := int(binary.LittleEndian.Uint16(page[10:]))
 	if flags != branchPage && flags != leafPage {
@@ -246,12 +264,28 @@ func (p *pages) elements(page, low, high []byte, depth int) error {
 			return errElement
 		}
 	}
+	if !whole && flags == branchPage {
+		// bbolt's trees are equally deep everywhere: of one kind are all children of a page.
+		kind, _, err := p.header(children[0].id, p.head[:])
+		if err != nil {
+			return fmt.Errorf("page %d: %w", children[0].id, err)
+		}
+		if kind == leafPage {
+			for _, c := range children {
+				if err := p.use(c.id, 1); err != nil {
+					return fmt.Errorf("page %d: %w", c.id, err)
+				}
+				p.unread.add(c.id)
+			}
+			return nil
+		}
+	}
 	for i, c := range children {
 		end := high
 		if i+1 < len(children) {
 			end = children[i+1].key
 		}
-		if err := p.walk(c.id, c.key, end, depth+1); err != nil {
+		if err := p.walk(c.id, c.key, end, depth+1, whole); err != nil {
 			return err
 		}
 	}
@@ -264,7 +298,7 @@ func (p *pages) bucket(value []byte, depth int) error {
 		return errBucket
 	}
 	if root := binary.LittleEndian.Uint64(value); root != 0 {
-		return p.walk(root, nil, nil, depth+1)
+		return p.walk(root, nil, nil, depth+1, p.all)
 	}
 	inline := value[bucketHeader:]
 	if len(inline) < pageHeader {
@@ -273,5 +307,5 @@ func (p *pages) bucket(value []byte, depth int) error {
 	if depth++; depth > deepestBranch || binary.LittleEndian.Uint16(inline[8:]) != leafPage {
 		return errType
 	}
-	return p.elements(inline, nil, nil, depth)
+	return p.elements(inline, nil, nil, depth, true)
 }

@@ -22,23 +22,21 @@ func Absent(path string) error {
 
 // Replace has fill write a file beside path and then puts that in its place. It
 // is on the disk before it has the name, and the name when Replace returns.
-func Replace(path string, mode os.FileMode, sync func(*os.File) error, fill func(name string) error) (err error) {
-	defer func() { err = Explain(path, err) }()
+func Replace(path string, mode os.FileMode, sync func(*os.File) error, fill func(name string) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
-		return err
+		return Explain(path, err)
 	}
 	name := f.Name()
 	defer func() { _ = os.Remove(name) }() // it has another name if all went well
-	if err := fill(name); err != nil {
-		_ = f.Close()
-		return err
+	if err = fill(name); err == nil {
+		err = errors.Join(f.Chmod(mode), sync(f))
 	}
-	if err := errors.Join(f.Chmod(mode), sync(f), f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(name, path)
 	}
-	if err := os.Rename(name, path); err != nil {
-		return err
+	if err != nil {
+		return ofTheFile(path, name, err)
 	}
 	return SyncDir(path, sync)
 }

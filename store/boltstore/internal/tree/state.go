@@ -93,6 +93,15 @@ func Empty(tx *bolt.Tx) bool {
 	return k == nil
 }
 
+// Known returns an error unless the file is ours, or nothing was laid out yet.
+func Known(tx *bolt.Tx) error {
+	if Empty(tx) {
+		return nil
+	}
+	_, err := ReadState(tx)
+	return err
+}
+
 // ReadState says what the file is, or why it is none of ours.
 func ReadState(tx *bolt.Tx) (State, error) {
 	b := tx.Bucket(metaBucket)
