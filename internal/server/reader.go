@@ -18,6 +18,10 @@ import (
 // connection is cut.
 const answerWait = time.Second
 
+// messageWait is how long what has begun may take, from the first wait for the rest of
+// it. What has come takes memory, and pings in between are signs of life.
+const messageWait = 30 * time.Second
+
 var errSilent = errors.New("client has been silent for too long")
 
 // reader is the reading half of a connection. The one goroutine that reads is
@@ -31,12 +35,20 @@ type reader struct {
 	timing   *dialect.Timing
 	pulsed   mono.Instant // when the last pulse was sent; 0 before
 	lastRead mono.Instant
+	begun    bool         // what is read is the rest of a message
+	due      mono.Instant // when that must have come; 0 before it has been waited for
 	cutAt    atomic.Int64 // mono.Instant: when the connection is cut, since it is closed; 0 before
 }
 
 // Read implements net.Conn. Between two bytes of the client it does what is
 // due; it fails with errSilent when the connection counts as broken.
 func (k *reader) Read(p []byte) (int, error) {
+	if k.begun && k.due == 0 && !k.ahead.Buffered() {
+		k.due = mono.Now().Add(messageWait)
+		if !k.wind() {
+			return 0, errSilent
+		}
+	}
 	for {
 		n, err := k.readOnce(p)
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -61,6 +73,14 @@ func (k *reader) attach(nc net.Conn) {
 	k.Conn = nc
 	k.ahead.Init(nonblock.Socket(nc))
 	k.lastRead = mono.Now()
+}
+
+// message calls read, which reads the rest of a message.
+func (k *reader) message(read func() error) error {
+	k.begun = true
+	err := read()
+	k.begun, k.due = false, 0
+	return err
 }
 
 // await waits until there is something to read, or an error.
@@ -103,6 +123,13 @@ func (k *reader) wind() bool {
 		if wait = k.timing.Silence - mono.Now().Sub(k.lastRead); wait <= 0 {
 			return false
 		}
+	}
+	if k.due != 0 {
+		left := k.due.Sub(mono.Now())
+		if left <= 0 {
+			return false
+		}
+		wait = min(wait, left)
 	}
 	if k.timing.Pulse != nil {
 		wait = min(wait, k.pulse(heartbeat))

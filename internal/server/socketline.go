@@ -173,7 +173,7 @@ func (l *webSocketLine) take(kind websocket.MessageType, r io.Reader) error {
 			messageBuffers.Put(buf)
 		}
 	}()
-	if _, err := buf.ReadFrom(r); err != nil {
+	if err := l.reader.message(func() error { _, err := buf.ReadFrom(r); return err }); err != nil {
 		return err
 	}
 	f, err := l.dialect.Decode(kind == websocket.MessageBinary, buf.Bytes())

@@ -218,6 +218,77 @@ func TestAHeartbeatComesAfter15SecondsWithoutOutput(t *testing.T) {
 	})
 }
 
+func TestAMessageThatDoesNotEndIsGivenUp(t *testing.T) {
+	begin := map[string]func(*socket) error{
+		"a fragment": func(ws *socket) error { return ws.write(opText, strings.Repeat("a", 60_000)) },
+		"a byte of a frame": func(ws *socket) error {
+			_, err := ws.Write([]byte{fin | opText, 0x80 | 126, 0xf0, 0, 1, 2, 3, 4, 0})
+			return err
+		},
+	}
+	for name, begin := range begin {
+		for _, dialect := range []func(*site) (*socket, error){(*site).chime, (*site).phoenix} {
+			t.Run(name, func(t *testing.T) {
+				inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+					ws, err := dialect(b.site)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer ws.Close()
+					go func() { _, _ = io.Copy(io.Discard, ws) }()
+					c := <-b.clients
+					time.Sleep(20 * time.Second)
+					if err := begin(ws); err != nil {
+						t.Fatal(err)
+					}
+					began := time.Now()
+					for range 5 { // within a message a ping is no sign of its end
+						time.Sleep(5 * time.Second)
+						if name == "a fragment" {
+							err = ws.write(fin|opPing, "still here")
+						} else {
+							_, err = ws.Write([]byte{0})
+						}
+						if err != nil {
+							t.Fatalf("after %v: %v", time.Since(began), err)
+						}
+					}
+					wantDeparture(t, c, began, 30*time.Second, transport.Vanished)
+				})
+			})
+		}
+	}
+}
+
+// The time is that of one message: those that come in pieces do not add up.
+func TestMessagesInPiecesEndNoConnection(t *testing.T) {
+	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+		ws, err := b.phoenix()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ws.Close()
+		go func() { _, _ = io.Copy(io.Discard, ws) }()
+		c := <-b.clients
+		for range 5 {
+			for _, piece := range []struct {
+				opcode byte
+				text   string
+			}{{opText, `[null,"7",`}, {0, `"phoenix",`}, {fin, `"heartbeat",{}]`}} {
+				time.Sleep(12 * time.Second)
+				if err := ws.write(piece.opcode, piece.text); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		synctest.Wait()
+		if len(c.closed) > 0 {
+			t.Fatalf("got Closed(%s), want it to stay", (<-c.closed).why)
+		}
+		wantDeparture(t, c, time.Now(), 60*time.Second, transport.Vanished)
+	})
+}
+
 func TestASilentWebSocketIsAborted(t *testing.T) {
 	for _, test := range []struct {
 		name    string
