@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -192,7 +192,8 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e, known := endpoints[name]
 	if !known {
-		http.Error(w, "chime serves "+served+" below its mount, and no "+strconv.Quote(name), http.StatusNotFound)
+		names := slices.Sorted(maps.Keys(endpoints))[1:] // without the mount itself
+		http.Error(w, fmt.Sprintf("below the mount: %q: want %s", name, strings.Join(names, ", ")), http.StatusNotFound)
 		return
 	}
 	methods := e.methods()
@@ -205,12 +206,9 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.post(rt, w, r)
 	default:
 		w.Header().Set("Allow", methods)
-		http.Error(w, fmt.Sprintf("%s is not for %s; %s are", cmp.Or(name, "the mount"), r.Method, methods), http.StatusMethodNotAllowed)
+		http.Error(w, fmt.Sprintf("%s: method %s: want %s", cmp.Or(name, "the mount"), r.Method, methods), http.StatusMethodNotAllowed)
 	}
 }
-
-// served is what a request for another name is answered.
-const served = "websocket, sse, bye, chime.js and phoenix-stream.js"
 
 // endpoint is what a Router serves under one name.
 type endpoint struct {

@@ -469,7 +469,7 @@ export class Channel {
       if (typeof timeout !== "number" || !(timeout >= 0)) throw new TypeError(`chime: push: the timeout is ${shown(timeout)}: a number of milliseconds from 0 is needed`);
       const what = `${this.#topic} ${checkedName("event", event, /^phx_/)}`;
       const body = encoded(payload, what); // now: the application may change the payload later
-      if (this.#state === "closed") throw new ChimeError("closed", `${what}: the channel is not joined`);
+      if (this.#state === "closed") throw new ChimeError("closed", `${what}: the channel is not joined: join() is needed first`);
       if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes of this channel have no answer yet: no more are allowed`);
       const push = { event, what, body, entry: null };
       const timer = timeout > 0 && timeout < 2 ** 31 ? setTimeout(() => {

@@ -51,7 +51,7 @@ export class ChimeStream {
   get bufferedAmount() { return this.#link.buffered; }
 
   send(data) {
-    if (this.#state === CONNECTING) throw new DOMException("the stream is not open yet", "InvalidStateError");
+    if (this.#state === CONNECTING) throw new DOMException("send: the stream is connecting: it must be open", "InvalidStateError");
     if (this.#state !== OPEN) return; // as a WebSocket does
     const text = typeof data === "string" ? data : textOf(data);
     const [, , topic, event, payload] = JSON.parse(text);

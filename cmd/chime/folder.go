@@ -21,6 +21,7 @@ import (
 type folder struct {
 	pkg        string
 	importPath string            // "" outside of a module
+	hasChime   bool              // its module names the package that the files import
 	declared   map[string]string // what its package declares, and in which file
 }
 
@@ -71,11 +72,12 @@ func look(dir, pkg string, replaced []string) (folder, error) {
 			}
 		}
 	}
-	module, below, err := moduleAbove(abs)
+	goMod, below, err := moduleAbove(abs)
 	if err != nil {
 		return f, err
 	}
-	if module != "" {
+	f.hasChime = strings.Contains(goMod, "github.com/go-chime/chime")
+	if module := moduleOf(goMod); module != "" {
 		f.importPath = path.Join(module, below)
 	} else if !filepath.IsAbs(dir) {
 		below = filepath.ToSlash(filepath.Clean(dir)) // of the module that is likely to be made here
@@ -201,15 +203,15 @@ func declares(file *ast.File) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "_" })
 }
 
-// moduleAbove finds the go.mod of an absolute folder. Module is empty where there
-// is none; below is the folder as the module sees it.
-func moduleAbove(dir string) (module, below string, err error) {
+// moduleAbove finds the go.mod of an absolute folder, and returns its text, empty where
+// there is none; below is the folder as the module sees it.
+func moduleAbove(dir string) (goMod, below string, err error) {
 	for root := dir; ; root = filepath.Dir(root) {
 		text, err := os.ReadFile(filepath.Join(root, "go.mod"))
 		switch {
 		case err == nil:
 			below, err := filepath.Rel(root, dir)
-			return moduleOf(string(text)), filepath.ToSlash(below), err
+			return string(text), filepath.ToSlash(below), err
 		case !errors.Is(err, fs.ErrNotExist):
 			return "", "", err
 		case root == filepath.Dir(root):

@@ -68,7 +68,7 @@ func (f *follower) follow(ctx context.Context) error {
 		// come back all at once. The server says the shortest.
 		wait := min(f.firstWait<<min(failures, 10), longWait)
 		wait = f.retry + rand.N(wait)
-		f.note(fmt.Sprintf("%v; again in %v", err, wait.Round(100*time.Millisecond)))
+		f.note(fmt.Sprintf("%v; again in %v", err, max(wait.Round(100*time.Millisecond), 100*time.Millisecond)))
 		again := time.NewTimer(wait)
 		select {
 		case <-again.C:

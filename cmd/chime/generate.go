@@ -17,9 +17,7 @@ func generateCommand() *cobra.Command {
 		Aliases: []string{"g"},
 		Short:   "Write a channel or a socket into your project",
 		Args:    oneOf("channel", "socket"),
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("generate: no command given: want channel or socket")
-		},
+		RunE:    func(*cobra.Command, []string) error { return nil },
 	}
 	c.PersistentFlags().StringVar(&to.dir, "dir", ".", "the folder to write to")
 	c.PersistentFlags().StringVar(&to.pkg, "package", "", "the package of a new folder (default: the folder's name)")
@@ -62,12 +60,7 @@ are printed.
 
 If one of the files exists, none is written.`,
 		Example: "  chime generate socket User --channel chat_room:{id}=ChatRoom --channel lobby:{id}=Lobby",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("generate socket: got %d names: want one, as in User", len(args))
-			}
-			return nil
-		},
+		Args:    exactly("one NAME, as in User"),
 		RunE: func(c *cobra.Command, names []string) error {
 			return generateSocket(*to, names[0], channels, c.OutOrStdout())
 		},
@@ -93,7 +86,7 @@ func generateChannels(to target, names []string, out io.Writer) error {
 			return err
 		}
 		d := channelData{Name: name, Pattern: snake(name) + ":{id}", Topic: snake(name) + ":1"}
-		if err := checkPatterns([]channelData{d}); err != nil {
+		if err := checkPatterns("channel", []channelData{d}); err != nil {
 			return err
 		}
 		channels = append(channels, d)
@@ -136,7 +129,7 @@ func generateSocket(to target, name string, flags []string, out io.Writer) error
 		}
 		d.Channels = append(d.Channels, ch)
 	}
-	if err := checkPatterns(d.Channels); err != nil {
+	if err := checkPatterns("--channel", d.Channels); err != nil {
 		return err
 	}
 	file := snake(d.Noun + "Socket")
@@ -228,8 +221,11 @@ func (to target) flag() string {
 // printMount shows the lines of a program that mount what was generated, which
 // has to import the folder unless it is the folder.
 func (f folder) printMount(out io.Writer, where string, lines []string) {
-	if f.importPath == "" {
-		fmt.Fprint(out, "\nNo go.mod in this folder or above, so the files do not build yet: run go mod init example.com/chat\n")
+	switch {
+	case f.importPath == "":
+		fmt.Fprint(out, "\nNo go.mod in this folder or above, so the files do not build yet: run go mod init example.com/chat, then go mod tidy\n")
+	case !f.hasChime:
+		fmt.Fprint(out, "\nThe go.mod does not name github.com/go-chime/chime yet: run go mod tidy\n")
 	}
 	fmt.Fprintf(out, "\n%s\n\n", where)
 	for i, line := range lines {

@@ -67,7 +67,7 @@ func TestGenerateWritesWhatItSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const module = "// ours\nmodule \"example.com/chat\" // v1\n\ngo 1.26.0\n"
+	const module = "// ours\nmodule \"example.com/chat\" // v1\n\ngo 1.26.0\n\nrequire github.com/go-chime/chime v1.0.0\n"
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
@@ -173,8 +173,8 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "", "channel or socket"},
 		{main, "chanel|ChatRoom", `unknown command "chanel": want channel or socket`},
 		{main, "channel", "no name given: want one or more"},
-		{main, "socket", " names: want one, as in User"},
-		{main, "socket|User|Admin|--channel|a:*=A", " names: want one, as in User"},
+		{main, "socket", "generate socket: got 0 arguments: want one NAME, as in User"},
+		{main, "socket|User|Admin|--channel|a:*=A", "generate socket: got 2 arguments: want one NAME, as in User"},
 		{main, "socket|User", "--channel chat_room:{id}=ChatRoom"},
 		{main, "channel|ChatRoom|--dire|x", "unknown flag"},
 
@@ -185,9 +185,9 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "socket|User|--channel|a:*=", `--channel "" is empty`},
 		{main, "socket|User|--channel|Room", `--channel "Room": want a pattern and a channel, as in chat_room:{id}=ChatRoom`},
 		{main, "socket|User|--channel|=Room", "want a pattern and a channel"},
-		{main, "socket|User|--channel|a:{id=Room", `Channel("a:{id"): unclosed {`},
+		{main, "socket|User|--channel|a:{id=Room", `--channel Room: pattern "a:{id": unclosed {: want {name}`},
 		{main, "socket|User|--channel|a\n:*=Room", "control characters"},
-		{main, "socket|User|--channel|chime=Room", "which are the protocol's"},
+		{main, "socket|User|--channel|chime=Room", `--channel Room: pattern "chime": want another topic than`},
 		{main, "socket|User|--channel|a:{x}=Room|--channel|a:{y}=Room", "matches the same topics"},
 		{main, "channel|" + strings.Repeat("R", 252), "want 1 to 255 bytes"},
 		{main, "channel|ChatRoom|Chat_Room", "chat_room.go: two of the names lead to this file"},
@@ -214,7 +214,7 @@ func TestGenerateRefusesAndWritesNothing(t *testing.T) {
 		{main, "channel|ChatRoom|--dir|2048", "2048: not the name of a package: want one as --package"},
 		{main, "channel|ChatRoom|--dir|type", "want one as --package"},
 		{with("other.go", "package other"), "channel|ChatRoom", "has the packages main, other: want one of them as --package"},
-		{main, "channel|ChatRoom|--dir|main.go", "main.go"},
+		{main, "channel|ChatRoom|--dir|main.go", `--dir "main.go": it is, or is below, a file: want a folder`},
 		{main, "channel|ChatRoom|--dir|my rooms", `--dir: "my rooms" cannot be part of an import path: want ASCII letters, digits, and any of -._~+`},
 		{main, "channel|ChatRoom|--dir|live/zimmer-für-uns/x", `"zimmer-für-uns" cannot be part of an import path`},
 		{main, "channel|ChatRoom|--dir|rooms.", `"rooms." cannot be part of an import path`},
@@ -256,15 +256,21 @@ func TestGenerateForceOverwritesItsFilesOnly(t *testing.T) {
 
 // The files are right, and Go finds them only in a module: what is missing is told.
 func TestGenerateSaysThatThereIsNoModule(t *testing.T) {
-	const want = "\nNo go.mod in this folder or above, so the files do not build yet: run go mod init example.com/chat\n"
+	const want = "\nNo go.mod in this folder or above, so the files do not build yet: run go mod init example.com/chat, then go mod tidy\n"
 	for _, args := range []string{"channel|ChatRoom", "channel|ChatRoom|--dir|rooms", "socket|User|--channel|a:*=A"} {
 		files := map[string]string{"main.go": "package main\n"}
 		if out, errs := generated(t, files, strings.Split(args, "|")...); !strings.Contains(out, want) || errs != "" {
 			t.Errorf("%s: got %q%q, want %q in it", args, out, errs, want)
 		}
-		files["go.mod"] = "module x\n"
-		if out, errs := generated(t, files, strings.Split(args, "|")...); strings.Contains(out, "go.mod") || errs != "" {
-			t.Errorf("%s in a module: got %q%q, want nothing about go.mod", args, out, errs)
+		for goMod, want := range map[string]string{
+			"module x\n": "\nThe go.mod does not name github.com/go-chime/chime yet: run go mod tidy\n",
+			"module x\n\nrequire github.com/go-chime/chime v1.0.0\n": "",
+		} {
+			files["go.mod"] = goMod
+			out, errs := generated(t, files, strings.Split(args, "|")...)
+			if strings.Contains(out, "go.mod") != (want != "") || !strings.Contains(out, want) || errs != "" {
+				t.Errorf("%s with %q: got %q%q, want %q", args, goMod, out, errs, want)
+			}
 		}
 	}
 }

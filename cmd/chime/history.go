@@ -28,13 +28,7 @@ characters are escaped in all output.`,
 		Example: `  chime history topics chime.db
   chime history show chime.db chat_room:lobby --last 20
   chime history export chime.db > chime.jsonl`,
-		Args: func(_ *cobra.Command, args []string) error {
-			const allowed = "topics, show, verify, compact, export or import, and then the file"
-			if len(args) > 0 {
-				return fmt.Errorf("history: unknown command %q: want %s", args[0], allowed)
-			}
-			return errors.New("history: no command: want " + allowed)
-		},
+		Args: oneOf("topics", "show", "verify", "compact", "export", "import, and then the file"),
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	c.AddCommand(historyTopicsCommand(), historyShowCommand(), historyVerifyCommand(),
@@ -74,7 +68,7 @@ offset, event and payload. With --json a line is what export writes.`,
 				err := showTopic(c, r, out, args[1], newest, asJSON)
 				if errors.Is(err, errNoTopic) {
 					file := printable(args[0])
-					err = fmt.Errorf("%s has %w %q; chime history topics %s lists them", file, errNoTopic, args[1], file)
+					err = fmt.Errorf("%s: %w %q: want one that chime history topics %s lists", file, errNoTopic, args[1], file)
 				}
 				return err
 			})

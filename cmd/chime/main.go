@@ -44,8 +44,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceErrors: true, // said once, below, in one line
 	}
 	// With these two it says itself that a command is none.
-	root.Args = oneOf("serve", "tail", "history", "generate", "conformance")
+	commands := oneOf("serve", "tail", "history", "generate", "conformance")
+	root.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return commands(c, args)
+	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%s%w: want what %s --help lists", prefix(c), err, c.CommandPath())
+	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand(), conformanceCommand())
 	root.SetArgs(args)
@@ -68,18 +77,19 @@ func exactly(names ...string) cobra.PositionalArgs {
 		case len(names) == 0:
 			return fmt.Errorf("%sunexpected argument %q: want none", prefix(c), args[0])
 		}
-		return fmt.Errorf("%swant %s", prefix(c), strings.Join(names, " and "))
+		return fmt.Errorf("%sgot %s: want %s", prefix(c), counted(len(args), "argument"), strings.Join(names, " and "))
 	}
 }
 
 // oneOf is for a command that has others: what is left is none of these.
 func oneOf(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
+		given := "no command"
+		if len(args) > 0 {
+			given = fmt.Sprintf("unknown command %q", args[0])
 		}
 		last := len(names) - 1
-		return fmt.Errorf("%sunknown command %q: want %s or %s", prefix(c), args[0], strings.Join(names[:last], ", "), names[last])
+		return fmt.Errorf("%s%s: want %s or %s", prefix(c), given, strings.Join(names[:last], ", "), names[last])
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"go/build"
 	"go/doc"
@@ -122,19 +121,22 @@ func packageName(folder string) string {
 	return name
 }
 
-// checkPatterns lets a Router say what is wrong with them, alone or together.
-func checkPatterns(channels []channelData) (err error) {
+// checkPatterns has a Router say what is wrong with them, alone or together. What says
+// where they come from.
+func checkPatterns(what string, channels []channelData) (err error) {
+	var d channelData
 	live := chime.NewRouter(chime.WithAnonymous())
 	defer func() {
 		switch why := recover().(type) {
 		case nil:
 		case string:
-			err = errors.New(why)
+			_, why, _ = strings.Cut(why, "): ") // behind Channel("…")
+			err = fmt.Errorf("%s %s: pattern %q: %s", what, d.Name, d.Pattern, why)
 		default:
 			panic(why)
 		}
 	}()
-	for _, d := range channels {
+	for _, d = range channels {
 		live.Channel(d.Pattern, &ChatRoom{}) // any channel will do
 	}
 	return nil

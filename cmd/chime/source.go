@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"text/template"
 )
 
@@ -68,8 +69,10 @@ func (to target) checkFree(names []string) error {
 		at := filepath.Join(to.dir, name)
 		switch _, err := os.Lstat(at); {
 		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, syscall.ENOTDIR):
+			return fmt.Errorf("--dir %q: it is, or is below, a file: want a folder, or the path of a new one", to.dir)
 		case err != nil:
-			return err
+			return fmt.Errorf("--dir: %w", err)
 		case !to.force:
 			return fmt.Errorf("%s: the file exists, nothing is written: want another name, or --force", at)
 		}

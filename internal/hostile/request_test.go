@@ -85,7 +85,7 @@ func TestAJoinInAURLIsBoundedAsAnyOther(t *testing.T) {
 	long := func(n int) string { return "/socket/sse?join=hall:1&as=attacker&x=" + strings.Repeat("<", n) }
 	const around = len(`{"as":"attacker","x":""}`)
 	s.Stream(t, long(most-around)).Opened().Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
-	s.Stream(t, long(most-around+1)).Head.Want(t, http.StatusBadRequest, fmt.Sprintf(`{"reason":"the payload of the join is over %d bytes"}`, most))
+	s.Stream(t, long(most-around+1)).Head.Want(t, http.StatusBadRequest, fmt.Sprintf(`{"reason":"join: a payload of %d bytes: want at most %d"}`, most+1, most))
 	s.Stream(t, long(most), "Authorization: Bearer banned").Head.Want(t, http.StatusUnauthorized, `{"reason":"banned"}`)
 	w.IsWell()
 }

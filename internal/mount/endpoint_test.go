@@ -74,17 +74,17 @@ func TestEveryMethodOfEveryEndpointHasAClearAnswer(t *testing.T) {
 
 func TestPlainRequestIsToldWhatToDo(t *testing.T) {
 	s := raw.NewSite(t)
-	const nothing = `{"reason":"nothing to join: ask for ?join=<topic>, or send Chime-Received: 0 to open a client socket"}`
+	const nothing = `{"reason":"join: none: want ?join=<topic>, or the header Chime-Received: 0 to open a client socket"}`
 	for target, want := range map[string]string{
 		"/socket/websocket":                `{"reason":"this is a WebSocket endpoint: upgrade the request, or use the event stream at sse"}`,
 		"/socket/sse":                      nothing,
-		"/socket/sse?join=":                `{"reason":"join is empty: it wants a topic"}`,
-		"/socket/sse?join=a&join=a":        `{"reason":"topic \"a\" is named twice"}`,
-		"/socket/sse?join=a&last=x":        `{"reason":"last is no number"}`,
-		"/socket/sse?join=a&last=-1":       `{"reason":"last is no number"}`,
-		"/socket/sse?join=%zz":             `{"reason":"malformed query"}`,
-		"/socket/sse?join=a;b":             `{"reason":"malformed query"}`,
-		"/socket/sse?" + many("join=", 17): `{"reason":"17 topics to join, 16 are allowed"}`,
+		"/socket/sse?join=":                `{"reason":"join: \"\": want a topic"}`,
+		"/socket/sse?join=a&join=a":        `{"reason":"join: \"a\" twice: want each topic once"}`,
+		"/socket/sse?join=a&last=x":        `{"reason":"last: \"x\": want a number from 0"}`,
+		"/socket/sse?join=a&last=-1":       `{"reason":"last: \"-1\": want a number from 0"}`,
+		"/socket/sse?join=%zz":             `{"reason":"query: malformed: want key=value pairs with & between them, percent-encoded"}`,
+		"/socket/sse?join=a;b":             `{"reason":"query: malformed: want key=value pairs with & between them, percent-encoded"}`,
+		"/socket/sse?" + many("join=", 17): `{"reason":"join: 17 topics: want at most 16"}`,
 	} {
 		s.Request(t, http.MethodGet, target, "").Want(t, http.StatusBadRequest, want)
 	}

@@ -15,6 +15,8 @@ import (
 // id of its events holds all positions, and a client that comes back with the
 // last one gets what it missed.
 
+var errQuery = errors.New("query: malformed: want key=value pairs with & between them, percent-encoded")
+
 // maxBareJoins is how many topics one such stream may name.
 const maxBareJoins = 16
 
@@ -25,14 +27,14 @@ const maxBareJoins = 16
 func bareJoins(r *http.Request, most int) ([]wire.Frame, *bare, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, nil, errors.New("malformed query")
+		return nil, nil, errQuery
 	}
 	topics := query["join"]
 	switch {
 	case len(topics) == 0:
-		return nil, nil, errors.New("nothing to join: ask for ?join=<topic>, or send " + headerReceived + ": 0 to open a client socket")
+		return nil, nil, errors.New("join: none: want ?join=<topic>, or the header " + headerReceived + ": 0 to open a client socket")
 	case len(topics) > maxBareJoins:
-		return nil, nil, fmt.Errorf("%d topics to join, %d are allowed", len(topics), maxBareJoins)
+		return nil, nil, fmt.Errorf("join: %d topics: want at most %d", len(topics), maxBareJoins)
 	}
 	payload := map[string]any{}
 	for key, values := range query {
@@ -43,7 +45,7 @@ func bareJoins(r *http.Request, most int) ([]wire.Frame, *bare, error) {
 	if last := query.Get("last"); last != "" {
 		n, err := strconv.Atoi(last)
 		if err != nil || n < 0 {
-			return nil, nil, errors.New("last is no number")
+			return nil, nil, fmt.Errorf("last: %.80q: want a number from 0", last)
 		}
 		payload["@last"] = n
 	}
@@ -54,17 +56,17 @@ func bareJoins(r *http.Request, most int) ([]wire.Frame, *bare, error) {
 	since := positionsOf(id)
 	common, err := wire.EncodeValue(payload)
 	if err != nil {
-		return nil, nil, errors.New("malformed query")
+		return nil, nil, errQuery
 	}
 	seen := map[string]bool{}
 	frames, b := make([]wire.Frame, len(topics)), &bare{topics: make([]barePosition, len(topics))}
 	for i, topic := range topics {
 		topic = strings.Clone(topic) // it would hold the whole request line
 		if topic == "" {
-			return nil, nil, errors.New("join is empty: it wants a topic")
+			return nil, nil, errors.New(`join: "": want a topic`)
 		}
 		if seen[topic] {
-			return nil, nil, fmt.Errorf("topic %q is named twice", topic)
+			return nil, nil, fmt.Errorf("join: %.80q twice: want each topic once", topic)
 		}
 		seen[topic] = true
 		b.topics[i].topic = topic
@@ -78,7 +80,7 @@ func bareJoins(r *http.Request, most int) ([]wire.Frame, *bare, error) {
 			}
 		}
 		if text = append(text, common[1:]...); len(text) > most {
-			return nil, nil, fmt.Errorf("the payload of the join is over %d bytes", most)
+			return nil, nil, fmt.Errorf("join: a payload of %d bytes: want at most %d", len(text), most)
 		}
 		ref := wire.RefOf(strconv.Itoa(i + 1))
 		frames[i] = wire.Frame{JoinRef: ref, Ref: ref, Topic: topic, Event: wire.EventJoin, Payload: text}
