@@ -308,20 +308,30 @@ func (rt *Router) Find(rctx *chi.Context, method, path string) string {
 
 // detach returns the context of a client socket: the values of the request that
 // opened it, without its end. Chi's own part is copied, since chi uses it again
-// for other requests once the handler has returned.
+// for other requests once the handler has returned; so are its strings, since each
+// is a part of the request line and would keep all of it. What stays is still a
+// chain of contexts with chi's in it, so that is left without such strings, and
+// with all that middleware may ask of it when the handler has returned.
 func detach(ctx context.Context) context.Context {
 	detached := context.WithoutCancel(ctx)
 	rctx := chi.RouteContext(ctx)
 	if rctx == nil {
 		return detached
 	}
-	c := &routed{Context: detached, values: slices.Clone(rctx.URLParams.Values)}
+	c := &routed{Context: detached, values: make([]string, len(rctx.URLParams.Values))}
+	for i, value := range rctx.URLParams.Values {
+		c.values[i] = strings.Clone(value)
+	}
 	shape := &routeShape{rctx.Routes, rctx.URLParams.Keys, rctx.RoutePatterns}
 	if last := lastShape.Load(); last != nil && last.equal(shape) {
 		c.shape = last
 	} else {
-		c.shape = &routeShape{shape.routes, slices.Clone(shape.keys), slices.Clone(shape.patterns)}
+		c.shape = &routeShape{shape.routes, slices.Clone(shape.keys), slices.Clone(shape.patterns)} // these are the app's own
 		lastShape.Store(c.shape)
+	}
+	*rctx = chi.Context{
+		Routes: rctx.Routes, RoutePath: strings.Clone(rctx.RoutePath), RouteMethod: strings.Clone(rctx.RouteMethod), RoutePatterns: rctx.RoutePatterns,
+		URLParams: chi.RouteParams{Keys: rctx.URLParams.Keys, Values: slices.Clone(c.values)},
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-chime/chime/internal/clientsocket"
@@ -63,6 +64,7 @@ func (a *admission) caller(r *http.Request, chime bool, secret string) (caller, 
 func (a *admission) identify(r *http.Request, secret string) (transport.Identity, *transport.RefusedError) {
 	id, err := a.connect(r)
 	if err == nil {
+		id.ID = strings.Clone(id.ID) // it may be a part of the request line, and would keep all of it
 		if id.Expires.IsZero() || id.Expires.After(time.Now()) {
 			return id, nil
 		}

@@ -74,7 +74,7 @@ func bareJoins(r *http.Request, most int) ([]wire.Frame, *bare, error) {
 		if epoch, offset, ok := since.of(i); ok {
 			// Known before the join is answered: another topic's message may come
 			// earlier, and its id must not lose this position.
-			b.epoch, b.topics[i].offset, b.topics[i].known = epoch, offset, true
+			b.epoch, b.topics[i].offset, b.topics[i].known = strings.Clone(epoch), offset, true
 			if text = appendSince(nil, epoch, offset); len(payload) > 0 {
 				text = append(text, ',')
 			}
