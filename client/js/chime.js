@@ -1001,8 +1001,8 @@ export class StreamLink extends Link {
     }
   }
 
-  // refused: nothing of the batch was applied. If the answer names no frame, because one makes the whole batch invalid JSON, halve
-  // the batch until that one is alone. Its number stays unused, so all other frames need a new client socket.
+  // refused: nothing of the batch was applied. If the answer names no frame, because the batch as a whole is too large, halve
+  // the batch until the bad one is alone. Its number stays unused, so all other frames need a new client socket.
   #refused(batch, status, body) {
     const bad = batch[body?.frame - 1];
     if (batch.length > 1 && (status === 413 || !bad)) return void (this.#most = batch.length >> 1);

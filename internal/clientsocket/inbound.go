@@ -131,15 +131,20 @@ type Batched struct {
 
 // Apply hands on the frames of a POST that are new, as a whole or not at all. Of
 // two batches at once the second finds the first one's frames applied and skips
-// them. The error is ErrUnknown, ErrBeyond or a *GapError.
-func (c *ClientSocket) Apply(secret string, batch wire.Batch) (Batched, error) {
-	return c.in.apply(secret, batch)
+// them. Decode returns the batch; one is decoded at a time. The error is that of decode,
+// ErrUnknown, ErrBeyond or a *GapError.
+func (c *ClientSocket) Apply(secret string, decode func() (wire.Batch, error)) (Batched, error) {
+	return c.in.apply(secret, decode)
 }
 
-func (in *inbound) apply(secret string, batch wire.Batch) (Batched, error) {
+func (in *inbound) apply(secret string, decode func() (wire.Batch, error)) (Batched, error) {
 	c := in.c
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	batch, err := decode()
+	if err != nil {
+		return Batched{}, err
+	}
 	c.mu.Lock()
 	n, err := c.out.use(secret, batch.Received)
 	c.mu.Unlock()

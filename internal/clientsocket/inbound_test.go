@@ -25,6 +25,10 @@ func numbered(first uint64, count int) wire.Batch {
 	return b
 }
 
+func decoded(b wire.Batch) func() (wire.Batch, error) {
+	return func() (wire.Batch, error) { return b, nil }
+}
+
 func TestABatchIsAppliedOnceAndWithoutGaps(t *testing.T) {
 	var refs []string
 	cs := clients(t, transport.Limits{}, func(transport.ClientSocket) transport.Receiver { return hearing{&refs} })
@@ -46,7 +50,7 @@ func TestABatchIsAppliedOnceAndWithoutGaps(t *testing.T) {
 		{"that acknowledges what was not sent", secret, wire.Batch{First: 6, Received: 1}, 0, ErrBeyond, 5},
 		{"the next", secret, numbered(6, 1), 6, nil, 6},
 	} {
-		got, err := c.Apply(step.secret, step.batch)
+		got, err := c.Apply(step.secret, decoded(step.batch))
 		if gap, ok := errors.AsType[*GapError](step.err); ok {
 			if got, ok := errors.AsType[*GapError](err); !ok || *got != *gap {
 				t.Errorf("%s: got %v, want %v", step.name, err, gap)
@@ -62,7 +66,7 @@ func TestABatchIsAppliedOnceAndWithoutGaps(t *testing.T) {
 		t.Errorf("heard %q, want %q", refs, want)
 	}
 	c.Close(wire.CloseNormal, "bye", transport.Closed)
-	if _, err := c.Apply(secret, numbered(7, 1)); !errors.Is(err, ErrUnknown) {
+	if _, err := c.Apply(secret, decoded(numbered(7, 1))); !errors.Is(err, ErrUnknown) {
 		t.Errorf("after the end: got %v, want %v", err, ErrUnknown)
 	}
 }

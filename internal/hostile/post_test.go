@@ -67,7 +67,7 @@ func TestMalformedBatchIsRefusedAndNothingIsApplied(t *testing.T) {
 		{"no JSON", `first=1`, 0, ""},
 		{"an array", `[` + raw.JoinHall + `]`, 0, ""},
 		{"a string", `"x"`, 0, ""},
-		{"null", `null`, 0, "batch has no first: want a number from 1"},
+		{"null", `null`, 0, ""},
 		{"no first", `{"frames":[` + raw.JoinHall + `]}`, 0, "batch has no first: want a number from 1"},
 		{"first 0", `{"first":0,"frames":[` + raw.JoinHall + `]}`, 0, "batch has no first: want a number from 1"},
 		{"a negative first", `{"first":-1,"frames":[` + raw.JoinHall + `]}`, 0, ""},
@@ -77,7 +77,8 @@ func TestMalformedBatchIsRefusedAndNothingIsApplied(t *testing.T) {
 		{"frames that are an object", `{"first":1,"frames":{"a":` + raw.JoinHall + `}}`, 0, ""},
 		{"data after its end", `{"first":1,"frames":[` + raw.JoinHall + `]}{}`, 0, ""},
 		{"rubbish after its end", `{"first":1,"frames":[` + raw.JoinHall + `]}]`, 0, ""},
-		{"too many frames", `{"first":1,"frames":[` + raw.JoinHall + strings.Repeat(`,[]`, 5) + `]}`, 0, "batch has 6 frames: want at most 5"},
+		{"too many frames", `{"first":1,"frames":[` + raw.JoinHall + strings.Repeat(`,`+raw.JoinHall, 4) + `,0,x`, 0, "batch has too many frames: want at most 5"},
+		{"a frame that is none, and much behind it", `{"first":1,"frames":[` + strings.Repeat("0,", 800), 1, "frame is not an array"},
 		{"a frame that is null", `{"first":1,"frames":[` + raw.JoinHall + `,null]}`, 2, "frame is not an array"},
 		{"a frame that is too large", `{"first":1,"frames":[` + raw.JoinHall + `,` + say(600) + `]}`, 2, fmt.Sprintf("frame has %d bytes: want at most 500", len(say(600)))},
 		{"nested 900 deep around", strings.Repeat(`[`, 900) + strings.Repeat(`]`, 900), 0, ""},
@@ -161,8 +162,20 @@ func TestPostsAtOnceAreAppliedOnceInOrder(t *testing.T) {
 			})
 		}
 		posts.Wait()
+		taken := 0
 		for _, res := range answers {
+			if res.StatusCode == http.StatusTooManyRequests {
+				if got := res.Header.Get("Retry-After"); got != "1" {
+					t.Errorf("Retry-After: got %q, want 1", got)
+				}
+				res.Want(t, http.StatusTooManyRequests, `{"reason":"another POST of this client is under way"}`)
+				continue
+			}
+			taken++
 			res.WantApplied(t, 1+(round+1)*size)
+		}
+		if taken == 0 {
+			t.Fatal("of POSTs at once none was taken")
 		}
 	}
 	for n := range rounds * size {

@@ -45,9 +45,9 @@ func (a *admission) origin(w http.ResponseWriter, r *http.Request) bool {
 
 // caller finds out who asks for a connection or sends a POST, or how that is
 // refused.
-func (a *admission) caller(r *http.Request, chime bool, secret string) (caller, *transport.RefusedError) {
+func (a *admission) caller(r *http.Request, chime bool, secret string) (caller, *refusal) {
 	if a.registry.Draining() {
-		return caller{}, errDraining
+		return caller{}, draining
 	}
 	id, refused := a.identify(r, secret)
 	if refused != nil {
@@ -55,13 +55,13 @@ func (a *admission) caller(r *http.Request, chime bool, secret string) (caller, 
 	}
 	from := caller{id, chime, secret, a.registry.Find(secret)}
 	if from.former != nil && from.former.Identity().ID != id.ID {
-		return caller{}, errForeign
+		return caller{}, foreign
 	}
 	return from, nil
 }
 
 // identify finds out from whom a request comes, or how it is refused.
-func (a *admission) identify(r *http.Request, secret string) (transport.Identity, *transport.RefusedError) {
+func (a *admission) identify(r *http.Request, secret string) (transport.Identity, *refusal) {
 	id, err := a.connect(r)
 	if err == nil {
 		id.ID = strings.Clone(id.ID) // it may be a part of the request line, and would keep all of it
@@ -72,34 +72,33 @@ func (a *admission) identify(r *http.Request, secret string) (transport.Identity
 		if c := a.registry.Find(secret); c != nil && c.Identity().ID == id.ID {
 			c.CloseWith(secret, wire.CloseDisconnect, "expired", transport.Expired)
 		}
-		return transport.Identity{}, errExpired
+		return transport.Identity{}, expired
 	}
 	refused, ok := errors.AsType[*transport.RefusedError](err)
 	switch {
 	case !ok || refused == nil:
 		// Its database may be down. A 403 would send a client away for good.
 		a.log.Error("connect failed", "error", err)
-		return transport.Identity{}, errUnavailable
+		return transport.Identity{}, unavailable
 	case refused.Status < 400 || refused.Status > 599:
 		// A success would tell the client that it is in, and what is no status panics.
 		a.log.Error("connect refused with a status that refuses nothing", "status", refused.Status)
-		refused = &transport.RefusedError{Status: http.StatusForbidden, Reason: refused.Reason}
+		return transport.Identity{}, &refusal{status: http.StatusForbidden, reason: refused.Reason}
 	}
-	return transport.Identity{}, refused
+	return transport.Identity{}, &refusal{status: refused.Status, reason: refused.Reason}
 }
 
 var (
-	// errUnavailable and errDraining ask a client to come back.
-	errUnavailable = &transport.RefusedError{Status: http.StatusServiceUnavailable, Reason: "unavailable"}
-	errDraining    = &transport.RefusedError{Status: http.StatusServiceUnavailable, Reason: clientsocket.ErrDraining.Error()}
-	// errExpired refuses an identity that has expired.
-	errExpired = &transport.RefusedError{Status: http.StatusUnauthorized, Reason: "expired"}
-	// errForeign refuses a secret of another identity's client socket.
-	errForeign = &transport.RefusedError{Status: http.StatusForbidden, Reason: "this client socket belongs to another identity"}
+	// unavailable and draining ask a client to come back.
+	unavailable = &refusal{http.StatusServiceUnavailable, "unavailable", drainRetry}
+	draining    = &refusal{http.StatusServiceUnavailable, clientsocket.ErrDraining.Error(), drainRetry}
+	// busy refuses a POST beside another with the same secret.
+	busy = &refusal{http.StatusTooManyRequests, "another POST of this client is under way", time.Second}
+	// expired refuses an identity that has expired.
+	expired = &refusal{status: http.StatusUnauthorized, reason: "expired"}
+	// foreign refuses a secret of another identity's client socket.
+	foreign = &refusal{status: http.StatusForbidden, reason: "this client socket belongs to another identity"}
 )
-
-// comesBack reports whether a refusal is for a while only.
-func comesBack(e *transport.RefusedError) bool { return e == errUnavailable || e == errDraining }
 
 // brief bounds what anybody can have the log say.
 func brief(s string) string {

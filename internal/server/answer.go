@@ -4,16 +4,22 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-
-	"github.com/go-chime/chime/transport"
+	"time"
 )
 
-// refuseWith answers a request that admission refused.
-func refuseWith(w http.ResponseWriter, e *transport.RefusedError) {
-	if comesBack(e) {
-		w.Header().Set("Retry-After", strconv.Itoa(int(drainRetry.Seconds())))
+// refusal is why a request is refused.
+type refusal struct {
+	status int
+	reason string
+	retry  time.Duration // after which the client may come back; 0: not because time passes
+}
+
+// refuseWith answers a request that was refused. Retry-After is in whole seconds.
+func refuseWith(w http.ResponseWriter, e *refusal) {
+	if e.retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((e.retry+time.Second-1)/time.Second)))
 	}
-	refuse(w, e.Status, e.Reason)
+	refuse(w, e.status, e.reason)
 }
 
 // refuse answers with a status and {"reason":…}.

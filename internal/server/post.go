@@ -41,7 +41,12 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.Refresh(from.id.Expires)
-	// Read before the lock: a slow body must not hold up other POSTs.
+	if !s.posts.begin(secret) {
+		refuseWith(w, busy)
+		return
+	}
+	defer s.posts.end(secret)
+	// Read before the lock: a slow body must not hold up a POST with another secret.
 	body, err := readBody(w, r, s.limits.BatchBytes)
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -51,16 +56,13 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, &wire.BatchError{Reason: "body could not be read"})
 		return
 	}
-	batch, err := wire.DecodeBatch(body, s.limits.BatchMessages, s.limits.MessageBytes)
-	if err != nil {
-		wrong, ok := errors.AsType[*wire.BatchError](err)
-		if !ok {
-			wrong = &wire.BatchError{Reason: "malformed"}
-		}
+	applied, err := c.Apply(secret, func() (wire.Batch, error) {
+		return wire.DecodeBatch(body, s.limits.BatchMessages, s.limits.MessageBytes)
+	})
+	if wrong, ok := errors.AsType[*wire.BatchError](err); ok {
 		refuseBatch(w, wrong)
 		return
 	}
-	applied, err := c.Apply(secret, batch)
 	if missing, ok := errors.AsType[*clientsocket.GapError](err); ok {
 		answer(w, http.StatusConflict, struct {
 			Want uint64 `json:"want"`

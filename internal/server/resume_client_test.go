@@ -359,7 +359,7 @@ func (c *resumer) deliver(secret, body string, received uint64) {
 	}
 	c.changed.Broadcast()
 	switch {
-	case err != nil:
+	case err != nil, status == http.StatusTooManyRequests: // another copy is under way: the same batch again
 	case status == http.StatusOK:
 		var said struct{ Applied, Sent uint64 }
 		if err := json.Unmarshal([]byte(answer), &said); err != nil {

@@ -2,8 +2,10 @@ package server_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -145,9 +147,19 @@ func TestAPostIsAppliedOnceWhateverBecomesOfIt(t *testing.T) {
 func deliver(t *testing.T, h *hall, secret string, p numbered) {
 	t.Helper()
 	var sending sync.WaitGroup
+	var refused atomic.Int32
+	defer func() {
+		if n := int(refused.Load()); n > 0 && n >= p.times {
+			t.Errorf("POST of %d to %d: all %d were refused since another is under way", p.first, p.last, n)
+		}
+	}()
 	for range max(p.times, 1) {
 		sending.Go(func() {
 			status, answer, err := h.post("/sse", secret, "", p.body(1), p.fate)
+			if p.times > 1 && status == http.StatusTooManyRequests {
+				refused.Add(1)
+				return
+			}
 			if status != p.status || answer != p.answer || (err != nil) != (p.status == 0) {
 				t.Errorf("POST of %d to %d: got %d %s and error %v, want %d %s", p.first, p.last, status, answer, err, p.status, p.answer)
 			}

@@ -55,6 +55,7 @@ type Config struct {
 type Server struct {
 	admission admission
 	clients   *clientsocket.Clients
+	posts     posts
 	detach    func(context.Context) context.Context
 	limits    transport.Limits
 	log       *slog.Logger

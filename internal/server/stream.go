@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/go-chime/chime/internal/wire"
 )
@@ -35,8 +36,8 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 	from, refused := s.admission.caller(r, chime, secret)
 	switch {
 	case refused == nil:
-	case comesBack(refused) && !chime:
-		later(w)
+	case refused.retry > 0 && !chime:
+		later(w, refused.retry)
 		return
 	default:
 		refuseWith(w, refused)
@@ -85,10 +86,10 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller,
 
 // later asks the client of a stream without chime headers to come back: a native
 // EventSource gives up for ever on anything but 200.
-func later(w http.ResponseWriter) {
+func later(w http.ResponseWriter, retry time.Duration) {
 	streamHeaders(w.Header(), 1)
 	w.WriteHeader(http.StatusOK)
-	_, _ = fmt.Fprintf(w, "retry: %d\n\n", drainRetry.Milliseconds())
+	_, _ = fmt.Fprintf(w, "retry: %d\n\n", retry.Milliseconds())
 }
 
 func streamHeaders(h http.Header, protoMajor int) {

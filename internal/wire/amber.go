@@ -1,24 +1,27 @@
 package wire
 
-import (
-	"encoding/json"
-	"fmt"
-)
+import "fmt"
 
 // DecodeAmber reads a frame of an Amber client: {"event":"join"|"leave",
 // "topic"}, or {"event":"message","topic","subject","payload"}. They have no
 // refs: nothing is replied to them.
 func DecodeAmber(data []byte) (Frame, error) {
-	fields, err := decodeObject(data)
+	found := map[string][]byte{"event": nil, "topic": nil, "subject": nil, "payload": []byte("{}")}
+	err := fields(data, func(key, value []byte) {
+		for name := range found {
+			if same(key, name) {
+				found[name] = value
+			}
+		}
+	})
 	if err != nil {
 		return Frame{}, err
 	}
 	text := func(key string) (string, error) {
-		value, ok := fields[key]
-		if !ok {
+		if found[key] == nil {
 			return "", fmt.Errorf("frame has no %s", key)
 		}
-		return decodeString(key, value)
+		return decodeString(key, found[key])
 	}
 	event, err := text("event")
 	if err != nil {
@@ -43,11 +46,7 @@ func DecodeAmber(data []byte) (Frame, error) {
 	default:
 		return Frame{}, fmt.Errorf("frame has the event %q: want join, leave or message", cut(event, MaxName))
 	}
-	payload, ok := fields["payload"]
-	if !ok {
-		payload = json.RawMessage("{}")
-	}
-	if f.Payload, f.Binary, err = decodePayload(payload); err != nil {
+	if f.Payload, f.Binary, err = decodePayload(found["payload"]); err != nil {
 		return Frame{}, err
 	}
 	return f, nil

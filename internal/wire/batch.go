@@ -1,9 +1,9 @@
 package wire
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
+	"unicode/utf8"
 )
 
 // Batch is the body of a POST: what a client on a stream sends.
@@ -24,44 +24,105 @@ func (e *BatchError) Error() string {
 }
 
 // DecodeBatch reads {"first":1,"received":40,"frames":[[…],…]}. A batch may have so
-// many frames, each of so many bytes; it is taken whole or not at all. The error is
-// a *BatchError.
+// many frames, each of so many bytes; it is taken whole or not at all. It is read in
+// one pass, which ends at the first thing that is wrong, so a batch that is none costs
+// no more than one. The error is a *BatchError.
 func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
-	var raw struct {
-		First    *uint64           `json:"first"`
-		Received uint64            `json:"received"`
-		Frames   []json.RawMessage `json:"frames"`
-	}
-	if err := json.Unmarshal(data, &raw); err != nil {
-		return Batch{}, &BatchError{0, "batch is not of the form {\"first\",\"received\",\"frames\"}: " + jsonReason(err)}
-	}
+	b, keys := Batch{Frames: []Frame{}}, 0
+	end, err := object(data, space(data, 0), func(name []byte, i int) (int, error) {
+		switch keys++; {
+		case keys > maxBatchKeys:
+			return -1, malformed(fmt.Sprintf("want at most %d keys", maxBatchKeys))
+		case same(name, "first"):
+			return batchNumber(data, i, "first", &b.First)
+		case same(name, "received"):
+			return batchNumber(data, i, "received", &b.Received)
+		case same(name, "frames"):
+			return b.frames(data, i, frames, frameBytes)
+		}
+		_, end := value(data, i, nil) // of a later version
+		return end, nil
+	})
 	switch {
-	case raw.First == nil || *raw.First == 0:
-		return Batch{}, &BatchError{0, "batch has no first: want a number from 1"}
-	case len(raw.Frames) > frames:
-		return Batch{}, &BatchError{0, fmt.Sprintf("batch has %d frames: want at most %d", len(raw.Frames), frames)}
+	case err == errNotObject && space(data, 0) < len(data):
+		err = malformed("want an object")
+	case err != nil && err != errNotObject:
+	case end < 0 || space(data, end) != len(data):
+		err = malformed("not valid JSON")
+	case b.First == 0:
+		err = &BatchError{0, "batch has no first: want a number from 1"}
 	}
-	b := Batch{First: *raw.First, Received: raw.Received, Frames: make([]Frame, len(raw.Frames))}
-	for i, text := range raw.Frames {
-		if len(text) > frameBytes {
-			return Batch{}, &BatchError{i + 1, fmt.Sprintf("frame has %d bytes: want at most %d", len(text), frameBytes)}
-		}
-		f, err := Decode(text)
-		if err != nil {
-			return Batch{}, &BatchError{i + 1, err.Error()}
-		}
-		b.Frames[i] = f
+	if err != nil {
+		return Batch{}, err
 	}
 	return b, nil
 }
 
-// jsonReason is what a client may read of a decoding error: never a Go type.
-func jsonReason(err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		if wrong.Field != "" {
-			return fmt.Sprintf("%s: got %s", wrong.Field, wrong.Value)
-		}
-		return "got " + wrong.Value
+// maxBatchKeys leaves room for what later versions may say.
+const maxBatchKeys = 16
+
+func malformed(why string) error {
+	return &BatchError{0, `batch is not of the form {"first","received","frames"}: ` + why}
+}
+
+// batchNumber reads the number at i, or null for 0.
+func batchNumber(data []byte, i int, name string, n *uint64) (int, error) {
+	_, end := value(data, i, nil)
+	if end < 0 {
+		return -1, nil
 	}
-	return err.Error()
+	text := string(data[i:min(end, i+maxNumber)])
+	if text == "null" {
+		*n = 0
+		return end, nil
+	}
+	var err error
+	if *n, err = strconv.ParseUint(text, 10, 64); err != nil || end-i > maxNumber {
+		return -1, malformed(name + ": want a number from 0 to 18446744073709551615")
+	}
+	return end, nil
+}
+
+// maxNumber is how many digits a number of 64 bits can have.
+const maxNumber = 20
+
+// frames reads the array of frames at i, or null for none.
+func (b *Batch) frames(data []byte, i, most, frameBytes int) (int, error) {
+	if end := literal(data, i, "null"); end >= 0 {
+		return end, nil
+	}
+	switch {
+	case len(b.Frames) > 0:
+		return -1, malformed("frames: given twice")
+	case i == len(data) || data[i] != '[':
+		return -1, malformed("frames: want an array")
+	}
+	if i = space(data, i+1); i < len(data) && data[i] == ']' {
+		return i + 1, nil
+	}
+	for more := true; more; {
+		if len(b.Frames) == most {
+			return -1, &BatchError{0, fmt.Sprintf("batch has too many frames: want at most %d", most)}
+		}
+		var elements [5][]byte
+		n, end := value(data, i, &elements)
+		f, err := Frame{}, errNotJSON
+		switch {
+		case end < 0:
+		case end-i > frameBytes:
+			err = fmt.Errorf("frame has %d bytes: want at most %d", end-i, frameBytes)
+		case !utf8.Valid(data[i:end]):
+			err = errNotUTF8
+		default:
+			f, err = frameOf(data[i], n, &elements)
+		}
+		if err != nil {
+			return -1, &BatchError{len(b.Frames) + 1, err.Error()}
+		}
+		b.Frames = append(b.Frames, f)
+		if i, more = next(data, end, ']'); i < 0 {
+			return -1, nil
+		}
+	}
+	return i, nil
 }

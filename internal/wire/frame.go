@@ -33,16 +33,20 @@ func Decode(data []byte) (Frame, error) {
 	}
 	var elements [5][]byte
 	n, ok := scan(data, &elements)
-	switch {
-	case !ok:
+	if !ok {
 		return Frame{}, errNotJSON
-	case data[space(data, 0)] != '[':
+	}
+	return frameOf(data[space(data, 0)], n, &elements)
+}
+
+// frameOf makes a frame of a value that begins with a byte, and of the n elements it has.
+func frameOf(begins byte, n int, elements *[5][]byte) (f Frame, err error) {
+	switch {
+	case begins != '[':
 		return Frame{}, errNotArray
 	case n < len(elements):
 		return Frame{}, errShort
 	}
-	var f Frame
-	var err error
 	if f.JoinRef, err = decodeRef("join_ref", elements[0]); err != nil {
 		return Frame{}, err
 	}
@@ -78,14 +82,7 @@ func decodeString(name string, b []byte) (string, error) {
 	if b[0] != '"' {
 		return "", fmt.Errorf("frame has %s that is no string", withArticle(name))
 	}
-	if bytes.IndexByte(b, '\\') < 0 {
-		return string(b[1 : len(b)-1]), nil
-	}
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return "", fmt.Errorf("frame has a malformed %s: %w", name, err)
-	}
-	return s, nil
+	return unquote(b), nil
 }
 
 func withArticle(name string) string {
@@ -98,8 +95,6 @@ func withArticle(name string) string {
 // binaryKey is the only key of a binary payload in a text form:
 // {"@binary":"<base64>"}.
 const binaryKey = "@binary"
-
-var quotedBinaryKey = []byte(`"` + binaryKey + `"`)
 
 func decodePayload(b []byte) (json.RawMessage, []byte, error) {
 	b = oneLine(b)
@@ -117,36 +112,24 @@ func decodePayload(b []byte) (json.RawMessage, []byte, error) {
 // binaryText returns the base64 of a binary payload, however its JSON is
 // written: encoders differ in spaces, and some escape the slash.
 func binaryText(b []byte) (string, bool) {
-	if b[0] != '{' || !mayHaveBinaryKey(b) {
+	if b[0] != '{' {
 		return "", false
 	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(b, &fields) != nil || len(fields) != 1 {
+	at := space(b, 1)
+	if b[at] == '}' || !same(b[at:quoted(b, at)], binaryKey) {
 		return "", false
 	}
-	value := fields[binaryKey]
-	if len(value) == 0 || value[0] != '"' {
+	at = key(b, at)
+	if b[at] != '"' {
 		return "", false
 	}
-	text, err := decodeString(binaryKey, value)
+	end := quoted(b, at)
+	if b[space(b, end)] != '}' {
+		return "", false
+	}
+	text, err := decodeString(binaryKey, b[at:end])
 	return text, err == nil
 }
-
-// mayHaveBinaryKey spares most payloads the parsing. A key that is written with an
-// escape, "\u0040binary", is the same key.
-func mayHaveBinaryKey(b []byte) bool {
-	key := bytes.TrimLeft(b[1:], " \t")
-	if bytes.HasPrefix(key, quotedBinaryKey) {
-		return true
-	}
-	if len(key) > maxEscapedKey {
-		key = key[:maxEscapedKey]
-	}
-	return bytes.IndexByte(key, '\\') >= 0
-}
-
-// maxEscapedKey is how long the key can be, with each letter as \u and four digits.
-const maxEscapedKey = 1 + 6*len(binaryKey)
 
 // DecodeBinary reads a push from a binary frame of Phoenix V2:
 // 0 | len(join_ref) | len(ref) | len(topic) | len(event), a byte each, then

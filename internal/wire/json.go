@@ -96,9 +96,14 @@ func oneLine(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\n') < 0 && bytes.IndexByte(raw, '\r') < 0 && raw[0] > ' ' {
 		return raw
 	}
-	var buf bytes.Buffer
-	if err := json.Compact(&buf, raw); err != nil { // valid JSON always compacts
-		return []byte("{}")
+	text := make([]byte, 0, len(raw))
+	for i := space(raw, 0); i < len(raw); i = space(raw, i) {
+		end := i + 1
+		if raw[i] == '"' {
+			end = quoted(raw, i)
+		}
+		text = append(text, raw[i:end]...)
+		i = end
 	}
-	return buf.Bytes()
+	return text
 }

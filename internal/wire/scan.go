@@ -7,9 +7,16 @@ const maxDepth = 10_000
 // on the way; n is how many there are. It takes exactly what json.Valid takes, in
 // a quarter of the time of that and a second pass for the elements.
 func scan(text []byte, elements *[5][]byte) (n int, ok bool) {
+	n, end := value(text, space(text, 0), elements)
+	return n, end >= 0 && space(text, end) == len(text)
+}
+
+// value is scan for the one value that begins at i. It returns the index behind it, or
+// -1 if it is none. Elements may be nil.
+func value(text []byte, i int, elements *[5][]byte) (n, end int) {
 	// Each open array or object, as its bracket; few frames need more.
 	stack := make([]byte, 0, 32)
-	start, i := 0, space(text, 0)
+	start := 0
 	for i >= 0 && i < len(text) { // a value begins at i
 		if len(stack) == 1 {
 			start = i
@@ -17,7 +24,7 @@ func scan(text []byte, elements *[5][]byte) (n int, ok bool) {
 		switch c := text[i]; c {
 		case '[', '{':
 			if len(stack) == maxDepth {
-				return 0, false
+				return 0, -1
 			}
 			stack = append(stack, c)
 			i = space(text, i+1)
@@ -42,18 +49,18 @@ func scan(text []byte, elements *[5][]byte) (n int, ok bool) {
 		}
 		for { // a value ends before i
 			if i < 0 {
-				return 0, false
+				return 0, -1
 			}
-			if len(stack) == 1 && n < len(elements) {
+			if len(stack) == 1 && elements != nil && n < len(elements) {
 				elements[n] = text[start:i]
 				n++
 			}
-			i = space(text, i)
 			if len(stack) == 0 {
-				return n, i == len(text)
+				return n, i
 			}
+			i = space(text, i)
 			if i == len(text) {
-				return 0, false
+				return 0, -1
 			}
 			open := stack[len(stack)-1]
 			if text[i] == ',' {
@@ -64,13 +71,13 @@ func scan(text []byte, elements *[5][]byte) (n int, ok bool) {
 				break
 			}
 			if text[i] != closing(open) {
-				return 0, false
+				return 0, -1
 			}
 			stack = stack[:len(stack)-1]
 			i++
 		}
 	}
-	return 0, false
+	return 0, -1
 }
 
 // closing returns the bracket that closes open. In ASCII it is the next but one.
@@ -84,6 +91,20 @@ func space(b []byte, i int) int {
 		i++
 	}
 	return i
+}
+
+// next takes what follows an element, of an array or an object that close closes: a
+// comma, with the space around it, or its end.
+func next(b []byte, i int, close byte) (_ int, more bool) {
+	switch i = space(b, i); {
+	case i == len(b):
+		return -1, false
+	case b[i] == ',':
+		return space(b, i+1), true
+	case b[i] == close:
+		return i + 1, false
+	}
+	return -1, false
 }
 
 // key takes the key of an object, with the colon and the space around it.

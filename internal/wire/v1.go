@@ -1,61 +1,56 @@
 package wire
 
-import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"unicode/utf8"
-)
-
-var errNotObject = errors.New("frame is not an object")
-
-// decodeObject reads a frame that is an object, whatever its keys.
-func decodeObject(data []byte) (map[string]json.RawMessage, error) {
-	if !utf8.Valid(data) {
-		return nil, errNotUTF8
-	}
-	if !json.Valid(data) {
-		return nil, errNotJSON
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil || fields == nil {
-		return nil, errNotObject
-	}
-	return fields, nil
-}
+import "fmt"
 
 // DecodeV1 reads a frame of Phoenix V1: {"topic","event","payload","ref"}, of
 // which none may be missing, and possibly "join_ref". Without one a join is
 // known by its ref: a client that has joined twice tells the closes by that.
 func DecodeV1(data []byte) (Frame, error) {
-	fields, err := decodeObject(data)
+	var topic, event, payload, ref, joinRef []byte
+	err := fields(data, func(key, value []byte) {
+		switch {
+		case same(key, "topic"):
+			topic = value
+		case same(key, "event"):
+			event = value
+		case same(key, "payload"):
+			payload = value
+		case same(key, "ref"):
+			ref = value
+		case same(key, "join_ref"):
+			joinRef = value
+		}
+	})
 	if err != nil {
 		return Frame{}, err
 	}
-	for _, key := range []string{"topic", "event", "payload", "ref"} {
-		if _, ok := fields[key]; !ok {
-			return Frame{}, fmt.Errorf("frame has no %s", key)
+	for _, field := range []struct {
+		name  string
+		value []byte
+	}{{"topic", topic}, {"event", event}, {"payload", payload}, {"ref", ref}} {
+		if field.value == nil {
+			return Frame{}, fmt.Errorf("frame has no %s", field.name)
 		}
 	}
 	var f Frame
-	if joinRef, ok := fields["join_ref"]; ok {
+	if joinRef != nil {
 		if f.JoinRef, err = decodeRef("join_ref", joinRef); err != nil {
 			return Frame{}, err
 		}
 	}
-	if f.Ref, err = decodeRef("ref", fields["ref"]); err != nil {
+	if f.Ref, err = decodeRef("ref", ref); err != nil {
 		return Frame{}, err
 	}
-	if f.Topic, err = decodeString("topic", fields["topic"]); err != nil {
+	if f.Topic, err = decodeString("topic", topic); err != nil {
 		return Frame{}, err
 	}
-	if f.Event, err = decodeString("event", fields["event"]); err != nil {
+	if f.Event, err = decodeString("event", event); err != nil {
 		return Frame{}, err
 	}
 	if f.Event == EventJoin && f.JoinRef.Null() {
 		f.JoinRef = f.Ref
 	}
-	if f.Payload, f.Binary, err = decodePayload(fields["payload"]); err != nil {
+	if f.Payload, f.Binary, err = decodePayload(payload); err != nil {
 		return Frame{}, err
 	}
 	return f, nil
