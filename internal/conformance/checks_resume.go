@@ -34,6 +34,25 @@ var resumeChecks = []check{
 		c.moved()
 		again.say(ref, t.topic)
 	}},
+	{"resume: until a promotion the former connection carries the frames", false, pairs, func(t *try, kind string) {
+		from, to, _ := strings.Cut(kind, " to ")
+		c, ref := t.lasting(from)
+		again := c.resumes(to)
+		frame := encode(ref, "one", t.topic, t.Event, t.marked("1"))
+		c.send(frame)
+		want(t, "text of the broadcast", t.messageOf(c.next()).mark, "1")
+		c.answer("one", t.topic)
+		again.received = c.received
+		if to == onStream {
+			again.sent = c.sent
+		}
+		again.promote()
+		if to == onWebSocket { // its numbers go on from the hello, which did not have the frame
+			again.send(frame)
+		}
+		c.moved()
+		again.say(ref, t.topic) // and nothing comes twice
+	}},
 	{"resume: until a promotion all secrets are good", false, each, func(t *try, kind string) {
 		c, ref := t.lasting(kind)
 		first := c.resumes(kind)
@@ -52,6 +71,13 @@ var resumeChecks = []check{
 		c, ref := t.lasting(kind)
 		for _, bad := range []string{"abc", "-1", "1.5", "18446744073709551616"} {
 			t.answered(400, `{"reason":"`, "GET", "sse", "", "Chime-Received", bad, "Chime-Secret", c.hello.Secret)
+		}
+		c.say(ref, t.topic)
+	}},
+	{"requests: any Content-Type of a POST will do", false, once, func(t *try, _ string) {
+		c, ref := t.lasting(onStream)
+		for _, kind := range []string{"application/json", "text/plain", "image/png", ""} {
+			t.answered(200, fmt.Sprintf(`"applied":%d,`, c.sent), "POST", "sse", batch(c.sent+1, c.received), "Chime-Secret", c.hello.Secret, "Content-Type", kind)
 		}
 		c.say(ref, t.topic)
 	}},
