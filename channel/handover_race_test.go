@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
 )
@@ -41,7 +42,7 @@ func openBolt(t *testing.T) *boltstore.Store {
 
 func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
 	const rounds, clients, joins, publishers, messages = 6, 8, 40, 3, 250
-	start := seed(t)
+	start := need.Seed(t)
 	for i := range rounds {
 		t.Run(fmt.Sprint("round ", i), func(t *testing.T) {
 			w := newWorld(t, start+uint64(i), anyKeep, open(t), false)

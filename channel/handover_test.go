@@ -2,12 +2,9 @@ package channel
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,8 +14,8 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/brokertest"
 	"github.com/go-chime/chime/broker/local"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/task"
-	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
@@ -44,7 +41,7 @@ func TestHandOver(t *testing.T) {
 }
 
 func handOver(t *testing.T, schedules int, keeps []int, open func(*testing.T) store.Store, unreliable bool) {
-	first, overruns := seed(t), 0
+	first, overruns := need.Seed(t), 0
 	for i := 0; i < schedules || overruns == 0 && i < 10*schedules; i++ {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, first+uint64(i), keeps, open(t), unreliable)
@@ -55,17 +52,6 @@ func handOver(t *testing.T, schedules int, keeps []int, open func(*testing.T) st
 	if overruns == 0 {
 		t.Errorf("retention overtook no client in %d schedules: that it is told was not tried", 10*schedules)
 	}
-}
-
-func seed(t *testing.T) uint64 {
-	n := rand.Uint64() >> 1
-	if given := os.Getenv("CHIME_SEED"); given != "" {
-		var err error
-		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("CHIME_SEED: %v", err)
-		}
-	}
-	return n
 }
 
 type world struct {
@@ -317,274 +303,6 @@ func (w *world) open() {
 	for _, g := range []*gate{&w.st.before, &w.st.after, &w.st.saying, &w.st.erased} {
 		w.st.open(g)
 	}
-}
-
-// write does what may be held up by the store.
-func (w *world) write(f func()) {
-	w.busy.Add(1)
-	w.writes.Go(func() {
-		defer w.busy.Add(-1)
-		f()
-	})
-}
-
-func (w *world) forget(topic string) {
-	w.model.mu.Lock()
-	top := w.model.of(topic).top()
-	w.model.mu.Unlock()
-	if err := w.h.Forget(context.Background(), topic); err != nil {
-		w.t.Error(err)
-	}
-	w.model.erased(topic, func(e record) bool { return e.forgotten && e.offset <= top })
-}
-
-func (w *world) redact(topic string, offset uint64) {
-	if w.h.Redact(context.Background(), topic, offset) == nil {
-		w.model.erased(topic, func(e record) bool { return e.offset == offset })
-	}
-}
-
-// offset is one of the topic's, mostly of late, or close to one.
-func (w *world) offset(r *rand.Rand, topic string) uint64 {
-	w.model.mu.Lock()
-	defer w.model.mu.Unlock()
-	entries := w.model.of(topic).entries
-	if len(entries) == 0 || r.IntN(20) == 0 {
-		return 0
-	}
-	back := r.IntN(min(len(entries), pick(r, 1, 3, 70, 700)))
-	return entries[len(entries)-1-back].offset + pick(r, uint64(0), 0, 0, 0, 1, 1000)
-}
-
-func (w *world) join(c *watched, topic string) {
-	v := w.view(w.r, topic)
-	v.exact = w.quiet()
-	v.unread = w.st.fails > 0 || w.st.failing > 0
-	w.note("%s joins %s: %s %v, exact %t", c.id, topic, v.ref, v.ask, v.exact)
-	c.giveUp(topic)
-	c.joins(w.t, v)
-}
-
-// view makes up a join, and notes what it must get and what it must not.
-func (w *world) view(r *rand.Rand, topic string) *view {
-	v := &view{topic: topic, ref: w.ref(), ask: wish{last: -1, replay: w.option.Replay}}
-	if r.IntN(2) == 0 {
-		v.ask.since = &store.Position{Epoch: w.st.Epoch(), Offset: w.offset(r, topic)}
-		if r.IntN(10) == 0 {
-			v.ask.since.Epoch = "foreign"
-		}
-	}
-	if r.IntN(4) == 0 {
-		v.ask.last = pick(r, 0, 1, 10, 64, 100, 500, 9999)
-	}
-	w.model.mu.Lock()
-	defer w.model.mu.Unlock()
-	h := w.model.of(topic)
-	v.removed = h.removed()
-	if w.network == nil || w.quiet() {
-		v.top = h.announcedTop()
-	}
-	v.want, v.sure = h.replay(v.ask, w.st.Epoch())
-	return v
-}
-
-func (w *world) ref() string { return strconv.FormatInt(w.refs.Add(1), 10) }
-
-func (c *watched) joins(t *testing.T, v *view) {
-	c.views[v.ref] = v
-	c.says(t, fmt.Sprintf(`[%q,%q,%q,"phx_join",%v]`, v.ref, v.ref, v.topic, v.ask))
-}
-
-var padding = make([]byte, 1<<20)
-
-// say publishes retained messages.
-func (w *world) say(topic string, n, size int) {
-	w.note("say %d times %d bytes in %s", n, size, topic)
-	w.write(func() {
-		for range n {
-			if err := w.h.Broadcast(context.Background(), topic, "said", Binary(padding[:size])); err != nil {
-				w.t.Error(err)
-			}
-		}
-	})
-}
-
-// overtake has a client join that reads nothing until more is said than is kept.
-func (w *world) overtake(c *watched, topic string) {
-	w.note("%s is overtaken", c.id)
-	c.stuck = true
-	c.stick(true)
-	w.join(c, topic)
-	synctest.Wait()
-	w.look()
-	w.say(topic, min(w.option.Keep, 150)+1, 1)
-	synctest.Wait()
-	w.look()
-	w.note("%s reads all", c.id)
-	c.read(1 << 30)
-}
-
-// chat publishes an ephemeral message, which the live must get.
-func (w *world) chat(topic string) {
-	event, notMe, options := w.gossip(w.r, topic, w.clients)
-	w.model.mu.Lock()
-	h := w.model.of(topic)
-	quiet := w.st.fails == 0 && w.busy.Load() == 0 && w.st.before == nil && w.st.after == nil
-	var must []*view
-	var who []*watched
-	for _, c := range w.clients {
-		if v := c.present[topic]; c != notMe && !c.stuck && quiet && v.live(h) {
-			must, who = append(must, v), append(who, c)
-		}
-	}
-	w.model.mu.Unlock()
-	w.note("%s in %s", event, topic)
-	if err := w.h.Broadcast(context.Background(), topic, event, nil, options...); err != nil {
-		w.t.Error(err)
-	}
-	synctest.Wait()
-	w.look()
-	for i, v := range must {
-		if !v.chatter[event] && v.ended == "" {
-			w.t.Errorf("%s, live in join %s: did not get %s", who[i].id, v.ref, event)
-		}
-	}
-}
-
-// gossip makes up an ephemeral message. Its name says what must come before it,
-// and who must not get it.
-func (w *world) gossip(r *rand.Rand, topic string, clients []*watched) (event string, notMe *watched, options []SendOption) {
-	w.model.mu.Lock()
-	defer w.model.mu.Unlock()
-	top := uint64(0) // nothing comes in a certain order with what is late
-	if w.network == nil || w.quiet() {
-		top = w.model.of(topic).announcedTop()
-	}
-	event, options = fmt.Sprintf("chat %s %d", w.ref(), top), []SendOption{Ephemeral()}
-	if r.IntN(3) == 0 {
-		notMe = clients[r.IntN(len(clients))]
-		event += " " + notMe.id
-		options = append(options, from(notMe.id))
-	}
-	return event, notMe, options
-}
-
-// look checks what every client has been sent since the last time.
-func (w *world) look() {
-	w.model.mu.Lock()
-	defer w.model.mu.Unlock()
-	for _, h := range w.model.topics {
-		h.age()
-	}
-	for _, c := range w.clients {
-		c.mu.Lock()
-		list := c.sent
-		c.sent = nil
-		c.mu.Unlock()
-		for _, s := range list {
-			if wrong := w.see(c, s); wrong != "" {
-				w.t.Errorf("%s: %s, in %.150s", c.id, wrong, s)
-				return
-			}
-		}
-		if c.over() {
-			for _, v := range c.present {
-				if v.ended == "" {
-					v.ended = "the client has gone"
-				}
-			}
-		}
-	}
-}
-
-// see checks one message, and says what is wrong with it.
-func (w *world) see(c *watched, s sent) string {
-	switch s.m.Event {
-	case wire.EventReply, wire.EventClose, wire.EventError:
-		f, err := wire.Decode([]byte(s.String()))
-		if err != nil {
-			return err.Error()
-		}
-		return w.seeFrame(c, f, s.m.History)
-	}
-	v := c.present[s.m.Topic]
-	if v == nil {
-		return "it has not joined"
-	}
-	if v.ended != "" {
-		return "its join has ended: " + v.ended
-	}
-	h := w.model.of(v.topic)
-	if s.m.Offset > 0 {
-		to := ""
-		if v.ask.since != nil || v.ask.last >= 0 {
-			to = v.ref
-		}
-		if s.to != to {
-			return fmt.Sprintf("it is for join %q, want %q", s.to, to)
-		}
-		return v.got(h, s.m.Offset)
-	}
-	var n int
-	var top uint64
-	var notMe string
-	_, _ = fmt.Sscanf(s.m.Event, "chat %d %d %s", &n, &top, &notMe)
-	switch missed := v.missed(h, top); {
-	case v.chatter[s.m.Event]:
-		return "it comes twice"
-	case notMe == c.id:
-		return "it is its own"
-	case len(missed) > 0:
-		return fmt.Sprintf("it comes before %d", missed[0].offset)
-	}
-	v.chatter[s.m.Event] = true
-	return ""
-}
-
-func (w *world) seeFrame(c *watched, f wire.Frame, history *wire.History) string {
-	var p struct{ Status, Reason string }
-	if err := json.Unmarshal(f.Payload, &p); err != nil {
-		return err.Error()
-	}
-	switch {
-	case f.Event == wire.EventReply && c.views[f.Ref.String()] != nil:
-		v := c.views[f.Ref.String()]
-		if p.Status != "ok" || v.reply != nil || history == nil {
-			return "it is no reply to its join"
-		}
-		if old := c.present[f.Topic]; old != nil && old.ended == "" {
-			old.ended = "it joined again"
-		}
-		c.present[f.Topic] = v
-		return v.replied(w.model.of(v.topic), history)
-	case f.Event == wire.EventReply:
-		if v := c.present[f.Topic]; v != nil && v.ended == "" {
-			v.ended = "it has left"
-		}
-		return ""
-	}
-	v := c.views[f.JoinRef.String()]
-	if v == nil || v.reply == nil {
-		return "it has no such join"
-	}
-	if f.Event == wire.EventClose {
-		if v.ended == "" { // if it has been overtaken, it may have left at the same time
-			return "its join goes on"
-		}
-		return ""
-	}
-	switch {
-	case v.ended != "":
-		return "its join has ended: " + v.ended
-	case p.Reason == "history unavailable" && v.unread:
-		v.ended = "what it was to be sent could not be read"
-		return ""
-	case p.Reason != "overrun" || !v.overtaken(w.model.of(v.topic)):
-		return fmt.Sprintf("it was not overtaken at %d", v.pos)
-	}
-	v.ended = "it was overtaken"
-	w.overruns++
-	return ""
 }
 
 // end lets everything come to its end, where nothing may be missing.

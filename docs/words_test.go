@@ -30,7 +30,7 @@ var oddPhrases = regexp.MustCompile(`(?m)\b(?:at the most|at the least|unless sa
 	`(?:^|//|\*|[.:|] )\s*Whom? (?:has|had|is|was|can|can't|cannot|does|did|comes|came|goes|went|leaves|left|missed|reads|resumes|waits|wants)\b|` +
 	`unknown_fate|onReset|WriteBehind|(?:channel|transport)\.Gone\b|Reason = "gone"|ChimeError\("lost"`)
 
-const mostLines = 500 // of a Go file that is no test
+const mostLines = 500 // of a Go file
 
 func TestNamesAreNoPrivateJargon(t *testing.T) {
 	t.Chdir("..")
@@ -64,9 +64,6 @@ func TestTextIsPlainEnglish(t *testing.T) {
 func TestFilesAreShort(t *testing.T) {
 	t.Chdir("..")
 	for _, file := range wordFiles(t, ".go") {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

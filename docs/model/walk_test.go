@@ -3,10 +3,10 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/go-chime/chime/internal/need"
 )
 
 // wide is more than can be gone through.
@@ -22,14 +22,7 @@ func TestWalk(t *testing.T) {
 	if testing.Short() || raceDetector {
 		lives = 500
 	}
-	seed := rand.Uint64()
-	if given := os.Getenv("CHIME_SEED"); given != "" {
-		var err error
-		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("CHIME_SEED: %v", err)
-		}
-	}
-	t.Logf("to repeat this: CHIME_SEED=%d", seed)
+	seed := need.Seed(t)
 
 	done, ended, steps := map[verb]int{}, map[reason]int{}, 0
 	for number := range lives {

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/conformance"
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
 )
 
@@ -44,14 +44,14 @@ func results(t *testing.T, behind func(http.Handler) http.Handler, cfg conforman
 		if behind != nil {
 			handler = behind(mux)
 		}
-		in := newPipes()
+		in := raw.NewPipes()
 		server := &http.Server{Handler: handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			_ = server.Serve(in)
 		}()
-		cfg.URL, cfg.Dial = "http://chime.test/socket", in.dial
+		cfg.URL, cfg.Dial = "http://chime.test/socket", func(context.Context, string, string) (net.Conn, error) { return in.Dial() }
 		cfg.Topic, cfg.Event, cfg.Payload, cfg.Cuts = "chat_room:", "message_new", `{"text":"%s"}`, 50
 		if raceDetector {
 			cfg.Cuts = 10
@@ -83,38 +83,3 @@ func TestTheServerIsWhatThePageSays(t *testing.T) {
 		t.Errorf("got %d checks, want all", len(list))
 	}
 }
-
-// pipes is a listener in memory.
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.conns <- server:
-		return client, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }

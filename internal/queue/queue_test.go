@@ -2,26 +2,12 @@ package queue
 
 import (
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"testing"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/wire"
 )
-
-// seed is another one in every run, unless CHIME_SEED says which.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	n := rand.Uint64()
-	if given := os.Getenv("CHIME_SEED"); given != "" {
-		var err error
-		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("CHIME_SEED: %v", err)
-		}
-	}
-	t.Logf("CHIME_SEED=%d", n)
-	return n
-}
 
 // written takes the oldest message as one that will not be asked for again.
 func written(q *Queue) Item {
@@ -31,7 +17,7 @@ func written(q *Queue) Item {
 }
 
 func TestQueueIsASlice(t *testing.T) {
-	random := rand.New(rand.NewPCG(seed(t), 0))
+	random := rand.New(rand.NewPCG(need.Seed(t), 0))
 	var q Queue
 	var model []Item
 	bytes := 0
@@ -132,7 +118,7 @@ func TestAShortQueueAllocatesNothing(t *testing.T) {
 // TestQueueNumbersWhatItKeeps plays a client that acknowledges, loses its
 // connection and comes back, against a slice of all that was ever pushed.
 func TestQueueNumbersWhatItKeeps(t *testing.T) {
-	random := rand.New(rand.NewPCG(seed(t), 0))
+	random := rand.New(rand.NewPCG(need.Seed(t), 0))
 	const most, mostBytes = 20, 2000
 	var q Queue
 	var all []Item              // number n is all[n-1]

@@ -14,6 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/boltfile"
 	"github.com/go-chime/chime/store/boltstore/internal/filetest"
@@ -247,7 +248,7 @@ func (l *left) wantExported(t *testing.T, bad []int) (imported string) {
 // At random: whatever is damaged, nothing else is lost, nothing is another's, and
 // offsets go on.
 func TestDamagedAtRandom(t *testing.T) {
-	r := rand.New(rand.NewPCG(seed(t), 0))
+	r := rand.New(rand.NewPCG(need.Seed(t), 0))
 	for range 15 {
 		topics := ""
 		for range 1 + r.IntN(30) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
@@ -61,7 +62,7 @@ func TestKilled(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CHIME_KILLS")); err == nil {
 		rounds = n // 50 in the night
 	}
-	r := rand.New(rand.NewPCG(seed(t), 0))
+	r := rand.New(rand.NewPCG(need.Seed(t), 0))
 	path := filepath.Join(t.TempDir(), "chime.db")
 	seen := map[string]map[uint64]string{} // by topic and offset
 	epoch := ""

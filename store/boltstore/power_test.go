@@ -14,6 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
@@ -114,7 +115,7 @@ func TestPowerCut(t *testing.T) {
 	const cuts = 40
 	for _, keep := range []store.Retention{{}, {Keep: 30}} {
 		t.Run(fmt.Sprintf("keep=%d", keep.Keep), func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed(t), 0))
+			random := rand.New(rand.NewPCG(need.Seed(t), 0))
 			r, epoch := recorded(t, keep)
 			for range cuts {
 				n := random.IntN(len(r.events) + 1)

@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
@@ -23,7 +23,7 @@ func TestReopenedAtRandomItIsLikeMemory(t *testing.T) { synctest.Test(t, against
 
 func againstMemory(t *testing.T) {
 	const steps, trail = 3000, 20
-	r := rand.New(rand.NewPCG(seed(t), 0))
+	r := rand.New(rand.NewPCG(need.Seed(t), 0))
 	w := &twin{t: t, dir: t.TempDir(), model: store.NewMemory()}
 	w.open(filepath.Join(w.dir, "chime.db"))
 	defer func() {
@@ -208,17 +208,4 @@ func TestABackupIsAnotherEpoch(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(pathOf(s)), "*backup*")); len(left) > 0 {
 		t.Errorf("left beside the original: %q", left)
 	}
-}
-
-// seed takes the seed from CHIME_SEED, or a new one, and notes it for a failure.
-func seed(t *testing.T) uint64 {
-	n := rand.Uint64()
-	if given := os.Getenv("CHIME_SEED"); given != "" {
-		var err error
-		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("CHIME_SEED: %v", err)
-		}
-	}
-	t.Logf("to repeat this: CHIME_SEED=%d", n)
-	return n
 }

@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
@@ -130,7 +129,7 @@ func (m *model) redact(offset uint64) bool {
 // Where there is again, it ends the store and opens it in between.
 func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store, killed bool) store.Store) {
 	const steps, trail = 3000, 15
-	r := rand.New(rand.NewPCG(seed(t), 0))
+	r := rand.New(rand.NewPCG(need.Seed(t), 0))
 	topics := map[string]*model{"a": {}, "b": {}, "c": {}}
 	names := []string{"a", "b", "c"}
 	last := uint64(0)
@@ -208,17 +207,4 @@ func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store,
 			t.FailNow()
 		}
 	}
-}
-
-// seed takes the seed from CHIME_SEED, or a new one, and notes it for a failure.
-func seed(t *testing.T) uint64 {
-	n := rand.Uint64()
-	if given := os.Getenv("CHIME_SEED"); given != "" {
-		var err error
-		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("CHIME_SEED: %v", err)
-		}
-	}
-	t.Logf("to repeat this: CHIME_SEED=%d", n)
-	return n
 }
