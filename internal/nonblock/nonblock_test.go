@@ -3,9 +3,12 @@
 package nonblock
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -87,3 +90,48 @@ func TestOnlyAPlainSocketIsWrittenDirectly(t *testing.T) {
 		t.Error("got the socket of a connection that wraps one: what it was to encrypt would go out as it is")
 	}
 }
+
+func TestAPeerThatMakesNoRoomIsGivenUp(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux bounds that")
+	}
+	here, _ := pair(t)
+	if !BoundUnacked(here, time.Second) {
+		t.Fatal("a TCP connection has no such bound")
+	}
+	var w Writer
+	w.Init()
+	for chunk := make([]byte, 64<<10); ; {
+		if n, err := w.Write(Socket(here), chunk); err != nil {
+			t.Fatal(err)
+		} else if n < len(chunk) {
+			break // there is no room, and nobody reads
+		}
+	}
+	if _, err := here.Read(make([]byte, 1)); !errors.Is(err, syscall.ETIMEDOUT) {
+		t.Errorf("got %v, want %v", err, syscall.ETIMEDOUT)
+	}
+}
+
+func TestOfWhatWrapsAConnectionOnlyOptionsAreSet(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
+		t.Skip("only Linux and macOS have the option")
+	}
+	here, there := pair(t)
+	for _, test := range []struct {
+		name string
+		conn net.Conn
+		want bool
+	}{
+		{"TLS", tls.Client(here, &tls.Config{}), true},
+		{"what embeds a TCP connection", wrapped{here.(*net.TCPConn)}, true},
+		{"what hides it", struct{ net.Conn }{there}, false},
+		{"a pipe", first(net.Pipe()), false},
+	} {
+		if got := BoundUnacked(test.conn, time.Minute); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func first(conn, _ net.Conn) net.Conn { return conn }
