@@ -866,6 +866,7 @@ export class StreamLink extends Link {
   #post = null;
   #most = Infinity; // entries in a batch; less after one that was refused as a whole
   #ackDue = false;
+  #beatDue = false;
   #promotionDue = false;
   #pumping = false;
   #wake = () => {};
@@ -897,7 +898,11 @@ export class StreamLink extends Link {
     this.#pump();
   }
 
-  beat() {} // no POST per heartbeat: it would keep radios awake, and the open stream is sign enough
+  // beat: only a POST shows the server that somebody reads the stream. The heartbeat has woken the radio already.
+  beat() {
+    this.#beatDue = true;
+    this.#pump();
+  }
 
   say(text) {
     this.send({ text, bytes: text.length, uncounted: true });
@@ -950,7 +955,7 @@ export class StreamLink extends Link {
     for (let batch, given; !this.ended; await this.#deliver(batch, given)) {
       given = this.session.sent;
       batch = this.#batch();
-      if (!batch.length && !this.#promotionDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
+      if (!batch.length && !this.#promotionDue && !this.#beatDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
     }
     this.#pumping = false;
   }
@@ -968,7 +973,8 @@ export class StreamLink extends Link {
     return batch;
   }
 
-  // deliver sends one batch again and again until its outcome is known. Numbers beyond given were first given in this batch.
+  // deliver sends one batch again and again until its outcome is known. Numbers beyond given were first given in this batch. One
+  // without frames only acknowledges: that it does not get through is for the server to judge, and frames that wait do the same.
   async #deliver(batch, given) {
     const started = Date.now();
     const before = this.session.known; // the number of the last frame in front of the batch
@@ -984,11 +990,12 @@ export class StreamLink extends Link {
         return this.#refused(batch, status, body);
       }
       const final = status >= 400 && status < 500 && ![408, 409, 429].includes(status);
-      if (final || Date.now() - started > this.silence) {
+      if (final || (batch.length && Date.now() - started > this.silence)) {
         // Without the status: whether the client is refused is for the next connection to learn.
         return this.end({ code: 1006, reason: status ? `a POST was answered with status ${status}` : "a POST was not answered" });
       }
       await this.#pause(Math.max(Math.min(retryMs ?? 0, RETRY_CAP_MS), jitter(tries, 250, 5_000)));
+      if (!batch.length && this.session.after(before).length) return;
     }
   }
 
@@ -1015,7 +1022,7 @@ export class StreamLink extends Link {
     const post = (this.#post = new AbortController());
     const timer = setTimeout(() => post.abort(), POST_MS);
     const { received, secret } = this.session;
-    this.#ackDue = this.#promotionDue = false;
+    this.#ackDue = this.#beatDue = this.#promotionDue = false;
     try {
       const response = await this.address.fetch(this.address.of("/sse"), {
         method: "POST",

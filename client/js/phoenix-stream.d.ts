@@ -10,7 +10,7 @@
  * - The reply to a join of a topic with history has `@history`, and retained messages have their position (`"@17"`) as the `ref`
  *   of `channel.on(event, (payload, ref) => …)`, also if the join had no `@since` or `@last`. Retained bytes have it only after a
  *   join with one of these, and are then `{"@binary": base64}`, as on a WebSocket; otherwise they are an ArrayBuffer without it.
- * - phoenix.js sends no heartbeats; the server does, and a stream that is silent for too long is closed.
+ * - phoenix.js sends no heartbeats; the server does, each is answered by a POST, and a stream that is silent for too long is closed.
  * - `bufferedAmount` is what the server has not confirmed yet, so that a `disconnect()` waits for it as it waits for a WebSocket.
  */
 export class ChimeStream {

@@ -24,7 +24,7 @@ export class ChimeStream {
   onerror = null;
   onclose = null;
   binaryType = "arraybuffer";
-  skipHeartbeat = true; // the server sends heartbeats; a POST for each of our own would keep radios awake
+  skipHeartbeat = true; // the server sends heartbeats, and StreamLink answers them: no need of a POST for each of our own
   #state = CONNECTING;
   #link;
   #callbacks = [];

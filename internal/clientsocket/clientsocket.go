@@ -33,9 +33,10 @@ type ClientSocket struct {
 	who     string // Identity.ID
 	value   any    // Identity.Value
 	expires expiry
-	chime   bool // speaks the chime dialect: hello, numbers, positions
-	keeps   bool // what is written until it is acknowledged, since the client may resume
-	ended   bool // nothing more is queued; guarded by mu, and here since it takes no room
+	chime   bool   // speaks the chime dialect: hello, numbers, positions
+	keeps   bool   // what is written until it is acknowledged, since the client may resume
+	ended   bool   // nothing more is queued; guarded by mu, and here since it takes no room
+	acked   uint32 // the last number that was acknowledged, its lower half; the same
 	ctx     context.Context
 	clients *Clients
 	flusher *flush.Flusher
@@ -74,6 +75,16 @@ func (c *ClientSocket) Transport() string {
 
 // Refresh takes the expiry of an identity that has been shown again.
 func (c *ClientSocket) Refresh(expires time.Time) { c.expires.set(expires) }
+
+// Heard takes note of a sign of life that came with secret, if that is of the
+// stream that carries c.
+func (c *ClientSocket) Heard(secret string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out.carrier != nil && c.out.credentials.stream && secret == c.out.credentials.current {
+		c.out.carrier.Heard()
+	}
+}
 
 // Send implements transport.ClientSocket. It is the fan-out path: two short
 // locks, no allocation but the growth of the queue.

@@ -27,15 +27,27 @@ type Connection struct {
 	number uint64 // of the last counted frame read here, or that the client had been told of; guarded by inbound.mu
 	out    outlet // guarded by ClientSocket.mu
 
-	unused    atomic.Int64 // mono.Instant: when it is closed if it is not promoted; 0 once it is
+	due       atomic.Int64 // mono.Instant: when it is closed, not promoted or too old; 0 is never
+	heard     atomic.Int64 // mono.Instant: the last sign of life of the client
+	lastBeat  atomic.Int64 // mono.Instant: the last heartbeat
 	lastWrite atomic.Int64 // mono.Instant
 }
 
 // Init makes n the connection of line, before Clients.Open or ClientSocket.Resume.
 func (n *Connection) Init(line Line) {
 	n.line, n.out.n = line, n
-	n.lastWrite.Store(int64(mono.Now()))
+	now := int64(mono.Now())
+	n.heard.Store(now)
+	n.lastBeat.Store(now)
+	n.lastWrite.Store(now)
 }
+
+// EndAfter has the client socket that n carries end after a time, and its client
+// asked to come back.
+func (n *Connection) EndAfter(age time.Duration) { n.due.Store(int64(mono.Now().Add(age))) }
+
+// Heard takes note of a sign of life of the client.
+func (n *Connection) Heard() { n.heard.Store(int64(mono.Now())) }
 
 // Receive takes a frame of the client.
 func (n *Connection) Receive(f wire.Frame) { n.c.in.receive(n, f) }
@@ -124,22 +136,25 @@ func (n *Connection) Abort(why transport.Reason) {
 }
 
 // Watch does what is due on the connection, and returns how long it is until
-// something is again: mono.Never, if nothing is. With a heartbeat of zero none is
-// sent.
-func (n *Connection) Watch(heartbeat time.Duration) time.Duration {
-	wait := mono.Never
-	if heartbeat > 0 {
-		wait = n.beat(heartbeat)
+// something is again: mono.Never, if nothing is. It reports false when there was no
+// sign of life for the time of silence: then the connection counts as broken. A ping
+// is what is sent for a heartbeat where the dialect has none. Zero is no heartbeat,
+// and any silence.
+func (n *Connection) Watch(heartbeat, silence time.Duration, ping []byte) (wait time.Duration, alive bool) {
+	wait = mono.Never
+	if silence > 0 {
+		if wait = silence - since(&n.heard); wait <= 0 {
+			return 0, false
+		}
 	}
-	if n.unused.Load() != 0 {
-		if left := n.unusedFor(); left > 0 {
+	if heartbeat > 0 {
+		wait = min(wait, n.beat(heartbeat, silence > 0, ping))
+	}
+	if n.due.Load() != 0 {
+		if left := n.dueIn(); left > 0 {
 			wait = min(wait, left)
 		} else {
-			n.c.mu.Lock()
-			if n.unused.Load() != 0 { // it may have been promoted in this moment
-				n.closeAlone(wire.CloseReplaced, "not used")
-			}
-			n.c.mu.Unlock()
+			n.overdue()
 		}
 	}
 	if left := n.c.expires.left(); left > 0 {
@@ -147,28 +162,56 @@ func (n *Connection) Watch(heartbeat time.Duration) time.Duration {
 	} else if n.carries() {
 		n.c.Close(wire.CloseDisconnect, "expired", transport.Expired)
 	}
-	return wait
+	return wait, true
 }
 
-// beat sends a heartbeat if nothing has been written for so long, and returns
-// when to look again.
-func (n *Connection) beat(every time.Duration) time.Duration {
-	if idle := mono.Now().Sub(mono.Instant(n.lastWrite.Load())); idle < every {
+func since(at *atomic.Int64) time.Duration { return mono.Now().Sub(mono.Instant(at.Load())) }
+
+// beat sends a heartbeat if for so long nothing has been written, or nothing heard
+// of a client that answers: one that is sent much need not keep a clock to be known
+// as alive. A ping is sent whatever else is. beat returns when to look again.
+func (n *Connection) beat(every time.Duration, answers bool, ping []byte) time.Duration {
+	idle := since(&n.lastBeat)
+	if ping == nil {
+		quiet := since(&n.lastWrite)
+		if answers {
+			quiet = max(quiet, since(&n.heard))
+		}
+		idle = min(idle, quiet)
+	}
+	if idle < every {
 		return every - idle
 	}
+	n.lastBeat.Store(int64(mono.Now()))
 	c := n.c
 	c.mu.Lock()
-	if busy := n.out.writing || c.out.carrier == n && c.out.queue.Due() > 0; !busy {
+	defer c.mu.Unlock()
+	if ping != nil {
+		n.out.add(ping)
+	} else {
 		n.sendControl(wire.NewHeartbeat(c.out.queue.Sent(), c.in.received.Load()))
 	}
-	c.mu.Unlock()
 	return every
 }
 
-// unusedFor is how long a candidate may still wait for its promotion.
-func (n *Connection) unusedFor() time.Duration {
-	return mono.Instant(n.unused.Load()).Sub(mono.Now())
+// overdue closes a candidate that was not promoted, and ends the client socket
+// that n carries.
+func (n *Connection) overdue() {
+	c := n.c
+	c.mu.Lock()
+	switch {
+	case n.due.Load() == 0: // it has been promoted in this moment
+	case c.out.carrier != n:
+		n.closeAlone(wire.CloseReplaced, "not used")
+	case !c.ended:
+		c.end(wire.CloseDrain, "too old", transport.Vanished)
+		defer c.reportEnd()
+	}
+	c.mu.Unlock()
 }
+
+// dueIn is how long the connection has until it is closed.
+func (n *Connection) dueIn() time.Duration { return mono.Instant(n.due.Load()).Sub(mono.Now()) }
 
 // carries reports whether n carries its client socket.
 func (n *Connection) carries() bool {

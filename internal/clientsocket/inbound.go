@@ -55,7 +55,7 @@ func (in *inbound) receive(n *Connection, f wire.Frame) {
 		return
 	}
 	if !n.carries() {
-		if counted && n.unused.Load() != 0 {
+		if counted && n.due.Load() != 0 {
 			n.Close(wire.CloseUndecodable, "the first frame after resumed:true is an ack")
 		}
 		return

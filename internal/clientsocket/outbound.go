@@ -63,10 +63,18 @@ func (o *outbound) takeReady() func() {
 }
 
 // acknowledge takes an acknowledgement by the connection that carries the client
-// socket.
+// socket. It is a sign of life if it says that something arrives there: a client
+// whose stream is dead may go on to POST.
 func (o *outbound) acknowledge(received uint64) error {
 	if !o.queue.Acknowledge(received) {
 		return ErrBeyond
+	}
+	moved := int32(uint32(received) - o.c.acked)
+	if moved > 0 {
+		o.c.acked = uint32(received)
+	}
+	if o.carrier != nil && (moved > 0 || received == o.queue.Sent()) {
+		o.carrier.Heard()
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (c *ClientSocket) Resume(n *Connection, secret string) bool {
 // addCandidate greets n with a fresh secret; it came with the secret used.
 func (o *outbound) addCandidate(n *Connection, fresh, used string) {
 	due := mono.Now().Add(unusedWait)
-	n.unused.Store(int64(due))
+	n.due.Store(int64(due))
 	if o.carrier == nil {
 		o.grace.extend(due)
 	}
@@ -76,7 +76,7 @@ func (o *outbound) detach() {
 	wait := o.c.clients.config.Grace
 	for _, is := range o.credentials.issued {
 		if is.candidate() {
-			wait = max(wait, is.conn.unusedFor())
+			wait = max(wait, is.conn.dueIn())
 		}
 	}
 	o.grace.start(wait, o.c.expires.left(), o.graceOver)
@@ -135,7 +135,9 @@ func (o *outbound) promote(i int, received uint64) error {
 		o.detach()
 		return nil
 	}
-	chosen.conn.unused.Store(0)
+	chosen.conn.due.Store(0)
+	chosen.conn.Heard()
+	o.c.acked = uint32(received)
 	chosen.conn.out.rouse()
 	return nil
 }

@@ -27,7 +27,7 @@ func moving(t *testing.T) (c *ClientSocket, former, next *Connection) {
 	if !c.Resume(next, c.out.credentials.current) {
 		t.Fatal("its secret is not good")
 	}
-	next.unused.Store(int64(mono.Now())) // its time is over
+	next.due.Store(int64(mono.Now())) // its time is over
 	return c, former, next
 }
 
@@ -74,7 +74,7 @@ func TestAGoodbyeOnTheFormerConnectionTakesNothingFromTheNext(t *testing.T) {
 func TestAConnectionPromotedInTheMomentItsTimeIsOverStays(t *testing.T) {
 	for range 20 {
 		c, _, next := moving(t)
-		contend(c, func() { promote(c, next) }, func() { next.Watch(0) })
+		contend(c, func() { promote(c, next) }, func() { next.Watch(0, 0, nil) })
 		c.mu.Lock()
 		if c.out.carrier == next && next.out.closing {
 			t.Errorf("it was promoted, and ends with %d %q", next.out.code, next.out.reason)

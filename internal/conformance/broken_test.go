@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,7 +24,8 @@ type fault struct {
 	name    string
 	group   string // of the checks of which one must fail
 	slow    bool
-	endless bool // a connection may be silent
+	endless bool // a WebSocket may be silent
+	answers bool // and a stream: somebody answers for its client
 
 	request func(*http.Request)
 	status  func(int) int
@@ -114,7 +118,16 @@ var faults = []fault{
 	{name: "1007 for a large one", group: "ends:", frame: replace("close1009", "close1007")},
 	{name: "no heartbeats", group: "heartbeats:", slow: true, frame: nth(1, `"heartbeat"`, dropped)},
 	{name: "heartbeats without numbers", group: "heartbeats:", slow: true, frame: every(`"heartbeat",.*`, `"heartbeat",{}]`)},
-	{name: "a silent client is waited for", group: "silence:", slow: true, endless: true},
+	{name: "heartbeats in a quiet room alone", group: "heartbeats: come in a busy", slow: true, frame: nth(1, `"heartbeat"`, dropped)},
+	{name: "a silent client is waited for", group: "silence: a connection without", slow: true, endless: true},
+	{name: "a silent stream is waited for", group: "silence: a connection without", slow: true, answers: true},
+	{name: "a stream whose client receives nothing is waited for", group: "silence: a stream", slow: true, answers: true},
+	{name: "an answer to a heartbeat is not heard", group: "silence: a connection on which", slow: true, request: func(r *http.Request) {
+		if r.Method == http.MethodPost {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(strings.NewReader(regexp.MustCompile(`"received":\d+,"frames":\[\]`).ReplaceAllString(string(body), `"received":0,"frames":[]`)))
+		}
+	}},
 	{name: "a reply is lost", group: "cuts:", frame: nth(3, `"phx_reply"`, dropped)}, // often: a cut may hide one
 	{name: "a reply comes twice", group: "cuts:", frame: nth(3, `"phx_reply"`, doubled)},
 }
@@ -148,7 +161,7 @@ func (f fault) behind(good http.Handler) http.Handler {
 		if f.request != nil {
 			f.request(r)
 		}
-		good.ServeHTTP(&spoilt{ResponseWriter: w, fault: f}, r)
+		good.ServeHTTP(&spoilt{ResponseWriter: w, fault: f, good: good}, r)
 	})
 }
 
@@ -157,7 +170,22 @@ func (f fault) behind(good http.Handler) http.Handler {
 type spoilt struct {
 	http.ResponseWriter
 	fault
-	rest string
+	good   http.Handler
+	rest   string
+	secret string // of the client, if it is answered for
+}
+
+// answer acknowledges what a heartbeat says to have been sent.
+func (s *spoilt) answer(text string) {
+	if found := regexp.MustCompile(`"secret":"([^"]*)"`).FindStringSubmatch(text); found != nil {
+		s.secret = found[1]
+	}
+	if found := regexp.MustCompile(`"heartbeat",{"sent":(\d+),"received":(\d+)`).FindStringSubmatch(text); found != nil {
+		received, _ := strconv.Atoi(found[2])
+		r := httptest.NewRequest(http.MethodPost, "http://chime.test/socket/sse", strings.NewReader(fmt.Sprintf(`{"first":%d,"received":%s,"frames":[]}`, received+1, found[1])))
+		r.Header.Set("Chime-Secret", s.secret)
+		s.good.ServeHTTP(httptest.NewRecorder(), r)
+	}
 }
 
 func (s *spoilt) WriteHeader(status int) {
@@ -179,7 +207,11 @@ func (s *spoilt) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // Write spoils the events of a stream, and leaves all else as it is.
 func (s *spoilt) Write(p []byte) (int, error) {
-	if s.frame == nil || s.Header().Get("Content-Type") != "text/event-stream" {
+	stream := s.Header().Get("Content-Type") == "text/event-stream"
+	if stream && s.answers {
+		s.answer(string(p))
+	}
+	if s.frame == nil || !stream {
 		return s.ResponseWriter.Write(p)
 	}
 	s.rest += string(p)

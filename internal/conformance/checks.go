@@ -274,18 +274,55 @@ var timedChecks = []check{
 		f, _ := c.read(c.hello.heartbeat() + wait)
 		want(t, "next frame", f.event+string(f.payload), `heartbeat{"sent":1,"received":1}`)
 	}},
-	{"silence: a WebSocket without an answer ends, and is resumed", true, once, func(t *try, _ string) {
-		c := t.open(onWebSocket)
+	{"heartbeats: come in a busy room to a client that acknowledges nothing", true, each, func(t *try, kind string) {
+		writer, ref, _ := t.some(0)
+		c := t.open(kind)
+		c.join(t.topic, fields{"@last": 0})
+		for start := time.Now(); ; t.pause(time.Second) {
+			m := writer.say(ref, t.topic)
+			f, _ := c.read(wait)
+			if f.event == "heartbeat" {
+				return
+			}
+			want(t, "message", t.messageOf(f), m)
+			if took := time.Since(start); took > c.hello.heartbeat()+wait {
+				t.fail("no heartbeat came in %v", took)
+			}
+		}
+	}},
+	{"silence: a connection on which heartbeats are answered stays", true, each, func(t *try, kind string) {
+		c := t.open(kind)
+		c.join(t.topic, fields{})
+		for range 4 {
+			f, _ := c.read(c.hello.heartbeat() + wait)
+			want(t, "next frame", f.event, "heartbeat")
+			c.acknowledges()
+		}
+		c.probes("still")
+	}},
+	{"silence: a connection without an answer ends, and is resumed", true, each, func(t *try, kind string) {
+		c := t.open(kind)
 		c.join(t.topic, fields{})
 		start := time.Now()
-		silence := 2*c.hello.heartbeat() + 5*time.Second
-		c.ends(silence+wait, 0, "")
-		if took := time.Since(start); took < silence-time.Second {
-			t.fail("it ended after %v, want %v", took, silence)
+		c.ends(c.hello.silence()+wait, 0, "")
+		if took := time.Since(start); took < c.hello.silence()-time.Second {
+			t.fail("it ended after %v, want %v", took, c.hello.silence())
 		}
 		if *c.hello.GraceMS > 0 {
-			c.resumes(onWebSocket)
+			c.resumes(kind)
 		}
+	}},
+	{"silence: a stream ends on which nothing more is acknowledged, whatever is POSTed", true, once, func(t *try, _ string) {
+		c := t.open(onStream)
+		ref, _ := c.join(t.topic, fields{})
+		c.send(encode(ref, nil, t.topic, t.Event, t.marked("x"))) // and has received the reply alone
+		for start := time.Now(); !c.ended; c.read(wait) {
+			if took := time.Since(start); took > c.hello.silence()+wait {
+				t.fail("it goes on after %v, want its end after %v", took, c.hello.silence())
+			}
+			c.posts(batch(c.sent+1, 1), 200, "")
+		}
+		want(t, "code of the end", c.code, 0)
 	}},
 	{"resume: a connection that is not promoted ends with 4001 not used", true, each, func(t *try, kind string) {
 		c, _ := t.lasting(kind)

@@ -61,6 +61,9 @@ type hello struct {
 
 func (h hello) heartbeat() time.Duration { return time.Duration(h.HeartbeatMS) * time.Millisecond }
 
+// silence is the time without a sign of life after which a connection is broken.
+func (h hello) silence() time.Duration { return 2*h.heartbeat() + 5*time.Second }
+
 func (h hello) complete(kind string) bool {
 	limits := min(h.Limits["message_bytes"], h.Limits["batch_bytes"], h.Limits["batch_messages"], h.Limits["topics"])
 	return h.ID != "" && len(h.Secret) >= 22 && h.HeartbeatMS > 0 && h.GraceMS != nil && limits > 0 &&
@@ -271,9 +274,9 @@ func (c *conn) next() frame {
 // ends fails unless the connection ends with a code and a reason, and carries
 // nothing counted before.
 func (c *conn) ends(within time.Duration, code int, why string) {
-	for !c.ended {
-		if f, ok := c.read(within); ok && f.counted() || !ok && !c.ended {
-			c.t.fail("got %s, want the end of the connection", f)
+	for start := time.Now(); !c.ended; {
+		if f, ok := c.read(within - time.Since(start)); ok && f.counted() || !ok && !c.ended {
+			c.t.fail("got %s, want the end of the connection in %v", f, within)
 		}
 	}
 	if c.code != code || why != "" && c.why != why {
@@ -302,7 +305,10 @@ func (c *conn) sendFrom(first uint64, frames ...string) {
 }
 
 // promote makes a resumed connection carry the client socket.
-func (c *conn) promote() {
+func (c *conn) promote() { c.acknowledges() }
+
+// acknowledges says how many counted frames have come.
+func (c *conn) acknowledges() {
 	if c.kind == onStream {
 		c.send()
 	} else {

@@ -185,6 +185,17 @@ func parseBinary(data []byte) (frame, error) {
 	return f, nil
 }
 
+// greeting is the payload of a hello.
+type greeting struct {
+	ID, Secret     string
+	Resumed        bool
+	Received, Sent uint64
+}
+
+func ackFrame(received uint64) frame {
+	return frame{topic: "chime", event: "ack", payload: obj{"received": received}}
+}
+
 func (l *socketLine) send(f frame) error {
 	if f.binary == nil || !l.dialect.bytes {
 		return l.ws.Write(context.Background(), websocket.MessageText, l.dialect.text(f))
@@ -244,7 +255,10 @@ func dialStream(v visit) (line, error) {
 		return nil, err
 	}
 	select {
-	case l.secret = <-l.hello:
+	case secret := <-l.hello:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.secret = secret
 		return l, nil
 	case <-l.done:
 		return nil, errors.New("the stream ended before hello")
@@ -326,6 +340,14 @@ func (l *streamLine) event(id, data string) {
 	case f.topic == "chime" && f.event == "closed":
 		code, _ := payload["code"].(float64)
 		l.box.say(int(code))
+	case f.topic == "chime" && f.event == "heartbeat" && !l.bare:
+		if _, lasting := l.box.(*carrier); !lasting { // which knows what it has heard
+			go func() {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				_, _ = l.batch(1, l.heard.Load()) // it may have ended
+			}()
+		}
 	case f.topic == "chime" && f.event == "hello" && !l.bare:
 		secret, _ := payload["secret"].(string)
 		l.hello <- secret

@@ -69,13 +69,6 @@ func dialLasting(v visit, restless bool, transports ...string) (line, error) {
 	return l, nil
 }
 
-// greeting is the payload of a hello.
-type greeting struct {
-	ID, Secret     string
-	Resumed        bool
-	Received, Sent uint64
-}
-
 // carrier is one connection of a lasting line.
 type carrier struct {
 	of        *lastingLine
@@ -150,11 +143,18 @@ func (c *carrier) put(f frame) {
 	}
 }
 
-// ack acknowledges what has come. On a stream, the next POST does. l.mu is held.
+// ack acknowledges what has come. Whoever reads finds out if it fails. l.mu is held.
 func (l *lastingLine) ack(c *carrier) {
+	first, heard := uint64(l.passed)+1, l.heard
+	l.acked = heard
 	if ws, ok := c.line.(*socketLine); ok {
-		l.acked = l.heard
-		_ = ws.send(ackFrame(l.heard)) // whoever reads finds out if this fails
+		_ = ws.send(ackFrame(heard))
+	} else if !l.finished {
+		l.working.Go(func() {
+			l.out.Lock() // one POST at a time
+			defer l.out.Unlock()
+			_, _ = c.line.(*streamLine).batch(first, heard)
+		})
 	}
 }
 
@@ -334,10 +334,6 @@ func (l *lastingLine) promote(c *carrier) bool {
 	}
 	l.blameUnlessOver(l.pour())
 	return true
-}
-
-func ackFrame(received uint64) frame {
-	return frame{topic: "chime", event: "ack", payload: obj{"received": received}}
 }
 
 // blameUnlessOver takes an error that only the end of the client socket excuses.

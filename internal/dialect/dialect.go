@@ -26,21 +26,20 @@ type Dialect struct {
 
 // Timing says when something is due on a connection. Zero is never.
 type Timing struct {
-	Heartbeat time.Duration // after so long without a write a heartbeat is written
-	Silence   time.Duration // after so long without a read the connection is aborted
-	Pulse     []byte        // written every Heartbeat in place of one, whatever else is written
+	Heartbeat time.Duration // after so long without a write, or a sign of life, a heartbeat is written
+	Silence   time.Duration // after so long without a sign of life the connection is aborted
+	Ping      []byte        // written every Heartbeat in place of one, whatever else is written
 }
 
 const (
-	// Heartbeat is under the 30 s of CloudFront and the 60 s of nginx, ALB and
-	// HAProxy. Two may be lost before a connection counts as broken.
-	Heartbeat    = 15 * time.Second
-	silenceSlack = 5 * time.Second
+	// Heartbeat is under the 20 s that some proxies wait, the 30 s of CloudFront and
+	// the 60 s of nginx, ALB and HAProxy.
+	Heartbeat = 15 * time.Second
+	// Silence lets two heartbeats be lost before a connection counts as broken.
+	Silence = 2*Heartbeat + 5*time.Second
 	// phoenixSilence is the time Phoenix gives its clients, whose own heartbeat
 	// comes every 30 s.
 	phoenixSilence = 60 * time.Second
-	// amberHeartbeat is what amber.js expects: it connects anew after 100 s without.
-	amberHeartbeat = 30 * time.Second
 )
 
 // The dialects. [Of] finds Phoenix's.
@@ -48,24 +47,24 @@ var (
 	phoenixV2 = Dialect{
 		Name: "phoenix v2", subprotocol: protocolPhoenix, text: wire.Decode, binary: wire.DecodeBinary,
 		encode: func(b []byte, m *wire.Message, to string) []byte { return m.AppendWebSocket(b, false, to) },
-		Timing: Timing{Silence: phoenixSilence},
+		Timing: Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
 	}
 	phoenixV1 = Dialect{
 		Name: "phoenix v1", subprotocol: protocolPhoenix, text: wire.DecodeV1, binary: noBinary,
 		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendV1(b) },
-		Timing: Timing{Silence: phoenixSilence},
+		Timing: Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
 	}
 	Chime = Dialect{
 		Name: "chime", subprotocol: protocolChime, text: wire.Decode, binary: wire.DecodeBinary,
 		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendWebSocket(b, true, "") },
-		Timing: Timing{Heartbeat: Heartbeat, Silence: 2*Heartbeat + silenceSlack},
+		Timing: Timing{Heartbeat: Heartbeat, Silence: Silence},
 	}
 	// Amber knows neither replies nor errors. A client whose handler panicked
 	// would wait in a topic that it has left: it is made to connect anew.
 	Amber = Dialect{
 		Name: "amber", text: wire.DecodeAmber, binary: noBinary,
 		encode:  func(b []byte, m *wire.Message, _ string) []byte { return m.AppendAmber(b) },
-		Timing:  Timing{Heartbeat: amberHeartbeat, Silence: 2*amberHeartbeat + silenceSlack, Pulse: wire.AmberHeartbeat},
+		Timing:  Timing{Heartbeat: Heartbeat, Silence: Silence, Ping: wire.AmberHeartbeat},
 		Lenient: true, endsWith: wire.EventError,
 	}
 )

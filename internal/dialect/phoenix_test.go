@@ -122,6 +122,18 @@ func (c *phoenixClient) hear(frames ...string) {
 	}
 }
 
+// pinged expects n pings, one every 15 s, and does not answer.
+func (c *phoenixClient) pinged(n int) {
+	c.T.Helper()
+	for range n {
+		began := time.Now()
+		opcode, payload, err := c.Read()
+		if took := time.Since(began); err != nil || opcode != raw.OpPing || payload != "" || took != 15*time.Second {
+			c.T.Fatalf("after %v got frame %#x %q and error %v, want a ping after 15s", took, opcode, payload, err)
+		}
+	}
+}
+
 // enter joins a topic, whose join_ref is "1".
 func (c *phoenixClient) enter(topic, user string) *phoenixClient {
 	c.T.Helper()
@@ -345,7 +357,7 @@ func TestPhoenixQuietClientIsDropped(t *testing.T) {
 				c.say(`["1","1","hall:1","phx_join",{"as":"ann"}]`)
 				c.hear(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 				for range 10 {
-					time.Sleep(30 * time.Second)
+					c.pinged(2)
 					c.say(`[null,"2","phoenix","heartbeat",{}]`)
 					c.hear(`[null,"2","phoenix","phx_reply",{"status":"ok","response":{}}]`)
 				}
@@ -356,6 +368,25 @@ func TestPhoenixQuietClientIsDropped(t *testing.T) {
 					t.Errorf("dropped after %s, want a minute", took)
 				}
 				s.Hall.WantLeft(t, "hall:1", "ann", "vanished")
+			})
+		})
+	}
+}
+
+// TestPhoenixPongIsASignOfLife: a browser answers pings, though it lets the page in
+// the background sleep.
+func TestPhoenixPongIsASignOfLife(t *testing.T) {
+	for _, p := range phoenixes {
+		t.Run(p.name, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+				c := phoenixClient{s.Upgrade(t, p.target).Opened(), p.translate}
+				c.say(`["1","1","hall:1","phx_join",{"as":"ann"}]`)
+				c.hear(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+				for range 40 {
+					c.pinged(1)
+					c.Write(raw.Masked(raw.Fin|raw.OpPong, ""))
+				}
+				s.Hall.WantNobodyLeft(t)
 			})
 		})
 	}

@@ -175,9 +175,7 @@ func TestWhoExpiresInTheYear9999Stays(t *testing.T) {
 		return chime.Identity{ID: "ada", Expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}, nil
 	})
 	raw.InBubble(t, &http.Server{}, []chime.Option{connect}, func(t *testing.T, s *raw.Site) {
-		es := s.Bare(t, "join=hall:1&as=ada")
-		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
-		raw.Ignore(es.Conn)
+		s.Phoenix(t).Join("hall:1", "ada").Stay()
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		s.Hall.WantNobodyLeft(t)

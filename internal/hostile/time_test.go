@@ -2,6 +2,7 @@ package hostile_test
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"net/http"
 	"testing"
@@ -27,7 +28,7 @@ func TestTimeoutsOfTheServerDoNotEndConnections(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		s.Post(t, secret, `{"first":1,"frames":[["1","1","hall:1","phx_join",{}]]}`).WantApplied(t, 1)
 		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
-		for range 3 {
+		for n := range 3 {
 			time.Sleep(7 * time.Second) // under the heartbeat: nothing else is written meanwhile
 			if err := s.Live.Broadcast(t.Context(), "hall:1", "tick", nil); err != nil {
 				t.Fatal(err)
@@ -36,6 +37,7 @@ func TestTimeoutsOfTheServerDoNotEndConnections(t *testing.T) {
 			ws.Want(tick)
 			es.Want(tick)
 			flush.Want(tick)
+			s.Post(t, secret, fmt.Sprintf(`{"first":2,"received":%d,"frames":[]}`, 2+n)).WantApplied(t, 1)
 		}
 		s.Hall.WantNobodyLeft(t)
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -83,15 +84,20 @@ func TestStreamOnHTTP2LivesThroughSilenceAndTimeouts(t *testing.T) {
 				secret := raw.SecretIn(t, es.Next().Data)
 				ask(t, s, t.Context(), c, http.MethodPost, "/socket/sse", `{"first":1,"frames":[`+raw.JoinHall+`]}`, "Chime-Secret: "+secret).WantApplied(t, 1)
 				es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
-				for range 3 {
+				acknowledge := func(received int) {
+					ask(t, s, t.Context(), c, http.MethodPost, "/socket/sse", fmt.Sprintf(`{"first":2,"received":%d,"frames":[]}`, received), "Chime-Secret: "+secret).WantApplied(t, 1)
+				}
+				for n := range 3 {
 					time.Sleep(14 * time.Second)
 					if err := s.Live.Broadcast(t.Context(), "hall:1", "tick", nil); err != nil {
 						t.Fatal(err)
 					}
 					es.Want(`[null,null,"hall:1","tick",{}]`)
+					acknowledge(2 + n)
 				}
 				for range 4 { // and then a minute with nothing but heartbeats
 					es.Want(`[null,null,"chime","heartbeat",{"sent":4,"received":1}]`)
+					acknowledge(4)
 				}
 				ask(t, s, t.Context(), c, http.MethodPost, "/socket/bye", secret).Want(t, http.StatusNoContent, "")
 				es.WantClosed(1000, "bye")

@@ -175,10 +175,19 @@ func (ws *Socket) Read() (opcode byte, payload string, err error) {
 	return head[0] & 0xf, string(p), err
 }
 
+// said is Read without pings, which are not answered.
+func (ws *Socket) said() (opcode byte, payload string, err error) {
+	for {
+		if opcode, payload, err = ws.Read(); err != nil || opcode != OpPing {
+			return opcode, payload, err
+		}
+	}
+}
+
 // Next returns the next text frame.
 func (ws *Socket) Next() string {
 	ws.T.Helper()
-	opcode, text, err := ws.Read()
+	opcode, text, err := ws.said()
 	if err != nil || opcode != OpText {
 		ws.T.Fatalf("got frame %#x %q and error %v, want a text frame", opcode, Clip(text), err)
 	}
@@ -206,7 +215,7 @@ func (ws *Socket) WantClose(code uint16, reason string) {
 // WantCloseFrame expects a close frame.
 func (ws *Socket) WantCloseFrame(code uint16, reason string) {
 	ws.T.Helper()
-	opcode, payload, err := ws.Read()
+	opcode, payload, err := ws.said()
 	if err != nil || opcode != OpClose {
 		ws.T.Fatalf("got frame %#x %q and error %v, want a close frame", opcode, Clip(payload), err)
 	}
@@ -222,11 +231,27 @@ func (ws *Socket) WantCloseFrame(code uint16, reason string) {
 // WantEnd expects that the server hangs up and says no more.
 func (ws *Socket) WantEnd() {
 	ws.T.Helper()
-	if opcode, payload, err := ws.Read(); err == nil {
+	if opcode, payload, err := ws.said(); err == nil {
 		ws.T.Errorf("got frame %#x %q, want the end", opcode, Clip(payload))
 	} else if !errors.Is(err, io.EOF) && !hungUp(err) {
 		ws.T.Errorf("got %v, want the end", err)
 	}
+}
+
+// Stay reads in the background until the connection ends, and answers pings, as a
+// browser does for a page that has nothing to say.
+func (ws *Socket) Stay() {
+	go func() {
+		for {
+			opcode, _, err := ws.Read()
+			if err == nil && opcode == OpPing {
+				_, err = ws.Conn.Write(Masked(Fin|OpPong, ""))
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
 }
 
 // Join joins a topic under a name, with "1" as join_ref.

@@ -32,6 +32,9 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	}
 	from, refused := s.admission.caller(r, true, secret) // when draining, the end of the client socket comes on the stream
 	if refused != nil {
+		if c := s.clients.Registry.Find(secret); c != nil && refused == unavailable {
+			c.Heard(secret) // nobody can say who it is, but it is there
+		}
 		refuseWith(w, refused)
 		return
 	}

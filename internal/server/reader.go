@@ -30,14 +30,12 @@ var errSilent = errors.New("client has been silent for too long")
 // nothing of what is read.
 type reader struct {
 	net.Conn
-	ahead    nonblock.Reader
-	watched  *clientsocket.Connection
-	timing   *dialect.Timing
-	pulsed   mono.Instant // when the last pulse was sent; 0 before
-	lastRead mono.Instant
-	begun    bool         // what is read is the rest of a message
-	due      mono.Instant // when that must have come; 0 before it has been waited for
-	cutAt    atomic.Int64 // mono.Instant: when the connection is cut, since it is closed; 0 before
+	ahead   nonblock.Reader
+	watched *clientsocket.Connection
+	timing  *dialect.Timing
+	begun   bool         // what is read is the rest of a message
+	due     mono.Instant // when that must have come; 0 before it has been waited for
+	cutAt   atomic.Int64 // mono.Instant: when the connection is cut, since it is closed; 0 before
 }
 
 // Read implements net.Conn. Between two bytes of the client it does what is
@@ -52,7 +50,6 @@ func (k *reader) Read(p []byte) (int, error) {
 	for {
 		n, err := k.readOnce(p)
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
-			k.lastRead = mono.Now()
 			return n, err
 		}
 		if k.cutAt.Load() != 0 || !k.wind() {
@@ -72,7 +69,6 @@ func (k *reader) readOnce(p []byte) (int, error) {
 func (k *reader) attach(nc net.Conn) {
 	k.Conn = nc
 	k.ahead.Init(nonblock.Socket(nc))
-	k.lastRead = mono.Now()
 }
 
 // message calls read, which reads the rest of a message.
@@ -118,47 +114,23 @@ func (k *reader) close() {
 // wind does what is due and sets the deadline for what is next. It reports
 // false when the connection counts as broken.
 func (k *reader) wind() bool {
-	wait, heartbeat := mono.Never, k.timing.Heartbeat
-	if k.timing.Silence > 0 {
-		if wait = k.timing.Silence - mono.Now().Sub(k.lastRead); wait <= 0 {
-			return false
-		}
-	}
+	wait, alive := k.watched.Watch(k.timing.Heartbeat, k.timing.Silence, k.timing.Ping)
 	if k.due != 0 {
 		left := k.due.Sub(mono.Now())
-		if left <= 0 {
-			return false
-		}
-		wait = min(wait, left)
+		wait, alive = min(wait, left), alive && left > 0
 	}
-	if k.timing.Pulse != nil {
-		wait = min(wait, k.pulse(heartbeat))
-		heartbeat = 0
-	}
-	wait = min(wait, k.watched.Watch(heartbeat))
-	if wait == mono.Never {
+	switch {
+	case !alive:
+		return false
+	case wait == mono.Never:
 		_ = k.SetReadDeadline(time.Time{})
-	} else {
+	default:
 		_ = k.SetReadDeadline(time.Now().Add(wait))
 	}
 	if at := k.cutAt.Load(); at != 0 { // that deadline stands, however much the client has to say
 		_ = k.SetReadDeadline(mono.Instant(at).Deadline())
 	}
 	return true
-}
-
-// pulse sends the pulse if it is due, and returns how long it is until the next.
-func (k *reader) pulse(every time.Duration) time.Duration {
-	now := mono.Now()
-	if k.pulsed == 0 {
-		k.pulsed = now
-	}
-	if since := now.Sub(k.pulsed); since < every {
-		return every - since
-	}
-	k.pulsed = now
-	k.watched.SendBytes(k.timing.Pulse)
-	return every
 }
 
 // cut has the connection closed after a time, in which the client may read what

@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/dialect"
-	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/transport"
 )
 
@@ -30,7 +29,7 @@ func TestAClientThatGoesOnTalkingDoesNotPutOffItsEnd(t *testing.T) {
 			}
 			conn, l := &deadlineConn{}, &webSocketLine{}
 			k := &l.reader
-			*k = reader{Conn: conn, watched: &l.conn, timing: &dialect.Timing{Silence: time.Minute}, lastRead: mono.Now()}
+			*k = reader{Conn: conn, watched: &l.conn, timing: &dialect.Timing{Silence: time.Minute}}
 			l.conn.Init(l)
 			if err := s.clients.Open(&clientsocket.ClientSocket{}, &l.conn, clientsocket.Opening{Identity: transport.Identity{ID: "ada"}}); err != nil {
 				t.Fatal(err)
@@ -40,7 +39,7 @@ func TestAClientThatGoesOnTalkingDoesNotPutOffItsEnd(t *testing.T) {
 			want := time.Now().Add(wait)
 			for range 5 {
 				time.Sleep(answerWait / 2)
-				k.lastRead = mono.Now()
+				l.conn.Heard()
 				k.wind()
 				if !conn.read.Equal(want) {
 					t.Fatalf("closed with %v to answer: got a deadline %v after the one that the close set", wait, conn.read.Sub(want))

@@ -98,15 +98,22 @@ func (s *site) half() (*stream, error) {
 		es.Vanish()
 		return nil, err
 	}
-	var f [5]json.RawMessage
-	var hello struct{ Secret string }
-	if json.Unmarshal([]byte(text), &f) == nil && string(f[3]) == `"hello"` && json.Unmarshal(f[4], &hello) == nil {
-		es.secret = hello.Secret
+	if es.secret = secretIn(text); es.secret != "" {
 		return es, nil
 	}
 	// What Accept has sent comes before the hello, and is to be seen.
 	es.r = bufio.NewReaderSize(io.MultiReader(strings.NewReader("data: "+text+"\n\n"), es.r), 16)
 	return es, nil
+}
+
+// secretIn returns the secret of a hello, or "" of another frame.
+func secretIn(text string) string {
+	var f [5]json.RawMessage
+	var hello struct{ Secret string }
+	if json.Unmarshal([]byte(text), &f) != nil || string(f[3]) != `"hello"` || json.Unmarshal(f[4], &hello) != nil {
+		return ""
+	}
+	return hello.Secret
 }
 
 // event returns the next event, as its lines.

@@ -34,6 +34,7 @@ type network struct {
 	name               string
 	pipes, tls, http2  bool
 	http1WithoutHijack bool // a ResponseWriter of middleware that can flush, but no more
+	pings              bool // of HTTP/2, as a server has to ask for
 }
 
 // serve serves h until the end of the test.
@@ -53,6 +54,9 @@ func serve(t testing.TB, n network, h http.Handler) *site {
 	} else {
 		server.Listener = tight{server.Listener}
 		s.dial = dialTight(server.Listener.Addr().String())
+	}
+	if n.pings {
+		server.Config.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
 	}
 	switch {
 	case n.tls:
@@ -245,6 +249,7 @@ func (s *site) upgrade(target string, header ...string) (*socket, error) {
 
 func (s *site) chime() (*socket, error)   { return s.upgrade("/websocket", chimeV1) }
 func (s *site) phoenix() (*socket, error) { return s.upgrade(phoenixV2) }
+func (s *site) amber() (*socket, error)   { return s.upgrade("/amber") }
 
 // frame builds a frame as a client sends it.
 func frame(first byte, payload string) []byte {
@@ -290,7 +295,7 @@ func (ws *socket) read() (opcode byte, payload string, err error) {
 	return head[0] & 0xf, string(p), err
 }
 
-// text returns the next text, or what a close frame says.
+// text returns the next text, or what a close frame says. It answers no pings.
 func (ws *socket) text() (string, error) {
 	for {
 		opcode, payload, err := ws.read()
@@ -303,7 +308,7 @@ func (ws *socket) text() (string, error) {
 			return "", &End{Code: 1005}
 		case opcode == opClose:
 			return "", &End{Code: int(binary.BigEndian.Uint16([]byte(payload))), Reason: payload[2:]}
-		case opcode != opPong:
+		case opcode != opPong && opcode != opPing:
 			return "", fmt.Errorf("frame %#x %q, want a text", opcode, payload)
 		}
 	}

@@ -86,7 +86,9 @@ func (cc controlConn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := cc.reader.Read(p)
-	if err != nil {
+	if err == nil {
+		cc.l.conn.Heard()
+	} else {
 		cc.l.cut = true
 	}
 	if errors.Is(err, io.EOF) {
@@ -150,6 +152,7 @@ func (l *webSocketLine) await() {
 		l.release()
 		return
 	}
+	l.conn.Heard()
 	l.server.tasks.Go(l.read)
 }
 

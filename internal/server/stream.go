@@ -64,15 +64,18 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 // A handler that stays is waited for too.
 func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame, ids *bare) {
 	l, fresh := together[streamLine](from)
+	l.bare = ids
 	if err := l.begin(w, r); err != nil {
 		s.log.Debug("event stream not opened", "error", err)
 		return
 	}
-	l.bare = ids
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
 		_ = l.Write(l.Seal(l.Farewell(l.Open(nil), wire.CloseDrain, "drain"), true))
 		l.release()
 		return
+	}
+	if l.bare != nil {
+		l.age()
 	}
 	for _, f := range joins {
 		l.conn.Receive(f)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -28,15 +29,23 @@ type streamLine struct {
 	chunked bool // writes are chunks of HTTP/1.1
 }
 
-// streamTiming asks nothing of the client, which has no way to answer on a stream.
-var streamTiming = dialect.Timing{Heartbeat: dialect.Heartbeat}
+// A client of the chime dialect answers heartbeats with a POST. Any other has no way
+// to answer on a stream: what has happened to it shows in the writes, if at all, so
+// its stream has an age.
+var (
+	chimeTiming = dialect.Timing{Heartbeat: dialect.Heartbeat, Silence: dialect.Silence}
+	bareTiming  = dialect.Timing{Heartbeat: dialect.Heartbeat}
+)
 
 // firstBytes go out with the headers: proxies and Firefox wait for some.
 const firstBytes = ": chime\n\n"
 
 // begin sends the headers and the first bytes, and takes the connection if it can.
 func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
-	l.reader.watched, l.reader.timing = &l.conn, &streamTiming
+	l.reader.watched, l.reader.timing = &l.conn, &chimeTiming
+	if l.bare != nil {
+		l.reader.timing = &bareTiming
+	}
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeWait)) // in place of http.Server's, if it can be
 	streamHeaders(w.Header(), r.ProtoMajor)
@@ -65,6 +74,25 @@ func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
 	_ = rc.SetWriteDeadline(time.Time{})
 	l.handler = newHandlerWriter(w, rc)
 	return nil
+}
+
+const (
+	// bareAge is the most that a stream lives whose client can't answer: behind a proxy
+	// that reads on, or on a connection that is out of reach, nothing shows that it has
+	// vanished.
+	bareAge = 15 * time.Minute
+	// unackedWait is how long the network may have nothing of a client that can't
+	// answer. With a heartbeat before it that is 45 s.
+	unackedWait = 30 * time.Second
+)
+
+// age bounds the life of a stream whose client can't answer. Those that began at one
+// moment do not end at one.
+func (l *streamLine) age() {
+	l.conn.EndAfter(bareAge - rand.N(bareAge/3))
+	if l.hijacked() {
+		nonblock.BoundUnacked(l.reader.Conn, unackedWait)
+	}
 }
 
 func (l *streamLine) hijacked() bool { return l.handler == nil }
@@ -109,7 +137,11 @@ func (l *streamLine) stay(ctx context.Context) {
 				l.conn.Abort(transport.Vanished)
 			}
 		case <-timer.C:
-			timer.Reset(l.conn.Watch(streamTiming.Heartbeat))
+			wait, alive := l.conn.Watch(l.reader.timing.Heartbeat, l.reader.timing.Silence, nil)
+			if !alive {
+				l.conn.Abort(transport.Vanished)
+			}
+			timer.Reset(wait)
 		}
 	}
 }
@@ -134,7 +166,7 @@ func (l *streamLine) Encode(b []byte, it queue.Item, number uint64) (_ []byte, e
 func (l *streamLine) Farewell(b []byte, code wire.CloseCode, reason string) []byte {
 	if l.bare != nil && code == wire.CloseDrain {
 		b = append(b, "retry: "...)
-		b = strconv.AppendInt(b, drainRetry.Milliseconds(), 10)
+		b = strconv.AppendInt(b, (drainRetry + rand.N(drainRetry)).Milliseconds(), 10)
 		b = append(b, '\n')
 	}
 	return wire.NewClosed(code, reason).AppendEvent(b)

@@ -65,6 +65,7 @@ func inBubble(t *testing.T, n network, cfg server.Config, middleware func(http.H
 		}
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /websocket", b.server.ServeWebSocket)
+		mux.HandleFunc("GET /amber", b.server.ServeAmber)
 		mux.HandleFunc("GET /sse", b.server.ServeStream)
 		mux.HandleFunc("POST /sse", b.server.ServePost)
 		h := http.Handler(mux)
@@ -120,8 +121,12 @@ func onEach(t *testing.T, cfg server.Config, run func(*testing.T, *bubble, line,
 				}
 				t.Cleanup(l.Vanish)
 				if c.chime {
-					if text, err := l.text(); !strings.HasPrefix(text, `[null,null,"chime","hello",`) {
+					text, err := l.text()
+					if !strings.HasPrefix(text, `[null,null,"chime","hello",`) {
 						t.Fatalf("got %s and error %v, want hello", text, err)
+					}
+					if es, ok := l.(*stream); ok {
+						es.secret = secretIn(text)
 					}
 				}
 				run(t, b, l, <-b.clients)

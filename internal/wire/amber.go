@@ -79,6 +79,8 @@ func (m *Message) appendAmberText(b []byte) []byte {
 // Binary reports whether the payload of m is binary.
 func (m *Message) Binary() bool { return m.binary }
 
-// AmberHeartbeat is what an Amber client waits for: the bare text ping, and a
-// ping of the WebSocket itself, which the client's browser answers.
+// Ping is a ping of the WebSocket itself, which the client's browser answers.
+var Ping = []byte{fin | opPing, 0}
+
+// AmberHeartbeat is what an Amber client waits for: the bare text ping, with a Ping.
 var AmberHeartbeat = []byte{fin | opText, 4, 'p', 'i', 'n', 'g', fin | opPing, 0}

@@ -153,6 +153,46 @@ test("the tries grow apart, and end with the connection", async (t) => {
   assert.equal(socket.state, "connecting");
 });
 
+test("each heartbeat is answered by a POST, or by the one that follows the one under way", async (t) => {
+  const { net, push, clock } = await post(t);
+  const beat = () => net.stream.say([null, null, "chime", "heartbeat", { sent: 1, received: 1 }]);
+  await clock.pass(10_000);
+  await net.post.apply();
+  for (let beats = 1; beats <= 4; beats++) {
+    await clock.pass(15_000);
+    await beat();
+    assert.deepEqual([net.posts.length, net.post.body], [2 + beats, { first: 2, received: 1, frames: [] }]);
+    await net.post.apply();
+  }
+  push(1);
+  await settle();
+  await beat();
+  await beat();
+  assert.equal(net.posts.length, 7, "one POST at a time");
+  await net.post.apply();
+  assert.deepEqual([net.posts.length, net.post.body], [8, { first: 3, received: 1, frames: [] }]);
+  await net.post.apply();
+  assert.equal(net.posts.length, 8);
+});
+
+test("an acknowledgement that does not get through costs no connection, and frames do not wait for it", async (t) => {
+  const { net, push, clock, socket } = await post(t);
+  for (let beats = 0; beats < 8; beats++) {
+    await net.stream.say([null, null, "chime", "heartbeat", { sent: 1, received: 1 }]);
+    for (const until = Date.now() + 15_000; Date.now() < until; await clock.pass(250)) if (!net.post.answered) await net.post.answer(503);
+  }
+  assert.equal(socket.state, "open");
+  const tries = net.posts.length;
+  assert.ok(tries > 30 && tries < 80, `${tries} POSTs in two minutes`);
+  push(1);
+  await clock.pass(2_500);
+  if (!net.post.frames.length) await net.post.answer(503);
+  await clock.pass(2_500);
+  assert.deepEqual([net.post.body.first, net.post.frames.length], [2, 1]);
+  await net.post.answer(410);
+  assert.equal(socket.state, "connecting", "the server has judged");
+});
+
 test("an answer that took part of the batch has the rest sent", async (t) => {
   const { net, push } = await post(t);
   [1, 2, 3].forEach((n) => push(n));
