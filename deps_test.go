@@ -25,7 +25,7 @@ const module = "github.com/go-chime/chime"
 var imports = map[string]struct{ ours, others, never []string }{
 	".":            {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
 	"broker":       {ours: []string{"store"}, never: []string{"net", "net/http"}},
-	"broker/local": {ours: []string{"broker", "store"}, never: []string{"log/slog", "net", "net/http", "time"}},
+	"broker/local": {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
 	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"client/js":    {},
 	"cmd":          {ours: []string{"internal/conformance"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
@@ -69,11 +69,13 @@ var helpers = []string{"internal/leak", "internal/mono", "internal/need", "inter
 // import all that is public.
 var forTests = []string{"internal/contract", "internal/raw"}
 
+const semaphore = "golang.org/x/sync/semaphore"
+
 const chiModule = "github.com/go-chi/chi/v5"
 
 // direct are the requirements of go.mod that are not indirect. One more is a
 // page in docs/adr.
-var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt", "pgregory.net/rapid"}
+var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt", "golang.org/x/sync", "pgregory.net/rapid"}
 
 func TestImports(t *testing.T) {
 	for file, list := range importsOf(t) {

@@ -77,7 +77,13 @@ func NewRouter(options ...Option) *Router {
 	if cfg.broker == nil {
 		cfg.broker = local.New(cfg.store)
 	}
-	hub := channel.NewHub(channel.Config{Broker: cfg.broker, Limits: cfg.limits, Log: cfg.log})
+	var clients *server.Server
+	hub := channel.NewHub(channel.Config{
+		Broker: cfg.broker,
+		Limits: cfg.limits,
+		Log:    cfg.log,
+		Round:  func() <-chan struct{} { return clients.Round() },
+	})
 	clients, err := server.New(server.Config{
 		Connect: cfg.connect,
 		Accept:  hub.Accept,
@@ -245,7 +251,7 @@ func (rt *Router) bye(w http.ResponseWriter, r *http.Request)       { rt.server.
 func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", "text/event-stream")
-		return // GetHead and the like turn a HEAD into a GET that would never end
+		return // GetHead and the like round a HEAD into a GET that would never end
 	}
 	rt.server.ServeStream(w, r)
 }

@@ -70,11 +70,14 @@ type Publication struct {
 	From          string // the ID of a client socket that is not sent it; "" is none
 }
 
-// Sink is told what happens to the topics that a node has subscribed to. Its
-// methods must not block. Calls for one topic come one at a time, but for
-// ephemeral publications, which may come at the same time as anything else.
+// Sink is told what happens to the topics that a node has subscribed to. Calls for
+// one topic come one at a time, but for ephemeral publications, which may come at
+// the same time as anything else. A call for one topic should not hold up those for
+// others: Published may wait.
 type Sink interface {
-	// Published announces p. Announcements of retained messages come in the
+	// Published announces p. It waits for no client, but up to a second until
+	// this node has written what it has announced in the topic before, so that
+	// who publishes does not run ahead. Announcements of retained messages come in the
 	// order of their offsets. One may be missing: the next one's Prev shows it.
 	Published(p Publication)
 	// Erased says that the message at a position, or all up to now if its offset is

@@ -132,7 +132,7 @@ func newWorld(t *testing.T, seed uint64, keeps []int, s store.Store, unreliable 
 	w.h = NewHub(Config{
 		Broker: b,
 		Log:    slog.New(slog.DiscardHandler),
-		Limits: transport.Limits{QueueMessages: pick(w.r, 40, 400), QueueBytes: pick(w.r, 20<<10, 1<<20)},
+		Limits: transport.Limits{QueueBytes: pick(w.r, 8<<10, 20<<10, 1<<20)},
 	})
 	w.h.Channel("{topic}", &w.leaves, w.option)
 	for range 2 + w.r.IntN(4) {

@@ -39,6 +39,11 @@ type Config struct {
 	Broker broker.Broker // nil: of this process, without a store
 	Limits transport.Limits
 	Log    *slog.Logger // nil: slog's default
+
+	// Round returns what is closed when each connection that has something to write
+	// has been written to once, by which publishers are slowed down; nil if none
+	// has. Nil: they are not.
+	Round func() <-chan struct{}
 }
 
 // tailBytes is what the tails of all topics may take together. They serve crowds
@@ -58,7 +63,9 @@ func NewHub(cfg Config) *Hub {
 		h.log = slog.Default()
 	}
 	h.history = h.broker.History()
-	h.topics = newRegistry(h.broker, fanout.Config{History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks})
+	h.topics = newRegistry(h.broker, fanout.Config{
+		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks, Round: cfg.Round,
+	})
 	h.broker.Start(h.topics)
 	return h
 }

@@ -15,7 +15,7 @@ func TestAClientThatNeverReadsCostsAPositionInEachTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const topics, rounds, kept = 10, 20, 100
 		h, st, r := stageAt(t, &scripted{}, History{Keep: 1000, Replay: kept})
-		h.limits.QueueMessages = 1000
+		h.limits.QueueBytes = 1000 * 150
 		r.limits = h.limits
 		for topic := range topics {
 			for n := range kept {
@@ -76,7 +76,7 @@ func TestAnUnreadReplayHoldsUpItsTopicOnly(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				r.limits.QueueMessages = 400 // room for 100
+				r.limits.QueueBytes = 400 * 138 // room for 100
 				r.stick(true)
 				r.says(t, `["1","1","a","phx_join",{"@last":500}]`)
 				synctest.Wait()

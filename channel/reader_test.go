@@ -77,7 +77,7 @@ func (r *reader) Offer(m *wire.Message, to string) bool {
 	if r.ended {
 		return true
 	}
-	if !r.hasRoom() && (len(r.queue) >= r.limits.QueueMessages/2 || r.bytes+m.Size() > r.limits.QueueBytes/2) {
+	if !r.hasRoom() && r.bytes+m.Size() > min(512<<10, r.limits.QueueBytes/2) {
 		return false
 	}
 	r.put(sent{m, to})
@@ -85,7 +85,7 @@ func (r *reader) Offer(m *wire.Message, to string) bool {
 }
 
 func (r *reader) fits(m *wire.Message) bool {
-	return len(r.queue) == 0 || len(r.queue) < r.limits.QueueMessages && r.bytes+m.Size() <= r.limits.QueueBytes
+	return len(r.queue) == 0 || r.bytes+m.Size() <= r.limits.QueueBytes
 }
 
 func (r *reader) put(s sent) {
@@ -111,7 +111,7 @@ func (r *reader) Ready(f func()) bool {
 }
 
 func (r *reader) hasRoom() bool {
-	return r.bytes <= r.limits.QueueBytes/4 && len(r.queue) <= r.limits.QueueMessages/4
+	return r.bytes <= min(256<<10, r.limits.QueueBytes/4)
 }
 
 // read takes up to n messages from the queue.

@@ -121,7 +121,7 @@ func TestReplyThenPushesThenReplayThenLive(t *testing.T) {
 func slow(t *testing.T, ch Channel, keep int) (*Hub, *staged, *reader) {
 	t.Helper()
 	h, s, r := stageAt(t, ch, History{Keep: keep, Replay: 100})
-	h.limits.QueueMessages = 100
+	h.limits.QueueBytes = 14_160 // half of it: the reply to the join and 49 messages
 	r.limits = h.limits
 	broadcast(t, h, 100)
 	r.stick(true)
@@ -264,7 +264,7 @@ func TestAnEphemeralMessageDuringTheReadOfAJoinIsNotLost(t *testing.T) {
 func TestABurstEndsNoClientThatReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, r := stageAt(t, &scripted{}, History{Keep: 10_000})
-		h.limits.QueueMessages, h.limits.QueueBytes = 100, 50<<10
+		h.limits.QueueBytes = 100 << 10
 		r.limits = h.limits
 		r.says(t, `["1","1","a","phx_join",{}]`)
 		synctest.Wait()

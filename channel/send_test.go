@@ -47,7 +47,7 @@ func TestWhatIsSentToAClientThatHasLeftIsErrLeft(t *testing.T) {
 					return Later, nil
 				}}
 				h, r := stage(t, ch)
-				h.limits.QueueMessages, h.limits.QueueBytes = 2, 1000
+				h.limits.QueueBytes = 300
 				r.limits = h.limits
 				r.says(t, `["1","1","a","phx_join",{}]`)
 				r.says(t, `["1","2","a","m",{}]`)

@@ -1,6 +1,9 @@
 package transport
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Limits bound what one client can make the server keep in memory. Zero means the
 // default, in each field; there is no way to have none. An inbox has what one client
@@ -9,11 +12,19 @@ type Limits struct {
 	MessageBytes  int // of one frame from a client; 64 KiB
 	BatchBytes    int // of the body of one POST; 256 KiB, or what one frame takes if that is more
 	BatchMessages int // frames in one POST; 100
-	QueueBytes    int // waiting to be written to one client; 1 MiB
-	QueueMessages int // waiting to be written to one client; 4096
 	Topics        int // joined by one client at once; 100
 	InboxMessages int // waiting in one inbox; 512
 	InboxBytes    int // waiting in all inboxes of one client; 1 MiB
+
+	// A client is slow, and is ended, when its connection takes nothing of what
+	// waits for StuckFor, or when more than QueueBytes wait though it has been
+	// written to. What a history has waits there, and does not count. QueueBytes
+	// shrinks to a quarter of what all queues may still take: TotalQueueBytes is
+	// what they hold together, where a large message counts once, however many
+	// clients it waits for.
+	QueueBytes      int           // 16 MiB
+	TotalQueueBytes int           // 256 MiB
+	StuckFor        time.Duration // 10 s
 
 	// Written to a client that may resume, and not acknowledged. Beyond that the
 	// oldest are forgotten, and a client that has missed one of them can't resume.
@@ -38,8 +49,8 @@ func limitsOf(l *Limits) []limit {
 		{"MessageBytes", &l.MessageBytes, 64 << 10},
 		{"BatchBytes", &l.BatchBytes, 256 << 10},
 		{"BatchMessages", &l.BatchMessages, 100},
-		{"QueueBytes", &l.QueueBytes, 1 << 20},
-		{"QueueMessages", &l.QueueMessages, 4096},
+		{"QueueBytes", &l.QueueBytes, 16 << 20},
+		{"TotalQueueBytes", &l.TotalQueueBytes, 256 << 20},
 		{"Topics", &l.Topics, 100},
 		{"InboxMessages", &l.InboxMessages, 512},
 		{"InboxBytes", &l.InboxBytes, 1 << 20},
@@ -56,6 +67,9 @@ func (l Limits) WithDefaults() Limits {
 			*f.field = f.def
 		}
 	}
+	if l.StuckFor == 0 {
+		l.StuckFor = 10 * time.Second
+	}
 	if batch == 0 {
 		l.BatchBytes = max(l.BatchBytes, l.MessageBytes+batchEnvelope)
 	}
@@ -70,6 +84,9 @@ func (l Limits) Check() error {
 		if *f.field < 0 {
 			return fmt.Errorf("limit %s: %d: want 1 or more, or 0 for the default", f.name, *f.field)
 		}
+	}
+	if l.StuckFor < 0 {
+		return fmt.Errorf("limit StuckFor: %v: want more than 0, or 0 for the default", l.StuckFor)
 	}
 	l = l.WithDefaults()
 	if least := l.MessageBytes + batchEnvelope; l.BatchBytes < least {

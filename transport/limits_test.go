@@ -3,14 +3,15 @@ package transport
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestALimitOfZeroIsTheDefault(t *testing.T) {
-	defaults := Limits{64 << 10, 256 << 10, 100, 1 << 20, 4096, 100, 512, 1 << 20, 256 << 10, 1024}
+	defaults := Limits{64 << 10, 256 << 10, 100, 100, 512, 1 << 20, 16 << 20, 256 << 20, 10 * time.Second, 256 << 10, 1024}
 	if got := (Limits{}).WithDefaults(); got != defaults {
 		t.Errorf("none: got %+v, want %+v", got, defaults)
 	}
-	all := Limits{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	all := Limits{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
 	if got := all.WithDefaults(); got != all {
 		t.Errorf("all: got %+v, want %+v", got, all)
 	}
@@ -31,6 +32,7 @@ func TestALimitOutOfRangeIsNamed(t *testing.T) {
 		"":                            {},
 		"limit Topics: -1: ":          {Topics: -1},
 		"limit UnackedMessages: -7: ": {UnackedMessages: -7},
+		"limit StuckFor: -1s: ":       {StuckFor: -time.Second},
 		"limit BatchBytes: 65663: ":   {BatchBytes: 65663},
 		"limit BatchBytes: 100: ":     {BatchBytes: 100, MessageBytes: 50},
 		"limit BatchMessages: -1: ":   {BatchBytes: 100, BatchMessages: -1},

@@ -1,20 +1,31 @@
 package local
 
 import (
+	"context"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
-// maxSpare is the largest list that is used again: a burst is rare.
-const maxSpare = 64
+const (
+	// maxSpare is the largest list that is used again: a burst is rare.
+	maxSpare = 64
+	// maxAdmitted is how many bytes of one topic are published at one time. The
+	// publishers of more wait for their turn, each in that in which it came.
+	maxAdmitted = 512 << 10
+	// perMessage is what a message counts besides its payload.
+	perMessage = 128
+)
 
 // order announces what is published in one topic in the order in which it was
 // appended. The goroutine that appends only adds to a list; whichever publisher
 // comes first announces the list, for the others too. It knows no store.
 type order struct {
-	sink broker.Sink
+	sink     broker.Sink
+	admitted *semaphore.Weighted
 
 	announcing sync.Mutex // held while the list is announced; taken before mu
 
@@ -23,6 +34,20 @@ type order struct {
 	closed  bool // nothing is announced any more
 
 	spare []broker.Publication // guarded by announcing: a list that is used again
+}
+
+func newOrder(sink broker.Sink) *order {
+	return &order{sink: sink, admitted: semaphore.NewWeighted(maxAdmitted)}
+}
+
+// admit waits until a payload of so many bytes may be published, or ctx ends. What
+// it returns must be released.
+func (o *order) admit(ctx context.Context, payload int) (int64, error) {
+	size := min(int64(payload)+perMessage, maxAdmitted)
+	if err := o.admitted.Acquire(ctx, size); err != nil {
+		return 0, context.Cause(ctx)
+	}
+	return size, nil
 }
 
 // add puts p behind what is to be announced. It does not block.

@@ -52,7 +52,7 @@ func TestAnOrderAtRandom(t *testing.T) {
 	t.Logf("seed %d", seed)
 	const writers, each = 8, 500
 	sink := &ordered{t: t, erased: map[uint64]bool{}}
-	o := &order{sink: sink}
+	o := newOrder(sink)
 	var appending sync.Mutex // as a store appends: one at a time
 	offset := uint64(0)
 	var wg sync.WaitGroup
@@ -88,7 +88,7 @@ func TestAnOrderAtRandom(t *testing.T) {
 // the next subscriber, it could come after it was erased.
 func TestNothingIsAnnouncedAfterAnOrderIsClosed(t *testing.T) {
 	var s noted
-	o := &order{sink: &s}
+	o := newOrder(&s)
 	o.add(broker.Publication{Message: store.Message{Offset: 1}})
 	o.close()
 	o.add(broker.Publication{Message: store.Message{Offset: 2}})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/flush"
+	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
@@ -26,7 +27,8 @@ type Config struct {
 type Clients struct {
 	Registry Registry
 	config   Config
-	flushers []flush.Flusher
+	budget   *queue.Budget
+	flushers flush.Flushers
 	opened   atomic.Uint64
 }
 
@@ -35,9 +37,14 @@ func New(cfg Config) *Clients {
 	return &Clients{
 		Registry: Registry{clients: map[*ClientSocket]struct{}{}, secrets: map[string]*ClientSocket{}},
 		config:   cfg,
+		budget:   queue.NewBudget(cfg.Limits.TotalQueueBytes),
 		flushers: flush.New(cfg.Tasks),
 	}
 }
+
+// Round returns a channel that is closed when each connection that has something to
+// write now has been flushed once. It is nil if none has.
+func (cs *Clients) Round() <-chan struct{} { return cs.flushers.Round() }
 
 // Opening is what a client socket is opened with.
 type Opening struct {
@@ -85,6 +92,7 @@ func (cs *Clients) init(c *ClientSocket, o Opening) {
 	c.ctx = o.Context
 	c.clients = cs
 	c.in.c, c.out.c = c, c
+	c.out.queue.Init(cs.budget)
 	c.flusher = &cs.flushers[cs.opened.Add(1)%uint64(len(cs.flushers))]
 }
 

@@ -124,7 +124,7 @@ func (c *ClientSocket) Send(m *wire.Message, to string) error {
 func (c *ClientSocket) Offer(m *wire.Message, to string) bool {
 	it := queue.Item{M: m, To: to}
 	c.mu.Lock()
-	if c.ended || !c.out.fitsHalf(it) {
+	if c.ended || !c.out.offers(it) {
 		defer c.mu.Unlock()
 		return c.ended
 	}
@@ -200,6 +200,9 @@ func (c *ClientSocket) end(code wire.CloseCode, reason string, why transport.Rea
 	c.ended, c.why = true, why
 	for n := range c.out.connections() {
 		n.out.close(code, reason)
+	}
+	if c.out.carrier == nil {
+		c.out.queue.Clear() // nothing is written any more
 	}
 	c.out.grace.stop()
 }

@@ -182,7 +182,7 @@ func (l *greedy) Try(_ *nonblock.Writer, b []byte) (int, error) {
 // A flusher writes for many. Where one has much to be written, and takes it as
 // fast as it comes, the others are not kept waiting until it has all.
 func TestNoConnectionKeepsAFlusherForItself(t *testing.T) {
-	cs := clients(t, transport.Limits{QueueMessages: 10_000, QueueBytes: 1 << 30}, nil)
+	cs := clients(t, transport.Limits{QueueBytes: 1 << 30, TotalQueueBytes: 8 << 30}, nil)
 	var writes []string
 	begin := make(chan struct{})
 	for _, who := range []struct {

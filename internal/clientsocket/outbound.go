@@ -32,24 +32,33 @@ func (o *outbound) connections() iter.Seq[*Connection] {
 	}
 }
 
-// fits reports whether the queue takes it.
+// What waits for a client beside live messages, as long as QueueBytes allows it.
+const (
+	pageRoom  = 256 << 10 // behind this much, a page of a replay
+	offerRoom = 512 << 10 // up to this much, what can be sent later
+)
+
+// fits reports whether the queue takes it. A client whose connection has not been
+// written to yet since more waits is not judged: nobody knows how fast it reads.
 func (o *outbound) fits(it queue.Item) bool {
-	limits := &o.c.clients.config.Limits
-	return o.queue.Fits(it, limits.QueueMessages, limits.QueueBytes)
+	clients := o.c.clients
+	bytes := clients.budget.Share(clients.config.Limits.QueueBytes)
+	if o.carrier != nil && !o.carrier.out.blocked {
+		bytes = clients.budget.Left()
+	}
+	return o.queue.Fits(it, bytes)
 }
 
-// fitsHalf is fits for what can be sent later: it leaves half of the queue to what
-// can't. A queue with room for a page takes a message of any size, or whoever waits
-// for room would wait in vain.
-func (o *outbound) fitsHalf(it queue.Item) bool {
-	limits := &o.c.clients.config.Limits
-	return o.hasRoom() || o.queue.Fits(it, limits.QueueMessages/2, limits.QueueBytes/2)
+// offers reports whether the queue takes what can be sent later. A queue with room
+// for a page takes a message of any size, or whoever waits for room would wait in
+// vain.
+func (o *outbound) offers(it queue.Item) bool {
+	return o.hasRoom() || o.queue.Fits(it, min(offerRoom, o.c.clients.config.Limits.QueueBytes/2))
 }
 
 // hasRoom reports whether the queue has room for a page of a replay.
 func (o *outbound) hasRoom() bool {
-	limits := &o.c.clients.config.Limits
-	return o.queue.HasRoom(limits.QueueMessages, limits.QueueBytes)
+	return o.queue.WaitingBytes() <= min(pageRoom, o.c.clients.config.Limits.QueueBytes/4)
 }
 
 // takeReady returns what Ready was given, once, when there is room or at the end.

@@ -29,6 +29,7 @@ type outlet struct {
 	answered bool // the client closed first: there is nothing to wait for
 	listed   bool // on the flusher's list
 	writing  bool
+	blocked  bool // by the goroutine of its own, since the connection took no more
 	over     bool // nothing more is written
 }
 
@@ -103,6 +104,7 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 			return
 		case written < len(f.Buffer):
 			rest := append([]byte(nil), f.Buffer[written:]...)
+			o.block()
 			n.c.clients.config.Tasks.Go(func() { o.drain(rest, last) })
 			return
 		case last:
@@ -117,6 +119,13 @@ func (o *outlet) giveWay() {
 	o.n.c.mu.Lock()
 	o.writing = false
 	o.rouse()
+	o.n.c.mu.Unlock()
+}
+
+// block takes note that the connection takes no more without waiting.
+func (o *outlet) block() {
+	o.n.c.mu.Lock()
+	o.blocked = true
 	o.n.c.mu.Unlock()
 }
 
@@ -157,7 +166,7 @@ func (o *outlet) next(b []byte) (_ []byte, last bool) {
 	c.mu.Lock()
 	b = o.take(b)
 	if len(b) == 0 {
-		o.writing = false
+		o.writing, o.blocked = false, false
 	}
 	last = o.over
 	ready := c.out.takeReady()
@@ -196,6 +205,9 @@ func (o *outlet) take(b []byte) []byte {
 	if o.closing && !(carries && q.Due() > 0) {
 		b = line.Farewell(b, o.code, o.reason)
 		o.over = true
+		if carries && c.ended {
+			q.Clear() // what is not acknowledged is not sent again
+		}
 	}
 	return line.Seal(b, o.over)
 }

@@ -88,7 +88,7 @@ var lasting = []behaviour{
 		s.WantNobodyLeft()
 	}},
 
-	{name: "ends_while_away", needs: toResume, timed: true, limits: chime.Limits{QueueMessages: 5}, script: func(s *stage) {
+	{name: "ends_while_away", needs: toResume, timed: true, limits: chime.Limits{QueueBytes: 740}, script: func(s *stage) {
 		s.room.left = hasLeft(s)
 		bob := s.Join("bob", "room:1")
 		for _, end := range []struct {
@@ -100,7 +100,7 @@ var lasting = []behaviour{
 			{channel.Kicked, 0, func(*member) { s.room.socket().Disconnect("enough") }},
 			{channel.Closed, 0, func(ann *member) { ann.Close() }},
 			{channel.Slow, 0, func(*member) {
-				for n := range 6 { // one more than waits for somebody who is not there
+				for n := range 6 { // of 145 bytes: one more than waits for somebody who is not there
 					s.Broadcast("room:1", "news", obj{"n": n}, channel.Ephemeral())
 					bob.WantBroadcast("news", obj{"n": n})
 				}
@@ -281,7 +281,7 @@ var lasting = []behaviour{
 	// The replay is longer than the queue, so it goes on when there is room.
 	{
 		name: "replay_is_cut", needs: toResume | toRemember, timed: true,
-		history: channel.History{Keep: 1000, Replay: 500}, limits: chime.Limits{QueueMessages: 40},
+		history: channel.History{Keep: 1000, Replay: 500}, limits: chime.Limits{QueueBytes: 6000},
 		script: func(s *stage) {
 			const total, replayed = 600, 500
 			s.BroadcastMany("room:1", 1, replayed)
@@ -344,7 +344,7 @@ var lasting = []behaviour{
 	{
 		// What is retained and does not fit waits in the history, not in a queue.
 		name: "misses_more_than_a_queue", needs: toResume | toRemember, timed: true,
-		limits: chime.Limits{QueueMessages: 10},
+		limits: chime.Limits{QueueBytes: 1500},
 		script: func(s *stage) {
 			ann := s.Join("ann", "room:1")
 			ann.Lose()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
 
@@ -34,6 +35,10 @@ type Config struct {
 	Budget  *Budget        // what the tails of all topics may take
 	Checks  *Checks        // what looks for announcements that are missing
 	Tasks   *task.Group    // whose goroutines send pages and tell of failures
+
+	// Round returns what is closed when each connection that has something to write
+	// has been written to once; nil if none has. Nil: there are no connections.
+	Round func() <-chan struct{}
 }
 
 // Topic is a topic with members. It must be closed when it has none. Its methods
@@ -50,12 +55,13 @@ type Topic struct {
 	// and taken before the locks of an owner, a Pager and a client socket.
 	mu     sync.Mutex
 	tail   tail
+	pace   pace
 	closed bool
 }
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, pace: pace{round: c.Round}}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)
@@ -95,12 +101,20 @@ func (t *Topic) Leave(m *Member) {
 	t.members.remove(m)
 }
 
-// Published sends p to the members. Its lock is held over memory operations only:
-// no client can delay it.
+// Published sends p to the members. No client can delay it: it returns when p is
+// queued for all, and when what went before it has been tried to be written.
 func (t *Topic) Published(p broker.Publication) {
 	m := messageOf(t.name, p.Message)
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.announce(m, p)
+	round := t.pace.step(m.Size())
+	t.mu.Unlock()
+	pause(round)
+}
+
+// announce sends m, which was made of p, to the members. t.mu is held: over memory
+// operations only.
+func (t *Topic) announce(m *wire.Message, p broker.Publication) {
 	if t.closed {
 		return
 	}

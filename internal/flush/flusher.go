@@ -36,9 +36,12 @@ type Flusher struct {
 	Writer nonblock.Writer
 }
 
+// Flushers are those of a server.
+type Flushers []Flusher
+
 // New returns the flushers of a server, whose goroutines belong to tasks.
-func New(tasks *task.Group) []Flusher {
-	fs := make([]Flusher, min(4, runtime.GOMAXPROCS(0)))
+func New(tasks *task.Group) Flushers {
+	fs := make(Flushers, min(4, runtime.GOMAXPROCS(0)))
 	for i := range fs {
 		fs[i].tasks = tasks
 		fs[i].Writer.Init()

@@ -153,7 +153,7 @@ func TestReaderOnHTTP2ThatNeverReadsIsEnded(t *testing.T) {
 // TestBurstThatIsTooMuchOnHTTP2EndsTheStreamOnly: the stream may be over, and
 // its handler gone, before all is done that ends it.
 func TestBurstThatIsTooMuchOnHTTP2EndsTheStreamOnly(t *testing.T) {
-	limits := chime.WithLimits(chime.Limits{QueueMessages: 2})
+	limits := chime.WithLimits(chime.Limits{QueueBytes: 100})
 	raw.InBubble(t, &http.Server{Protocols: overHTTP2()}, []chime.Option{limits}, func(t *testing.T, s *raw.Site) {
 		c := httpClient(t, s)
 		for range 100 {

@@ -20,14 +20,16 @@ func (it Item) Size() int { return it.M.Size() + len(it.To) }
 // messages fit into the queue itself; more than that get a ring of their own.
 // The zero Queue is empty. Its owner's lock guards it.
 type Queue struct {
+	budget       *Budget // nil: none
 	first        [minRing]Item
 	ring         []Item // nil while first is the ring
-	head         int
-	n            int
-	unacked      int    // of the n, the oldest: written, on this connection or a former one
-	at           int    // of these, written on this connection
+	head         int32
+	n            int32
+	unacked      int32  // of the n, the oldest: written, on this connection or a former one
+	at           int32  // of these, written on this connection
 	bytes        int    // of the others
 	unackedBytes int    // bytes of those
+	small        int    // bytes of all small messages, for the budget
 	base         uint64 // the number of the last counted message that is forgotten
 }
 
@@ -37,6 +39,9 @@ const (
 	keepRing = 16 // a larger ring is given back when it runs empty
 )
 
+// Init has q count what it holds against b.
+func (q *Queue) Init(b *Budget) { q.budget = b }
+
 func (q *Queue) slots() []Item {
 	if q.ring == nil {
 		return q.first[:]
@@ -44,43 +49,46 @@ func (q *Queue) slots() []Item {
 	return q.ring
 }
 
+// slot is that of the i-th message, or the one behind the last.
+func (q *Queue) slot(i int32) *Item {
+	slots := q.slots()
+	return &slots[int(q.head+i)&(len(slots)-1)]
+}
+
 // Push queues it.
 func (q *Queue) Push(it Item) {
-	slots := q.slots()
-	if q.n == len(slots) {
+	if slots := q.slots(); int(q.n) == len(slots) {
 		ring := make([]Item, 2*len(slots))
 		for i := range q.n {
-			ring[i] = slots[(q.head+i)&(len(slots)-1)]
+			ring[i] = *q.slot(i)
 		}
 		clear(slots)
 		q.ring, q.head = ring, 0
-		slots = ring
 	}
-	slots[(q.head+q.n)&(len(slots)-1)] = it
+	*q.slot(q.n) = it
 	q.n++
-	q.bytes += it.Size()
+	size := it.Size()
+	q.bytes += size
+	q.small = q.budget.hold(it.M, size, q.small)
 }
 
-// Fits reports whether it has room in a queue that may hold so many waiting
-// messages of so many bytes. One always fits where none waits.
-func (q *Queue) Fits(it Item, messages, bytes int) bool {
-	waiting := q.Waiting()
-	return waiting == 0 || waiting < messages && q.bytes+it.Size() <= bytes
+// Fits reports whether it has room in a queue in which so many bytes may wait. One
+// message always fits where none waits.
+func (q *Queue) Fits(it Item, bytes int) bool {
+	return q.Waiting() == 0 || q.bytes+it.Size() <= bytes
 }
 
-// HasRoom reports whether most of such a queue is left to what happens live.
-func (q *Queue) HasRoom(messages, bytes int) bool {
-	return q.bytes <= bytes/4 && q.Waiting() <= messages/4
-}
+// WaitingBytes returns the size of what has never been written.
+func (q *Queue) WaitingBytes() int { return q.bytes }
 
 // Waiting returns how many messages have never been written.
-func (q *Queue) Waiting() int { return q.n - q.unacked }
+func (q *Queue) Waiting() int { return int(q.n - q.unacked) }
 
 // Forgotten returns the number of the last counted message that is forgotten.
 func (q *Queue) Forgotten() uint64 { return q.base }
 
 // Due returns how many messages are to be written on this connection.
-func (q *Queue) Due() int { return q.n - q.at }
+func (q *Queue) Due() int { return int(q.n - q.at) }
 
 // Sent returns the number of the last counted message that has been written.
 func (q *Queue) Sent() uint64 { return q.base + uint64(q.unacked) }
@@ -88,8 +96,7 @@ func (q *Queue) Sent() uint64 { return q.base + uint64(q.unacked) }
 // Next returns the oldest message that is due and its number. It stays in the
 // queue, to be acknowledged or forgotten.
 func (q *Queue) Next() (Item, uint64) {
-	slots := q.slots()
-	it := slots[(q.head+q.at)&(len(slots)-1)]
+	it := *q.slot(q.at)
 	q.at++
 	if q.at > q.unacked {
 		q.unacked = q.at
@@ -105,11 +112,13 @@ func (q *Queue) Forget() {
 	slots := q.slots()
 	it := slots[q.head]
 	slots[q.head] = Item{} // the message must not outlive its last reader
-	q.head = (q.head + 1) & (len(slots) - 1)
+	q.head = (q.head + 1) & int32(len(slots)-1)
 	q.n--
 	q.unacked--
 	q.at = max(q.at-1, 0)
-	q.unackedBytes -= it.Size()
+	size := it.Size()
+	q.unackedBytes -= size
+	q.small = q.budget.release(it.M, size, q.small)
 	if it.M.Counted() {
 		q.base++
 	}
@@ -133,7 +142,7 @@ func (q *Queue) Acknowledge(number uint64) bool {
 // Trim forgets the oldest written messages until so many of so many bytes are
 // left. What is still to be written again stays.
 func (q *Queue) Trim(messages, bytes int) {
-	for q.at == q.unacked && (q.unacked > messages || q.unackedBytes > bytes) {
+	for q.at == q.unacked && (int(q.unacked) > messages || q.unackedBytes > bytes) {
 		q.Forget()
 	}
 }
@@ -142,4 +151,10 @@ func (q *Queue) Trim(messages, bytes int) {
 func (q *Queue) Rewind() { q.at = 0 }
 
 // Clear forgets all messages.
-func (q *Queue) Clear() { *q = Queue{base: q.Sent()} }
+func (q *Queue) Clear() {
+	for i := range q.n {
+		it := q.slot(i)
+		q.small = q.budget.release(it.M, it.Size(), q.small)
+	}
+	*q = Queue{budget: q.budget, base: q.Sent()}
+}

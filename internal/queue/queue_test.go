@@ -45,7 +45,7 @@ func TestQueueIsASlice(t *testing.T) {
 		case len(model) > 0:
 			check(step, written(&q))
 		}
-		if q.n != len(model) || q.bytes != bytes {
+		if int(q.n) != len(model) || q.bytes != bytes {
 			t.Fatalf("step %d: got %d messages of %d bytes, want %d of %d", step, q.n, q.bytes, len(model), bytes)
 		}
 		kept := 0
@@ -56,7 +56,7 @@ func TestQueueIsASlice(t *testing.T) {
 				}
 			}
 		}
-		if kept != q.n {
+		if kept != int(q.n) {
 			t.Fatalf("step %d: the queue keeps %d messages alive, want the %d in it", step, kept, q.n)
 		}
 		if q.n == 0 && len(q.ring) > keepRing {
@@ -68,26 +68,19 @@ func TestQueueIsASlice(t *testing.T) {
 	}
 }
 
-func TestAQueueHasRoomForSoManyOfSoManyBytes(t *testing.T) {
-	const messages, bytes = 8, 1000
-	it := Item{M: wire.NewPush("t", "e", make([]byte, 66), 0)} // of 100 bytes
-	if it.Size() != 100 {
-		t.Fatalf("got a message of %d bytes, want 100", it.Size())
+func TestAQueueHasRoomForSoManyBytes(t *testing.T) {
+	it := Item{M: wire.NewPush("t", "e", make([]byte, 70), 0)} // of 200 bytes
+	if it.Size() != 200 {
+		t.Fatalf("got a message of %d bytes, want 200", it.Size())
 	}
 	var q Queue
 	for n := range 12 {
-		for _, c := range []struct {
-			name            string
-			messages, bytes int
-			fits, room      bool
-		}{
-			{"both", messages, bytes, n < 8, n <= 2},
-			{"bytes alone", 1 << 30, bytes, n < 10, n <= 2},
-			{"messages alone", messages, 1 << 30, n < 8, n <= 2},
-			{"fewer bytes than one message has", messages, 50, n == 0, n == 0},
-		} {
-			if fits, room := q.Fits(it, c.messages, c.bytes), q.HasRoom(c.messages, c.bytes); fits != c.fits || room != c.room {
-				t.Errorf("%d waiting, %s: got Fits %v and HasRoom %v, want %v and %v", n, c.name, fits, room, c.fits, c.room)
+		if got := q.WaitingBytes(); got != 200*n {
+			t.Errorf("%d waiting: got %d bytes, want %d", n, got, 200*n)
+		}
+		for bytes, fits := range map[int]bool{2000: n < 10, 50: n == 0} {
+			if got := q.Fits(it, bytes); got != fits {
+				t.Errorf("%d waiting in %d bytes: got Fits %v, want %v", n, bytes, got, fits)
 			}
 		}
 		q.Push(it)
@@ -95,7 +88,7 @@ func TestAQueueHasRoomForSoManyOfSoManyBytes(t *testing.T) {
 	for range 12 {
 		q.Next()
 	}
-	if !q.Fits(it, messages, bytes) || !q.HasRoom(messages, bytes) {
+	if !q.Fits(it, 200) || q.WaitingBytes() != 0 {
 		t.Error("what is written counts as waiting")
 	}
 }

@@ -8,18 +8,16 @@ import (
 	"github.com/go-chime/chime/internal/mono"
 )
 
-// writeWait is how long one write of what clientsocket gives at a time may block.
-const writeWait = 10 * time.Second
-
-// writeBound is how long the writes of a connection may still block: writeWait
-// each, and none beyond a moment that may be set once.
+// writeBound is how long the writes of a connection may still block: each as long as
+// Limits.StuckFor, which its methods are given, and none beyond a moment that may be
+// set once.
 type writeBound struct {
 	until atomic.Int64 // mono.Instant; 0 is unset
 }
 
 // due returns when a write that begins now has to be done.
-func (p *writeBound) due() mono.Instant {
-	due := mono.Now().Add(writeWait)
+func (p *writeBound) due(stuckFor time.Duration) mono.Instant {
+	due := mono.Now().Add(stuckFor)
 	if until := p.until.Load(); until != 0 {
 		due = min(due, mono.Instant(until))
 	}
@@ -27,11 +25,11 @@ func (p *writeBound) due() mono.Instant {
 }
 
 // arm sets the deadline of a write that begins now, and returns it.
-func (p *writeBound) arm(set func(time.Time) error) mono.Instant {
-	due := p.due()
+func (p *writeBound) arm(stuckFor time.Duration, set func(time.Time) error) mono.Instant {
+	due := p.due(stuckFor)
 	_ = set(due.Deadline()) // not all writers can
 	if p.bounded() {
-		due = p.due() // it may have been set, and its deadline overwritten, meanwhile
+		due = p.due(stuckFor) // it may have been set, and its deadline overwritten, meanwhile
 		_ = set(due.Deadline())
 	}
 	return due
@@ -48,8 +46,8 @@ func (p *writeBound) set(wait time.Duration) time.Time {
 
 // write writes all of b or fails when it is due. It leaves no deadline behind,
 // since a write that does not block would find it expired later.
-func (p *writeBound) write(nc net.Conn, b []byte) error {
-	p.arm(nc.SetWriteDeadline)
+func (p *writeBound) write(nc net.Conn, b []byte, stuckFor time.Duration) error {
+	p.arm(stuckFor, nc.SetWriteDeadline)
 	_, err := nc.Write(b)
 	if !p.bounded() {
 		_ = nc.SetWriteDeadline(time.Time{})

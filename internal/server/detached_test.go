@@ -178,12 +178,12 @@ func heapBytes() uint64 {
 // here is one client's own, and held as its payload and as what was written.
 func TestWhatIsKeptForAClientIsBounded(t *testing.T) {
 	const clients = 20
-	limits := transport.Limits{}.WithDefaults()
+	limits := transport.Limits{QueueBytes: 1 << 20}.WithDefaults()
 	for _, kind := range bothTransports {
 		for _, size := range []int{10, 1 << 10, 30 << 10} {
 			t.Run(fmt.Sprintf("%s/%d", kind, size), func(t *testing.T) {
 				sockets := make(chan transport.ClientSocket, clients)
-				cfg := server.Config{Accept: func(cs transport.ClientSocket) transport.Receiver {
+				cfg := server.Config{Limits: limits, Accept: func(cs transport.ClientSocket) transport.Receiver {
 					sockets <- cs
 					return deafTo{}
 				}}
@@ -217,7 +217,7 @@ func TestWhatIsKeptForAClientIsBounded(t *testing.T) {
 					synctest.Wait()
 					bound("written", limits.UnackedBytes)
 					for _, cs := range all {
-						for range min(limits.QueueMessages, limits.QueueBytes/pad(size).Size()) {
+						for range limits.QueueBytes / pad(size).Size() {
 							mustSend(t, cs, pad(size))
 						}
 					}

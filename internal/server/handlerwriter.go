@@ -32,14 +32,14 @@ func newHandlerWriter(w http.ResponseWriter, rc *http.ResponseController) *handl
 }
 
 // write writes all of b, or fails when the bound says so.
-func (h *handlerWriter) write(b []byte, writes *writeBound) error {
+func (h *handlerWriter) write(b []byte, writes *writeBound, stuckFor time.Duration) error {
 	select {
 	case h.busy <- struct{}{}:
 	case <-h.stop:
 		return net.ErrClosed
 	}
 	defer func() { <-h.busy }()
-	due := writes.arm(h.rc.SetWriteDeadline)
+	due := writes.arm(stuckFor, h.rc.SetWriteDeadline)
 	h.due.Store(int64(due))
 	_, err := h.w.Write(b)
 	if err == nil {

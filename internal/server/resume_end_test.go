@@ -121,7 +121,7 @@ func TestADialectThatCannotResumeLeavesAtOnce(t *testing.T) {
 }
 
 func TestADetachedClientSocketEndsOnce(t *testing.T) {
-	few := server.Config{Limits: transport.Limits{QueueMessages: 8}}
+	few := server.Config{Limits: transport.Limits{QueueBytes: 1200}}
 	small := server.Config{Limits: transport.Limits{QueueBytes: 600}}
 	fill := func(t *testing.T, _ *hall, _ *carrier, a *app) {
 		var err error

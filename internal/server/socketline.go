@@ -251,7 +251,9 @@ func (l *webSocketLine) Try(w *nonblock.Writer, b []byte) (int, error) {
 }
 
 // Write implements clientsocket.Line.
-func (l *webSocketLine) Write(b []byte) error { return l.writes.write(l.reader.Conn, b) }
+func (l *webSocketLine) Write(b []byte) error {
+	return l.writes.write(l.reader.Conn, b, l.server.limits.StuckFor)
+}
 
 // BoundWrites implements clientsocket.Line.
 func (l *webSocketLine) BoundWrites(wait time.Duration) {

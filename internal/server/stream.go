@@ -64,7 +64,7 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 // A handler that stays is waited for too.
 func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame, ids *bare) {
 	l, fresh := together[streamLine](from)
-	l.bare = ids
+	l.bare, l.stuckFor = ids, s.limits.StuckFor
 	if err := l.begin(w, r); err != nil {
 		s.log.Debug("event stream not opened", "error", err)
 		return

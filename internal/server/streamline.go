@@ -21,12 +21,13 @@ import (
 // written without a goroutine; elsewhere the handler stays, and writes go
 // through its ResponseWriter.
 type streamLine struct {
-	conn    clientsocket.Connection
-	reader  reader
-	bare    *bare          // nil in the chime dialect
-	handler *handlerWriter // nil once hijacked
-	writes  writeBound
-	chunked bool // writes are chunks of HTTP/1.1
+	conn     clientsocket.Connection
+	reader   reader
+	bare     *bare          // nil in the chime dialect
+	handler  *handlerWriter // nil once hijacked
+	writes   writeBound
+	stuckFor time.Duration // Limits.StuckFor
+	chunked  bool          // writes are chunks of HTTP/1.1
 }
 
 // A client of the chime dialect answers heartbeats with a POST. Any other has no way
@@ -47,7 +48,7 @@ func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
 		l.reader.timing = &bareTiming
 	}
 	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Now().Add(writeWait)) // in place of http.Server's, if it can be
+	_ = rc.SetWriteDeadline(time.Now().Add(l.stuckFor)) // in place of http.Server's, if it can be
 	streamHeaders(w.Header(), r.ProtoMajor)
 	w.WriteHeader(http.StatusOK)
 	// Bytes before the first Flush: a compressing writer decides what to do
@@ -208,9 +209,9 @@ func (l *streamLine) Try(w *nonblock.Writer, b []byte) (int, error) {
 // Write implements clientsocket.Line.
 func (l *streamLine) Write(b []byte) error {
 	if l.hijacked() {
-		return l.writes.write(l.reader.Conn, b)
+		return l.writes.write(l.reader.Conn, b, l.stuckFor)
 	}
-	return l.handler.write(b, &l.writes)
+	return l.handler.write(b, &l.writes, l.stuckFor)
 }
 
 // BoundWrites implements clientsocket.Line.

@@ -76,7 +76,7 @@ func runSuite(t *testing.T, serve func(t *testing.T, h http.Handler) (connect fu
 	}
 }
 
-var small = transport.Limits{QueueBytes: 64 << 10, QueueMessages: 64}
+var small = transport.Limits{QueueBytes: 64 << 10}
 
 // ways are the transports and dialects with two directions.
 var ways = []struct {

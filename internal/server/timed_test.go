@@ -190,7 +190,7 @@ func TestAWriteThatBlocksFailsAfter10Seconds(t *testing.T) {
 }
 
 func TestAFullQueueEndsAMuteConnectionWithinASecond(t *testing.T) {
-	onEach(t, server.Config{Limits: transport.Limits{QueueMessages: 10}}, func(t *testing.T, b *bubble, l line, c *client) {
+	onEach(t, server.Config{Limits: transport.Limits{QueueBytes: 100_000}}, func(t *testing.T, b *bubble, l line, c *client) {
 		start := time.Now()
 		var err error
 		for n := 0; err == nil; n++ {

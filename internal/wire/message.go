@@ -22,6 +22,7 @@ type Message struct {
 	binary       bool
 	positions    bool // it is the reply to a join that asked for positions
 	forms        [formCount]atomic.Pointer[[]byte]
+	holders      atomic.Int32
 }
 
 // History is what the reply to a join says of the position at which it begins:
@@ -94,11 +95,20 @@ func (m *Message) WithRefs(joinRef, ref Ref) *Message {
 // Counted reports whether m is numbered.
 func (m *Message) Counted() bool { return Counted(m.Topic) }
 
+// perMessage is what a message takes besides its texts.
+const perMessage = 128
+
 // Size is what m takes in a queue, in bytes, about. Refs count: a client
 // chooses them, and could fill a queue with large ones.
 func (m *Message) Size() int {
-	return len(m.payload) + len(m.Topic) + len(m.Event) + len(m.joinRef.text) + len(m.ref.text) + 32
+	return len(m.payload) + len(m.Topic) + len(m.Event) + len(m.joinRef.text) + len(m.ref.text) + perMessage
 }
+
+// Hold counts one more queue that has m, and reports whether it is the first.
+func (m *Message) Hold() bool { return m.holders.Add(1) == 1 }
+
+// Release counts one less, and reports whether it was the last.
+func (m *Message) Release() bool { return m.holders.Add(-1) == 0 }
 
 // PayloadSize is how many bytes the payload is, by which a store bounds its pages.
 func (m *Message) PayloadSize() int { return len(m.payload) }
@@ -200,7 +210,7 @@ func (m *Message) form(form int) []byte {
 	if p := m.forms[form].Load(); p != nil {
 		return *p
 	}
-	b := make([]byte, 0, m.Size()+len(m.payload)/3+48)
+	b := make([]byte, 0, m.Size()-perMessage+len(m.payload)/3+80)
 	switch form {
 	case formStream:
 		b = append(b, "data: "...)
