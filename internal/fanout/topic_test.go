@@ -37,9 +37,9 @@ func ephemeral(n int) broker.Publication {
 	return broker.Publication{Topic: "a", Message: store.Message{Event: fmt.Sprint("ephemeral-", n), Payload: []byte("{}")}}
 }
 
-// offsets are those from one to another.
-func offsets(from, to uint64) (list []uint64) {
-	for o := from; o <= to; o++ {
+// upTo are the offsets from 1 to last.
+func upTo(last uint64) (list []uint64) {
+	for o := uint64(1); o <= last; o++ {
 		list = append(list, o)
 	}
 	return list
@@ -223,8 +223,8 @@ func TestALateLookDoesNotBringBackAnEpoch(t *testing.T) {
 		if err := <-joined; err != nil {
 			t.Error(err)
 		}
-		if got, fails := q.offsets(), m.failed(); !slices.Equal(got, offsets(1, 3)) || len(fails) > 0 || w.topic.tail.epoch != w.history.Epoch() {
-			t.Errorf("sent %d and failed with %v, want %d and no failure", got, fails, offsets(1, 3))
+		if got, fails := q.offsets(), m.failed(); !slices.Equal(got, upTo(3)) || len(fails) > 0 || w.topic.tail.epoch != w.history.Epoch() {
+			t.Errorf("sent %d and failed with %v, want %d and no failure", got, fails, upTo(3))
 		}
 	})
 }
@@ -319,7 +319,7 @@ func TestAnErasureOfAFormerEpochErasesNothing(t *testing.T) {
 				later := newOwner(w.topic, p, "2")
 				_ = later.join(Want{Last: 10})
 				synctest.Wait()
-				if got, want := q.offsets(), append(offsets(1, 3), offsets(1, 3)...); !slices.Equal(got, want) {
+				if got, want := q.offsets(), append(upTo(3), upTo(3)...); !slices.Equal(got, want) {
 					t.Errorf("two joins were sent %d, want %d", got, want)
 				}
 			})

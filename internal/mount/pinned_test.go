@@ -40,7 +40,7 @@ func TestAClientKeepsNothingOfItsRequestButWhatIsUsed(t *testing.T) {
 				return chime.Identity{ID: r.URL.Query().Get("user")}, nil // a part of the request line
 			}))
 			app := chi.NewRouter()
-			app.Use(middleware.RequestID, middleware.RealIP)
+			app.Use(middleware.RequestID, middleware.RealIP) //nolint:staticcheck // it writes r.RemoteAddr, as many apps have it do
 			app.Route("/t/{tenant}", func(r chi.Router) { r.Mount("/socket", live) })
 			s.Serve(t, app)
 			heap := func(padding int) int64 {

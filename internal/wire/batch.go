@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
@@ -44,9 +45,9 @@ func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 		return end, nil
 	})
 	switch {
-	case err == errNotObject && space(data, 0) < len(data):
+	case errors.Is(err, errNotObject) && space(data, 0) < len(data):
 		err = malformed("want an object")
-	case err != nil && err != errNotObject:
+	case err != nil && !errors.Is(err, errNotObject):
 	case end < 0 || space(data, end) != len(data):
 		err = malformed("not valid JSON")
 	case b.First == 0:

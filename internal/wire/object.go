@@ -26,7 +26,7 @@ func fields(data []byte, f func(key, value []byte)) error {
 	if err == nil && (end < 0 || space(data, end) != len(data)) {
 		err = errNotJSON
 	}
-	if err == errNotObject {
+	if errors.Is(err, errNotObject) {
 		if _, ok := scan(data, nil); !ok {
 			err = errNotJSON
 		}

@@ -128,8 +128,7 @@ func withoutPath(err error, path string) error {
 	if errors.As(err, &at) && (at.Path == path || strings.HasPrefix(at.Path, path+".")) {
 		return at.Err
 	}
-	var link *os.LinkError
-	if errors.As(err, &link) {
+	if link, ok := errors.AsType[*os.LinkError](err); ok {
 		return link.Err
 	}
 	return err
