@@ -15,6 +15,10 @@ import (
 	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 )
 
+func init() {
+	dataSync = func(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }
+}
+
 // Under the store, its file becomes one that takes nothing: /dev/full has no
 // room, /dev/null takes writes and then can't sync, which is as near as one gets
 // to a disk that loses what it was given.
