@@ -147,6 +147,16 @@ func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error
 // identity may be there with several client sockets.
 func (rt *Router) Members(topic string) []channel.Member { return rt.hub.Members(topic) }
 
+// Health returns nil as long as messages are taken. Else it says why not, as the store
+// or the broker does: store.ErrFull if it may pass. What says nothing of itself, as
+// store.Memory, is well. Ask it for a load balancer's or an orchestrator's check.
+func (rt *Router) Health(ctx context.Context) error {
+	if err := rt.hub.Health(ctx); err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	return nil
+}
+
 // Disconnect ends all client sockets of an identity. HandleLeave is called with
 // channel.Kicked. Their clients may come back; to keep them out, refuse their next
 // connect. For "" it returns an error, since anonymous clients are not one identity.

@@ -181,6 +181,14 @@ func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
 	return h.broker.Erase(ctx, topic, offset)
 }
 
+// Health returns nil as long as the broker takes messages, or does not tell.
+func (h *Hub) Health(ctx context.Context) error {
+	if b, ok := h.broker.(interface{ Health(context.Context) error }); ok {
+		return b.Health(ctx)
+	}
+	return nil
+}
+
 // keeps returns nil for a topic that has a history.
 func (h *Hub) keeps(topic string) error {
 	r, err := h.route(topic)

@@ -21,6 +21,11 @@ var (
 	// ErrClosed is returned by every method but Epoch after the store was closed.
 	ErrClosed = errors.New("store is closed")
 
+	// ErrFull is returned by Append, and by others that have to write, as long as
+	// there is no room. What the store has can be read, and the same call can
+	// succeed later.
+	ErrFull = errors.New("store is full")
+
 	// ErrNotFound is returned by Redact for a message that is not, or no longer, kept.
 	ErrNotFound = errors.New("no such message")
 )

@@ -36,6 +36,14 @@ func (l *local) Start(sink broker.Sink) {
 
 func (l *local) Close() error { return nil }
 
+// Health is that of the store, if it has one.
+func (l *local) Health(context.Context) error {
+	if s, ok := l.store.(interface{ Health() error }); ok {
+		return s.Health()
+	}
+	return nil
+}
+
 func (l *local) History() broker.History {
 	if l.store == nil {
 		return nil

@@ -1,12 +1,14 @@
 package local_test
 
 import (
+	"errors"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/brokertest"
 	"github.com/go-chime/chime/broker/local"
@@ -125,5 +127,33 @@ func TestAFanOutDelaysNoOtherTopic(t *testing.T) {
 	wg.Wait()
 	if n := s.published.Load(); n != 20 {
 		t.Errorf("announced %d messages, want 20", n)
+	}
+}
+
+// sick is a store that says that it takes nothing.
+type sick struct {
+	store.Store
+	why error
+}
+
+func (s sick) Health() error { return s.why }
+
+func TestHealthIsThatOfTheStore(t *testing.T) {
+	why := errors.New("ill")
+	for name, tt := range map[string]struct {
+		store store.Store
+		want  error
+	}{
+		"none":       {nil, nil},
+		"says none":  {store.NewMemory(), nil},
+		"says it is": {sick{store.NewMemory(), why}, why},
+	} {
+		rt := chime.NewRouter(chime.WithAnonymous(), chime.WithBroker(local.New(tt.store)))
+		if err := rt.Health(t.Context()); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+		if err := rt.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -37,7 +39,7 @@ func site(kept store.Store, origins []string, log *slog.Logger) (handler http.Ha
 
 	r := chi.NewRouter()
 	r.Mount("/socket", live)
-	r.Get("/healthz", healthy)
+	r.Get("/healthz", healthy(live.Health))
 	r.With(guard.Handler).Post("/rooms/{id}/messages", postMessage(live.Broadcast, log))
 	r.Group(func(r chi.Router) {
 		r.Use(securityHeaders)
@@ -61,10 +63,20 @@ func onlyRooms(next http.Handler) http.Handler {
 	})
 }
 
-// healthy says that the process answers, which is all there is to say of a
-// program without anything behind it.
-func healthy(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = io.WriteString(w, "ok\n") // a prober that left needs no answer
+// healthy says that the process answers and takes messages. What is wrong stands in the
+// log: it may name files.
+func healthy(health func(context.Context) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		status, says := http.StatusOK, "ok"
+		switch err := health(r.Context()); {
+		case errors.Is(err, store.ErrFull):
+			status, says = http.StatusServiceUnavailable, "history: full"
+		case err != nil:
+			status, says = http.StatusServiceUnavailable, "history: failed"
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, says+"\n") // a prober that left needs no answer
+	}
 }

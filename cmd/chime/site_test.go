@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
 )
 
@@ -199,6 +200,24 @@ func TestPostSaysWhenAMessageIsNotKept(t *testing.T) {
 		}
 		if got := w.Header().Get("Retry-After") != ""; got != tt.retry {
 			t.Errorf("%v: got a Retry-After %t, want %t", tt.why, got, tt.retry)
+		}
+	}
+}
+
+func TestHealthzTellsWhetherMessagesAreTaken(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		status int
+		body   string
+	}{
+		{nil, http.StatusOK, "ok\n"},
+		{fmt.Errorf("/srv/chime.db: %w", store.ErrFull), http.StatusServiceUnavailable, "history: full\n"},
+		{errors.New("/srv/chime.db: input/output error"), http.StatusServiceUnavailable, "history: failed\n"},
+	} {
+		w := httptest.NewRecorder()
+		healthy(func(context.Context) error { return tt.err })(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		if w.Code != tt.status || w.Body.String() != tt.body {
+			t.Errorf("%v: got %d %q, want %d %q", tt.err, w.Code, w.Body, tt.status, tt.body)
 		}
 	}
 }

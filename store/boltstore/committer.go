@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -23,6 +24,11 @@ const (
 
 	// yields bounds how often the committer lets others run before it takes what waits.
 	yields = 4
+
+	// While the disk is full, how much room there has to be, and how soon it is looked for.
+	roomBytes = 8 << 20
+	roomFirst = 100 * time.Millisecond
+	roomMost  = 10 * time.Second
 )
 
 // committer takes whatever waits and commits it, until the store is closed or a
@@ -32,9 +38,12 @@ type committer struct {
 	file    *disk.File
 	queue   *queue
 	log     *slog.Logger
-	closing func()        // called before the file is released
-	ended   chan struct{} // closed when run has ended; then err is what has failed
+	room    func(bytes int) error // an error as long as the disk has none
+	closing func()                // called before the file is released
+	ended   chan struct{}         // closed when run has ended; then err is what has failed
 	err     error
+
+	trouble atomic.Pointer[error] // why nothing can be written; nil: it can
 
 	buf []byte // for records
 	due int64  // when something is to be swept, Unix nanoseconds; 0: never
@@ -50,7 +59,10 @@ func (c *committer) run() {
 			c.wait()
 			continue
 		}
-		if err := c.commit(ops, last); err != nil {
+		if err := c.commit(ops, last); errors.Is(err, disk.ErrNoRoom) && !last {
+			c.pause(ops, err)
+			continue
+		} else if err != nil {
 			c.fail(ops, err)
 			break
 		}
@@ -133,15 +145,41 @@ func (c *committer) commit(ops []*op, last bool) error {
 	return err
 }
 
+// refuse answers ops and what waits, and has all that comes refused, with why.
+func (c *committer) refuse(ops []*op, why error) {
+	c.trouble.Store(&why)
+	c.log.Error("history could not be written", "file", c.file.Path(), "error", why)
+	for _, o := range append(ops, c.queue.refuse(why)...) {
+		o.done <- why
+	}
+}
+
+// pause refuses what comes until the disk has room, or the store is closed. Nothing of
+// the commit is in the file, and the file is as it was: so it can go on, which it could
+// not after an error of a sync.
+func (c *committer) pause(ops []*op, why error) {
+	c.refuse(ops, fmt.Errorf("%w: %w", store.ErrFull, why))
+	for wait := roomFirst; !c.queue.isClosed(); wait = min(2*wait, roomMost) {
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-c.queue.wake: // it is closed
+		}
+		timer.Stop()
+		if c.room(roomBytes) == nil {
+			c.log.Info("history can be written again", "file", c.file.Path())
+			break
+		}
+	}
+	c.trouble.Store(nil)
+	c.queue.refuse(nil)
+}
+
 // fail ends the store for writers: with what it can't commit, and with what waits.
 // Readers can go on until it is closed.
 func (c *committer) fail(ops []*op, why error) {
-	why = fmt.Errorf("%w: %w", ErrFailed, why)
-	c.err = why
-	c.log.Error("history could not be written", "file", c.file.Path(), "error", why)
-	for _, o := range append(ops, c.queue.fail(why)...) {
-		o.done <- why
-	}
+	c.err = fmt.Errorf("%w: %w", ErrFailed, why)
+	c.refuse(ops, c.err)
 	for {
 		if _, last := c.queue.take(); last {
 			return

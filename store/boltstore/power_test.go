@@ -7,10 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
 	"sync"
 	"testing"
-	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -55,21 +53,21 @@ const sector = 512
 func (r *recorder) watch(db *bolt.DB) {
 	r.base, _ = os.ReadFile(r.file)
 	page := int64(db.Info().PageSize)
-	ops := reflect.ValueOf(db).Elem().FieldByName("ops").FieldByName("writeAt")
-	write := (*func(b []byte, at int64) (int, error))(unsafe.Pointer(ops.UnsafeAddr()))
-	inner, meta := *write, false
-	*write = func(b []byte, at int64) (int, error) {
-		isMeta := at < 2*page
-		r.mu.Lock()
-		if meta || isMeta {
-			r.events = append(r.events, event{barrier: true})
+	meta := false
+	filetest.WriteAt(db, func(inner func([]byte, int64) (int, error)) func([]byte, int64) (int, error) {
+		return func(b []byte, at int64) (int, error) {
+			isMeta := at < 2*page
+			r.mu.Lock()
+			if meta || isMeta {
+				r.events = append(r.events, event{barrier: true})
+			}
+			meta = isMeta
+			info, _ := os.Stat(r.file)
+			r.events = append(r.events, event{at: at, data: bytes.Clone(b), size: info.Size()})
+			r.mu.Unlock()
+			return inner(b, at)
 		}
-		meta = isMeta
-		info, _ := os.Stat(r.file)
-		r.events = append(r.events, event{at: at, data: bytes.Clone(b), size: info.Size()})
-		r.mu.Unlock()
-		return inner(b, at)
-	}
+	})
 }
 
 // announce notes that m was seen.

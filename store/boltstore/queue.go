@@ -28,12 +28,12 @@ type op struct {
 type queue struct {
 	wake chan struct{} // there is something to take
 
-	mu     sync.Mutex // guards the rest
-	ops    []*op
-	bytes  int
-	room   chan struct{} // closed when ops has been taken; nil if nobody waits for that
-	closed bool
-	failed error // why nothing is taken in any more
+	mu      sync.Mutex // guards the rest
+	ops     []*op
+	bytes   int
+	room    chan struct{} // closed when ops has been taken; nil if nobody waits for that
+	closed  bool
+	refuses error // why nothing is taken in; nil: all is
 }
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
@@ -66,8 +66,8 @@ func (q *queue) put(o *op) (room <-chan struct{}, err error) {
 	switch {
 	case q.closed:
 		return nil, store.ErrClosed
-	case q.failed != nil:
-		return nil, q.failed
+	case q.refuses != nil:
+		return nil, q.refuses
 	case q.bytes >= queueBytes:
 		if q.room == nil {
 			q.room = make(chan struct{})
@@ -108,10 +108,11 @@ func (q *queue) take() (ops []*op, last bool) {
 	return ops, q.closed
 }
 
-// fail has all that is put from now on return err, and returns what waits.
-func (q *queue) fail(err error) []*op {
+// refuse has all that is put from now on return err, and returns what waits. With nil
+// all is taken in again.
+func (q *queue) refuse(err error) []*op {
 	q.mu.Lock()
-	q.failed = err
+	q.refuses = err
 	q.mu.Unlock()
 	ops, _ := q.take()
 	return ops
@@ -123,4 +124,10 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.rouse()
+}
+
+func (q *queue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
 }

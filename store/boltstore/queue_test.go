@@ -72,7 +72,7 @@ func TestAQueueThatIsClosedOrFailedTakesNothing(t *testing.T) {
 		want error
 	}{
 		"closed": {(*queue).close, store.ErrClosed},
-		"failed": {func(q *queue) { q.fail(why) }, why},
+		"failed": {func(q *queue) { q.refuse(why) }, why},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := newQueue()

@@ -35,8 +35,8 @@ import (
 	"github.com/go-chime/chime/store/boltstore/internal/tree"
 )
 
-// ErrFailed is returned once a commit has failed: what the disk has of it is
-// not known then, so nothing more is written until the file is opened again.
+// ErrFailed is returned once a commit has failed, unless the disk was full: what the
+// disk has of it is not known then, so nothing more is written until the file is opened again.
 // What was kept before can still be read. The appends of the commit that failed
 // return it too; nothing of them was announced, but they may turn out to have
 // been kept.
@@ -64,6 +64,7 @@ type Options struct {
 	openFile func(string, int, os.FileMode) (*os.File, error)
 	sync     func(*os.File) error
 	watch    func(*bolt.DB)
+	room     func(bytes int) error
 }
 
 // Store keeps messages in a file. There is one constructor, [Open]; its methods
@@ -106,6 +107,9 @@ func open(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.room == nil {
+		o.room = f.Room
+	}
 	if o.watch != nil {
 		db, _ := f.Bolt()
 		o.watch(db)
@@ -121,7 +125,7 @@ func open(path string, o Options) (*Store, error) {
 	}
 	s := &Store{epoch: state.Epoch, file: f, queue: newQueue()}
 	s.committer = &committer{
-		file: f, queue: s.queue, log: o.Log, due: due,
+		file: f, queue: s.queue, log: o.Log, due: due, room: o.room,
 		closing: func() { s.closed.Store(true) }, ended: make(chan struct{}),
 	}
 	return s, nil
@@ -250,6 +254,19 @@ func (s *Store) Backup(w io.Writer) error {
 	defer disk.Discard(f)
 	_, err = io.Copy(w, f)
 	return err
+}
+
+// Health returns nil as long as the store takes messages. Else it says why not:
+// [store.ErrFull] if it goes on when there is room, [ErrFailed] if it has to be opened
+// again, [store.ErrClosed] after Close. It does not block.
+func (s *Store) Health() error {
+	if s.closed.Load() {
+		return store.ErrClosed
+	}
+	if why := s.committer.trouble.Load(); why != nil {
+		return *why
+	}
+	return nil
 }
 
 // Close waits for what has begun, and releases the file. Later calls of other

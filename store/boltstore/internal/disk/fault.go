@@ -32,6 +32,9 @@ var (
 	// ErrRecord is an ErrDamaged of one record: the others can be read.
 	ErrRecord = fmt.Errorf("%w: the record", ErrDamaged)
 
+	// ErrNoRoom says that a transaction was not committed, and the file is as it was.
+	ErrNoRoom = errors.New("not written")
+
 	// ErrReplaced says that the file has another name by now, or none.
 	ErrReplaced = errors.New("replaced by another file while it was opened")
 
@@ -89,8 +92,8 @@ var remedies = []struct {
 	{ErrDamaged, nil, goBack}, // what can't be opened can't be exported
 	{berrors.ErrChecksum, ErrDamaged, goBack},
 	{ErrReplaced, nil, "start again"},
-	{syscall.ENOSPC, nil, "make room on the disk, then start again"},
-	{syscall.EDQUOT, nil, "make room within the quota, then start again"},
+	{syscall.ENOSPC, nil, "make room on the disk"},
+	{syscall.EDQUOT, nil, "make room within the quota"},
 	{syscall.EFBIG, nil, "allow larger files, then start again"},
 	{syscall.EROFS, nil, "make the file system writable, or use a file elsewhere"},
 	{syscall.EISDIR, nil, "give the path of a file"},

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -60,7 +62,16 @@ func (f *File) UpdateLast(do func(tx *bolt.Tx) error) error {
 // Update commits what do writes, and returns when it is on the disk. After a panic
 // it abandons the transaction as it stands, with the lock that it holds: nothing
 // can be written any more.
+//
+// It returns [ErrNoRoom] if the disk, or a quota, had none for what it wrote. Then the
+// file is as it was, and the next Update may succeed.
 func (f *File) Update(do func(tx *bolt.Tx) error) (err error) {
+	noRoom := false
+	defer func() {
+		if noRoom {
+			err = fmt.Errorf("%w: %w", ErrNoRoom, err)
+		}
+	}()
 	defer f.guard(&err)
 	defer noFault()()
 	if f.noSnapshot.Load() {
@@ -74,14 +85,46 @@ func (f *File) Update(do func(tx *bolt.Tx) error) (err error) {
 	}()
 	tx, err := f.db.Begin(true)
 	if err == nil {
+		id := tx.ID()
 		if err = do(tx); err != nil {
 			_ = tx.Rollback() // of a transaction that was not committed: it reads no pages
 		} else {
 			err = tx.Commit()
+			noRoom = refusedWrite(err) && !f.has(id)
 		}
 	}
 	ended = true
 	return err
+}
+
+// has reports whether the transaction of this number may be in the file, though it failed.
+func (f *File) has(id int) bool {
+	tx, err := f.snapshot()
+	if err != nil {
+		return true
+	}
+	defer func() { _ = tx.Rollback() }()
+	return tx.ID() >= id
+}
+
+// refusedWrite reports whether err is that of a write for which there was no room. Then
+// nothing leads to what was written before it. An error of a sync is another matter,
+// whatever it says: the system may take what it could not write for written.
+func refusedWrite(err error) bool {
+	var at *fs.PathError
+	return errors.As(err, &at) && at.Op == "write" && (errors.Is(at.Err, syscall.ENOSPC) || errors.Is(at.Err, syscall.EDQUOT))
+}
+
+// Room returns an error as long as the disk has no room for so many bytes: it writes
+// them to another file beside this one.
+func (f *File) Room(bytes int) error {
+	probe, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".room-*")
+	if err != nil {
+		return Explain(f.path, err)
+	}
+	defer Discard(probe)
+	_, err = probe.Write(make([]byte, bytes))
+	return Explain(f.path, errors.Join(err, probe.Sync()))
 }
 
 // snapshot begins a transaction that reads.
