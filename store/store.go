@@ -36,7 +36,8 @@ var (
 // A topic is any string; it begins with its first Append, and nothing else
 // creates it. It is remembered, even when all its messages are gone, for at
 // least 30 days after its last one. If it begins anew after that, positions from
-// before are incomplete; so may then be offset 0 of any topic that begins later.
+// before are incomplete; so may then be offset 0 of any topic that begins later. A
+// store with a bound may forget a topic sooner, to the same effect.
 //
 // Errors say which operation failed and of which topic: callers hand them on.
 type Store interface {

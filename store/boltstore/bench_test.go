@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -327,7 +328,7 @@ func filled(b *testing.B, topics, n int, keep store.Retention) string {
 			update = f.UpdateLast
 		}
 		if err := update(func(tx *bolt.Tx) error {
-			p, err := tree.Begin(tx, clock(), nil)
+			p, err := tree.Begin(tx, clock()-int64(time.Hour), nil)
 			if err != nil {
 				return err
 			}
@@ -382,7 +383,7 @@ const openerTopics = 300
 
 func opener(path string) {
 	begun := time.Now()
-	s, err := Open(path, Options{})
+	s, err := Open(path, Options{MaxTopics: Unbounded})
 	took := time.Since(begun)
 	after := resident()
 	for i := 0; i < openerTopics && err == nil; i++ {
@@ -402,7 +403,7 @@ func BenchmarkOpen(b *testing.B) {
 	for _, c := range []struct {
 		messages, topics int
 		killed           bool
-	}{{1_000_000, 1, false}, {1_000_000, 1000, false}, {1_000_000, 1000, true}, {1_000_000, 1_000_000, false}} {
+	}{{1_000_000, 1, false}, {1_000_000, 1000, false}, {1_000_000, 1000, true}, {1_000_000, 1_000_000, false}, {1_000_000, 1_000_000, true}} {
 		b.Run(fmt.Sprintf("messages=%d/topics=%d/killed=%t", c.messages, c.topics, c.killed), func(b *testing.B) {
 			closed := filled(b, c.topics, c.messages/c.topics, benchKeep)
 			size(b, closed, c.messages)
@@ -481,6 +482,43 @@ func BenchmarkSweep(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkNames is 64 writers who name topics without end, where a million are known
+// and a million are allowed: how many are taken in a second, how many are refused, and
+// what that takes in memory.
+func BenchmarkNames(b *testing.B) {
+	const known, writers, each = 1_000_000, 64, 1_000
+	path := filled(b, known, 1, benchKeep)
+	s, err := Open(path, Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	var named, refused, longest atomic.Int64
+	for b.Loop() {
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for range each {
+					begun := time.Now()
+					name := fmt.Sprintf("room:new:%d:%d", w, named.Add(1))
+					if err := s.Append(context.Background(), name, store.Message{Payload: benchPayload}, benchKeep, nil); errors.Is(err, store.ErrFull) {
+						refused.Add(1)
+					} else if err != nil {
+						b.Error(err)
+					}
+					for took, was := int64(time.Since(begun)), longest.Load(); took > was && !longest.CompareAndSwap(was, took); was = longest.Load() {
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	b.ReportMetric(float64(named.Load())/b.Elapsed().Seconds(), "names/s")
+	b.ReportMetric(float64(refused.Load())/float64(named.Load()), "refused")
+	b.ReportMetric(float64(longest.Load())/1e6, "ms-worst")
+	b.ReportMetric(float64(heap())/(1<<20), "MiB-heap-in-use")
 }
 
 // BenchmarkDay is a day's churn: each topic is given 20 times of what it keeps.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -37,13 +36,14 @@ const (
 type committer struct {
 	file    *disk.File
 	queue   *queue
+	bounds  *bounds
 	log     *slog.Logger
 	room    func(bytes int) error // an error as long as the disk has none
 	closing func()                // called before the file is released
 	ended   chan struct{}         // closed when run has ended; then err is what has failed
 	err     error
 
-	trouble atomic.Pointer[error] // why nothing can be written; nil: it can
+	health health
 
 	buf []byte // for records
 	due int64  // when something is to be swept, Unix nanoseconds; 0: never
@@ -53,10 +53,14 @@ func (c *committer) run() {
 	defer close(c.ended)
 	for last := false; !last; {
 		c.gather()
+		c.bounds.begin(c.overdue(), clock())
+		c.bounds.look(c.file, clock())
 		var ops []*op
 		ops, last = c.queue.take()
-		if len(ops) == 0 && !last && !c.overdue() {
-			c.wait()
+		if len(ops) == 0 && !last && !c.overdue() && !c.bounds.evicting() {
+			if !c.bounds.looking() {
+				c.wait()
+			}
 			continue
 		}
 		if err := c.commit(ops, last); errors.Is(err, disk.ErrNoRoom) && !last {
@@ -117,25 +121,33 @@ func (c *committer) commit(ops []*op, last bool) error {
 		update = c.file.UpdateLast
 	}
 	var warnings []error
+	known := uint64(0)
 	err := update(func(tx *bolt.Tx) error {
-		p, err := tree.Begin(tx, clock(), c.buf)
+		now := clock()
+		p, err := tree.Begin(tx, now, c.buf)
 		if err != nil {
 			return err
 		}
+		p.Bound(c.bounds.now())
 		for _, o := range ops {
 			if o.err = o.change(p); o.err != nil && !errors.Is(o.err, store.ErrNotFound) {
 				o.err = disk.Explain(c.file.Path(), o.err)
 			}
 		}
-		sweeper := tree.NewSweeper(p)
-		sweeper.Sweep(max(sweepMessages, 2*len(ops)), max(sweepTopics, 2*len(ops)))
+		sweeper, topics := tree.NewSweeper(p), max(sweepTopics, 2*len(ops))
+		sweeper.Sweep(max(sweepMessages, 2*len(ops)), topics)
+		c.bounds.evict(p, topics, now)
 		if last {
 			p.Close()
 		}
 		c.due, err = p.End()
-		c.buf, warnings = p.Buffer(), sweeper.Warnings()
+		c.buf, warnings, known = p.Buffer(), sweeper.Warnings(), p.Known()
 		return err
 	})
+	if err == nil && !last {
+		_ = c.bounds.see(c.file, known) // what can not be read is an error of the next commit
+		c.health.is(c.bounds.trouble())
+	}
 	if cap(c.buf) > queueBytes {
 		c.buf = nil // a large one is rare
 	}
@@ -147,7 +159,7 @@ func (c *committer) commit(ops []*op, last bool) error {
 
 // refuse answers ops and what waits, and has all that comes refused, with why.
 func (c *committer) refuse(ops []*op, why error) {
-	c.trouble.Store(&why)
+	c.health.is(why)
 	c.log.Error("history could not be written", "file", c.file.Path(), "error", why)
 	for _, o := range append(ops, c.queue.refuse(why)...) {
 		o.done <- why
@@ -171,7 +183,7 @@ func (c *committer) pause(ops []*op, why error) {
 			break
 		}
 	}
-	c.trouble.Store(nil)
+	c.health.is(nil)
 	c.queue.refuse(nil)
 }
 

@@ -51,12 +51,12 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{name: "truncated in the second page", change: func(t *testing.T, path string) { filetest.Truncate(t, path, 4096+100) }, want: ErrDamaged, remedy: "backup"},
 		{name: "newer", change: func(t *testing.T, path string) {
 			filetest.Update(t, path, func(tx *bolt.Tx) error {
-				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 3))
+				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 4))
 			})
 		}, want: ErrNewer, remedy: "version"},
 		{name: "older", change: func(t *testing.T, path string) {
 			filetest.Update(t, path, func(tx *bolt.Tx) error {
-				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 1))
+				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 2))
 			})
 		}, want: ErrOlder, remedy: "export it with that version"},
 		{name: "without its state", change: func(t *testing.T, path string) {

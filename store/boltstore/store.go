@@ -14,11 +14,15 @@
 // deleted or redacted can be found in its free pages until they are used again;
 // a compacted copy has none.
 //
+// All topics together are bounded, see [Options]; where nothing may go, and while
+// the disk is full, Append returns [store.ErrFull].
+//
 // A file belongs to one process at a time. Package boltfile looks into one that
 // is not in use, checks it, and makes it smaller.
 package boltstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +60,22 @@ type FileError = disk.FileError
 
 // Options says how to keep messages. The zero value has all defaults.
 type Options struct {
+	// MaxBytes bounds what is in use of the file, and with it how large it gets. Zero
+	// is 8 GiB, [Unbounded] none. One topic has a part in sixteen at most: beyond that
+	// its oldest messages go. From fifteen parts in sixteen on, topics go; at the bound
+	// Append returns [store.ErrFull]. One commit may go beyond, by 64 MiB at most.
+	//
+	// Of the topics whose names are the same up to the first colon, those go that have
+	// the most bytes together: of these the topics with the fewest messages, among them
+	// those that were not appended to for the longest. Whatever was appended to within
+	// the last minute stays. A topic that went is not remembered.
+	MaxBytes int64
+
+	// MaxTopics bounds how many topics are known, with messages or without. Zero is a
+	// million, [Unbounded] none. Topics go as at MaxBytes, where there are the most of
+	// them together; at the bound an Append that begins one returns [store.ErrFull].
+	MaxTopics int
+
 	// Log gets what is not the error of a call: a commit that failed, a topic that
 	// can't be swept. Nil is slog's default.
 	Log *slog.Logger
@@ -124,8 +144,14 @@ func open(path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{epoch: state.Epoch, file: f, queue: newQueue()}
+	within := &bounds{bytes: cmp.Or(o.MaxBytes, defaultMaxBytes), topics: int64(cmp.Or(o.MaxTopics, defaultMaxTopics)), log: o.Log}
+	if err := within.see(f, state.Known()); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
 	s.committer = &committer{
 		file: f, queue: s.queue, log: o.Log, due: due, room: o.room,
+		bounds:  within,
 		closing: func() { s.closed.Store(true) }, ended: make(chan struct{}),
 	}
 	return s, nil
@@ -263,10 +289,7 @@ func (s *Store) Health() error {
 	if s.closed.Load() {
 		return store.ErrClosed
 	}
-	if why := s.committer.trouble.Load(); why != nil {
-		return *why
-	}
-	return nil
+	return s.committer.health.get()
 }
 
 // Close waits for what has begun, and releases the file. Later calls of other

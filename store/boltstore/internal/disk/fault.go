@@ -81,6 +81,7 @@ var remedies = []struct {
 	is     error // what it is called here; nil: what it is
 	remedy string
 }{
+	{store.ErrFull, nil, "allow more, or keep less of each topic"},
 	{ErrLocked, nil, endProcess},
 	{berrors.ErrTimeout, ErrLocked, endProcess},
 	{ErrNewer, nil, "use that version, or another file"},

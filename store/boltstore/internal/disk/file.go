@@ -171,6 +171,14 @@ func (f *File) SyncBefore(sync func(*os.File) error) error {
 // Stat describes the open file, whatever has its name by now.
 func (f *File) Stat() (os.FileInfo, error) { return f.file.Stat() }
 
+// Free returns how many bytes of the file are in no use, as of the last Update, and how
+// many are in none once all that reads now has ended.
+func (f *File) Free() (now, later int64) {
+	s := f.db.Stats()
+	page := int64(f.db.Info().PageSize)
+	return int64(s.FreePageN) * page, int64(s.PendingPageN) * page
+}
+
 // Unsynced has the file, which has no name yet, grow in small steps and be written
 // without syncs.
 func (f *File) Unsynced() {

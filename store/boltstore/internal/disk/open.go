@@ -148,7 +148,7 @@ func openBolt(path string, o Options, readOnly bool) (opened *File, err error) {
 	}()
 	defer noFault()()
 	options := &bolt.Options{
-		Timeout: lockPatience, ReadOnly: readOnly, NoStatistics: true,
+		Timeout: lockPatience, ReadOnly: readOnly,
 		// The free pages of a file from which much was deleted are many. Written down
 		// with each commit they would cost more than what is committed; UpdateLast does.
 		NoFreelistSync: true, FreelistType: bolt.FreelistMapType,

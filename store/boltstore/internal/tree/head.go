@@ -19,6 +19,7 @@ type Head struct {
 	Keep  store.Retention // of the last append
 
 	n    uint64 // messages beyond the floor
+	size uint64 // bytes that these take
 	dead uint64 // messages up to it, which are still to be deleted
 	last int64  // time of the last of the n
 	used int64  // when the topic was last appended to
@@ -27,7 +28,7 @@ type Head struct {
 
 func encodeHead(key []byte, h *Head) []byte {
 	b := begin(make([]byte, 0, 64))
-	for _, v := range []uint64{h.Top, h.Floor, h.n, h.dead} {
+	for _, v := range []uint64{h.Top, h.Floor, h.n, h.size, h.dead} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = binary.AppendVarint(binary.AppendVarint(b, int64(h.Keep.Keep)), int64(h.Keep.Age))
@@ -43,7 +44,7 @@ func decodeHead(key, value []byte) (h Head, err error) {
 	if err != nil {
 		return h, err
 	}
-	h = Head{Top: r.uint(), Floor: r.uint(), n: r.uint(), dead: r.uint()}
+	h = Head{Top: r.uint(), Floor: r.uint(), n: r.uint(), size: r.uint(), dead: r.uint()}
 	keep := r.int()
 	h.Keep = store.Retention{Keep: int(keep), Age: time.Duration(r.int())}
 	h.last, h.used, h.due = r.fixed(), r.fixed(), r.fixed()

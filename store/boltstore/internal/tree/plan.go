@@ -40,6 +40,13 @@ type Plan struct {
 	buf    []byte // for records; bbolt holds on to it until the commit
 }
 
+// Bounds are what a file may hold. Zero is without bound, in each field.
+type Bounds struct {
+	Topics     uint64 // that are known
+	TopicBytes uint64 // that the messages of one topic take: beyond them its oldest go
+	Full       bool   // nothing can be appended
+}
+
 // Begin begins a plan in tx at the time now. It takes buf for what it writes.
 func Begin(tx *bolt.Tx, now int64, buf []byte) (*Plan, error) {
 	s, err := readState(tx)
@@ -54,6 +61,12 @@ func Begin(tx *bolt.Tx, now int64, buf []byte) (*Plan, error) {
 	return &Plan{ts, buf[:0]}, nil
 }
 
+// Bound sets the bounds of what follows. In the beginning there are none.
+func (p *Plan) Bound(b Bounds) { p.topics.bounds = b }
+
+// Known returns how many topics are known.
+func (p *Plan) Known() uint64 { return p.topics.state.known }
+
 // Append appends m, and returns it as it is kept.
 func (p *Plan) Append(name string, m store.Message, keep store.Retention) (store.Message, error) {
 	ts := p.topics
@@ -61,7 +74,13 @@ func (p *Plan) Append(name string, m store.Message, keep store.Retention) (store
 	if err != nil {
 		return m, err
 	}
+	if ts.bounds.Full {
+		return m, fmt.Errorf("%w: its file has as many bytes as are allowed", store.ErrFull)
+	}
 	if t == nil {
+		if most := ts.bounds.Topics; most > 0 && ts.state.known >= most {
+			return m, fmt.Errorf("%w: %d topics are known, and at most %d are allowed", store.ErrFull, ts.state.known, most)
+		}
 		t = ts.create(name)
 	}
 	at := ts.now
@@ -82,8 +101,10 @@ func (p *Plan) Append(name string, m store.Message, keep store.Retention) (store
 	m.Offset, m.Prev, m.At = ts.state.seq, t.Top, time.Unix(0, at)
 	key, start := recordKey(t.id, m.Offset), len(p.buf)
 	p.buf = appendRecord(p.buf, key, &record{prev: m.Prev, at: at, bin: m.Binary, event: m.Event, data: m.Payload})
-	ts.put(ts.messages, key, p.buf[start:len(p.buf):len(p.buf)])
+	value := p.buf[start:len(p.buf):len(p.buf)]
+	ts.put(ts.messages, key, value)
 	t.redue = t.redue || t.n == 0
+	t.size += recordBytes(key, value)
 	t.Top, t.n, t.last, t.used = m.Offset, t.n+1, at, ts.now
 	return m, nil
 }
@@ -95,7 +116,8 @@ func (p *Plan) Forget(name string) error {
 	if err != nil || t == nil {
 		return err
 	}
-	t.Floor, t.dead, t.n, t.redue = t.Top, t.dead+t.n, 0, true
+	t.passAll()
+	t.redue = true
 	return nil
 }
 
@@ -114,9 +136,11 @@ func (p *Plan) Redact(name string, offset uint64) error {
 		return store.ErrNotFound
 	}
 	key := recordKey(t.id, offset)
-	if ts.messages.Get(key) == nil {
+	value := ts.messages.Get(key)
+	if value == nil {
 		return store.ErrNotFound
 	}
+	t.size -= min(t.size, recordBytes(key, value))
 	ts.c.Seek(headKey(t.id))
 	if k, _ := ts.c.Prev(); string(k) == string(key) { // then the one before it is the last
 		k, v := ts.c.Prev()

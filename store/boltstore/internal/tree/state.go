@@ -33,7 +33,7 @@ var (
 	magic = []byte("chime history")
 )
 
-const version = 2 // of the layout
+const version = 3 // of the layout
 
 // Mark says how the file was last left.
 type Mark byte
@@ -52,8 +52,12 @@ type State struct {
 	Mark    Mark
 	seq     uint64 // the last offset given
 	topics  uint64 // the last number of a topic given
+	known   uint64 // topics that are known
 	horizon uint64 // no topic that was dropped had an offset beyond it
 }
+
+// Known returns how many topics are known.
+func (s *State) Known() uint64 { return s.known }
 
 // NewEpoch returns 128 random bits.
 func NewEpoch() string {
@@ -67,7 +71,7 @@ func appendState(b []byte, s *State) []byte {
 	b = begin(b)
 	b = append(b, byte(s.Mark))
 	b = appendBytes(b, s.Epoch)
-	for _, v := range []uint64{s.seq, s.topics, s.horizon} {
+	for _, v := range []uint64{s.seq, s.topics, s.known, s.horizon} {
 		b = binary.AppendUvarint(b, v)
 	}
 	seal(stateKey, b[start:])
@@ -80,7 +84,7 @@ func decodeState(value []byte) (State, error) {
 		return State{}, err
 	}
 	s := State{Mark: Mark(r.byte()), Epoch: string(r.bytes())}
-	s.seq, s.topics, s.horizon = r.uint(), r.uint(), r.uint()
+	s.seq, s.topics, s.known, s.horizon = r.uint(), r.uint(), r.uint(), r.uint()
 	if r.err == nil && (s.Mark >= marks || s.Epoch == "" || s.horizon > s.seq) {
 		return State{}, errRange
 	}

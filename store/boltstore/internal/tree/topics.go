@@ -18,6 +18,7 @@ const (
 	// a part of what the topic keeps, within these bounds.
 	deadLeast = 8
 	deadMost  = 128
+	deadBytes = 1 << 20
 	deleteMax = 1_024 // that one append deletes at most
 
 	// remembered is how long a topic without messages is known: clients come back
@@ -30,6 +31,7 @@ const (
 type topics struct {
 	tx       *bolt.Tx
 	now      int64
+	bounds   Bounds
 	state    State
 	names    *bolt.Bucket
 	messages *bolt.Bucket
@@ -67,6 +69,7 @@ func (ts *topics) find(name string) (*topic, error) {
 
 func (ts *topics) create(name string) *topic {
 	ts.state.topics++
+	ts.state.known++
 	t := &topic{id: ts.state.topics, name: name, Head: Head{Floor: ts.state.horizon, used: ts.now}}
 	ts.known[name] = t
 	key := nameKey(name)
@@ -83,7 +86,7 @@ func (ts *topics) putHead(t *topic) {
 // next is when the topic has to be looked at again; 0 is never.
 func (ts *topics) next(t *topic) int64 {
 	switch {
-	case t.dead >= t.worthwhile(), t.dead > 0 && t.n == 0:
+	case t.worthwhile(), t.dead > 0 && t.n == 0:
 		return ts.now
 	case t.n == 0:
 		return t.used + int64(remembered)
@@ -116,41 +119,58 @@ func (ts *topics) setDue(t *topic, at int64) {
 // on, none that begins vouches for a time in which any that was dropped had messages.
 func (ts *topics) drop(t *topic) {
 	ts.state.horizon = max(ts.state.horizon, t.Top)
+	ts.state.known -= min(ts.state.known, 1)
 	ts.setDue(t, 0)
 	ts.delete(ts.names, nameKey(t.name))
 	ts.delete(ts.messages, headKey(t.id))
 	delete(ts.known, t.name)
 }
 
-// worthwhile is how many messages have to wait for it to be deleted.
-func (t *topic) worthwhile() uint64 {
-	if t.Keep.Keep <= 0 {
-		return deadMost
+// worthwhile reports whether enough messages wait to be deleted.
+func (t *topic) worthwhile() bool {
+	least := uint64(deadMost)
+	if t.Keep.Keep > 0 {
+		least = uint64(min(max(t.Keep.Keep/4, deadLeast), deadMost))
 	}
-	return uint64(min(max(t.Keep.Keep/4, deadLeast), deadMost))
+	return t.dead >= least || t.n > 0 && t.dead*(t.size/t.n) >= deadBytes
+}
+
+// over reports whether the topic has more than it keeps, or than its share.
+func (ts *topics) over(t *topic) bool {
+	return t.Keep.Keep > 0 && t.n > uint64(t.Keep.Keep) || ts.bounds.TopicBytes > 0 && t.size > ts.bounds.TopicBytes && t.n > 1
 }
 
 // trim moves the floor over what is more than the topic keeps.
 func (ts *topics) trim(t *topic) {
-	if t.Keep.Keep <= 0 || t.n <= uint64(t.Keep.Keep) {
+	if !ts.over(t) {
 		return
 	}
-	k, _ := ts.c.Seek(recordKey(t.id, t.Floor+1))
-	for over := t.n - uint64(t.Keep.Keep); over > 0; over-- {
+	k, v := ts.c.Seek(recordKey(t.id, t.Floor+1))
+	for ts.over(t) {
 		offset, ok := within(t.id, k)
 		if !ok {
-			t.n = 0 // fewer are there than were counted
+			t.n, t.size = 0, 0 // fewer are there than were counted
 			return
 		}
-		t.pass(offset, 1)
-		k, _ = ts.c.Next()
+		t.pass(offset, k, v)
+		k, v = ts.c.Next()
 	}
 }
 
-// pass moves the floor over n messages up to an offset.
-func (t *topic) pass(offset, n uint64) {
-	n = min(n, t.n)
+// pass moves the floor over a message.
+func (t *topic) pass(offset uint64, key, value []byte) {
+	n := min(t.n, 1)
 	t.Floor, t.n, t.dead = offset, t.n-n, t.dead+n
+	t.size -= min(t.size, recordBytes(key, value))
+}
+
+// passAll moves it over all messages.
+func (t *topic) passAll() { t.Floor, t.n, t.size, t.dead = t.Top, 0, 0, t.dead+t.n }
+
+// recordBytes is what a message takes on its page.
+func recordBytes(key, value []byte) uint64 {
+	const element = 16 // of bbolt's
+	return uint64(element + len(key) + len(value))
 }
 
 // trimAged moves the floor over messages that have aged, over so many at most, and
@@ -160,7 +180,7 @@ func (ts *topics) trimAged(t *topic, most uint64) bool {
 	if floor == t.Floor {
 		return true
 	}
-	for k, _ := ts.c.Seek(recordKey(t.id, t.Floor+1)); ; k, _ = ts.c.Next() {
+	for k, v := ts.c.Seek(recordKey(t.id, t.Floor+1)); ; k, v = ts.c.Next() {
 		offset, ok := within(t.id, k)
 		if !ok || offset > floor {
 			return true
@@ -169,7 +189,7 @@ func (ts *topics) trimAged(t *topic, most uint64) bool {
 			return false
 		}
 		most--
-		t.pass(offset, 1)
+		t.pass(offset, k, v)
 	}
 }
 
@@ -203,10 +223,10 @@ func (ts *topics) end() {
 		if t.n > large {
 			larger++
 		}
-		if t.dead >= t.worthwhile() {
+		if t.worthwhile() {
 			ts.clear(t, deleteMax)
 		}
-		if t.redue || t.dead >= t.worthwhile() {
+		if t.redue || t.worthwhile() {
 			ts.setDue(t, ts.next(t))
 		}
 		ts.putHead(t)

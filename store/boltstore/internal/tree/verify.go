@@ -7,6 +7,8 @@ import (
 	"math"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/go-chime/chime/store/boltstore/internal/disk"
 )
 
 var (
@@ -51,6 +53,9 @@ func Verify(tx *bolt.Tx) (Report, error) {
 		v.names[id] = name
 		v.Topics++
 	}
+	if len(v.faults) == 0 && uint64(v.Topics) != s.known {
+		v.fault(fmt.Errorf("%w: it has %d topics, and should have %d", disk.ErrDamaged, v.Topics, s.known))
+	}
 	c := tx.Bucket(messageBucket).Cursor()
 	for k, value := c.First(); k != nil; k, value = c.Next() {
 		id, offset, err := pair(k)
@@ -88,6 +93,7 @@ type verifier struct {
 	head   *Head    // nil: it can't be read
 	before uint64   // the message before
 	n      uint64   // messages beyond the floor
+	size   uint64   // bytes that these take
 	absent []uint64 // those that others follow on and that were not there: deleted by Redact, or lost
 }
 
@@ -98,7 +104,7 @@ func (v *verifier) fault(err error) {
 }
 
 func (v *verifier) begin(id uint64) {
-	v.topic, v.head, v.before, v.n, v.absent = id, nil, 0, 0, nil
+	v.topic, v.head, v.before, v.n, v.size, v.absent = id, nil, 0, 0, 0, nil
 	if v.name, v.known = v.names[id]; !v.known {
 		return
 	}
@@ -136,6 +142,7 @@ func (v *verifier) message(offset uint64, key, value []byte) error {
 		return err
 	}
 	v.n++
+	v.size += recordBytes(key, value)
 	v.Messages++
 	v.Bytes += int64(len(rec.data))
 	return err
@@ -151,6 +158,9 @@ func (v *verifier) end() {
 	}
 	switch missing := v.head.n - v.n; {
 	case missing == 0:
+		if v.size != v.head.size {
+			v.fault(badTopic(v.name, fmt.Errorf("its messages take %d bytes, and should take %d", v.size, v.head.size)))
+		}
 	case missing == uint64(len(v.absent)):
 		for _, offset := range v.absent {
 			v.fault(badRecord(offset, errMissing))
