@@ -31,7 +31,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"cmd":          {ours: []string{"internal/conformance"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":     {others: []string{chiModule}},
 	"internal/clientsocket": {
-		ours:  []string{"internal/flush", "internal/nonblock", "internal/queue", "internal/wire", "transport"},
+		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/wire", "transport"},
 		never: []string{"log/slog", "net", "net/http"},
 	},
 	"internal/conformance": {others: []string{"github.com/coder/websocket"}},
@@ -42,10 +42,11 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/flush":       {ours: []string{"internal/nonblock"}, never: []string{"net", "net/http"}},
 	"internal/nonblock":    {},
 	"internal/origin":      {},
+	"internal/pace":        {never: []string{"net", "net/http"}},
 	"internal/queue":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
 	"internal/raw":         {others: []string{chiModule}},
 	"internal/server": {
-		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/queue", "internal/wire", "transport"},
+		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/pace", "internal/queue", "internal/wire", "transport"},
 		others: []string{"github.com/coder/websocket"},
 	},
 	"internal/wire":   {},

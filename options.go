@@ -18,9 +18,12 @@ import (
 // Socket.Identity, and Disconnect takes its ID.
 type Identity = transport.Identity
 
-// Limits bound what one client can make the server keep in memory. Zero means the
-// default, in each field.
+// Limits bound what one client can make the server keep in memory, and how often it may
+// ask for something. Zero means the default, in each field.
 type Limits = transport.Limits
+
+// NoLimit, in a field of Limits that takes it, bounds nothing.
+const NoLimit = transport.NoLimit
 
 // Option is a decision for NewRouter.
 type Option func(*config)
@@ -75,7 +78,7 @@ func WithOrigins(origins ...string) Option {
 }
 
 // WithLimits replaces the default limits with those of l that are not zero.
-// NewRouter panics if one is negative, or if BatchBytes has no room for a frame of
+// NewRouter panics if one is out of range, or if BatchBytes has no room for a frame of
 // MessageBytes.
 func WithLimits(l Limits) Option { return func(c *config) { c.limits = l } }
 

@@ -171,6 +171,10 @@ func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 	return nil
 }
 
+// Refusals returns how much was refused because of a limit, or of its origin, since the
+// Router was made, by the name of the cause; docs/limits.md has them.
+func (rt *Router) Refusals() map[string]uint64 { return rt.server.Refusals() }
+
 // Shutdown refuses new clients, asks the present ones to come back, ends their client
 // sockets, and waits until all handlers, connections and goroutines are done. If ctx
 // ends before, it returns the error of ctx, and what still runs goes on. Call it before

@@ -24,12 +24,6 @@ func (j job) ends(s *Socket) bool {
 		f.Event == wire.EventLeave && (f.JoinRef.Null() || f.JoinRef == s.joinRef)
 }
 
-// size is what a job counts for in an inbox: all of it that the client can make large.
-func (j job) size() int {
-	f := j.frame
-	return len(f.JoinRef.String()) + len(f.Ref.String()) + len(f.Topic) + len(f.Event) + len(f.Payload) + len(f.Binary)
-}
-
 // backlog is what an inbox has to do, in order. It has no lock: it is guarded by
 // its client's.
 type backlog struct {
@@ -40,7 +34,7 @@ type backlog struct {
 
 func (b *backlog) push(j job) {
 	b.jobs = append(b.jobs, j)
-	b.count(j.size())
+	b.count(j.frame.Size())
 }
 
 // count takes note that there are n bytes more.
@@ -52,7 +46,7 @@ func (b *backlog) count(n int) {
 // pushFront puts j before all that waits.
 func (b *backlog) pushFront(j job) {
 	b.jobs = slices.Insert(b.jobs, 0, j)
-	b.count(j.size())
+	b.count(j.frame.Size())
 }
 
 // pop takes out the first job.
@@ -64,7 +58,7 @@ func (b *backlog) pop() (job, bool) {
 	j := b.jobs[0]
 	b.jobs[0] = job{}
 	b.jobs = b.jobs[1:]
-	b.count(-j.size())
+	b.count(-j.frame.Size())
 	return j, true
 }
 

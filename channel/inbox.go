@@ -47,10 +47,10 @@ func (in *inbox) put(f wire.Frame) (full bool, failing *Socket) {
 	switch {
 	case len(in.backlog.jobs) >= c.hub.limits.InboxMessages:
 		full, failing = in.overflow(f)
-	case c.bytes > 0 && c.bytes+j.size() > c.hub.limits.InboxBytes:
+	case c.bytes > 0 && c.bytes+f.Size() > c.hub.limits.InboxBytes:
 		// The topic that takes most of the room is the one to blame: a handler that
 		// does not go on must not cost the client its other topics.
-		if most := c.inboxes.heaviest(); most.backlog.bytes <= in.backlog.bytes+j.size() {
+		if most := c.inboxes.heaviest(); most.backlog.bytes <= in.backlog.bytes+f.Size() {
 			full, failing = in.overflow(f)
 		} else {
 			failing = most.overload()

@@ -28,7 +28,7 @@ const BYE_MS = 1_000;
 const PROBE_MS = 2_000; // how long a doubtful connection has to show that it works
 const PUSH_MS = 20_000; // longer than the default grace period of a server
 const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
-const ENDED = [1000, 1001, 1002, 1007, 1009, 1012, 1013]; // close codes that end the client socket, not its connection alone
+const ENDED = [1000, 1001, 1002, 1007, 1008, 1009, 1012, 1013]; // close codes that end the client socket, not its connection alone
 const BLAMES = { 1007: "invalid", 1009: "too_large" }; // close codes caused by a frame of ours
 const NAME_BYTES = 255;
 const LEVELS = 9_997; // nesting of a payload: the server reads 10,000 levels, of which the frame is one and the POST around it two
@@ -543,9 +543,10 @@ export class Channel {
 
   #refused(response) {
     const reason = response?.reason ?? "refused";
-    const passing = reason === "join crashed" || reason === "internal"; // a failure of the server, not a refusal
+    const later = reason === "rate_limited"; // too many at once: it is asked again, a first join too
+    const passing = later || reason === "join crashed" || reason === "internal"; // a failure of the server, not a refusal
     const error = new ChimeError(passing ? "error" : "refused", `${this.#topic}: ${reason}`, { response, sent: true });
-    if (passing && this.#joining.settled) this.#rejoin(error);
+    if (later || (passing && this.#joining.settled)) this.#rejoin(error);
     else this.#close(error);
   }
 

@@ -26,6 +26,8 @@ type Config struct {
 // Clients opens the client sockets of a server, and holds what they share.
 type Clients struct {
 	Registry Registry
+	Refusals Refusals
+	rates    rates
 	config   Config
 	budget   *queue.Budget
 	flushers flush.Flushers
@@ -35,7 +37,8 @@ type Clients struct {
 // New returns what opens client sockets.
 func New(cfg Config) *Clients {
 	return &Clients{
-		Registry: Registry{clients: map[*ClientSocket]struct{}{}, secrets: map[string]*ClientSocket{}},
+		Registry: newRegistry(cfg.Limits),
+		rates:    ratesOf(cfg.Limits),
 		config:   cfg,
 		budget:   queue.NewBudget(cfg.Limits.TotalQueueBytes),
 		flushers: flush.New(cfg.Tasks),
@@ -49,13 +52,14 @@ func (cs *Clients) Round() <-chan struct{} { return cs.flushers.Round() }
 // Opening is what a client socket is opened with.
 type Opening struct {
 	Identity transport.Identity
-	Chime    bool // in the chime dialect
+	Address  string // which an anonymous client is counted by; "" if it is not
+	Chime    bool   // in the chime dialect
 	Context  context.Context
 }
 
 // Open makes c a client socket that n carries, greets it and gives it its
 // receiver. What speaks for it or ends it meanwhile waits for that; the registry
-// does not, since Accept is not ours. The error is ErrDraining.
+// does not, since Accept is not ours. The error is ErrDraining, ErrIdentityFull or ErrFull.
 func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 	cs.init(c, o)
 	c.out.carrier, c.out.credentials.stream = n, n.line.Transport() == transport.SSE
@@ -66,7 +70,7 @@ func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 		n.out.control = n.encode(cs.hello(c, c.out.credentials.current, false))
 	}
 	cs.config.Tasks.Add() // until the receiver is told of the end: Shutdown waits for that
-	if err := cs.Registry.add(c, c.out.credentials.current); err != nil {
+	if err := cs.Registry.add(c, c.out.credentials.current, o.Address); err != nil {
 		cs.config.Tasks.Done()
 		return err
 	}

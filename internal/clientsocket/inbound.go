@@ -32,6 +32,7 @@ type inbound struct {
 
 	mu       sync.Mutex         // guards what follows and Connection.number, orders the calls of the receiver, and comes before ClientSocket.mu
 	receiver transport.Receiver // nil once it knows of the end
+	spent    spent
 }
 
 // receive takes a frame of connection n, where the numbers go on from what the
@@ -45,6 +46,9 @@ func (in *inbound) receive(n *Connection, f wire.Frame) {
 	}
 	counted := wire.Counted(f.Topic)
 	if c.chime && f.Topic == wire.TopicChime {
+		if !in.spend(&f) {
+			return
+		}
 		switch err := in.control(n, f); {
 		case err == nil:
 		case errors.Is(err, ErrBeyond):
@@ -60,20 +64,25 @@ func (in *inbound) receive(n *Connection, f wire.Frame) {
 		}
 		return
 	}
-	if !c.chime || !counted {
-		in.deliver(f)
-		return
+	if c.chime && counted {
+		n.number++
+		if !in.count(n.number) {
+			in.waste(f.Size())
+			return
+		}
 	}
-	n.number++
-	in.deliverNumbered(n.number, f)
+	if in.spend(&f) {
+		in.deliver(f)
+	}
 }
 
-// deliverNumbered is deliver of a counted frame, unless it has been delivered.
-func (in *inbound) deliverNumbered(number uint64, f wire.Frame) {
-	if number > in.received.Load() {
-		in.received.Store(number)
-		in.deliver(f)
+// count takes note of the number of a counted frame, and reports whether it is a new one.
+func (in *inbound) count(number uint64) bool {
+	if number <= in.received.Load() {
+		return false
 	}
+	in.received.Store(number)
+	return true
 }
 
 // deliver hands one frame on, or answers it if it concerns the connection. mu is
@@ -158,11 +167,16 @@ func (in *inbound) apply(secret string, decode func() (wire.Batch, error)) (Batc
 	for _, f := range batch.Frames {
 		switch {
 		case f.Topic == wire.TopicChime:
+			in.spend(&f)
 			_ = in.control(n, f) // the batch has been acknowledged as a whole
 		case !wire.Counted(f.Topic):
-			in.deliver(f)
+			if in.spend(&f) {
+				in.deliver(f)
+			}
 		default:
-			in.deliverNumbered(number, f)
+			if in.count(number) && in.spend(&f) {
+				in.deliver(f)
+			}
 			number++
 		}
 	}

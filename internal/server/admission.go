@@ -18,13 +18,16 @@ import (
 type admission struct {
 	connect  func(*http.Request) (transport.Identity, error)
 	origins  origin.Rules
-	registry *clientsocket.Registry
+	clients  *clientsocket.Clients
+	connects toll
+	posts    toll
 	log      *slog.Logger
 }
 
 // caller is who asks for a connection.
 type caller struct {
 	id     transport.Identity
+	from   string                     // the address that it is counted by if it is anonymous
 	chime  bool                       // in the chime dialect
 	secret string                     // of the client socket to go on with; "" for a new one
 	former *clientsocket.ClientSocket // which that is; nil if nobody knows the secret
@@ -38,22 +41,66 @@ func (a *admission) origin(w http.ResponseWriter, r *http.Request) bool {
 		share(w, r)
 		return true
 	}
+	a.clients.Refusals.Add(clientsocket.RefusedOrigin)
 	a.log.Warn("origin refused", "host", brief(r.Host), "origin", brief(r.Header.Get("Origin")), "allow_with", "WithOrigins")
 	refuse(w, http.StatusForbidden, "origin not allowed")
 	return false
 }
 
-// caller finds out who asks for a connection or sends a POST, or how that is
-// refused.
-func (a *admission) caller(r *http.Request, chime bool, secret string) (caller, *refusal) {
-	if a.registry.Draining() {
+// connection finds out who asks for a connection, or how that is refused.
+func (a *admission) connection(r *http.Request, chime bool, secret string) (caller, *refusal) {
+	from, refused := a.caller(r, secret)
+	if refused != nil {
+		return caller{}, refused
+	}
+	from.chime = chime
+	if wait := a.connects.try(from.id, r); wait > 0 {
+		a.clients.Refusals.Add(clientsocket.RefusedConnect)
+		return caller{}, &refusal{http.StatusTooManyRequests, "too many connects", wait}
+	}
+	if from.former != nil {
+		return from, nil
+	}
+	if a.clients.Registry.CountsAddresses() {
+		from.from = addressOf(r)
+	}
+	switch err := a.clients.Registry.Room(from.id.ID, from.from); {
+	case errors.Is(err, clientsocket.ErrIdentityFull):
+		a.clients.Refusals.Add(clientsocket.RefusedIdentity)
+		return caller{}, &refusal{http.StatusTooManyRequests, err.Error(), fullRetry}
+	case errors.Is(err, clientsocket.ErrFull):
+		a.clients.Refusals.Add(clientsocket.RefusedSockets)
+		return caller{}, &refusal{http.StatusServiceUnavailable, err.Error(), fullRetry}
+	}
+	return from, nil // the end of a server that drains meanwhile is said when it is entered
+}
+
+// fullRetry is when those are asked to come back for whom there is no room.
+const fullRetry = 10 * time.Second
+
+// post finds out who sends a POST, or how that is refused.
+func (a *admission) post(r *http.Request, secret string) (caller, *refusal) {
+	from, refused := a.caller(r, secret)
+	if refused != nil {
+		return caller{}, refused
+	}
+	if wait := a.posts.try(from.id, r); wait > 0 {
+		a.clients.Refusals.Add(clientsocket.RefusedPost)
+		return caller{}, &refusal{http.StatusTooManyRequests, "too many POSTs", wait}
+	}
+	return from, nil
+}
+
+// caller finds out who sends a request, or how that is refused.
+func (a *admission) caller(r *http.Request, secret string) (caller, *refusal) {
+	if a.clients.Registry.Draining() {
 		return caller{}, draining
 	}
 	id, refused := a.identify(r, secret)
 	if refused != nil {
 		return caller{}, refused
 	}
-	from := caller{id, chime, secret, a.registry.Find(secret)}
+	from := caller{id: id, secret: secret, former: a.clients.Registry.Find(secret)}
 	if from.former != nil && from.former.Identity().ID != id.ID {
 		return caller{}, foreign
 	}
@@ -69,7 +116,7 @@ func (a *admission) identify(r *http.Request, secret string) (transport.Identity
 			return id, nil
 		}
 		// WithConnect has said that the time of a client socket of theirs is over, too.
-		if c := a.registry.Find(secret); c != nil && c.Identity().ID == id.ID {
+		if c := a.clients.Registry.Find(secret); c != nil && c.Identity().ID == id.ID {
 			c.CloseWith(secret, wire.CloseDisconnect, "expired", transport.Expired)
 		}
 		return transport.Identity{}, expired

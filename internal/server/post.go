@@ -30,7 +30,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
-	from, refused := s.admission.caller(r, true, secret) // when draining, the end of the client socket comes on the stream
+	from, refused := s.admission.post(r, secret) // when draining, the end of the client socket comes on the stream
 	if refused != nil {
 		if c := s.clients.Registry.Find(secret); c != nil && refused == unavailable {
 			c.Heard(secret) // nobody can say who it is, but it is there

@@ -92,7 +92,11 @@ func New(cfg Config) (*Server, error) {
 	s.clients = clientsocket.New(clientsocket.Config{
 		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks,
 	})
-	s.admission = admission{connect: cfg.Connect, origins: origins, registry: &s.clients.Registry, log: s.log}
+	s.admission = admission{
+		connect: cfg.Connect, origins: origins, clients: s.clients, log: s.log,
+		connects: newToll(s.limits.ConnectsPerSecond, s.limits.AddressConnectsPerSecond),
+		posts:    newToll(s.limits.PostsPerSecond, s.limits.AddressPostsPerSecond),
+	}
 	return s, nil
 }
 
@@ -113,6 +117,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.tasks.Wait(ctx)
 }
 
+// parting is how a connection ends whose client socket could not be opened, since others
+// came first or the server drains.
+func parting(err error) (wire.CloseCode, string) {
+	if errors.Is(err, clientsocket.ErrDraining) {
+		return wire.CloseDrain, "drain"
+	}
+	return wire.CloseSlow, err.Error()
+}
+
 // Disconnect ends the client sockets of an identity, detached ones too, with
 // code 1001, and returns how many.
 func (s *Server) Disconnect(identity string, reason string) int {
@@ -130,6 +143,9 @@ func (s *Server) Round() <-chan struct{} { return s.clients.Round() }
 
 // Len returns the number of open client sockets, detached ones included.
 func (s *Server) Len() int { return s.clients.Registry.Len() }
+
+// Refusals returns how much was refused because of a limit, by the name of the cause.
+func (s *Server) Refusals() map[string]uint64 { return s.clients.Refusals.Counts() }
 
 // together makes a connection's line and, unless its caller knows a client
 // socket, one in the same object: half the cost of two to the collector.
@@ -156,5 +172,5 @@ func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh
 	if fresh == nil {
 		fresh = new(clientsocket.ClientSocket)
 	}
-	return s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Chime: from.chime, Context: s.detach(r.Context())})
+	return s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Address: from.from, Chime: from.chime, Context: s.detach(r.Context())})
 }

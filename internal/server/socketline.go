@@ -110,6 +110,7 @@ func (cc controlConn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	cc.l.conn.SendBytes(p)
+	cc.l.conn.Spend(len(p)) // a pong: its ping has as many
 	return len(p), nil
 }
 
@@ -184,6 +185,7 @@ func (l *webSocketLine) take(kind websocket.MessageType, r io.Reader) error {
 	case err == nil:
 		l.conn.Receive(f)
 	case l.dialect.Lenient:
+		l.conn.Spend(buf.Len())
 		l.server.log.Debug("frame ignored", "dialect", l.dialect.Name, "client", l.conn.ID(), "error", err)
 	default:
 		l.conn.Close(wire.CloseUndecodable, err.Error())

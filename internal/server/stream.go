@@ -33,7 +33,7 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("%s: %.40q: want a number", headerReceived, received))
 		return
 	}
-	from, refused := s.admission.caller(r, chime, secret)
+	from, refused := s.admission.connection(r, chime, secret)
 	switch {
 	case refused == nil:
 	case refused.retry > 0 && !chime:
@@ -70,7 +70,8 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller,
 		return
 	}
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
-		_ = l.Write(l.Seal(l.Farewell(l.Open(nil), wire.CloseDrain, "drain"), true))
+		code, reason := parting(err)
+		_ = l.Write(l.Seal(l.Farewell(l.Open(nil), code, reason), true))
 		l.release()
 		return
 	}

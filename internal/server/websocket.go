@@ -58,7 +58,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dial
 	if chime {
 		secret = dialect.Secret(r)
 	}
-	from, refused := s.admission.caller(r, chime, secret)
+	from, refused := s.admission.connection(r, chime, secret)
 	if refused != nil {
 		refuseWith(w, refused)
 		return
@@ -88,7 +88,8 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, d *dialec
 	}
 	ws.SetReadLimit(int64(s.limits.MessageBytes))
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
-		_ = l.Write(wire.AppendClose(nil, wire.CloseDrain, "drain"))
+		code, reason := parting(err)
+		_ = l.Write(wire.AppendClose(nil, code, reason))
 		l.ws = ws
 		l.release()
 		return

@@ -10,6 +10,7 @@ const (
 	CloseProtocol     CloseCode = 1002 // broken WebSocket framing
 	CloseNoStatus     CloseCode = 1005 // a close frame without a code; never sent
 	CloseUndecodable  CloseCode = 1007 // a frame that can't be decoded
+	CloseFlood        CloseCode = 1008 // the client went on beyond its rates: come back later
 	CloseTooLarge     CloseCode = 1009 // a message over the limit
 	CloseDrain        CloseCode = 1012 // the server is going down: come back later
 	CloseSlow         CloseCode = 1013 // the client read too slowly for its queue, or came back too late to resume

@@ -18,6 +18,11 @@ type Frame struct {
 	Binary       []byte          // the payload of a binary frame, else nil
 }
 
+// Size is what f takes in memory, in bytes, about: all of it that a client can make large.
+func (f *Frame) Size() int {
+	return len(f.JoinRef.text) + len(f.Ref.text) + len(f.Topic) + len(f.Event) + len(f.Payload) + len(f.Binary)
+}
+
 var (
 	errNotUTF8  = errors.New("frame is not valid UTF-8")
 	errNotJSON  = errors.New("frame is not valid JSON")

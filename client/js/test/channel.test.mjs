@@ -90,6 +90,18 @@ each("a join that crashed rejects the first time, and is tried again later", asy
   assert.equal(room.state, "joined");
 });
 
+each("a join beyond the server's rate is tried again later, the first time too", async (t, transport) => {
+  const { socket, peer, clock } = await open(t, transport);
+  const room = socket.channel("room:1");
+  const joining = room.join();
+  await peer.reply(await peer.last(), { reason: "rate_limited" }, "error");
+  assert.equal(room.state, "joining");
+  await clock.pass(500);
+  await peer.accept("room:1");
+  await joining;
+  assert.equal(room.state, "joined");
+});
+
 each("join while joining or joined gives the same promise", async (t, transport) => {
   const { room, joinReply, peer } = await joined(t, transport, { response: { ok: 1 } });
   assert.equal(room.join(), room.join());

@@ -570,7 +570,7 @@ for (const transport of transports) {
     assert.equal(socket.state, "closed");
   });
 
-  for (const code of [1001, 1007, 1009, 1011, 1013]) {
+  for (const code of [1001, 1007, 1008, 1009, 1011, 1013]) {
     test(`close code ${code} comes back (${transport})`, async (t) => {
       const { socket, peer, clock, again } = await joined(t, transport);
       await close(peer, code, "why");

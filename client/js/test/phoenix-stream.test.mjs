@@ -162,7 +162,7 @@ test("what was received is acknowledged", async (t) => {
 });
 
 test("the server's word for the end is the close code, behind all that came before", async (t) => {
-  for (const code of [1001, 1012, 1013]) {
+  for (const code of [1001, 1008, 1012, 1013]) {
     await t.test(String(code), async (t) => {
       const { net, heard } = await open(t);
       await net.stream.say(reply, closed(code));

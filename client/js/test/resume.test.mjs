@@ -250,7 +250,7 @@ for (const transport of transports) {
     assert.deepEqual([seen.transports, seen.errors], [[transport], []]);
   });
 
-  for (const code of [1001, 1007, 1009, 1012, 1013]) {
+  for (const code of [1001, 1007, 1008, 1009, 1012, 1013]) {
     test(`after close code ${code} the client socket is over (${transport})`, async (t) => {
       const { socket, room, peer, net, clock, meet } = await lives(t, transport);
       const pushed = outcome(room.push("a"));
