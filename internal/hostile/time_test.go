@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-chi/chi/v5/middleware"
@@ -75,11 +76,22 @@ func TestSlowBodyIsGivenUp(t *testing.T) {
 		if _, err := conn.Write([]byte(head)); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
+		began := time.Now()
 		s.Post(t, secret, `{"first":1,"frames":[`+raw.JoinHall+`]}`).WantApplied(t, 1)
 		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		// Its client has given it up: it is, too, and nothing of it is kept.
+		raw.AnswerOn(t, bufio.NewReader(conn), nil).Want(t, http.StatusTooManyRequests, `{"reason":"another POST of this client is under way"}`)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("given up after %s, want at once", took)
+		}
 		w.IsWell()
 		es.Want(raw.Tick(1))
-		began := time.Now()
+		conn = s.Connect(t)
+		if _, err := conn.Write([]byte(head)); err != nil {
+			t.Fatal(err)
+		}
+		began = time.Now()
 		raw.AnswerOn(t, bufio.NewReader(conn), nil).WantBatchRefused(t, 0, "body could not be read")
 		if took := time.Since(began); took != 10*time.Second {
 			t.Errorf("given up after %s, want 10s", took)

@@ -44,13 +44,18 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.Refresh(from.id.Expires)
-	if !s.posts.begin(secret) {
-		refuseWith(w, busy)
+	this, only := s.posts.begin(secret, func() error { return http.NewResponseController(w).SetReadDeadline(time.Now()) })
+	if !only {
+		s.second(w)
 		return
 	}
-	defer s.posts.end(secret)
-	// Read before the lock: a slow body must not hold up a POST with another secret.
+	defer s.posts.end(secret, this)
+	// Read before the lock: a slow body must not hold up other POSTs.
 	body, err := readBody(w, r, s.limits.BatchBytes)
+	if !s.posts.come(this) {
+		s.second(w)
+		return
+	}
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			refuse(w, http.StatusRequestEntityTooLarge, "batch is over "+strconv.Itoa(s.limits.BatchBytes)+" bytes")
@@ -80,6 +85,12 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	default:
 		refuse(w, http.StatusGone, err.Error())
 	}
+}
+
+// second refuses a POST beside another with the same secret.
+func (s *Server) second(w http.ResponseWriter) {
+	s.clients.Refusals.Add(clientsocket.RefusedSecond)
+	refuseWith(w, busy)
 }
 
 func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {

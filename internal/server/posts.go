@@ -2,32 +2,55 @@ package server
 
 import "sync"
 
-// posts are the secrets with which a POST is being read or taken. A client has one under
-// way at a time, so that its frames arrive in order; a second one with the same secret
-// is refused at once, before anything of it is kept. It is by secret, not by client: a
-// body that is stuck on a network that has gone must not hold up the POST by which the
-// client goes on with another connection.
+// posts are those that are being read or taken, by their secret. A client has one under
+// way at a time, so that its frames arrive in order. So of two whose bodies have yet to
+// come the later one goes on: the other is stuck on a connection that its client has
+// given up, or is one of many that would all be kept. Beside one that has come, another
+// is refused.
 type posts struct {
-	mu   sync.Mutex // guards busy
-	busy map[string]struct{}
+	mu   sync.Mutex // guards what follows, and the posts
+	busy map[string]*post
 }
 
-// begin reports whether no other POST has the secret. If so, end must follow.
-func (p *posts) begin(secret string) bool {
+// post is one of them.
+type post struct {
+	cut  func() error // has the reading of the body end; nil once that has come
+	over bool         // a later one goes on
+}
+
+// begin reports whether a POST may be read, and returns what end needs. Cut ends the
+// reading of its body; if it can't, that error says so, and later ones are refused.
+func (p *posts) begin(secret string, cut func() error) (*post, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, busy := p.busy[secret]; busy {
-		return false
+	if before := p.busy[secret]; before != nil {
+		if before.cut == nil || before.cut() != nil {
+			return nil, false
+		}
+		before.over = true
 	}
 	if p.busy == nil {
-		p.busy = map[string]struct{}{}
+		p.busy = map[string]*post{}
 	}
-	p.busy[secret] = struct{}{}
-	return true
+	this := &post{cut: cut}
+	p.busy[secret] = this
+	return this, true
 }
 
-func (p *posts) end(secret string) {
+// come takes note that the body has come, or never will, and reports whether the POST
+// goes on.
+func (p *posts) come(this *post) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.busy, secret)
+	this.cut = nil
+	return !this.over
+}
+
+// end must be called before the handler returns: from then on nothing can be cut.
+func (p *posts) end(secret string, this *post) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy[secret] == this {
+		delete(p.busy, secret)
+	}
 }
