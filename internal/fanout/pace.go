@@ -17,22 +17,26 @@ const (
 type pace struct {
 	round  func() <-chan struct{} // Config.Round
 	queued int                    // for each member, since the last round began
-	last   <-chan struct{}        // that round; nil: it is done
+	last   <-chan struct{}        // that round
+	before <-chan struct{}        // the one before it, for which all wait; nil: it is done
 }
 
-// step counts what was queued for each member, and returns the round to wait for, if
-// it is time for that: the one before, so that a slice is written while the next is
-// queued.
+// step counts what was queued for each member, and returns the round to wait for: at
+// the end of a slice that of the slice before, so that one is written while the next
+// is queued. Whoever comes later waits for it too, and overtakes nobody.
 func (p *pace) step(bytes int) <-chan struct{} {
 	if p.round == nil {
 		return nil
 	}
-	if p.queued += bytes; p.queued < slice {
-		return nil
+	if p.queued += bytes; p.queued >= slice {
+		p.queued, p.before, p.last = 0, p.last, p.round()
 	}
-	before := p.last
-	p.queued, p.last = 0, p.round()
-	return before
+	select {
+	case <-p.before:
+		p.before = nil
+	default:
+	}
+	return p.before
 }
 
 // pause waits for a round.

@@ -47,9 +47,24 @@ func TestAPublisherDoesNotRunAheadOfTheConnections(t *testing.T) {
 		if took := <-published; took != 100*time.Millisecond || len(rounds) != 2 {
 			t.Errorf("waited for %v with %d rounds begun, want 100ms, until the first was done, and the second begun", took, len(rounds))
 		}
-		publish(slice)
-		if took := <-published; took != maxPause {
-			t.Errorf("waited for %v for connections that are never written to, want %v", took, maxPause)
+		go publish(slice)
+		synctest.Wait()
+		time.Sleep(maxPause / 4)
+		go publish(1) // overtakes nobody
+		synctest.Wait()
+		if len(published) > 0 {
+			t.Error("the connections were not written to, and who publishes did not wait")
+		}
+		time.Sleep(2 * maxPause)
+		for range 2 {
+			if took := <-published; took != maxPause {
+				t.Errorf("waited for %v for connections that are never written to, want %v", took, maxPause)
+			}
+		}
+		close(rounds[1])
+		publish(1)
+		if took := <-published; took != 0 {
+			t.Errorf("waited for %v though the round is done, want no wait", took)
 		}
 	})
 }
