@@ -258,7 +258,7 @@ func ExampleWithOrigins() {
 		chime.WithLogger(slog.New(slog.DiscardHandler)))
 
 	for _, origin := range []string{"https://app.example.com", "https://evil.example.net", "null"} {
-		r := httptest.NewRequest(http.MethodPost, "https://api.example.com/socket/bye", nil)
+		r := httptest.NewRequest(http.MethodPost, "https://api.example.com/bye", nil)
 		r.Header.Set("Origin", origin)
 		w := httptest.NewRecorder()
 		live.ServeHTTP(w, r)

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -195,25 +194,15 @@ func (rt *Router) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// ServeHTTP implements http.Handler. The last part of the path decides, so that the
-// mount may be at any path, stripped or not.
+// ServeHTTP implements http.Handler. It serves what is below its mount, as chi, an
+// http.ServeMux or http.StripPrefix says, and nothing else: behind a router of another
+// kind the path of the mount is to be stripped.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	at := r.URL.Path
-	if rctx := chi.RouteContext(r.Context()); rctx != nil && rctx.RoutePath != "" {
-		at = rctx.RoutePath
-	}
-	name := path.Base(at)
-	if at == "" || strings.HasSuffix(at, "/") { // http.StripPrefix makes the mount itself ""
-		if _, taken := endpoints[name]; taken {
-			name += "/" // sse/ is neither sse nor the mount
-		} else {
-			name = ""
-		}
-	}
+	name := below(r)
 	e, known := endpoints[name]
 	if !known {
 		names := slices.Sorted(maps.Keys(endpoints))[1:] // without the mount itself
-		http.Error(w, fmt.Sprintf("below the mount: %q: want %s", name, strings.Join(names, ", ")), http.StatusNotFound)
+		http.Error(w, fmt.Sprintf("below the mount: %.80q: want %s", name, strings.Join(names, ", ")), http.StatusNotFound)
 		return
 	}
 	methods := e.methods()

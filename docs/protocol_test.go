@@ -81,7 +81,7 @@ func play(t *testing.T, page string, frames map[string]*wire.Message) {
 	kept := store.NewMemory()
 	live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept), chime.WithLogger(slog.New(slog.DiscardHandler)))
 	live.Channel("chat_room:{id}", chatRoom{}, channel.History{Keep: 100, Replay: 3})
-	server := httptest.NewServer(live)
+	server := httptest.NewServer(http.StripPrefix("/socket", live))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := &player{t: t, address: server.Listener.Addr().String(), open: map[string]*connection{}, real: map[string]string{}}

@@ -27,9 +27,10 @@ func wantServed(t *testing.T, s *raw.Site, mount string) {
 	if text, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || err != nil || !strings.Contains(string(text), "export") {
 		t.Errorf("chime.js: got %s and %v", res.Status, err)
 	}
-	res = s.Request(t, http.MethodGet, mount+"/elsewhere", "")
-	if res.StatusCode != http.StatusNotFound {
-		t.Errorf("elsewhere: got %s, want 404", res.Status)
+	for _, elsewhere := range []string{"/elsewhere", "/sse/", "/any/thing/sse", "/any/websocket", "/socket/sse", "/socket/chime.js", mount + mount + "/sse/chime.js"} {
+		if res = s.Request(t, http.MethodGet, mount+elsewhere, ""); res.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: got %s, want 404", elsewhere, res.Status)
+		}
 	}
 	es := s.Stream(t, mount+"/sse", "Chime-Received: 0").Opened()
 	secret := raw.SecretIn(t, es.Next().Data)
@@ -63,7 +64,28 @@ func TestMountedInChi(t *testing.T) {
 				r.Mount("/group/socket", live)
 			})
 		},
+		"/slash":          func(app chi.Router, live *chime.Router) { app.Mount("/slash/", live) },
 		"/handled/socket": func(app chi.Router, live *chime.Router) { app.Handle("/handled/socket/*", live) },
+		"/t/acme/handled": func(app chi.Router, live *chime.Router) {
+			app.Route("/t/{tenant}", func(r chi.Router) { r.Handle("/handled/*", live) })
+		},
+		"/stripped/socket": func(app chi.Router, live *chime.Router) {
+			app.Handle("/stripped/socket/*", http.StripPrefix("/stripped/socket", live))
+		},
+		"/mounted/stripped": func(app chi.Router, live *chime.Router) {
+			app.Mount("/mounted/stripped", http.StripPrefix("/mounted/stripped/", live))
+		},
+		"/a/b/c": func(app chi.Router, live *chime.Router) {
+			outer, inner := chi.NewRouter(), chi.NewRouter()
+			inner.With(middleware.RequestID).Mount("/c", live)
+			outer.Mount("/b", inner)
+			app.Mount("/a", outer)
+		},
+		"/mux/socket": func(app chi.Router, live *chime.Router) { // the app is moved to chi, one part after the other
+			mux := http.NewServeMux()
+			mux.Handle("/mux/socket/", live)
+			app.Mount("/mux", mux)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, live := raw.NewRouter(t)
@@ -84,6 +106,28 @@ func TestMountedWithoutChi(t *testing.T) {
 			mux.Handle("/a/b/c/", live)
 			return mux
 		},
+		"/t/acme/socket": func(live *chime.Router) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle("/t/{tenant}/socket/", live)
+			return mux
+		},
+		"/rest/socket": func(live *chime.Router) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle("/rest/socket/{rest...}", live)
+			return mux
+		},
+		"/chi/socket": func(live *chime.Router) http.Handler {
+			app, mux := chi.NewRouter(), http.NewServeMux()
+			app.Mount("/socket", live)
+			mux.Handle("/chi/", http.StripPrefix("/chi", app))
+			return mux
+		},
+		"/outer/mux/socket": func(live *chime.Router) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle("/mux/socket/", live)
+			return http.StripPrefix("/outer", mux)
+		},
+		"/slash": func(live *chime.Router) http.Handler { return http.StripPrefix("/slash/", live) },
 		"/stripped/socket": func(live *chime.Router) http.Handler {
 			mux := http.NewServeMux()
 			mux.Handle("/stripped/socket/", http.StripPrefix("/stripped/socket", live))
@@ -95,6 +139,59 @@ func TestMountedWithoutChi(t *testing.T) {
 			s.Serve(t, mount(live))
 			wantServed(t, s, name)
 		})
+	}
+}
+
+// TestRoutedByName: an app that routes an endpoint itself is served that one, and a
+// pattern without a wildcard that names none is the mount.
+func TestRoutedByName(t *testing.T) {
+	s, live := raw.NewRouter(t)
+	app, mux := chi.NewRouter(), http.NewServeMux()
+	app.Get("/named/chime.js", live.ServeHTTP)
+	app.Handle("/named/{tenant}/live", live)
+	app.Route("/named/inner", func(r chi.Router) { r.Handle("/chime.js", live) })
+	mux.Handle("GET /muxed/chime.js", live)
+	mux.Handle("/muxed/live/{$}", live)
+	mux.Handle("/", app)
+	s.Serve(t, mux)
+	for target, mediaType := range map[string]string{
+		"/named/chime.js":       "text/javascript; charset=utf-8",
+		"/named/inner/chime.js": "text/javascript; charset=utf-8",
+		"/named/acme/live":      "text/plain; charset=utf-8",
+		"/muxed/chime.js":       "text/javascript; charset=utf-8",
+		"/muxed/live/":          "text/plain; charset=utf-8",
+	} {
+		res := s.Request(t, http.MethodGet, target, "")
+		if got := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || got != mediaType {
+			t.Errorf("%s: got %s and %s, want 200 and %s", target, res.Status, got, mediaType)
+		}
+	}
+}
+
+// TestTwoMounts: each has the clients of its own Router, and a Router that is mounted
+// twice has those of both.
+func TestTwoMounts(t *testing.T) {
+	one, live := raw.NewRouter(t)
+	two, other := raw.NewRouter(t)
+	app := chi.NewRouter()
+	app.Mount("/socket", live)
+	app.Mount("/other", other)
+	app.Route("/t/{tenant}", func(r chi.Router) { r.With(middleware.RequestID).Mount("/socket", live) })
+	one.Serve(t, app)
+	two.Host, two.Dial = one.Host, one.Dial
+	t.Cleanup(func() { two.Shutdown(t) })
+	for _, c := range []struct {
+		site  *raw.Site
+		mount string
+	}{{one, "/socket"}, {one, "/t/acme/socket"}, {two, "/other"}} {
+		wantServed(t, c.site, c.mount)
+	}
+	es := one.Stream(t, "/t/acme/socket/sse", "Chime-Received: 0").Opened()
+	secret := raw.SecretIn(t, es.Next().Data)
+	one.Post(t, secret, `{"first":1,"frames":[`+raw.JoinHall+`]}`).WantApplied(t, 1) // at the other mount of its Router
+	es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+	if got := one.Request(t, http.MethodPost, "/other/sse", `{"first":2,"frames":[]}`, "Chime-Secret: "+secret).StatusCode; got != http.StatusGone {
+		t.Errorf("at another Router: got %d, want 410", got)
 	}
 }
 
