@@ -47,3 +47,25 @@ func TestErrorsNameTheFileThatWasAskedFor(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 }
+
+func TestRoomLeavesNothingBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chime.db")
+	f, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := f.Room(1 << 20); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	var e *FileError
+	if err := f.Room(1 << 20); !errors.As(err, &e) || e.Path != path {
+		t.Errorf("without its directory: got %v, want an error of %s", err, path)
+	}
+}
