@@ -61,7 +61,7 @@ func TestConformanceWantsAURL(t *testing.T) {
 		{ended.URL, fmt.Sprintf("chime: conformance: URL: got %q: dial tcp %s: connect: connection refused: want a server that answers\n", ended.URL, strings.TrimPrefix(ended.URL, "http://"))},
 		{refuses.URL, fmt.Sprintf("chime: conformance: URL: got %q: 404 Not Found: want the URL at which a router is mounted\n", refuses.URL)},
 		{refuses.URL + "/socket", fmt.Sprintf("chime: conformance: URL: got %q: 401 Unauthorized: want a token that the server knows\n", refuses.URL+"/socket")},
-		{"", "chime: conformance: want URL\n"},
+		{"", "chime: conformance: got 0 arguments: want URL\n"},
 		{"127.0.0.1:4000", "chime: conformance: URL: got \"127.0.0.1:4000\": want http or https and a host, as in http://127.0.0.1:4000/socket\n"},
 		{"http://127.0.0.1:4000 --payload {}", "chime: conformance: payload: got \"{}\": want a JSON object with %s in it\n"},
 	} {
