@@ -23,12 +23,12 @@ const module = "github.com/go-chime/chime"
 // it tests and what that may import; only tests may import it, and they may import
 // what they like.
 var imports = map[string]struct{ ours, others, never []string }{
-	".":            {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/server", "store", "transport"}, others: []string{chiModule}},
+	".":            {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/quiet", "internal/server", "store", "transport"}, others: []string{chiModule}},
 	"broker":       {ours: []string{"store"}, never: []string{"net", "net/http"}},
 	"broker/local": {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
 	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"client/js":    {},
-	"cmd":          {ours: []string{"internal/conformance"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"cmd":          {ours: []string{"internal/conformance", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":     {others: []string{chiModule}},
 	"internal/clientsocket": {
 		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/wire", "transport"},
@@ -43,6 +43,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/nonblock":    {},
 	"internal/origin":      {},
 	"internal/pace":        {never: []string{"net", "net/http"}},
+	"internal/quiet":       {never: []string{"net", "net/http"}},
 	"internal/queue":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
 	"internal/raw":         {others: []string{chiModule}},
 	"internal/server": {

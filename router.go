@@ -21,6 +21,7 @@ import (
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	js "github.com/go-chime/chime/client/js"
+	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/store"
 )
@@ -67,6 +68,7 @@ func NewRouter(options ...Option) *Router {
 	if cfg.log == nil {
 		panic("chime: NewRouter: WithLogger: nil: want a logger")
 	}
+	cfg.log = slog.New(quiet.New(cfg.log.Handler()))
 	if err := cfg.limits.Check(); err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithLimits: %v", err))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ const (
 	roomKeep   = 1000           // messages
 	roomAge    = 24 * time.Hour // after which a message is removed
 	roomReplay = 50             // messages a newcomer is shown
+
+	maxName = 100 // bytes: each join is announced to all, and its name kept
 )
 
 // ChatRoom is the channel behind the topics chat_room:{id}.
@@ -29,6 +32,8 @@ type ChatRoom struct {
 	mu    sync.Mutex     // guards times
 	times map[person]int // how often somebody is there
 }
+
+var errLongName = channel.Refuse(fmt.Sprintf("the name is too long: want at most %d bytes", maxName))
 
 // person is a name in a topic.
 type person struct{ topic, name string }
@@ -52,6 +57,9 @@ func (c *ChatRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channe
 	var p who
 	if err := m.Decode(&p); err != nil {
 		return channel.Accepted{}, err
+	}
+	if len(p.Name) > maxName {
+		return channel.Accepted{}, errLongName
 	}
 	s.Assign("name", p.Name)
 	c.log.Info("joined", "topic", s.Topic(), "name", shortName(p.Name), "transport", s.Transport())
@@ -129,6 +137,9 @@ func parseSaid(m channel.Message) (said, error) {
 	}
 	if p.Name == nil || p.Message == nil {
 		return said{}, channel.Refuse("malformed message: want name and message, two strings")
+	}
+	if len(*p.Name) > maxName {
+		return said{}, errLongName
 	}
 	if p.ID == nil {
 		p.ID = new(rand.Text())

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
 )
@@ -69,7 +70,7 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	if err != nil {
 		return unheard(addr, err)
 	}
-	log := slog.New(slog.NewTextHandler(logs, nil))
+	log := slog.New(quiet.New(slog.NewTextHandler(logs, nil))) // joins of a crowd must not fill it
 	kept, where, err := openHistory(db, log)
 	if err != nil {
 		return errors.Join(fmt.Errorf("--db: %w", err), listener.Close())

@@ -1,11 +1,13 @@
 package hostile_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/internal/raw"
@@ -116,14 +118,41 @@ func TestOriginIsCheckedOnEveryHalf(t *testing.T) {
 	}
 }
 
-func TestRefusedOriginIsLoggedWithWhatWouldAllowIt(t *testing.T) {
-	s := raw.NewSite(t)
-	res := s.Request(t, http.MethodGet, "/socket/sse?join=hall:1", "", "Origin: https://evil.example", "Host: chat.example.com")
-	res.Want(t, http.StatusForbidden, `{"reason":"origin not allowed"}`)
-	const want = `"level":"WARN","msg":"origin refused","host":"chat.example.com","origin":"https://evil.example","allow_with":"WithOrigins"}`
-	if got := s.Logs.String(); !strings.Contains(got, want) {
-		t.Errorf("logged %s, want %s", got, want)
-	}
+func TestARefusedOriginIsNamedOnceWithWhatWouldAllowIt(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+		refused := func(host, origin string) {
+			t.Helper()
+			res := s.Request(t, http.MethodGet, "/socket/sse?join=hall:1", "", "Origin: "+origin, "Host: "+host)
+			res.Want(t, http.StatusForbidden, `{"reason":"origin not allowed"}`)
+		}
+		for range 20 {
+			refused("chat.example.com", "https://evil.example")
+		}
+		const want = `"level":"WARN","msg":"origin refused","host":"chat.example.com","origin":"https://evil.example",` +
+			`"allow_with":"WithOrigins(\"https://evil.example\")","or_if_a_proxy_changed_the_host":"proxy_set_header Host $http_host;"}`
+		if got := s.Logs.String(); strings.Count(got, want) != 1 || strings.Count(got, "origin refused") != 1 {
+			t.Errorf("logged %s, want %s once", got, want)
+		}
+		refused("other.example.com", "https://evil.example")
+		refused("chat.example.com", "null")
+		if got := strings.Count(s.Logs.String(), "origin refused"); got != 3 {
+			t.Errorf("got %d lines, want one for each host and origin", got)
+		}
+		for n := range 300 { // anybody can name as many as they like
+			refused("chat.example.com", fmt.Sprintf("https://%d.example", n))
+		}
+		if got := strings.Count(s.Logs.String(), "origin refused"); got != 10 {
+			t.Errorf("got %d lines, want 10 in ten seconds", got)
+		}
+		time.Sleep(10 * time.Second)
+		refused("chat.example.com", "https://last.example")
+		if got := s.Logs.String(); !strings.Contains(got, `"repeated":`) {
+			t.Errorf("logged %s, want how many were left out", got)
+		}
+		if got := s.Live.Refusals()["origin"]; got != 323 {
+			t.Errorf("got %d refused by origin, want 323", got)
+		}
+	})
 }
 
 func TestStreamIsNotForNavigationsAndImages(t *testing.T) {

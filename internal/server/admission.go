@@ -22,6 +22,8 @@ type admission struct {
 	connects toll
 	posts    toll
 	log      *slog.Logger
+
+	strangers strangers
 }
 
 // caller is who asks for a connection.
@@ -42,7 +44,7 @@ func (a *admission) origin(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	a.clients.Refusals.Add(clientsocket.RefusedOrigin)
-	a.log.Warn("origin refused", "host", brief(r.Host), "origin", brief(r.Header.Get("Origin")), "allow_with", "WithOrigins")
+	a.strangers.name(a.log, r.Host, r.Header.Get("Origin"))
 	refuse(w, http.StatusForbidden, "origin not allowed")
 	return false
 }
