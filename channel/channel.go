@@ -105,7 +105,7 @@ const (
 	Unread   Reason = "unread"   // the history could not be read, and the client misses a part of it; the log has the error
 
 	Closed   = transport.Closed   // the client closed its connection, said goodbye, or sent what closes one (1002, 1007, 1009)
-	Vanished = transport.Vanished // the connection broke or fell silent, and the client did not resume in time, or can't
+	Vanished = transport.Vanished // the connection broke or fell silent, and the client did not resume in time, or can't; a receive-only stream has come to its age
 	Slow     = transport.Slow     // its queue or inbox was full, a write was stuck and it can't resume, or the history no longer had what it was to be sent
 	Kicked   = transport.Kicked   // Disconnect
 	Expired  = transport.Expired  // Identity.Expires has come

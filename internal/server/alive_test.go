@@ -299,7 +299,7 @@ func TestAStreamThatCannotAnswerHasAnAge(t *testing.T) {
 				}
 				ages, retries := map[time.Duration]bool{}, map[string]bool{}
 				for range streams {
-					e := <-ends
+					e := inTime(t, ends, "end of a stream")
 					if e.age < 10*time.Minute || e.age > 15*time.Minute {
 						t.Errorf("a stream ended after %v, want 10m to 15m", e.age)
 					}
@@ -421,7 +421,7 @@ func TestAPeerThatVanishesBehindAProxyIsMissed(t *testing.T) {
 					synctest.Wait()
 					start := time.Now()
 					close(m.swallow)
-					d := <-c.closed
+					d := inTime(t, c.closed, "call of Closed")
 					if after := d.at.Sub(start); after > most || reads && test.onlyOneTime && after != most {
 						t.Errorf("Closed(%s) after %v, want after %v", d.why, after, most)
 					}

@@ -165,8 +165,8 @@ func inTime[T any](t *testing.T, from <-chan T, what string) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(10 * time.Minute):
-		t.Fatalf("no %s after 10m", what)
+	case <-time.After(20 * time.Minute):
+		t.Fatalf("no %s after 20m", what)
 		panic("not reached")
 	}
 }
