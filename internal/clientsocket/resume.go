@@ -137,7 +137,6 @@ func (o *outbound) promote(i int, received uint64) error {
 	}
 	chosen.conn.due.Store(0)
 	chosen.conn.Heard()
-	o.c.acked = uint32(received)
 	chosen.conn.out.rouse()
 	return nil
 }

@@ -227,6 +227,37 @@ func TestAStreamIsAliveByWhatIsAcknowledged(t *testing.T) {
 	}
 }
 
+// A stream that is promoted late has its whole time from then on.
+func TestAPromotionIsASignOfLife(t *testing.T) {
+	const grace = 20 * time.Second
+	inBubble(t, network{}, server.Config{Grace: grace}, nil, func(t *testing.T, b *bubble) {
+		es, err := b.half()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer es.Vanish()
+		c := <-b.clients
+		say(t, c)
+		wantAt(t, es, time.Now(), 0, said)
+		acknowledge(t, es, 1)
+		next, err := b.stream("/sse", "Chime-Received: 1", "Chime-Secret: "+es.secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer next.Vanish()
+		text, err := next.text()
+		if next.secret = secretIn(text); err != nil || next.secret == "" {
+			t.Fatalf("got %s and error %v, want hello", text, err)
+		}
+		for _, s := range []*stream{es, next} {
+			go func() { _, _ = io.Copy(io.Discard, s.r) }()
+		}
+		time.Sleep(9 * time.Second)
+		acknowledge(t, next, 1)
+		wantDeparture(t, c, time.Now(), 35*time.Second+grace, transport.Vanished)
+	})
+}
+
 // Its identity is unknown for a while, as when the database is down.
 func TestAPostIsASignOfLifeThoughNobodyCanSayWhoseItIs(t *testing.T) {
 	var down, refuses atomic.Bool

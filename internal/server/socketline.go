@@ -153,7 +153,6 @@ func (l *webSocketLine) await() {
 		l.release()
 		return
 	}
-	l.conn.Heard()
 	l.server.tasks.Go(l.read)
 }
 
