@@ -16,8 +16,9 @@ test: ## what runs with Go alone; the rest is skipped
 test-all: deps ## everything, with the race detector; a missing program fails
 	CHIME_TEST_ALL=1 go test -race ./...
 
-nightly: ## the long forms: 50 kills, the wide model, a minute of each fuzz target
+nightly: ## the long forms: 50 kills, a restart under 1,000 clients, the wide model, a minute of each fuzz target
 	CHIME_KILLS=50 go test -count=1 -timeout 1h -run '^TestKilled' ./store/boltstore ./cmd/chime
+	CHIME_MODEL=wide go test -count=1 -timeout 10m -run '^TestARestart' ./cmd/chime
 	CHIME_MODEL=wide go test -count=1 -timeout 2h ./docs/model
 	@for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
 		for target in $$(go test -list '^Fuzz' ./$$package | grep '^Fuzz'); do \

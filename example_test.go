@@ -290,7 +290,7 @@ func ExampleRouter_ServeHTTP() {
 	// /live/websocket 400 application/json
 }
 
-// Shutdown comes before that of the http.Server, which does not wait for
+// Without Attach it comes before that of the http.Server, which does not wait for
 // WebSockets and streams. Clients are asked to come back, and channels are left
 // with channel.Drained.
 func ExampleRouter_Shutdown() {
@@ -305,6 +305,20 @@ func ExampleRouter_Shutdown() {
 	// Output:
 	// <nil>
 	// <nil>
+}
+
+// Once attached, the Shutdown of the http.Server is enough.
+func ExampleRouter_Attach() {
+	live := chime.NewRouter(chime.WithAnonymous())
+	live.Channel("chat_room:{id}", chatRoom{})
+	server := httptest.NewUnstartedServer(live)
+	live.Attach(server.Config)
+	server.Start()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	fmt.Println(server.Config.Shutdown(ctx))
+	// Output: <nil>
 }
 
 // say broadcasts a message to the lobby.

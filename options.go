@@ -37,6 +37,7 @@ type config struct {
 	origins   []string
 	limits    Limits
 	grace     time.Duration
+	drain     time.Duration
 	log       *slog.Logger
 }
 
@@ -98,6 +99,23 @@ func WithGrace(d time.Duration) Option {
 
 // NoGrace is for [WithGrace]: a client has left when its connection breaks.
 const NoGrace time.Duration = server.NoGrace
+
+// WithDrainWindow says over how long the ends of client sockets are spread when the
+// Router shuts down, so that their clients do not return all at once: 0 for the
+// default of 10 s, or [AtOnce]. It takes less if there are fewer than a hundred for
+// each second, and never more than half of the time that the context of Shutdown has.
+// WithDrainWindow panics if d is negative.
+func WithDrainWindow(d time.Duration) Option {
+	return func(c *config) {
+		if d != AtOnce && d < 0 {
+			panic(fmt.Sprintf("chime: WithDrainWindow: %v: want 0 for 10s, more, or AtOnce", d))
+		}
+		c.drain = d
+	}
+}
+
+// AtOnce is for [WithDrainWindow]: all client sockets end together.
+const AtOnce time.Duration = server.AtOnce
 
 // WithLogger replaces slog's default logger. Error has what failed: WithConnect with
 // an error that is not of RefuseConnect, a handler with one that is not of

@@ -38,6 +38,7 @@ type Router struct {
 	hub    *channel.Hub
 	server *server.Server
 	mux    *chi.Mux
+	log    *slog.Logger
 }
 
 var (
@@ -92,12 +93,13 @@ func NewRouter(options ...Option) *Router {
 		Origins: cfg.origins,
 		Limits:  cfg.limits,
 		Grace:   cfg.grace,
+		Drain:   cfg.drain,
 		Log:     cfg.log,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithOrigins: %v", err))
 	}
-	r := &Router{hub: hub, server: clients, mux: chi.NewMux()}
+	r := &Router{hub: hub, server: clients, mux: chi.NewMux(), log: cfg.log}
 	r.routes()
 	return r
 }
@@ -176,32 +178,16 @@ func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 // Router was made, by the name of the cause; docs/limits.md has them.
 func (rt *Router) Refusals() map[string]uint64 { return rt.server.Refusals() }
 
-// Shutdown refuses new clients, asks the present ones to come back, ends their client
-// sockets, and waits until all handlers, connections and goroutines are done. If ctx
-// ends before, it returns the error of ctx, and what still runs goes on. Call it before
-// http.Server.Shutdown, which does not know the connections that were taken over from
-// it (WebSockets, and streams on HTTP/1), and waits without end for streams that stay
-// in their handlers, as on HTTP/2.
-func (rt *Router) Shutdown(ctx context.Context) error {
-	err := rt.server.Shutdown(ctx)
-	if waitErr := rt.hub.Wait(ctx); err == nil {
-		err = waitErr
-	}
-	if err == nil { // handlers may have sent something
-		err = rt.server.Shutdown(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("shutdown: %w", err)
-	}
-	return nil
-}
-
 // ServeHTTP implements http.Handler. It serves what is below its mount, as chi, an
 // http.ServeMux or http.StripPrefix says, and nothing else: behind a router of another
 // kind the path of the mount is to be stripped.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := below(r)
 	e, known := endpoints[name]
+	unwanted := r.ContentLength != 0 && !(e.post != nil && r.Method == http.MethodPost)
+	if unwanted {
+		server.DropBody(w)
+	}
 	if !known {
 		names := slices.Sorted(maps.Keys(endpoints))[1:] // without the mount itself
 		http.Error(w, fmt.Sprintf("below the mount: %.80q: want %s", name, strings.Join(names, ", ")), http.StatusNotFound)
@@ -209,6 +195,8 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	methods := e.methods()
 	switch {
+	case unwanted && slices.Contains(strings.Split(methods, ", "), r.Method):
+		server.RefuseBody(w)
 	case r.Method == http.MethodOptions:
 		rt.server.ServePreflight(w, r, methods)
 	case e.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):

@@ -29,6 +29,7 @@ type Hub struct {
 	log     *slog.Logger
 	routes  routes
 	topics  *registry
+	running handlers
 	tasks   task.Group
 }
 
@@ -98,7 +99,8 @@ func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
 	return c
 }
 
-// Wait returns when no handler runs, or with the error of ctx.
+// Wait returns when nothing is under way, no handler either, or with the error of
+// ctx.
 func (h *Hub) Wait(ctx context.Context) error { return h.tasks.Wait(ctx) }
 
 // Broadcast is Socket.Broadcast for any topic, from an HTTP handler or a job.

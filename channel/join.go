@@ -66,7 +66,7 @@ func (e *entry) decide(m Message) {
 	s := e.socket
 	var accepted Accepted
 	why := "join crashed"
-	e.in.guard("HandleJoined", m.Event, func() { accepted, why = e.handle(m) }, func() {
+	e.in.guard(call{"HandleJoined", &s.ending}, m.Event, func() { accepted, why = e.handle(m) }, func() {
 		if accepted.ok {
 			e.admit(accepted.reply)
 			return
@@ -104,7 +104,7 @@ func (e *entry) admit(reply any) {
 	var response body
 	err := errEncodePanicked
 	// The reply's MarshalJSON is the application's code, and may panic too.
-	e.in.guard("MarshalJSON", wire.EventJoin, func() { response, err = e.response(reply) }, func() {
+	e.in.guard(call{"MarshalJSON", nil}, wire.EventJoin, func() { response, err = e.response(reply) }, func() {
 		if err == nil {
 			e.enter(response)
 			return

@@ -77,7 +77,7 @@ func (w worker) message(s *Socket, f wire.Frame) {
 	crashed := true
 	// Replying is guarded too: MarshalJSON of the reply and the methods of the
 	// error are the application's code, and may panic.
-	w.guard("HandleMessage", f.Event, func() {
+	w.guard(call{"HandleMessage", &s.ending}, f.Event, func() {
 		reply, err := s.route.channel.HandleMessage(s.context(), s, m)
 		if err != nil || reply != Later {
 			_ = s.Reply(m, reply, err)
@@ -102,7 +102,7 @@ func (w worker) end(s *Socket, why Reason, last ...*wire.Message) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.context()), leaveWait)
 	defer cancel()
 	s.ending.cancel()
-	w.guard("HandleLeave", string(why),
+	w.guard(call{"HandleLeave", cancelFunc(cancel)}, string(why),
 		func() { s.route.channel.HandleLeave(ctx, s, why) },
 		func() { w.client.hub.topics.exit(s.place) })
 }
@@ -110,15 +110,17 @@ func (w worker) end(s *Socket, why Reason, last ...*wire.Message) {
 // guard calls f, the application's code, and then then, even if f has panicked or
 // ended the goroutine by runtime.Goexit, as t.FailNow does. A Goexit can't be
 // stopped: then is called on the way out, and another goroutine goes on with run.
-func (w worker) guard(handler, what string, f, then func()) {
+func (w worker) guard(c call, what string, f, then func()) {
 	returned := false
+	w.client.hub.running.began(w.inbox, c)
 	defer func() {
+		w.client.hub.running.returned(w.inbox)
 		if !returned {
 			v := recover()
 			if v == nil {
 				v = "runtime.Goexit"
 			}
-			w.client.hub.log.Error("handler panicked", "handler", handler, "topic", w.topic, "of", what,
+			w.client.hub.log.Error("handler panicked", "handler", c.handler, "topic", w.topic, "of", what,
 				"client", w.client.cs.ID(), "panic", v, "stack", string(debug.Stack()))
 		}
 		then()

@@ -64,6 +64,7 @@ export class Socket {
   #round = 0; // changes when an attempt is cancelled, which may be waiting for a token
   #address = null; // of the last attempt
   #attempts = 0;
+  #leastMs = 0; // what the server last asked to wait for, until a connection opens
   #webSocketWorked = false;
   #streamUntil = 0;
   #members = new Map(); // topic → the channel that is joined, is joining, or will join with the next connect()
@@ -202,6 +203,7 @@ export class Socket {
     // In a move, a new client socket is worse than the one there is, unless this server resumes none.
     if (before && !resumed && former.graceMs) return link.end({ code: 1006, reason: "the server did not resume the client socket", over: true });
     this.#trying.delete(link);
+    this.#leastMs = 0;
     const tried = this.#failures.length || this.#trying.size;
     if (link.name === "websocket") {
       this.#webSocketWorked = true;
@@ -272,11 +274,14 @@ export class Socket {
     this.#stop("refused", new ChimeError("refused", reason || "the server refused the connection", { status, response: { reason } }));
   }
 
-  // retry waits less while the server keeps the client socket: up to a quarter of the grace period.
-  #retry({ retryMs = jitter(this.#attempts, 500, Date.now() < this.#session?.until ? this.#session.graceMs / 4 : 20_000) }) {
-    this.#attempts++;
+  // retry waits at least for what the server has asked for, and always for a part of a time that grows, at random: what it asks
+  // of all is the same, and it may ask again and again. It waits less while the server keeps the client socket: up to a quarter of
+  // the grace period.
+  #retry({ retryMs = this.#leastMs }) {
+    this.#leastMs = Math.min(retryMs, RETRY_CAP_MS);
+    const most = Date.now() < this.#session?.until ? this.#session.graceMs / 4 : 20_000;
     this.#waiting = true;
-    this.#timer = setTimeout(() => this.#attempt(), Math.min(retryMs, RETRY_CAP_MS));
+    this.#timer = setTimeout(() => this.#attempt(), this.#leastMs + jitter(this.#attempts++, 500, most));
   }
 
   // away ends the connection and every attempt. Unless the client socket is kept, it fails what was sent on it. It returns false
@@ -995,7 +1000,7 @@ export class StreamLink extends Link {
         // Without the status: whether the client is refused is for the next connection to learn.
         return this.end({ code: 1006, reason: status ? `a POST was answered with status ${status}` : "a POST was not answered" });
       }
-      await this.#pause(Math.max(Math.min(retryMs ?? 0, RETRY_CAP_MS), jitter(tries, 250, 5_000)));
+      await this.#pause(Math.min(retryMs ?? 0, RETRY_CAP_MS) + jitter(tries, 250, 5_000));
       if (!batch.length && this.session.after(before).length) return;
     }
   }
@@ -1202,11 +1207,11 @@ function isRefusal({ code, status }) {
   return code === 4003 || status === 401 || status === 403;
 }
 
-// retryAfter adds chance, since all clients of a server that stops get the same value.
+// retryAfter is the least that an answer asks to wait.
 function retryAfter(response) {
   const value = response.headers.get("Retry-After");
   const ms = Number(value) * 1_000 || Date.parse(value) - Date.now();
-  return ms >= 0 ? ms * (1 + Math.random()) : undefined;
+  return ms >= 0 ? ms : undefined;
 }
 
 function valueOf(value) {

@@ -27,7 +27,7 @@ func openSite(t *testing.T, origins ...string) string {
 	}
 	srv := httptest.NewServer(handler)
 	t.Cleanup(func() {
-		if err := bounded(live.Shutdown); err != nil {
+		if err := bounded(stopTime, live.Shutdown); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
 		srv.Close()

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,9 +21,8 @@ import (
 )
 
 const (
-	maxPost     = 64 << 10         // bytes of a posted message, as much as a client may push
-	postTime    = 10 * time.Second // for a body to arrive
-	maxRoomName = 100              // bytes
+	maxPost     = 64 << 10 // bytes of a posted message, as much as a client may push
+	maxRoomName = 100      // bytes
 )
 
 const badRoom = "no such room: want a name of 1 to 100 bytes of text without a colon"
@@ -73,9 +71,6 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 
 // readBody returns the body, or the status and reason of a refusal.
 func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, reason string) {
-	// The server has no ReadTimeout, so a body
-	// that trickles in is bounded here. Writers in tests know no deadline.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(postTime))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPost))
 	var large *http.MaxBytesError
 	switch {

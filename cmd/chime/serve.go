@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -25,8 +26,16 @@ import (
 
 const (
 	headerTime = 5 * time.Second   // for a request line and its headers to arrive
+	readTime   = 10 * time.Second  // for a whole request, with its body
 	idleTime   = 120 * time.Second // of a kept connection between two requests
-	stopTime   = 5 * time.Second   // for clients to be sent away, and again for requests to end
+	maxHeaders = 32 << 10          // bytes of a request line and its headers
+
+	// What is to end has 10 s before it is killed, where nobody says otherwise
+	// (docker stop): so long may clients be sent away one by one, then all requests
+	// take, and then what is left.
+	drainTime = 5 * time.Second
+	stopTime  = 7 * time.Second
+	lastTime  = time.Second
 )
 
 func serveCommand() *cobra.Command {
@@ -83,11 +92,17 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 		handler = ownHost(origins, log, handler)
 	}
 	srv := &http.Server{
-		Handler:           handler,
+		Handler: handler,
+		// They are for requests. A WebSocket and a stream outlive them: chime takes
+		// the deadlines off a connection that it takes over, and the streams of HTTP/2
+		// and of wrapped writers set their own.
 		ReadHeaderTimeout: headerTime,
-		IdleTimeout:       idleTime, // Read- and WriteTimeout may be set too: clients outlive them
+		ReadTimeout:       readTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeaders,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	live.Attach(srv)
 	greet(out, listener.Addr(), where)
 	log.Info("listening", "addr", listener.Addr().String(), "db", where, "origins", origins)
 
@@ -102,13 +117,22 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	case <-ctx.Done():
 		log.Info("stopping")
 	}
-	// Clients first: each is asked to come back later, and a stream that does not
-	// end would keep its request, and so the server, for the whole stopTime.
-	err = errors.Join(err, bounded(live.Shutdown), bounded(srv.Shutdown), srv.Close(), kept.Close())
+	err = errors.Join(err, stop(srv, live, log), kept.Close())
 	for range served { // until its goroutine has ended
 	}
 	log.Info("stopped")
 	return err
+}
+
+// stop sends all clients away and ends srv. That somebody does not read or write in
+// time is no error of ours.
+func stop(srv *http.Server, live *chime.Router, log *slog.Logger) error {
+	err := bounded(stopTime, srv.Shutdown)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("requests cut: they take too long")
+		err = srv.Close()
+	}
+	return errors.Join(err, bounded(lastTime, live.Shutdown)) // done, unless handlers still run: then it names them
 }
 
 const wantAddr = "want host:port, as in 127.0.0.1:4000"
@@ -153,10 +177,9 @@ func openHistory(db string, log *slog.Logger) (kept history, where string, err e
 	return file, where, nil
 }
 
-// bounded gives one step of the end its own time, so that a step that takes too
-// long does not leave the next without any.
-func bounded(stop func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+// bounded gives one step of the end its own time.
+func bounded(d time.Duration, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	return stop(ctx)
 }

@@ -33,6 +33,7 @@ func site(kept store.Store, origins []string, log *slog.Logger) (handler http.Ha
 		chime.WithAnonymous(), // a demo: anybody who reaches it may read and write
 		chime.WithStore(kept),
 		chime.WithOrigins(origins...),
+		chime.WithDrainWindow(drainTime),
 		chime.WithLogger(log))
 	live.Channel("chat_room:{id}", &ChatRoom{log: log},
 		channel.History{Keep: roomKeep, Age: roomAge, Replay: roomReplay})

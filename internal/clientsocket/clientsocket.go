@@ -176,20 +176,6 @@ func (c *ClientSocket) CloseWith(secret string, code wire.CloseCode, reason stri
 	}
 }
 
-// Drain is Close for a server that shuts down. A client of the chime dialect is
-// sent m first, which says when to come back: on all connections, since which of
-// them it listens to is its own decision, and may be under way.
-func (c *ClientSocket) Drain(m *wire.Message) {
-	if c.chime {
-		c.mu.Lock()
-		for n := range c.out.connections() {
-			n.sendControl(m)
-		}
-		c.mu.Unlock()
-	}
-	c.Close(wire.CloseDrain, "drain", transport.Drained)
-}
-
 // end ends the client socket and closes all its connections; reportEnd must
 // follow, without c.mu. The first reason counts: the client may answer with a
 // close of its own before the receiver is told. c.mu is held.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,19 @@ func (es *Stream) Want(data ...string) {
 		if got := es.Next().Data; got != want {
 			es.T.Fatalf("got  %s\nwant %s", Clip(got), Clip(want))
 		}
+	}
+}
+
+// WantLater wants a stream that says no more than when to come back: after 2 to 6 s.
+func (es *Stream) WantLater() {
+	es.T.Helper()
+	e, err := es.Opened().Read()
+	ms, noNumber := strconv.Atoi(e.Retry)
+	if err != nil || noNumber != nil || e.Data != "" || ms < 2000 || ms >= 6000 {
+		es.T.Errorf("got %+v and error %v, want a retry between 2000 and 6000", e, err)
+	}
+	if e, err := es.Read(); err == nil {
+		es.T.Errorf("got %+v, want the end", e)
 	}
 }
 

@@ -51,7 +51,7 @@ func (a *admission) origin(w http.ResponseWriter, r *http.Request) bool {
 
 // connection finds out who asks for a connection, or how that is refused.
 func (a *admission) connection(r *http.Request, chime bool, secret string) (caller, *refusal) {
-	from, refused := a.caller(r, secret)
+	from, refused := a.caller(r, secret, false)
 	if refused != nil {
 		return caller{}, refused
 	}
@@ -82,7 +82,7 @@ const fullRetry = 10 * time.Second
 
 // post finds out who sends a POST, or how that is refused.
 func (a *admission) post(r *http.Request, secret string) (caller, *refusal) {
-	from, refused := a.caller(r, secret)
+	from, refused := a.caller(r, secret, true)
 	if refused != nil {
 		return caller{}, refused
 	}
@@ -93,9 +93,11 @@ func (a *admission) post(r *http.Request, secret string) (caller, *refusal) {
 	return from, nil
 }
 
-// caller finds out who sends a request, or how that is refused.
-func (a *admission) caller(r *http.Request, secret string) (caller, *refusal) {
-	if a.clients.Registry.Draining() {
+// caller finds out who sends a request, or how that is refused. While the server
+// drains, nobody gets a connection; a client that has not been drained yet may still
+// post, and one that has reads so on its stream.
+func (a *admission) caller(r *http.Request, secret string, posts bool) (caller, *refusal) {
+	if registry := &a.clients.Registry; registry.Draining() && !(posts && registry.Find(secret) != nil) {
 		return caller{}, draining
 	}
 	id, refused := a.identify(r, secret)

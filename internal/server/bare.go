@@ -143,7 +143,8 @@ type barePosition struct {
 }
 
 // appendID appends the id line of m if it moves a position. The reply to a join
-// says where the topic begins, and each retained message moves it on.
+// says where the topic begins, so that a client that comes back before the first
+// message misses none; and each retained message moves it on.
 func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
 	if m.History == nil && m.Offset == 0 {
 		return dst
@@ -159,10 +160,10 @@ func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
 				b.topics[i].known = false
 			}
 		}
-		p.offset, p.known = h.Offset, true
-		return dst
+		p.offset, p.known = h.Offset, true // from where on it is sent what there is
+	} else {
+		p.offset, p.known = m.Offset, true
 	}
-	p.offset, p.known = m.Offset, true
 	dst = append(dst, "id: "...)
 	dst = append(dst, b.epoch...)
 	separator := byte(':')

@@ -140,7 +140,8 @@ func FuzzPositionsOf(f *testing.F) {
 			t.Fatalf("got %d joins and error %v, want 2", len(frames), err)
 		}
 		start := reply("a", "real", 9, nil)
-		line := string(b.appendID(b.appendID(nil, start), wire.NewPush("a", "e", []byte("{}"), 10)))
+		b.appendID(nil, start)
+		line := string(b.appendID(nil, wire.NewPush("a", "e", []byte("{}"), 10)))
 		if !strings.HasPrefix(line, "id: real:10,") || strings.Count(line, "\n") != 1 || strings.ContainsAny(line, "\r\x00") {
 			t.Fatalf("got %q, want an id line", line)
 		}
@@ -167,50 +168,53 @@ func TestIDsOfAStreamWithoutHeaders(t *testing.T) {
 		steps       []step
 	}{
 		{"what is not retained has none", "join=a", []step{
-			{reply("a", "e1", 5, nil), ""},
+			{reply("a", "e1", 5, nil), "e1:5"},
 			{said("a", 0), ""},
 			{wire.NewHeartbeat(0, 0), ""},
 			{said("a", 6), "e1:6"},
 		}},
+		{"a client that comes back before the first message has a position", "join=a", []step{
+			{reply("a", "e1", 0, nil), "e1:0"},
+		}},
 		{"a topic counts from the reply to its join", "join=a&join=b", []step{
-			{reply("a", "e1", 3, nil), ""},
-			{reply("b", "e1", 7, nil), ""},
+			{reply("a", "e1", 3, nil), "e1:3,"},
+			{reply("b", "e1", 7, nil), "e1:3,7"},
 			{said("b", 8), "e1:3,8"},
 			{said("a", 4), "e1:4,8"},
 			{said("b", 9), "e1:4,9"},
 			{said("a", 5), "e1:5,9"},
 		}},
 		{"a client that comes back keeps every position", "join=a&join=b&since=e1:5,7", []step{
-			{reply("b", "e1", 7, &yes), ""},
+			{reply("b", "e1", 7, &yes), "e1:5,7"},
 			{said("b", 8), "e1:5,8"}, // a is not joined yet
-			{reply("a", "e1", 5, &yes), ""},
+			{reply("a", "e1", 5, &yes), "e1:5,8"},
 			{said("b", 9), "e1:5,9"}, // a's replay has not begun
 			{said("a", 6), "e1:6,9"},
 		}},
 		{"a replay that begins anew has the position of its reply", "join=a&join=b&since=e1:5,7", []step{
-			{reply("a", "e1", 40, &no), ""},
-			{reply("b", "e1", 7, &yes), ""},
+			{reply("a", "e1", 40, &no), "e1:40,7"},
+			{reply("b", "e1", 7, &yes), "e1:40,7"},
 			{said("b", 91), "e1:40,91"},
 			{said("a", 41), "e1:41,91"},
 		}},
 		{"another epoch makes all of the old one worthless", "join=a&join=b&since=e1:5,7", []step{
-			{reply("a", "e2", 3, &no), ""},
+			{reply("a", "e2", 3, &no), "e2:3,"},
 			{said("a", 4), "e2:4,"},
-			{reply("b", "e2", 1, &no), ""},
+			{reply("b", "e2", 1, &no), "e2:4,1"},
 			{said("a", 5), "e2:5,1"},
 			{said("b", 2), "e2:5,2"},
 		}},
 		{"what EventSource had of another server is worthless", "join=a&since=17", []step{
-			{reply("a", "e1", 2, &no), ""},
+			{reply("a", "e1", 2, &no), "e1:2"},
 			{said("a", 3), "e1:3"},
 		}},
 		{"a topic without history has no position", "join=a&join=b", []step{
 			{wire.NewReply(wire.Ref{}, wire.Ref{}, "a", "ok", []byte("{}")), ""},
-			{reply("b", "e1", 3, nil), ""},
+			{reply("b", "e1", 3, nil), "e1:,3"},
 			{said("b", 4), "e1:,4"},
 		}},
 		{"a topic that was not joined is nobody's", "join=a", []step{
-			{reply("a", "e1", 3, nil), ""},
+			{reply("a", "e1", 3, nil), "e1:3"},
 			{said("b", 4), ""},
 		}},
 	} {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,15 +12,10 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-const (
-	bodyWait      = 10 * time.Second // a body that takes longer is a slow-loris
-	maxSecretBody = 256
-)
-
 // ServePost answers POST {mount}/sse: frames of a client whose other half is a
 // stream. A batch is applied whole or not at all, once, in its place.
 func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
-	boundBody(w)
+	defer s.bodies.bound(w)()
 	if !s.admission.origin(w, r) {
 		return
 	}
@@ -30,7 +24,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
-	from, refused := s.admission.post(r, secret) // when draining, the end of the client socket comes on the stream
+	from, refused := s.admission.post(r, secret)
 	if refused != nil {
 		if c := s.clients.Registry.Find(secret); c != nil && refused == unavailable {
 			c.Heard(secret) // nobody can say who it is, but it is there
@@ -51,7 +45,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.posts.end(secret, this)
 	// Read before the lock: a slow body must not hold up other POSTs.
-	body, err := readBody(w, r, s.limits.BatchBytes)
+	body, err := s.bodies.read(w, r, s.limits.BatchBytes)
 	if !s.posts.come(this) {
 		s.second(w)
 		return
@@ -104,25 +98,15 @@ func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
 // goes. A beacon can set no header, so the secret is the body; in return this
 // can do nothing but leave, and tells nothing.
 func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
-	boundBody(w)
+	defer s.bodies.bound(w)()
 	if !s.admission.origin(w, r) {
 		return
 	}
-	if body, err := readBody(w, r, maxSecretBody); err == nil {
+	if body, err := s.bodies.read(w, r, maxSecretBody); err == nil {
 		secret := strings.TrimSpace(string(body))
 		if c := s.clients.Registry.Find(secret); c != nil {
 			c.CloseWith(secret, wire.CloseNormal, "bye", transport.Closed)
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// boundBody bounds how long a body may take, also of a request that is refused
-// before it is read: net/http would wait for it.
-func boundBody(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait)) // not all writers can
-}
-
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 }

@@ -22,10 +22,12 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-// MaxGrace bounds Config.Grace; NoGrace as Config.Grace lets nobody come back.
+// MaxGrace bounds Config.Grace; NoGrace as Config.Grace lets nobody come back, and
+// AtOnce as Config.Drain spreads nothing.
 const (
 	MaxGrace = 2 * time.Minute
 	NoGrace  = time.Duration(math.MinInt64)
+	AtOnce   = time.Duration(math.MinInt64)
 )
 
 const defaultGrace = 15 * time.Second
@@ -47,6 +49,9 @@ type Config struct {
 	// Grace is how long a client of the chime dialect whose connection has broken
 	// may take to come back: up to MaxGrace, 0 for the default of 15 s, or NoGrace.
 	Grace time.Duration
+	// Drain is over how long the ends of client sockets are spread when the server
+	// shuts down: 0 for the default of 10 s, or AtOnce.
+	Drain time.Duration
 	Log   *slog.Logger // nil is slog's default
 }
 
@@ -58,6 +63,8 @@ type Server struct {
 	posts     posts
 	detach    func(context.Context) context.Context
 	limits    transport.Limits
+	drain     time.Duration // the window; 0 is none
+	bodies    bodies
 	log       *slog.Logger
 	tasks     task.Group
 }
@@ -78,11 +85,19 @@ func New(cfg Config) (*Server, error) {
 	case cfg.Grace == 0:
 		cfg.Grace = defaultGrace
 	}
+	switch {
+	case cfg.Drain == AtOnce:
+		cfg.Drain = 0
+	case cfg.Drain < 0:
+		return nil, fmt.Errorf("drain window: %v: want 0 for %v, more, or AtOnce", cfg.Drain, defaultDrain)
+	case cfg.Drain == 0:
+		cfg.Drain = defaultDrain
+	}
 	origins, err := origin.Parse(cfg.Origins)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), log: cfg.Log}
+	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), drain: cfg.Drain, log: cfg.Log}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -98,23 +113,6 @@ func New(cfg Config) (*Server, error) {
 		posts:    newToll(s.limits.PostsPerSecond, s.limits.AddressPostsPerSecond),
 	}
 	return s, nil
-}
-
-// drainRetry is when clients are asked to come back.
-const drainRetry = 2 * time.Second
-
-// Shutdown ends all client sockets with code 1012, asks their clients to come
-// back, refuses new ones, and waits until every connection and goroutine is
-// done or ctx ends, whose error it then returns.
-func (s *Server) Shutdown(ctx context.Context) error {
-	clients := s.clients.Registry.Drain()
-	for i, c := range clients {
-		// Spread over the time it takes them to come back, so that the next
-		// server is not met by all at once.
-		spread := drainRetry * time.Duration(i) / time.Duration(len(clients))
-		c.Drain(wire.NewDrain((drainRetry + spread).Milliseconds()))
-	}
-	return s.tasks.Wait(ctx)
 }
 
 // parting is how a connection ends whose client socket could not be opened, since others

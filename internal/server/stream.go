@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -93,7 +94,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller,
 func later(w http.ResponseWriter, retry time.Duration) {
 	streamHeaders(w.Header(), 1)
 	w.WriteHeader(http.StatusOK)
-	_, _ = fmt.Fprintf(w, "retry: %d\n\n", retry.Milliseconds())
+	_, _ = fmt.Fprintf(w, "retry: %d\n\n", (retry + rand.N(drainSpread)).Milliseconds())
 }
 
 func streamHeaders(h http.Header, protoMajor int) {

@@ -167,7 +167,7 @@ func (l *streamLine) Encode(b []byte, it queue.Item, number uint64) (_ []byte, e
 func (l *streamLine) Farewell(b []byte, code wire.CloseCode, reason string) []byte {
 	if l.bare != nil && code == wire.CloseDrain {
 		b = append(b, "retry: "...)
-		b = strconv.AppendInt(b, (drainRetry + rand.N(drainRetry)).Milliseconds(), 10)
+		b = strconv.AppendInt(b, comeBack().Milliseconds(), 10)
 		b = append(b, '\n')
 	}
 	return wire.NewClosed(code, reason).AppendEvent(b)

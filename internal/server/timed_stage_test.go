@@ -63,12 +63,7 @@ func inBubble(t *testing.T, n network, cfg server.Config, middleware func(http.H
 		if b.server, err = server.New(cfg); err != nil {
 			t.Fatal(err)
 		}
-		mux := http.NewServeMux()
-		mux.HandleFunc("GET /websocket", b.server.ServeWebSocket)
-		mux.HandleFunc("GET /amber", b.server.ServeAmber)
-		mux.HandleFunc("GET /sse", b.server.ServeStream)
-		mux.HandleFunc("POST /sse", b.server.ServePost)
-		h := http.Handler(mux)
+		h := handlerOf(b.server)
 		if middleware != nil {
 			h = middleware(h)
 		}
@@ -80,6 +75,15 @@ func inBubble(t *testing.T, n network, cfg server.Config, middleware func(http.H
 		})
 		run(t, b)
 	})
+}
+
+func handlerOf(s *server.Server) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /websocket", s.ServeWebSocket)
+	mux.HandleFunc("GET /amber", s.ServeAmber)
+	mux.HandleFunc("GET /sse", s.ServeStream)
+	mux.HandleFunc("POST /sse", s.ServePost)
+	return mux
 }
 
 // line is a client's end: what it reads of a connection, all of it.

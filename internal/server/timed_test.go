@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -313,84 +312,6 @@ func TestAHandlerReturnsThoughTheEndOfItsResponseIsNotRead(t *testing.T) {
 		}
 		if at := (<-b.closed).Sub(start); at > time.Second {
 			t.Errorf("the connection was closed after %v, want at most 1s", at)
-		}
-	})
-}
-
-func TestADrainSpreadsReconnects(t *testing.T) {
-	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
-		const clients = 10
-		got := make(chan string, clients)
-		for range clients {
-			ws, err := b.chime()
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				defer ws.Close()
-				for {
-					text, err := ws.text()
-					if err != nil {
-						got <- "nothing: " + err.Error()
-						return
-					}
-					if retry, ok := strings.CutPrefix(text, `[null,null,"chime","drain",{"retry_ms":`); ok {
-						got <- retry
-						return
-					}
-				}
-			}()
-		}
-		bare, err := b.stream("/sse?join=room:1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer bare.Vanish()
-		for range clients + 1 {
-			<-b.clients
-		}
-		go func() { _ = b.server.Shutdown(t.Context()) }()
-		lines, err := bare.event()
-		if want := `data: [null,null,"chime","closed",{"code":1012,"reason":"drain"}]`; err != nil || len(lines) != 2 || lines[1] != want {
-			t.Errorf("a stream without chime headers: got %q and error %v, want a retry and %s", lines, err, want)
-		}
-		var retries []string
-		for range clients {
-			retries = append(retries, <-got)
-		}
-		slices.Sort(retries)
-		for i, retry := range retries {
-			// One of the eleven places in between is the bare stream's.
-			var ms int
-			if _, err := fmt.Sscanf(retry, "%d}]", &ms); err != nil || ms < 2000 || ms >= 4000 || i > 0 && retry == retries[i-1] {
-				t.Fatalf("got %q, want each its own time between 2000 and 4000", retries)
-			}
-		}
-		for _, test := range []struct {
-			target, header string
-			status         int
-			retryAfter     string
-			body           string
-		}{
-			{"/sse", "Chime-Received: 0", 503, "2", `{"reason":"shutting down"}` + "\n"},
-			{"/sse?join=room:1", "Accept: text/event-stream", 200, "", "retry: 2000\n\n"},
-		} {
-			es := &stream{site: b.site}
-			es.client = &http.Client{Transport: &http.Transport{DialContext: es.dial}}
-			es.cancel = func() {}
-			res, err := es.request(t.Context(), http.MethodGet, test.target, "", test.header)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(res.Body)
-			_ = res.Body.Close()
-			if err != nil || res.StatusCode != test.status || res.Header.Get("Retry-After") != test.retryAfter || string(body) != test.body {
-				t.Errorf("%s: got %s, Retry-After %q, %q and error %v, want %d, %q, %q", test.target, res.Status, res.Header.Get("Retry-After"), body, err, test.status, test.retryAfter, test.body)
-			}
-			es.Vanish()
-		}
-		if _, err := b.chime(); err == nil || err.Error() != "503 Service Unavailable" {
-			t.Errorf("upgrade while draining: got %v, want 503", err)
 		}
 	})
 }

@@ -95,8 +95,8 @@ test("a batch keeps to the server's limits", async (t) => {
 for (const [name, fail, wait] of [
   ["a network error", (request) => request.fail(), 125],
   ["a 500", (request) => request.answer(500), 125],
-  ["a 503 with Retry-After", (request) => request.answer(503, "", { "Retry-After": "2" }), 3_000],
-  ["a 429 with Retry-After", (request) => request.answer(429, "", { "Retry-After": "1" }), 1_500],
+  ["a 503 with Retry-After", (request) => request.answer(503, "", { "Retry-After": "2" }), 2_125],
+  ["a 429 with Retry-After", (request) => request.answer(429, "", { "Retry-After": "1" }), 1_125],
   ["a 408", (request) => request.answer(408), 125],
   ["a 200 that is not the server's", (request) => request.answer(200, "<html>"), 125],
 ]) {

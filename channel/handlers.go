@@ -1,0 +1,110 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// handlers are the calls of the application's code that have not returned. A
+// shutdown that has to give up names them.
+type handlers struct {
+	mu      sync.Mutex // guards running
+	running map[*inbox]call
+}
+
+// call is a call of a handler, for which an inbox has one at a time.
+type call struct {
+	handler string
+	end     canceler // of the context that it was given; nil: it was given none
+}
+
+type canceler interface{ cancel() }
+
+// cancelFunc makes a canceler of a function.
+type cancelFunc context.CancelFunc
+
+func (f cancelFunc) cancel() { f() }
+
+func (h *handlers) began(in *inbox, c call) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running == nil {
+		h.running = map[*inbox]call{}
+	}
+	h.running[in] = c
+}
+
+func (h *handlers) returned(in *inbox) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.running, in)
+}
+
+// cancel ends the contexts of all that run.
+func (h *handlers) cancel() {
+	var ends []canceler
+	h.mu.Lock()
+	for _, c := range h.running {
+		if c.end != nil {
+			ends = append(ends, c.end)
+		}
+	}
+	h.mu.Unlock()
+	for _, end := range ends { // a context calls what depends on it
+		end.cancel()
+	}
+}
+
+// mostNamed is how many handlers an error names.
+const mostNamed = 8
+
+// names says which handlers run, for a person.
+func (h *handlers) names(routes *routes) string {
+	count := map[string]int{}
+	h.mu.Lock()
+	for in, c := range h.running {
+		pattern := "no pattern"
+		if r, _ := routes.match(in.topic); r != nil {
+			pattern = r.pattern.text
+		}
+		count[fmt.Sprintf("%s of %q (%s)", c.handler, in.topic, pattern)]++
+	}
+	h.mu.Unlock()
+	var list []string
+	for name, n := range count {
+		if n > 1 {
+			name += fmt.Sprintf(" %d times", n)
+		}
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	if more := len(list) - mostNamed; more > 0 {
+		list = append(list[:mostNamed], fmt.Sprintf("and in %d more topics", more))
+	}
+	return fmt.Sprintf("still running: %s: want handlers that return when their context ends", strings.Join(list, ", "))
+}
+
+func (h *handlers) any() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.running) > 0
+}
+
+// Shutdown returns when no handler runs, which begins when all client sockets have
+// ended. When half of the time of ctx is over, the contexts of those that still run
+// end. The error is that of ctx, and names the handlers that have not returned.
+func (h *Hub) Shutdown(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		half := time.AfterFunc(time.Until(deadline)/2, h.running.cancel)
+		defer half.Stop()
+	}
+	err := h.tasks.Wait(ctx)
+	if err != nil && h.running.any() {
+		return fmt.Errorf("%w: %s", err, h.running.names(&h.routes))
+	}
+	return err
+}

@@ -1,0 +1,350 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// A restart under load: whoever is there, however it comes back, is there again, and
+// has had every message once. CHIME_MODEL=wide has a thousand clients.
+func TestARestartLosesNothing(t *testing.T) {
+	clients, rooms := 40, 4
+	if os.Getenv("CHIME_MODEL") == "wide" {
+		clients, rooms = 1000, 10
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	db := filepath.Join(t.TempDir(), "chime.db")
+	server := program(t, "serve", "--addr", "127.0.0.1:0", "--db", db)
+	base := server.url(t)
+	go func() { _, _ = io.Copy(io.Discard, server.stderr) }() // it would wait for us
+	r := &restart{t: t, base: base, host: strings.TrimPrefix(base, "http://"), said: make([]int, rooms)}
+	r.say(ctx, rooms) // so that each has a position
+
+	var ended sync.WaitGroup
+	stop, stopped := context.WithCancel(ctx)
+	defer stopped()
+	kinds := []func(context.Context, *guest){r.phoenix, r.eventSource, r.chimeSocket, r.chimeStream}
+	for i := range clients {
+		g := &guest{room: i / len(kinds) % rooms, kind: i % len(kinds)}
+		r.guests = append(r.guests, g)
+		ended.Go(func() {
+			for tries := 0; stop.Err() == nil; tries++ {
+				g.wait = -1
+				joined := g.joins
+				kinds[g.kind](stop, g)
+				if g.joins > joined {
+					tries = 0
+				}
+				g.pause(stop, tries)
+			}
+		})
+	}
+	r.until(ctx, "all have joined", func(g *guest) bool { return g.joins == 1 })
+
+	publishing, enough := context.WithCancel(ctx)
+	defer enough()
+	var publisher sync.WaitGroup
+	publisher.Go(func() {
+		for publishing.Err() == nil {
+			r.say(ctx, rooms)
+			time.Sleep(100 * time.Millisecond) // steady, and few enough that a room keeps them all
+		}
+	})
+	for _, path := range []string{"/rooms/0/messages", "/socket/sse", "/socket/bye"} { // bodies that never come
+		conn, err := net.Dial("tcp", r.host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path, r.host)
+	}
+	begun := time.Now()
+	if err := server.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.cmd.Wait(); err != nil { // what it prints is read above
+		t.Fatalf("the exit status: got %v, want 0", err)
+	}
+	t.Logf("it ended after %v", time.Since(begun).Round(time.Millisecond))
+
+	next := program(t, "serve", "--addr", r.host, "--db", db)
+	next.url(t)
+	go func() { _, _ = io.Copy(io.Discard, next.stderr) }()
+	r.until(ctx, "all are back", func(g *guest) bool { return g.joins > 1 })
+	t.Logf("all were back after %v", time.Since(begun).Round(time.Millisecond))
+	enough()
+	publisher.Wait()
+	r.until(ctx, "all have what was said last", func(g *guest) bool { return g.last >= r.said[g.room] })
+	stopped()
+	ended.Wait()
+	for i, g := range r.guests {
+		if len(g.faults) > 0 {
+			t.Errorf("client %d of kind %d: %s", i, g.kind, strings.Join(g.faults, "; "))
+		}
+	}
+	if err := next.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.cmd.Wait(); err != nil {
+		t.Errorf("the exit status of the second: got %v, want 0", err)
+	}
+}
+
+type restart struct {
+	t          *testing.T
+	base, host string
+	guests     []*guest
+	said       []int // the last number of each room; written by who publishes
+}
+
+// say publishes the next number in each room, however long that takes. A request
+// that fails was not taken: a server that shuts down answers those that it has begun.
+func (r *restart) say(ctx context.Context, rooms int) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for room := range rooms {
+		body := fmt.Sprintf(`{"name":"Pub","message":"%d"}`, r.said[room]+1)
+		for ctx.Err() == nil {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/rooms/%d/messages", r.base, room), strings.NewReader(body))
+			if err != nil {
+				r.t.Error(err)
+				return
+			}
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := client.Do(req)
+			if err == nil {
+				resp.Body.Close()
+				if resp.StatusCode == http.StatusCreated {
+					r.said[room]++
+					break
+				}
+			}
+			time.Sleep(20 * time.Millisecond) // nobody listens
+		}
+	}
+}
+
+func (r *restart) until(ctx context.Context, what string, done func(*guest) bool) {
+	r.t.Helper()
+	for {
+		missing := 0
+		for _, g := range r.guests {
+			g.mu.Lock()
+			if !done(g) {
+				missing++
+			}
+			g.mu.Unlock()
+		}
+		if missing == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			r.t.Fatalf("%s: %d of %d have not", what, missing, len(r.guests))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// guest is one client.
+type guest struct {
+	room, kind int
+	epoch      string
+	offset     uint64
+	id         string        // of the last event of a stream without chime headers
+	wait       time.Duration // what the server asked for; negative: nothing
+
+	mu     sync.Mutex // guards what follows
+	joins  int
+	last   int // number that it was told
+	faults []string
+}
+
+// pause waits as clients of its kind do.
+func (g *guest) pause(ctx context.Context, tries int) {
+	chance := rand.N(min(500*time.Millisecond<<min(tries, 10), 20*time.Second))
+	wait := max(g.wait, 0) + chance
+	switch steps := []int{10, 50, 100, 150, 200, 250, 500, 1000, 2000, 5000}; {
+	case g.kind == 0:
+		wait = time.Duration(steps[min(tries, len(steps)-1)]) * time.Millisecond
+	case g.kind == 1 && g.wait < 0:
+		wait = 3 * time.Second
+	case g.kind == 1:
+		wait = g.wait
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+}
+
+func (g *guest) join() string {
+	ask := `{"@last":0}`
+	if g.epoch != "" {
+		ask = fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d}}`, g.epoch, g.offset)
+	}
+	return fmt.Sprintf(`["1","1","chat_room:%d","phx_join",%s]`, g.room, ask)
+}
+
+// take looks at one frame.
+func (g *guest) take(text []byte) {
+	var f [5]json.RawMessage
+	var ref, event string
+	if json.Unmarshal(text, &f) != nil {
+		return
+	}
+	_ = json.Unmarshal(f[1], &ref) // null is none
+	_ = json.Unmarshal(f[3], &event)
+	var p struct {
+		Message  string
+		Retry    int64 `json:"retry_ms"`
+		Response struct {
+			History *struct {
+				Epoch     string
+				Offset    uint64
+				Recovered *bool
+			} `json:"@history"`
+		}
+	}
+	_ = json.Unmarshal(f[4], &p)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case event == "drain":
+		g.wait = time.Duration(p.Retry) * time.Millisecond
+	case event == "phx_reply" && p.Response.History != nil:
+		h := p.Response.History
+		if again := g.joins > 0; again && (h.Recovered == nil || !*h.Recovered) {
+			g.faults = append(g.faults, "its topic was not recovered")
+		}
+		g.epoch, g.offset = h.Epoch, h.Offset
+		g.joins++
+	case event == "message_new":
+		n, _ := strconv.Atoi(p.Message)
+		if g.last > 0 && n != g.last+1 {
+			g.faults = append(g.faults, fmt.Sprintf("%d after %d", n, g.last))
+		}
+		g.last = n
+		g.offset, _ = strconv.ParseUint(strings.TrimPrefix(ref, "@"), 10, 64)
+	}
+}
+
+func (r *restart) phoenix(ctx context.Context, g *guest) {
+	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket?vsn=2.0.0", nil)
+	r.socket(ctx, g, ws, resp, err, false)
+}
+
+func (r *restart) chimeSocket(ctx context.Context, g *guest) {
+	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket", &websocket.DialOptions{Subprotocols: []string{"chime.v1"}})
+	r.socket(ctx, g, ws, resp, err, true)
+}
+
+func (r *restart) socket(ctx context.Context, g *guest, ws *websocket.Conn, resp *http.Response, err error, chime bool) {
+	if err != nil {
+		if resp != nil && resp.StatusCode == http.StatusServiceUnavailable {
+			g.wait = 2 * time.Second
+		}
+		return
+	}
+	defer ws.CloseNow()
+	ws.SetReadLimit(1 << 20)
+	if chime {
+		if _, _, err := ws.Read(ctx); err != nil { // hello
+			return
+		}
+	}
+	if ws.Write(ctx, websocket.MessageText, []byte(g.join())) != nil {
+		return
+	}
+	for {
+		_, text, err := ws.Read(ctx)
+		if err != nil {
+			return
+		}
+		g.take(text)
+	}
+}
+
+func (r *restart) eventSource(ctx context.Context, g *guest) {
+	header := http.Header{}
+	if g.id != "" {
+		header.Set("Last-Event-ID", g.id)
+	}
+	r.stream(ctx, g, fmt.Sprintf("/socket/sse?join=%s&last=0", url.QueryEscape(fmt.Sprintf("chat_room:%d", g.room))), header, nil)
+}
+
+func (r *restart) chimeStream(ctx context.Context, g *guest) {
+	r.stream(ctx, g, "/socket/sse", http.Header{"Chime-Received": {"0"}}, func(hello []byte) {
+		var f [5]struct{ Secret string }
+		_ = json.Unmarshal(hello, &f) // of which the other four are none
+		body := fmt.Sprintf(`{"first":1,"received":0,"frames":[%s]}`, g.join())
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+"/socket/sse", strings.NewReader(body))
+		if err != nil {
+			return
+		}
+		req.Header.Set("Chime-Secret", f[4].Secret)
+		if resp, err := new(http.Client).Do(req); err == nil {
+			resp.Body.Close()
+		}
+	})
+}
+
+// stream reads a stream to its end; first is given its first event, if it is not nil.
+func (r *restart) stream(ctx context.Context, g *guest, target string, header http.Header, first func([]byte)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+target, nil)
+	if err != nil {
+		return
+	}
+	req.Header = header
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		g.wait = 2 * time.Second
+		return
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	var id string
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch {
+		case name == "id" && target != "/socket/sse":
+			id = value
+		case name == "retry":
+			ms, _ := strconv.Atoi(value)
+			g.wait = time.Duration(ms) * time.Millisecond
+		case name == "data" && first != nil:
+			first([]byte(value))
+			first = nil
+		case name == "data":
+			g.take([]byte(value))
+			if id != "" {
+				g.id = id
+			}
+		}
+	}
+}

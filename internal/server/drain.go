@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/wire"
+)
+
+const (
+	// defaultDrain leaves half of the 30 s between SIGTERM and SIGKILL that
+	// Kubernetes gives, and more, to handlers and requests.
+	defaultDrain = 10 * time.Second
+	// drainRate is how many client sockets end in a second if there is no need to
+	// be faster: a crowd of this size may as well come back together.
+	drainRate = 100
+	// drainRetry is the least that a client is asked to wait, and drainSpread what
+	// chance may add.
+	drainRetry  = 2 * time.Second
+	drainSpread = 4 * time.Second
+)
+
+// comeBack is when one client is asked to come back. Each gets its own time, so
+// that those whose connections ended together do not return together.
+func comeBack() time.Duration { return drainRetry + rand.N(drainSpread) }
+
+// Drain refuses new clients from now on, and then ends the present ones with code
+// 1012, one after the other over a window: a client of Phoenix, which can't be told
+// when to come back, does so at once. When ctx ends, the rest end together. Drain
+// waits for no farewell; Wait does.
+func (s *Server) Drain(ctx context.Context) {
+	var rest []*clientsocket.ClientSocket
+	for _, c := range s.clients.Registry.Drain() {
+		if c.Connected() {
+			rest = append(rest, c)
+		} else { // nobody hears of it
+			c.Drain(wire.NewDrain(comeBack().Milliseconds()))
+		}
+	}
+	rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+	slices.SortStableFunc(rest, func(a, b *clientsocket.ClientSocket) int { return order(a.Posts()) - order(b.Posts()) })
+	window := s.window(ctx, len(rest))
+	start, timer := time.Now(), time.NewTimer(0)
+	defer timer.Stop()
+	for i, c := range rest {
+		if wait := time.Until(start.Add(window * time.Duration(i) / time.Duration(len(rest)))); wait > 0 && c.Connected() {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				window = 0
+			}
+		}
+		c.Drain(wire.NewDrain(comeBack().Milliseconds()))
+	}
+	s.bodies.cut()
+}
+
+// order puts first what is true.
+func order(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}
+
+// window is over how long the ends of n client sockets are spread: no more than half of
+// the time that ctx has, since what they are handling has to end in it too.
+func (s *Server) window(ctx context.Context, n int) time.Duration {
+	window := min(s.drain, time.Duration(n)*time.Second/drainRate)
+	if deadline, ok := ctx.Deadline(); ok {
+		window = min(window, time.Until(deadline)/2)
+	}
+	return max(window, 0)
+}
+
+// Wait returns when every connection and goroutine is done, or with the error of
+// ctx.
+func (s *Server) Wait(ctx context.Context) error { return s.tasks.Wait(ctx) }
+
+// Go runs f in a goroutine that Wait waits for.
+func (s *Server) Go(f func()) { s.tasks.Go(f) }
+
+// Shutdown drains and waits.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.Drain(ctx)
+	return s.Wait(ctx)
+}

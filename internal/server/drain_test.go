@@ -1,0 +1,440 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/internal/server"
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+// fleet are clients that come back, each kind by the rules of its own, and where
+// they find a server.
+type fleet struct {
+	dying *bubble
+	begun time.Time
+	ended sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	next     *site      // nil while nobody listens
+	returned []time.Duration
+	strays   int // that the dying server has taken after the drain began
+}
+
+// home returns where a connection goes.
+func (f *fleet) home() (*site, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.next == nil {
+		return nil, errors.New("connection refused")
+	}
+	return f.next, nil
+}
+
+func (f *fleet) moveTo(s *site) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.next = s
+}
+
+// back counts the return of a client.
+func (f *fleet) back(l line) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.next == f.dying.site {
+		f.strays++
+	}
+	f.returned = append(f.returned, time.Since(f.begun))
+	f.dying.t.Cleanup(l.Vanish)
+}
+
+// come opens a connection at home.
+func (f *fleet) come(open func(*site) (line, error)) (line, error) {
+	s, err := f.home()
+	if err != nil {
+		return nil, err
+	}
+	return open(s)
+}
+
+// phoenix waits as phoenix.js does, without chance.
+func (f *fleet) phoenix(l line) {
+	defer f.ended.Done()
+	if text, err := l.text(); err == nil {
+		f.dying.t.Errorf("phoenix: got %s, want the end", text)
+	}
+	l.Vanish()
+	steps := []time.Duration{10, 50, 100, 150, 200, 250, 500, 1000, 2000, 5000}
+	for n := 0; ; n++ {
+		time.Sleep(steps[min(n, len(steps)-1)] * time.Millisecond)
+		if l, err := f.come(func(s *site) (line, error) { return opened(s.phoenix()) }); err == nil {
+			f.back(l)
+			return
+		}
+	}
+}
+
+// eventSource waits for what the server last said, or for the 3 s of a browser.
+func (f *fleet) eventSource(l line) {
+	defer f.ended.Done()
+	retry := 3 * time.Second
+	for es := l.(*stream); ; {
+		lines, err := es.event()
+		if err != nil {
+			break
+		}
+		for _, one := range lines {
+			if ms, ok := strings.CutPrefix(one, "retry: "); ok {
+				n, _ := strconv.Atoi(ms)
+				retry = time.Duration(n) * time.Millisecond
+			}
+		}
+	}
+	l.Vanish()
+	for {
+		time.Sleep(retry)
+		l, err := f.come(bareStream)
+		if err != nil {
+			continue
+		}
+		first, err := l.(*stream).r.Peek(1) // a comment, or what refuses it
+		if err == nil && first[0] == ':' {
+			f.back(l)
+			return
+		}
+		if lines, err := l.(*stream).event(); err == nil {
+			if ms, ok := strings.CutPrefix(lines[0], "retry: "); ok {
+				n, _ := strconv.Atoi(ms)
+				retry = time.Duration(n) * time.Millisecond
+			}
+		}
+		l.Vanish()
+	}
+}
+
+func bareStream(s *site) (line, error) { return s.stream("/sse?join=room:1") }
+
+// chime waits as chime.js does: for what it was told last, and then for a time that
+// grows with the tries, of which it takes a part at random.
+func (f *fleet) chime(open func(*site) (line, error)) func(line) {
+	return func(l line) {
+		defer f.ended.Done()
+		var least time.Duration
+		for {
+			text, err := l.text()
+			if err != nil {
+				break
+			}
+			var ms int
+			if _, err := fmt.Sscanf(text, `[null,null,"chime","drain",{"retry_ms":%d}]`, &ms); err == nil {
+				least = time.Duration(ms) * time.Millisecond
+			}
+		}
+		l.Vanish()
+		if least == 0 {
+			f.dying.t.Error("a client of the chime dialect was told no time")
+		}
+		for n := 0; ; n++ {
+			time.Sleep(least + rand.N(min(500*time.Millisecond<<min(n, 10), 20*time.Second)))
+			if l, err := f.come(open); err == nil {
+				f.back(l)
+				return
+			} else if strings.HasPrefix(err.Error(), "503") { // chime.js tries a stream too, and reads its Retry-After
+				least = 2 * time.Second
+			}
+		}
+	}
+}
+
+// A crowd must not meet the next server in the same moment, however it comes back,
+// and whether a server is there at once, or later, or the dying one still listens.
+func TestThoseWhoAreDrainedComeBackOneByOne(t *testing.T) {
+	if raceDetector {
+		t.Skip("a thousand clients take minutes under the race detector; the other tests of a drain do not")
+	}
+	const clients, worst = 1000, 50 // at most 5 % in any 100 ms
+	for _, tt := range []struct {
+		name string
+		then func(*fleet, *site, <-chan error)
+	}{
+		{"to a server that is there", func(f *fleet, next *site, _ <-chan error) { f.moveTo(next) }},
+		{"to one that starts when this one has ended", func(f *fleet, next *site, done <-chan error) {
+			f.moveTo(nil)
+			<-done
+			time.Sleep(time.Second)
+			f.moveTo(next)
+		}},
+		{"to one behind a proxy that learns of it late", func(f *fleet, next *site, done <-chan error) {
+			<-done
+			time.Sleep(time.Second)
+			f.moveTo(next)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+				f := &fleet{dying: b, next: b.site}
+				over := make(chan struct{})
+				defer close(over)
+				go func() { // nobody looks at these
+					for {
+						select {
+						case <-b.clients:
+						case <-b.closed:
+						case <-over:
+							return
+						}
+					}
+				}()
+				wsChime := func(s *site) (line, error) { return opened(s.chime()) }
+				sseChime := func(s *site) (line, error) { return s.stream("/sse", "Chime-Received: 0") }
+				kinds := []struct {
+					open func(*site) (line, error)
+					live func(line)
+				}{
+					{func(s *site) (line, error) { return opened(s.phoenix()) }, f.phoenix},
+					{bareStream, f.eventSource},
+					{wsChime, f.chime(wsChime)},
+					{sseChime, f.chime(sseChime)},
+				}
+				for i := range clients {
+					kind := kinds[i%len(kinds)]
+					l, err := kind.open(b.site)
+					if err != nil {
+						t.Fatal(err)
+					}
+					f.ended.Add(1)
+					go kind.live(l)
+				}
+				next := nextServer(t)
+				synctest.Wait() // they are all in
+				f.begun = time.Now()
+				done := make(chan error, 1)
+				go func() {
+					err := b.server.Shutdown(t.Context())
+					done <- err
+					if took := time.Since(f.begun); err != nil || took > 12*time.Second {
+						t.Errorf("Shutdown: got %v after %v, want nil after 10s and a farewell", err, took)
+					}
+				}()
+				tt.then(f, next, done)
+				f.ended.Wait()
+
+				if f.strays > 0 {
+					t.Errorf("%d clients were let in by the dying server, want none", f.strays)
+				}
+				histogram := map[time.Duration]int{}
+				for _, at := range f.returned {
+					histogram[at.Truncate(100*time.Millisecond)]++
+				}
+				for at, n := range histogram {
+					if n > worst {
+						t.Errorf("%d of %d came back within 100 ms, %v after the drain began, want at most %d", n, clients, at, worst)
+					}
+				}
+				t.Logf("returned: the first after %v, the last after %v; at most %d in 100 ms", slices.Min(f.returned), slices.Max(f.returned), slices.Max(slices.Collect(maps.Values(histogram))))
+			})
+		})
+	}
+}
+
+// nextServer is the one that they come back to.
+func nextServer(t *testing.T) *site {
+	t.Helper()
+	s, err := server.New(server.Config{
+		Connect: func(*http.Request) (transport.Identity, error) { return transport.Identity{}, nil },
+		Accept:  func(transport.ClientSocket) transport.Receiver { return deaf{} },
+		Drain:   server.AtOnce,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := serve(t, network{pipes: true}, handlerOf(s))
+	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	return at
+}
+
+type deaf struct{}
+
+func (deaf) Receive(wire.Frame)      {}
+func (deaf) Closed(transport.Reason) {}
+
+// drained begins the drain of ten clients, of which every second is a stream with
+// POSTs, and returns when each has ended, in the order of their ends.
+func drained(t *testing.T, b *bubble, ctx context.Context) (ends []time.Duration, posts []bool) {
+	t.Helper()
+	type end struct {
+		at    time.Duration
+		posts bool
+	}
+	begun, got := time.Now(), make(chan end)
+	for i := range 10 {
+		kind := carriers[i%2*2] // a WebSocket and a stream, both of the chime dialect
+		l, err := kind.open(b.site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				if _, err := l.text(); err != nil {
+					break
+				}
+			}
+			got <- end{time.Since(begun), !isSocket(l)}
+			l.Vanish()
+		}()
+	}
+	synctest.Wait()
+	begun = time.Now()
+	done := make(chan error, 1)
+	go func() { done <- b.server.Shutdown(ctx) }()
+	for range 10 {
+		e := <-got
+		ends, posts = append(ends, e.at), append(posts, e.posts)
+	}
+	if err := <-done; err != nil && ctx.Err() == nil {
+		t.Errorf("Shutdown: got %v, want nil", err)
+	}
+	return ends, posts
+}
+
+// Who posts comes first: the listener of a server that shuts down may be closed.
+func TestTheWindowOfADrain(t *testing.T) {
+	ms := time.Millisecond
+	for _, tt := range []struct {
+		name   string
+		window time.Duration
+		within time.Duration // of the context; 0: it has no end
+		gap    time.Duration
+	}{
+		{"is short for few", 0, 0, 10 * ms},
+		{"is what is configured", 50 * ms, 0, 5 * ms},
+		{"is half of the context", 0, 40 * ms, 2 * ms},
+		{"is none", server.AtOnce, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, network{}, server.Config{Drain: tt.window}, nil, func(t *testing.T, b *bubble) {
+				ctx := context.Background()
+				if tt.within > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.within)
+					defer cancel()
+				}
+				ends, posts := drained(t, b, ctx)
+				for i, at := range ends {
+					if want := time.Duration(i) * tt.gap; at != want {
+						t.Fatalf("ends: got %v, want one each %v", ends, tt.gap)
+					}
+				}
+				if want := []bool{true, true, true, true, true, false, false, false, false, false}; tt.gap > 0 && !slices.Equal(posts, want) {
+					t.Errorf("with POSTs: got %v, want %v", posts, want)
+				}
+			})
+		})
+	}
+}
+
+func TestADrainWhoseContextEndsEndsAllAtOnce(t *testing.T) {
+	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(25*time.Millisecond, cancel)
+		ends, _ := drained(t, b, ctx)
+		want := []time.Duration{0, 10, 20, 25, 25, 25, 25, 25, 25, 25}
+		for i := range want {
+			want[i] *= time.Millisecond
+		}
+		if !slices.Equal(ends, want) {
+			t.Errorf("got %v, want %v", ends, want)
+		}
+	})
+}
+
+// Nobody comes in while others wait for their turn, whoever it is; those who wait can
+// still speak.
+func TestWhoComesDuringADrainIsAskedToComeBack(t *testing.T) {
+	inBubble(t, network{}, server.Config{Grace: time.Minute}, nil, func(t *testing.T, b *bubble) {
+		first, err := b.half()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Vanish()
+		last, err := b.half()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer last.Vanish()
+		away, err := b.half()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := away.Send(`[null,"1","room:1","hello",{}]`); err != nil { // else there is nothing to come back for
+			t.Fatal(err)
+		}
+		away.Vanish()
+		synctest.Wait()
+		for range 2 {
+			<-b.clients
+		}
+		detached := <-b.clients
+		begun := time.Now()
+		done := make(chan error, 1)
+		go func() { done <- b.server.Shutdown(context.Background()) }()
+		defer func() { <-done }()
+		synctest.Wait() // one has ended; the next is due in 10 ms
+		if d := <-detached.closed; d.why != transport.Drained || !d.at.Equal(begun) {
+			t.Errorf("the client without a connection: got %v after %v, want drained at once", d.why, d.at.Sub(begun))
+		}
+		for _, test := range []struct {
+			target, header string
+			status         int
+			retryAfter     string
+			body           string
+		}{
+			{"/sse", "Chime-Received: 0", 503, "2", `{"reason":"shutting down"}` + "\n"},
+			{"/sse", "Chime-Secret: " + last.secret, 503, "2", `{"reason":"shutting down"}` + "\n"}, // a resume
+			{"/sse?join=room:1", "Accept: text/event-stream", 200, "", "retry: "},
+		} {
+			es := &stream{site: b.site}
+			es.client = &http.Client{Transport: &http.Transport{DialContext: es.dial}}
+			es.cancel = func() {}
+			res, err := es.request(context.Background(), http.MethodGet, test.target, "", test.header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			es.Vanish()
+			if err != nil || res.StatusCode != test.status || res.Header.Get("Retry-After") != test.retryAfter || !strings.HasPrefix(string(body), test.body) {
+				t.Errorf("%s with %s: got %s, Retry-After %q, %q and error %v, want %d, %q, %q", test.target, test.header, res.Status, res.Header.Get("Retry-After"), body, err, test.status, test.retryAfter, test.body)
+			}
+			if rest, ok := strings.CutPrefix(string(body), "retry: "); ok {
+				if ms, err := strconv.Atoi(strings.TrimSpace(rest)); err != nil || ms < 2000 || ms >= 6000 {
+					t.Errorf("retry: got %q, want 2000 to 6000", rest)
+				}
+			}
+		}
+		if _, err := b.chime(); err == nil || err.Error() != "503 Service Unavailable" {
+			t.Errorf("upgrade while draining: got %v, want 503", err)
+		}
+		var answers []string
+		for _, es := range []*stream{first, last} {
+			answers = append(answers, fmt.Sprint(es.Send(`[null,"1","room:1","hello",{}]`)))
+		}
+		slices.Sort(answers)
+		if want := []string{"<nil>", `POST: 503 {"reason":"shutting down"}`}; !slices.Equal(answers, want) {
+			t.Errorf("POSTs of one whose turn it is, and of one who still waits: got %q, want %q", answers, want)
+		}
+	})
+}
