@@ -29,8 +29,9 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request, most int) ([]byte,
 }
 
 // bound bounds how long the body of a request may take, before anything else is
-// done with that. Done is to be called when the request has been answered.
-func (b *bodies) bound(w http.ResponseWriter) (done func()) {
+// done with that. GiveUp has it fail at once; done is to be called when the request has
+// been answered.
+func (b *bodies) bound(w http.ResponseWriter) (giveUp func() error, done func()) {
 	rc := http.NewResponseController(w)
 	due := time.Now().Add(bodyWait)
 	_ = rc.SetReadDeadline(due) // not all writers can
@@ -40,7 +41,16 @@ func (b *bodies) bound(w http.ResponseWriter) (done func()) {
 		b.reading = map[*http.ResponseController]time.Time{}
 	}
 	b.reading[rc] = due
-	return func() {
+	giveUp = func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if _, reading := b.reading[rc]; !reading {
+			return nil
+		}
+		b.reading[rc] = time.Now()
+		return rc.SetReadDeadline(b.reading[rc])
+	}
+	return giveUp, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.hurry(rc)

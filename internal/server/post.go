@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/wire"
@@ -15,7 +14,8 @@ import (
 // ServePost answers POST {mount}/sse: frames of a client whose other half is a
 // stream. A batch is applied whole or not at all, once, in its place.
 func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
-	defer s.bodies.bound(w)()
+	giveUp, done := s.bodies.bound(w)
+	defer done()
 	if !s.admission.origin(w, r) {
 		return
 	}
@@ -38,7 +38,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.Refresh(from.id.Expires)
-	this, only := s.posts.begin(secret, func() error { return http.NewResponseController(w).SetReadDeadline(time.Now()) })
+	this, only := s.posts.begin(secret, giveUp)
 	if !only {
 		s.second(w)
 		return
@@ -98,7 +98,8 @@ func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
 // goes. A beacon can set no header, so the secret is the body; in return this
 // can do nothing but leave, and tells nothing.
 func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
-	defer s.bodies.bound(w)()
+	_, done := s.bodies.bound(w)
+	defer done()
 	if !s.admission.origin(w, r) {
 		return
 	}
