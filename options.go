@@ -22,7 +22,7 @@ type Identity = transport.Identity
 // ask for something. Zero means the default, in each field.
 type Limits = transport.Limits
 
-// NoLimit, in a field of Limits that takes it, bounds nothing.
+// NoLimit in a field of Limits that takes it bounds nothing.
 const NoLimit = transport.NoLimit
 
 // Option is a decision for NewRouter.

@@ -117,7 +117,7 @@ func stream(b *testing.B, addr string, ended *atomic.Int64) {
 		b.Fatal(err)
 	}
 	r := bufio.NewReader(conn)
-	res, err := http.ReadResponse(r, nil)
+	res, err := http.ReadResponse(r, nil) //nolint:bodyclose // its connection is closed
 	if err != nil || res.StatusCode != http.StatusOK {
 		b.Fatalf("got %v and error %v", res, err)
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// NoLimit, as one of the limits below that take it, bounds nothing.
+// NoLimit in a field of Limits that takes it bounds nothing.
 const NoLimit = -1
 
 // Limits bound what one client can make the server keep in memory, and how often it may

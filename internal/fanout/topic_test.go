@@ -37,14 +37,6 @@ func ephemeral(n int) broker.Publication {
 	return broker.Publication{Topic: "a", Message: store.Message{Event: fmt.Sprint("ephemeral-", n), Payload: []byte("{}")}}
 }
 
-// upTo are the offsets from 1 to last.
-func upTo(last uint64) (list []uint64) {
-	for o := uint64(1); o <= last; o++ {
-		list = append(list, o)
-	}
-	return list
-}
-
 func TestAReadThatEndsAfterTheCloseLeavesNothingInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(100)
@@ -223,8 +215,8 @@ func TestALateLookDoesNotBringBackAnEpoch(t *testing.T) {
 		if err := <-joined; err != nil {
 			t.Error(err)
 		}
-		if got, fails := q.offsets(), m.failed(); !slices.Equal(got, upTo(3)) || len(fails) > 0 || w.topic.tail.epoch != w.history.Epoch() {
-			t.Errorf("sent %d and failed with %v, want %d and no failure", got, fails, upTo(3))
+		if got, fails := q.offsets(), m.failed(); !slices.Equal(got, []uint64{1, 2, 3}) || len(fails) > 0 || w.topic.tail.epoch != w.history.Epoch() {
+			t.Errorf("sent %d and failed with %v, want %d and no failure", got, fails, []uint64{1, 2, 3})
 		}
 	})
 }
@@ -319,7 +311,7 @@ func TestAnErasureOfAFormerEpochErasesNothing(t *testing.T) {
 				later := newOwner(w.topic, p, "2")
 				_ = later.join(Want{Last: 10})
 				synctest.Wait()
-				if got, want := q.offsets(), append(upTo(3), upTo(3)...); !slices.Equal(got, want) {
+				if got, want := q.offsets(), append([]uint64{1, 2, 3}, 1, 2, 3); !slices.Equal(got, want) {
 					t.Errorf("two joins were sent %d, want %d", got, want)
 				}
 			})
