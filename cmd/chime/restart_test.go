@@ -247,12 +247,12 @@ func (g *guest) take(text []byte) {
 }
 
 func (r *restart) phoenix(ctx context.Context, g *guest) {
-	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket?vsn=2.0.0", nil)
+	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket?vsn=2.0.0", nil) //nolint:bodyclose // the connection takes it over
 	r.socket(ctx, g, ws, resp, err, false)
 }
 
 func (r *restart) chimeSocket(ctx context.Context, g *guest) {
-	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket", &websocket.DialOptions{Subprotocols: []string{"chime.v1"}})
+	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket", &websocket.DialOptions{Subprotocols: []string{"chime.v1"}}) //nolint:bodyclose // the connection takes it over
 	r.socket(ctx, g, ws, resp, err, true)
 }
 
@@ -263,7 +263,7 @@ func (r *restart) socket(ctx context.Context, g *guest, ws *websocket.Conn, resp
 		}
 		return
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	ws.SetReadLimit(1 << 20)
 	if chime {
 		if _, _, err := ws.Read(ctx); err != nil { // hello

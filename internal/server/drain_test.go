@@ -77,9 +77,9 @@ func (f *fleet) phoenix(l line) {
 		f.dying.t.Errorf("phoenix: got %s, want the end", text)
 	}
 	l.Vanish()
-	steps := []time.Duration{10, 50, 100, 150, 200, 250, 500, 1000, 2000, 5000}
+	steps := []int{10, 50, 100, 150, 200, 250, 500, 1000, 2000, 5000}
 	for n := 0; ; n++ {
-		time.Sleep(steps[min(n, len(steps)-1)] * time.Millisecond)
+		time.Sleep(time.Duration(steps[min(n, len(steps)-1)]) * time.Millisecond)
 		if l, err := f.come(func(s *site) (line, error) { return opened(s.phoenix()) }); err == nil {
 			f.back(l)
 			return
@@ -173,12 +173,12 @@ func TestThoseWhoAreDrainedComeBackOneByOne(t *testing.T) {
 		{"to a server that is there", func(f *fleet, next *site, _ <-chan error) { f.moveTo(next) }},
 		{"to one that starts when this one has ended", func(f *fleet, next *site, done <-chan error) {
 			f.moveTo(nil)
-			<-done
+			<-done //nolint:errcheck // looked at by its test
 			time.Sleep(time.Second)
 			f.moveTo(next)
 		}},
 		{"to one behind a proxy that learns of it late", func(f *fleet, next *site, done <-chan error) {
-			<-done
+			<-done //nolint:errcheck // looked at by its test
 			time.Sleep(time.Second)
 			f.moveTo(next)
 		}},
@@ -351,9 +351,9 @@ func TestADrainWhoseContextEndsEndsAllAtOnce(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(25*time.Millisecond, cancel)
 		ends, _ := drained(t, b, ctx)
-		want := []time.Duration{0, 10, 20, 25, 25, 25, 25, 25, 25, 25}
-		for i := range want {
-			want[i] *= time.Millisecond
+		var want []time.Duration
+		for _, ms := range []int{0, 10, 20, 25, 25, 25, 25, 25, 25, 25} {
+			want = append(want, time.Duration(ms)*time.Millisecond)
 		}
 		if !slices.Equal(ends, want) {
 			t.Errorf("got %v, want %v", ends, want)
@@ -391,8 +391,8 @@ func TestWhoComesDuringADrainIsAskedToComeBack(t *testing.T) {
 		begun := time.Now()
 		done := make(chan error, 1)
 		go func() { done <- b.server.Shutdown(context.Background()) }()
-		defer func() { <-done }()
-		synctest.Wait() // one has ended; the next is due in 10 ms
+		defer func() { <-done }() //nolint:errcheck // none is wanted
+		synctest.Wait()           // one has ended; the next is due in 10 ms
 		if d := <-detached.closed; d.why != transport.Drained || !d.at.Equal(begun) {
 			t.Errorf("the client without a connection: got %v after %v, want drained at once", d.why, d.at.Sub(begun))
 		}

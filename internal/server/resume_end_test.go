@@ -62,7 +62,7 @@ func TestTheGraceWaitsForACandidate(t *testing.T) {
 		time.Sleep(9 * time.Second)
 		wantAlive(t, a)
 		wantClosed(t, a, start, 24*time.Second, transport.Vanished)
-		if text, err := next.readPast(wire.EventHeartbeat); err == nil {
+		if text, err := next.readPastHeartbeats(); err == nil {
 			t.Errorf("the candidate got %s, want its end", text)
 		}
 	})
@@ -415,7 +415,7 @@ func TestADrainIsSentOnEveryConnectionOfAClient(t *testing.T) {
 		cr, _ := begin(t, h, knock{transport: from})
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
 		go func() { _ = h.server.Shutdown(t.Context()) }() // the one of the hall's end waits for what this one began
-		said, err := cr.readPast(wire.EventHeartbeat)
+		said, err := cr.readPastHeartbeats()
 		if err != nil || !strings.HasPrefix(said, `[null,null,"chime","drain",`) {
 			t.Fatalf("got %s and error %v, want a drain", said, err)
 		}

@@ -106,7 +106,7 @@ func (cr *carrier) promote(t *testing.T, h *hall, n uint64) {
 func (cr *carrier) want(t *testing.T, want ...string) {
 	t.Helper()
 	for _, want := range want {
-		text, err := cr.readPast(wire.EventHeartbeat)
+		text, err := cr.readPastHeartbeats()
 		if err != nil || text != want {
 			t.Fatalf("%s: got %s and error %v, want %s", cr.transport, text, err, want)
 		}
@@ -118,7 +118,7 @@ func (cr *carrier) want(t *testing.T, want ...string) {
 func (cr *carrier) wantEnd(t *testing.T, code wire.CloseCode, reason string) {
 	t.Helper()
 	for {
-		text, err := cr.readPast(wire.EventHeartbeat)
+		text, err := cr.readPastHeartbeats()
 		if err == nil {
 			continue
 		}
@@ -140,13 +140,13 @@ func (cr *carrier) wantMoved(t *testing.T) {
 	cr.wantEnd(t, wire.CloseReplaced, "moved")
 }
 
-// readPast reads the next frame that is not of an event of the topic chime.
-func (cr *carrier) readPast(event string) (string, error) {
+// readPastHeartbeats reads the next frame that is none.
+func (cr *carrier) readPastHeartbeats() (string, error) {
 	const soon = 10 * time.Minute // of a bubble
 	_ = cr.plug.SetReadDeadline(time.Now().Add(soon))
 	for {
 		_, text, err := cr.read()
-		if err != nil || decodeChime(text, event, &struct{}{}) != nil {
+		if err != nil || decodeChime(text, wire.EventHeartbeat, &struct{}{}) != nil {
 			return text, err
 		}
 	}

@@ -70,7 +70,7 @@ func (s *Survey) Look(tx *bolt.Tx, now int64, most int) {
 		return
 	}
 	s.next("")
-	s.greatest = s.greatest.orGreater(s.plain)
+	s.greatest = greater(s.greatest, s.plain)
 	s.greatest.sort()
 }
 
@@ -107,11 +107,11 @@ func (s *Survey) weight(c *candidate) uint64 {
 
 // next begins the next group. Names come in their order, so the one before is complete.
 func (s *Survey) next(name string) {
-	s.greatest = s.greatest.orGreater(s.now)
+	s.greatest = greater(s.greatest, s.now)
 	s.now = group{name: name}
 }
 
-func (g group) orGreater(other group) group {
+func greater(g, other group) group {
 	if other.total > g.total {
 		return other
 	}

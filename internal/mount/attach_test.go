@@ -1,4 +1,4 @@
-package chime_test
+package mount_test
 
 import (
 	"bufio"
@@ -15,16 +15,15 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/raw"
 )
 
 // attached serves a router over pipes in a bubble, with nothing but Attach.
-func attached(t *testing.T, srv *http.Server, options []chime.Option, script func(*testing.T, *raw.Site)) {
+func attached(t *testing.T, srv *http.Server, script func(*testing.T, *raw.Site)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s, live := raw.NewRouter(t, options...)
+		s, live := raw.NewRouter(t)
 		app := chi.NewRouter()
 		app.Mount("/socket", live)
 		pipes := raw.NewPipes()
@@ -90,7 +89,7 @@ func everybody(t *testing.T, s *raw.Site) (wantEnds func()) {
 // Their connections were taken over from the server, which knows nothing of them.
 func TestTheShutdownOfAnAttachedServerDrainsAndWaits(t *testing.T) {
 	srv := &http.Server{}
-	attached(t, srv, nil, func(t *testing.T, s *raw.Site) {
+	attached(t, srv, func(t *testing.T, s *raw.Site) {
 		wantEnds := everybody(t, s)
 		busy := s.Phoenix(t).Join("hall:1", "busy")
 		busy.Text(`["1","2","hall:1","block",{}]`)
@@ -115,7 +114,7 @@ func TestTheShutdownOfAnAttachedServerDrainsAndWaits(t *testing.T) {
 
 func TestTheShutdownOfAnAttachedServerEndsWithItsContext(t *testing.T) {
 	srv := &http.Server{}
-	attached(t, srv, nil, func(t *testing.T, s *raw.Site) {
+	attached(t, srv, func(t *testing.T, s *raw.Site) {
 		busy := s.Phoenix(t).Join("hall:1", "busy")
 		busy.Text(`["1","2","hall:1","block",{}]`)
 		s.Hall.WantBegun(t, "busy")
@@ -133,7 +132,7 @@ func TestTheShutdownOfAnAttachedServerEndsWithItsContext(t *testing.T) {
 // Close has no time for a window.
 func TestTheCloseOfAnAttachedServerEndsAllAtOnce(t *testing.T) {
 	srv := &http.Server{}
-	attached(t, srv, nil, func(t *testing.T, s *raw.Site) {
+	attached(t, srv, func(t *testing.T, s *raw.Site) {
 		wantEnds := everybody(t, s)
 		begun := time.Now()
 		if err := srv.Close(); err != nil {
@@ -203,7 +202,7 @@ func TestTheHooksOfAnAttachedServerSeeItsOwnConnectionsOnly(t *testing.T) {
 			}
 		},
 	}
-	attached(t, srv, nil, func(t *testing.T, s *raw.Site) {
+	attached(t, srv, func(t *testing.T, s *raw.Site) {
 		s.Request(t, http.MethodGet, "/socket/", "").Want(t, http.StatusOK, "chime: connect below this path, at websocket or sse; the client is chime.js")
 		if want := []string{"tcp"}; !slices.Equal(listeners, want) {
 			t.Errorf("BaseContext: got %v, want %v", listeners, want)
@@ -294,7 +293,7 @@ func TestShutdownNamesTheHandlersThatIgnoreTheirContext(t *testing.T) {
 // An http.Server says no more than that its context has ended.
 func TestTheLogNamesTheHandlersThatAShutdownWaitsFor(t *testing.T) {
 	srv := &http.Server{}
-	attached(t, srv, nil, func(t *testing.T, s *raw.Site) {
+	attached(t, srv, func(t *testing.T, s *raw.Site) {
 		ch := &stubborn{began: make(chan context.Context, 1), release: make(chan struct{}), in: "HandleMessage"}
 		s.Live.Channel("stubborn:{id}", ch)
 		ws := s.Phoenix(t)
