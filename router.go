@@ -184,7 +184,8 @@ func (rt *Router) Refusals() map[string]uint64 { return rt.server.Refusals() }
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := below(r)
 	e, known := endpoints[name]
-	unwanted := r.ContentLength != 0 && !(e.post != nil && r.Method == http.MethodPost)
+	connect := e.socket && server.IsConnect(r)
+	unwanted := r.ContentLength != 0 && !connect && !(e.post != nil && r.Method == http.MethodPost)
 	if unwanted {
 		server.DropBody(w)
 	}
@@ -199,7 +200,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		server.RefuseBody(w)
 	case r.Method == http.MethodOptions:
 		rt.server.ServePreflight(w, r, methods)
-	case e.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+	case e.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead || connect):
 		e.get(rt, w, r)
 	case e.post != nil && r.Method == http.MethodPost:
 		e.post(rt, w, r)
@@ -212,6 +213,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // endpoint is what a Router serves under one name.
 type endpoint struct {
 	get, post func(*Router, http.ResponseWriter, *http.Request)
+	socket    bool // get answers an upgrade, which on HTTP/2 is a CONNECT
 }
 
 func (e endpoint) methods() string {
@@ -226,8 +228,8 @@ func (e endpoint) methods() string {
 }
 
 var endpoints = map[string]endpoint{
-	"":          {get: (*Router).greet},
-	"websocket": {get: (*Router).webSocket},
+	"":          {get: (*Router).greet, socket: true},
+	"websocket": {get: (*Router).webSocket, socket: true},
 	"sse":       {get: (*Router).stream, post: (*Router).post},
 	"bye":       {post: (*Router).bye},
 	"chime.js":  {get: script(js.Module, "text/javascript; charset=utf-8")},

@@ -2,9 +2,13 @@ package mount_test
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
+	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -18,26 +22,24 @@ import (
 // behind serves a router mounted at /socket behind middleware.
 func behind(t *testing.T, use ...func(http.Handler) http.Handler) *raw.Site {
 	t.Helper()
-	s, live := raw.NewRouter(t)
-	app := chi.NewRouter()
-	app.Use(use...)
-	app.Mount("/socket", live)
-	s.Serve(t, app)
-	return s
+	return raw.Behind(t, nil, use...)
 }
 
 func TestBehindMiddleware(t *testing.T) {
 	discard := log.New(&raw.LogBook{}, "", 0)
 	logger := middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: discard, NoColor: true})
 	for name, use := range map[string][]func(http.Handler) http.Handler{
-		"Logger":    {logger},
-		"Recoverer": {middleware.Recoverer},
-		"RequestID": {middleware.RequestID, middleware.SetHeader("X-Served-By", "test")},
-		"Timeout":   {middleware.Timeout(time.Minute)},
-		"Compress":  {middleware.Compress(5, "text/*", "application/json")},
-		"Throttle":  {middleware.Throttle(10)},
-		"GetHead":   {middleware.GetHead},
-		"NoCache":   {middleware.NoCache, middleware.StripSlashes, middleware.CleanPath, middleware.Heartbeat("/ping")},
+		"Logger":                {logger},
+		"Recoverer":             {middleware.Recoverer},
+		"RequestID":             {middleware.RequestID, middleware.SetHeader("X-Served-By", "test")},
+		"Timeout":               {middleware.Timeout(time.Minute)},
+		"Compress":              {middleware.Compress(5, "text/*", "application/json")},
+		"Throttle":              {middleware.Throttle(10)},
+		"GetHead":               {middleware.GetHead},
+		"NoCache":               {middleware.NoCache, middleware.StripSlashes, middleware.CleanPath, middleware.Heartbeat("/ping")},
+		"RealIP":                {middleware.RealIP},
+		"AllowContentType":      {middleware.AllowContentType("application/json", "text/plain")},
+		"a buffer that flushes": {wrapped(func(w http.ResponseWriter) http.ResponseWriter { return &flushedBuffer{holding{ResponseWriter: w}} })},
 		"a wrapper with Unwrap": {func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(unwrapping{w}, r) })
 		}},
@@ -46,7 +48,7 @@ func TestBehindMiddleware(t *testing.T) {
 		}},
 		"all": {middleware.RequestID, logger, middleware.Recoverer, middleware.Compress(5, "text/*"), middleware.Timeout(time.Minute), middleware.Throttle(10)},
 	} {
-		t.Run(name, func(t *testing.T) { wantServed(t, behind(t, use...), "/socket") })
+		t.Run(name, func(t *testing.T) { behind(t, use...).WantServed(t, "/socket") })
 	}
 }
 
@@ -94,11 +96,155 @@ func TestWriterThatCannotFlushOrHijackIsNamed(t *testing.T) {
 			s.Request(t, "GET", "/socket/sse", "", "Chime-Received: 0").Want(t, http.StatusInternalServerError, stream)
 			s.Request(t, "GET", raw.PhoenixTarget, "", raw.UpgradeHeader...).Want(t, http.StatusInternalServerError, socket)
 			s.Request(t, "GET", raw.ChimeTarget, "", append(raw.UpgradeHeader, raw.ChimeProtocol)...).Want(t, http.StatusInternalServerError, socket)
-			if got := strings.Count(s.Logs.String(), `"type":"`+c.blames+`"`); got != 4 {
-				t.Errorf("%d lines of the log name the type, want 4: %s", got, s.Logs)
+			if got := strings.Count(s.Logs.String(), `"type":"`+c.blames+`"`); got != 2 { // one for streams, one for WebSockets
+				t.Errorf("%d lines of the log name the type, want 2: %s", got, s.Logs)
 			}
 			s.Request(t, "GET", "/socket/", "").Want(t, http.StatusOK, "chime: connect below this path, at websocket or sse; the client is chime.js")
 		})
+	}
+}
+
+// holding is a wrapper that keeps all it is given until the handler has returned, as
+// those do that compute a hash or a length, or replace the pages of errors.
+type holding struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+func (h *holding) WriteHeader(status int)      { h.status = status }
+func (h *holding) Write(p []byte) (int, error) { return h.body.Write(p) }
+func (h *holding) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+func (h *holding) passOn() {
+	if h.status != 0 {
+		h.ResponseWriter.WriteHeader(h.status)
+		h.status = 0
+	}
+	_, _ = h.body.WriteTo(h.ResponseWriter)
+}
+
+// flushedBuffer passes on what it has when it is flushed, or hijacked.
+type flushedBuffer struct{ holding }
+
+func (f *flushedBuffer) Flush() {
+	f.passOn()
+	f.ResponseWriter.(http.Flusher).Flush()
+}
+
+func (f *flushedBuffer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	f.passOn()
+	return f.ResponseWriter.(http.Hijacker).Hijack()
+}
+
+// pretending has a Flush that does nothing.
+type pretending struct{ holding }
+
+func (*pretending) Flush() {}
+
+// zipping compresses whatever the handler says, and flushes or not.
+type zipping struct {
+	http.ResponseWriter
+	zip     *gzip.Writer
+	flushes bool
+}
+
+func (z *zipping) WriteHeader(status int) {
+	z.Header().Set("Content-Encoding", "gzip")
+	z.ResponseWriter.WriteHeader(status)
+}
+func (z *zipping) Write(p []byte) (int, error) { return z.zip.Write(p) }
+func (z *zipping) Unwrap() http.ResponseWriter { return z.ResponseWriter }
+func (z *zipping) Flush() {
+	if z.flushes {
+		_ = z.zip.Flush()
+	}
+	z.ResponseWriter.(http.Flusher).Flush()
+}
+
+// wrapped is a middleware that wraps the ResponseWriter, and ends what holds.
+func wrapped(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w = wrap(w)
+			next.ServeHTTP(w, r)
+			if h, ok := w.(interface{ passOn() }); ok {
+				h.passOn()
+			}
+		})
+	}
+}
+
+// TestWriterThatHoldsBackIsNamed: with an Unwrap it looks as if it could all that is
+// needed, and nothing would come.
+func TestWriterThatHoldsBackIsNamed(t *testing.T) {
+	for _, c := range []struct {
+		blames string
+		wrap   func(http.ResponseWriter) http.ResponseWriter
+	}{
+		{"*mount_test.holding", func(w http.ResponseWriter) http.ResponseWriter { return &holding{ResponseWriter: w} }},
+		{"*mount_test.pretending", func(w http.ResponseWriter) http.ResponseWriter { return &pretending{holding{ResponseWriter: w}} }},
+		{"mount_test.unwrapping around *mount_test.holding", func(w http.ResponseWriter) http.ResponseWriter {
+			return unwrapping{&holding{ResponseWriter: w}}
+		}},
+	} {
+		t.Run(c.blames, func(t *testing.T) {
+			s := behind(t, wrapped(c.wrap))
+			const can = " can't pass on what it is given before its handler returns"
+			stream := `{"reason":"event streams are not possible here: ` + c.blames + can + `"}`
+			socket := `{"reason":"WebSockets are not possible here: ` + c.blames + can + `"}`
+			for range 3 {
+				s.Request(t, "GET", "/socket/sse?join=hall:1", "").Want(t, http.StatusInternalServerError, stream)
+				s.Request(t, "GET", "/socket/sse", "", "Chime-Received: 0").Want(t, http.StatusInternalServerError, stream)
+				s.Request(t, "GET", raw.PhoenixTarget, "", raw.UpgradeHeader...).Want(t, http.StatusInternalServerError, socket)
+			}
+			if got := strings.Count(s.Logs.String(), `"type":"`+c.blames+`"`); got != 2 {
+				t.Errorf("%d lines of the log name the type, want 2: %s", got, s.Logs)
+			}
+		})
+	}
+	t.Run("on HTTP/2", func(t *testing.T) {
+		s, live := raw.NewRouter(t)
+		app := chi.NewRouter()
+		app.Use(wrapped(func(w http.ResponseWriter) http.ResponseWriter { return &holding{ResponseWriter: w} }))
+		app.Mount("/socket", live)
+		server := httptest.NewUnstartedServer(app)
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		s.Host = server.Listener.Addr().String()
+		ask(t, s, t.Context(), server.Client(), http.MethodGet, "/socket/sse", "", "Chime-Received: 0").Want(t, http.StatusInternalServerError,
+			`{"reason":"event streams are not possible here: *mount_test.holding can't pass on what it is given before its handler returns"}`)
+	})
+}
+
+// TestCompressorThatIgnoresIdentity: a stream works as long as it is flushed, and the
+// log says what it costs; otherwise it ends at once, since its head is out.
+func TestCompressorThatIgnoresIdentity(t *testing.T) {
+	for flushes, says := range map[bool]string{
+		true:  "event streams are encoded by a middleware",
+		false: "event streams are impossible behind a middleware",
+	} {
+		s := behind(t, wrapped(func(w http.ResponseWriter) http.ResponseWriter {
+			return &zipping{w, gzip.NewWriter(w), flushes}
+		}))
+		for range 2 {
+			es := s.Bare(t, "join=hall:1", "Accept-Encoding: gzip")
+			unzipped, err := gzip.NewReader(es.R)
+			if !flushes {
+				if _, err := io.Copy(io.Discard, es.R); err != nil {
+					t.Errorf("got %v, want the end", err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			es.R = bufio.NewReader(unzipped)
+			es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		}
+		if got := strings.Count(s.Logs.String(), says); got != 1 || !strings.Contains(s.Logs.String(), `"type":"*mount_test.zipping"`) {
+			t.Errorf("%d lines say %q, want 1: %s", got, says, s.Logs)
+		}
 	}
 }
 

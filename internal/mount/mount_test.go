@@ -2,7 +2,6 @@ package mount_test
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,35 +15,6 @@ import (
 )
 
 // Where a Router may be mounted, and what may stand in front of it.
-
-// wantServed uses everything that is below a mount.
-func wantServed(t *testing.T, s *raw.Site, mount string) {
-	t.Helper()
-	w := s.Watch(t, mount)
-	res := s.Request(t, http.MethodGet, mount+"/", "")
-	res.Want(t, http.StatusOK, "chime: connect below this path, at websocket or sse; the client is chime.js")
-	res = s.Request(t, http.MethodGet, mount+"/chime.js", "")
-	if text, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || err != nil || !strings.Contains(string(text), "export") {
-		t.Errorf("chime.js: got %s and %v", res.Status, err)
-	}
-	for _, elsewhere := range []string{"/elsewhere", "/sse/", "/any/thing/sse", "/any/websocket", "/socket/sse", "/socket/chime.js", mount + mount + "/sse/chime.js"} {
-		if res = s.Request(t, http.MethodGet, mount+elsewhere, ""); res.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: got %s, want 404", elsewhere, res.Status)
-		}
-	}
-	es := s.Stream(t, mount+"/sse", "Chime-Received: 0").Opened()
-	secret := raw.SecretIn(t, es.Next().Data)
-	post := func(frames string) *raw.Answer {
-		return s.Request(t, http.MethodPost, mount+"/sse", `{"first":1,"frames":[`+frames+`]}`, "Chime-Secret: "+secret)
-	}
-	post(`["1","1","hall:1","phx_join",{"as":"guest"}],["1",null,"hall:1","say",{"n":0}]`).WantApplied(t, 2)
-	es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `[null,null,"hall:1","say",{"n":0}]`)
-	w.Hears(`[null,null,"hall:1","say",{"n":0}]`)
-	s.Request(t, http.MethodPost, mount+"/bye", secret).Want(t, http.StatusNoContent, "")
-	es.WantClosed(1000, "bye")
-	s.Hall.WantLeft(t, "hall:1", "guest", "closed")
-	w.IsWell()
-}
 
 func TestMountedInChi(t *testing.T) {
 	for name, mount := range map[string]func(chi.Router, *chime.Router){
@@ -92,7 +62,7 @@ func TestMountedInChi(t *testing.T) {
 			app := chi.NewRouter()
 			mount(app, live)
 			s.Serve(t, app)
-			wantServed(t, s, strings.TrimSuffix(name, "/"))
+			s.WantServed(t, strings.TrimSuffix(name, "/"))
 		})
 	}
 }
@@ -137,7 +107,7 @@ func TestMountedWithoutChi(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, live := raw.NewRouter(t)
 			s.Serve(t, mount(live))
-			wantServed(t, s, name)
+			s.WantServed(t, name)
 		})
 	}
 }
@@ -184,7 +154,7 @@ func TestTwoMounts(t *testing.T) {
 		site  *raw.Site
 		mount string
 	}{{one, "/socket"}, {one, "/t/acme/socket"}, {two, "/other"}} {
-		wantServed(t, c.site, c.mount)
+		c.site.WantServed(t, c.mount)
 	}
 	es := one.Stream(t, "/t/acme/socket/sse", "Chime-Received: 0").Opened()
 	secret := raw.SecretIn(t, es.Next().Data)

@@ -214,12 +214,12 @@ func (s *Site) Witness(t *testing.T) *Witness {
 }
 
 // Watch is witness, where the router is mounted elsewhere.
-func (s *Site) Watch(t *testing.T, mount string) *Witness {
+func (s *Site) Watch(t *testing.T, mount string, header ...string) *Witness {
 	t.Helper()
 	w := &Witness{
 		t: t, s: s,
-		Ws: s.Upgrade(t, mount+"/websocket?vsn=2.0.0").Opened().Join("hall:1", "witness"),
-		Es: s.Stream(t, mount+"/sse?join=hall:1&as=watcher").Opened(),
+		Ws: s.Upgrade(t, mount+"/websocket?vsn=2.0.0", header...).Opened().Join("hall:1", "witness"),
+		Es: s.Stream(t, mount+"/sse?join=hall:1&as=watcher", header...).Opened(),
 	}
 	w.Es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 	return w

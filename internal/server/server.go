@@ -66,6 +66,7 @@ type Server struct {
 	drain     time.Duration // the window; 0 is none
 	bodies    bodies
 	log       *slog.Logger
+	logged    logged
 	tasks     task.Group
 }
 

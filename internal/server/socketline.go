@@ -53,6 +53,10 @@ const (
 )
 
 func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if headIsBuffered(innermost(h.ResponseWriter)) && !wraps[http.Hijacker](h.ResponseWriter) {
+		h.l.server.buffered(h.ResponseWriter, "WebSockets")
+		return nil, nil, errBuffered
+	}
 	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -54,8 +55,7 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if blocker := cannotFlush(w); blocker != "" {
-		s.log.Warn("event stream impossible: a ResponseWriter has neither Flush nor Unwrap", "type", blocker)
-		refuse(w, http.StatusInternalServerError, "event streams are not possible here: "+blocker+" can't flush")
+		s.impossible(w, "event streams", blocker, "flush")
 		return
 	}
 	s.tasks.Do(func() { s.openStream(w, r, from, joins, ids) })
@@ -66,9 +66,16 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame, ids *bare) {
 	l, fresh := together[streamLine](from)
 	l.bare, l.stuckFor = ids, s.limits.StuckFor
-	if err := l.begin(w, r); err != nil {
+	switch err := l.begin(w, r); {
+	case errors.Is(err, errBuffered):
+		s.buffered(w, "event streams")
+		return
+	case err != nil:
 		s.log.Debug("event stream not opened", "error", err)
 		return
+	}
+	if by := w.Header().Get("Content-Encoding"); by != "" && by != "identity" && s.logged.first("encoding", by) {
+		s.log.Warn("event streams are encoded by a middleware, which costs its memory and a goroutine for each of them", "encoding", brief(by), "type", wrappers(w))
 	}
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
 		code, reason := parting(err)

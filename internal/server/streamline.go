@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -56,10 +57,11 @@ func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
 	if _, err := w.Write([]byte(firstBytes)); err != nil {
 		return err
 	}
-	if err := rc.Flush(); err != nil {
-		return err
+	encoding := w.Header().Get("Content-Encoding")
+	plain := encoding == "identity"
+	if buffered, err := flush(w, rc, plain || encoding == ""); err != nil || buffered {
+		return cmp.Or(err, errBuffered)
 	}
-	plain := w.Header().Get("Content-Encoding") == "identity"
 	if r.ProtoMajor == 1 && plain {
 		nc, _, err := rc.Hijack()
 		if err == nil {

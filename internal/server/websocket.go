@@ -43,7 +43,7 @@ func (s *Server) ServeAmber(w http.ResponseWriter, r *http.Request) {
 
 // IsUpgrade reports whether r asks for a WebSocket.
 func IsUpgrade(r *http.Request) bool {
-	return headerHas(r.Header, "Connection", "upgrade") && headerHas(r.Header, "Upgrade", "websocket")
+	return IsConnect(r) || headerHas(r.Header, "Connection", "upgrade") && headerHas(r.Header, "Upgrade", "websocket")
 }
 
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dialect) {
@@ -56,9 +56,12 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dial
 		refuseWith(w, refused)
 		return
 	}
-	if blocker := cannotHijack(w); blocker != "" {
-		s.log.Warn("websocket impossible: a ResponseWriter has neither Hijack nor Unwrap", "type", blocker)
-		refuse(w, http.StatusInternalServerError, "WebSockets are not possible here: "+blocker+" can't hijack")
+	blocker, what := cannotHijack(w), "hijack"
+	if IsConnect(r) {
+		blocker, what = cannotFlush(w), "flush"
+	}
+	if blocker != "" {
+		s.impossible(w, "WebSockets", blocker, what)
 		return
 	}
 	s.tasks.Do(func() { s.openWebSocket(w, r, d, from) })
@@ -70,7 +73,12 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, d *dialec
 	l, fresh := together[webSocketLine](from)
 	l.dialect, l.server = d, s
 	l.reader.watched, l.reader.timing = &l.conn, &d.Timing
-	ws, err := websocket.Accept(&hijacking{w, l}, r, &websocket.AcceptOptions{
+	upgrade, over2 := r, (*http2Socket)(nil)
+	if IsConnect(r) {
+		over2, upgrade = overHTTP2(w, r)
+		w = over2
+	}
+	ws, err := websocket.Accept(&hijacking{w, l}, upgrade, &websocket.AcceptOptions{
 		Subprotocols:       d.Echo(r),
 		InsecureSkipVerify: true, // the origin is checked above, by our own rule
 		CompressionMode:    websocket.CompressionDisabled,
@@ -87,10 +95,14 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, d *dialec
 		l.release()
 		return
 	}
-	// The handler returns: its goroutine, with net/http's stack and the request,
-	// costs more than twice what a client needs.
+	// The handler returns, where it can: its goroutine, with net/http's stack and the
+	// request, costs more than twice what a client needs.
 	l.ws = ws
 	s.tasks.Go(l.read)
+	if over2 != nil {
+		s.tasks.Go(func() { over2.receive(r.Body) })
+		over2.carry()
+	}
 }
 
 func headerHas(h http.Header, key, token string) bool {
