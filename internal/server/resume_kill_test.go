@@ -86,7 +86,9 @@ func TestAWebSocketKilledBetweenAWriteAndItsAcknowledgementLosesNothing(t *testi
 	if testing.Short() {
 		rounds = 500
 	}
-	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
+	// In a bubble all of it happens in a moment.
+	limits := transport.Limits{FramesPerSecond: transport.NoLimit}
+	inHall(t, server.Config{Limits: limits}, func(t *testing.T, h *hall) {
 		h.answers = true
 		cr, err := h.open(knock{transport: transport.WebSocket})
 		if err != nil {
