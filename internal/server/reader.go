@@ -68,6 +68,7 @@ func (k *reader) readOnce(p []byte) (int, error) {
 // attach gives the reader its connection.
 func (k *reader) attach(nc net.Conn) {
 	k.Conn = nc
+	nonblock.BoundUnsent(nc) // or a client that reads slowly looks like one that does not
 	k.ahead.Init(nonblock.Socket(nc))
 }
 
