@@ -1,0 +1,238 @@
+// Package chaos has many clients, on every transport and in several dialects, talk
+// through a network with faults, while some of them come, go, read slowly or not at
+// all, and the server is replaced by another. It counts what each has seen in the end.
+// It has no code but tests.
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/store"
+)
+
+// scale is how much of everything there is.
+type scale struct {
+	clients, mutes, publishers int
+	books, halls               int           // topics with a history, and without
+	lasts                      time.Duration // half of it before the drain
+	pause                      time.Duration // between two acts of a client, at most
+	burst                      time.Duration // between two bursts of a publisher, at most
+	trickle                    int           // bytes in a second that slow readers read
+}
+
+var short = scale{clients: 40, mutes: 3, publishers: 2, books: 4, halls: 2, lasts: 3 * time.Second, pause: 400 * time.Millisecond, burst: 200 * time.Millisecond, trickle: 250_000}
+
+// scaleOf is short, unless CHIME_CHAOS says how long a long run lasts.
+func scaleOf(t *testing.T) scale {
+	t.Helper()
+	given := os.Getenv("CHIME_CHAOS")
+	if given == "" {
+		return short
+	}
+	lasts, err := time.ParseDuration(given)
+	if err != nil || lasts <= 0 {
+		t.Fatalf("CHIME_CHAOS: %q: want a duration, such as 3m", given)
+	}
+	return scale{clients: 500, mutes: 20, publishers: 4, books: 30, halls: 10, lasts: lasts, pause: 5 * time.Second, burst: 500 * time.Millisecond, trickle: 60_000}
+}
+
+// TestChaos: whatever becomes of the connections, each client that is in a topic with
+// a history has seen each of its messages once and in order, what a client pushed was
+// handled once if it has the reply and at most once if not, nobody that reads was ended
+// as slow, and each accepted join was left once.
+func TestChaos(t *testing.T) {
+	c := scaleOf(t)
+	s := open(t, c, need.Seed(t))
+	s.run(c.lasts / 2)
+	if c == short { // a drain has patience with those that never read
+		s.dropMutes()
+	}
+	s.node.drain()
+	s.run(c.lasts / 2)
+	s.settle()
+	s.wantAll()
+	s.close()
+}
+
+// stage is a run: a node, the network, and who is there.
+type stage struct {
+	*testing.T
+	scale
+	seed    uint64
+	url     string
+	node    *node
+	net     *network
+	topics  []string
+	clients []client
+	crowd   []*publisher
+
+	mu   sync.Mutex // guards what follows
+	ends map[string]int
+	tops map[string]uint64
+}
+
+func open(t *testing.T, c scale, seed uint64) *stage {
+	t.Helper()
+	kept := store.NewMemory()
+	s := &stage{T: t, scale: c, seed: seed, node: newNode(t, kept), ends: map[string]int{}, tops: map[string]uint64{}}
+	s.url = s.node.http.URL
+	s.net = newNetwork(s.node.http.Listener.Addr().String())
+	for i := range c.books {
+		s.topics = append(s.topics, fmt.Sprintf("book:%d", i))
+	}
+	for i := range c.halls {
+		s.topics = append(s.topics, fmt.Sprintf("hall:%d", i))
+	}
+	for i := range c.clients + c.mutes {
+		s.clients = append(s.clients, s.newClient(i))
+	}
+	for i := range c.publishers {
+		s.crowd = append(s.crowd, &publisher{stage: s, name: fmt.Sprint(publisherName, i), dice: newDice(seed, 1<<32+uint64(i))})
+	}
+	for _, c := range s.clients {
+		if !isMute(c.common().name) {
+			c.common().working.Go(c.live)
+		}
+	}
+	return s
+}
+
+func (s *stage) newClient(i int) client {
+	var c client
+	name := fmt.Sprint("client ", i)
+	switch {
+	case i >= s.scale.clients:
+		c, name = &mute{}, fmt.Sprint(muteName, i)
+	case i%4 < 2:
+		c = &resumer{}
+	case i%4 == 2:
+		c = &phoenix{}
+	default:
+		c = &bare{}
+	}
+	c.common().init(s, name, uint64(i))
+	return c
+}
+
+// dropMutes cuts the connections of those that never read.
+func (s *stage) dropMutes() {
+	for _, c := range s.clients {
+		if m, ok := c.(*mute); ok {
+			m.drop()
+		}
+	}
+}
+
+// run lets everybody do as they like for a while.
+func (s *stage) run(lasts time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), lasts)
+	defer cancel()
+	var working sync.WaitGroup
+	loop := func(d *dice, pause time.Duration, do func()) {
+		working.Go(func() {
+			for timer := time.NewTimer(0); ; timer.Reset(d.between(0, pause)) {
+				select {
+				case <-timer.C:
+					do()
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	for _, c := range s.clients {
+		if isMute(c.common().name) { // which do not see that the server has ended them
+			c.common().working.Go(c.live)
+		}
+		loop(c.common().dice, s.pause, c.act)
+	}
+	for _, p := range s.crowd {
+		loop(p.dice, s.burst, p.publish)
+	}
+	working.Wait()
+}
+
+// busy is a topic with more messages than the buffers of a connection hold. Those that
+// never read are in it, and some that do.
+const busy = "hall:0"
+
+// publisher publishes on the server, in bursts.
+type publisher struct {
+	stage *stage
+	name  string
+	dice  *dice
+	n     int
+
+	retained []said
+}
+
+func (p *publisher) publish() {
+	topics := p.stage.topics
+	topic := topics[p.dice.n(len(topics))]
+	if p.dice.one(4) {
+		topic = busy
+	}
+	// One that is heavy is more than a join is sent, and than a queue takes.
+	times, heavy := p.dice.size(20), p.dice.one(30)
+	if heavy {
+		times = 30
+	}
+	for range times {
+		p.n++
+		what := said{p.name, p.n, p.dice.size(60_000)}
+		if heavy {
+			what.Size = 60_000
+		}
+		if p.dice.one(4) {
+			p.stage.node.broadcast(topic, what, channel.Ephemeral())
+			continue
+		}
+		p.stage.node.broadcast(topic, what)
+		if strings.HasPrefix(topic, "book:") {
+			p.retained = append(p.retained, what)
+		}
+	}
+	if p.dice.one(8) {
+		all := p.stage.clients
+		name := all[p.dice.n(len(all))].common().name
+		if err := p.stage.node.present().Disconnect(context.Background(), name); err != nil {
+			p.stage.node.fault("%v", err)
+		}
+	}
+}
+
+// ended counts the end of a connection, or of an attempt, and looks at why.
+func (s *stage) ended(p *peer, err error) {
+	end := endOf(err)
+	kind := fmt.Sprint(end.code, " ", end.reason)
+	refused, wasRefused := errors.AsType[*refusedError](err)
+	if wasRefused {
+		kind = fmt.Sprint("HTTP ", refused.status)
+	}
+	s.mu.Lock()
+	s.ends[kind]++
+	s.mu.Unlock()
+	switch {
+	case p.isStopped(), end.code == 0 && !wasRefused, wasRefused && refused.status == 503:
+	case end.code == 1001, end.code == 1012, end.code == 4001:
+	case end.code == 1013 && (end.reason == "too much was missed" || end.reason == "too late"): // which is not "too slow"
+	default:
+		s.node.fault("%s: ended by %v", p.name, err)
+	}
+}
+
+// top is the offset of the last message of a topic, once all is settled.
+func (s *stage) top(topic string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tops[topic]
+}

@@ -1,0 +1,376 @@
+package chaos
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// resumer is a client of the chime dialect, by the letter of docs/protocol.md. It
+// changes its connection, and its transport, when it likes and when it must, and
+// nothing of its joins ends with that.
+type resumer struct {
+	peer
+
+	// All of it is guarded by mu.
+	line       *connection // the one that was promoted last; nil once it has ended
+	stream     bool        // that is, or was, an event stream
+	id, secret string      // of the client socket; "" without one
+	attaching  bool        // an attempt is under way
+	numbers    map[string]uint64
+	queue      []string      // counted frames that the server may not have
+	forgotten  uint64        // how many there were before them
+	known      uint64        // how many the server has, as far as it has said
+	next       uint64        // on a WebSocket: the number of the next that it carries
+	received   uint64        // counted frames of the server
+	acked      uint64        // what it has acknowledged of these
+	often      uint64        // it does so after so many
+	word       bool          // on a stream: the POST that promotes it is due
+	promoted   chan struct{} // closed by the next promotion: a POST with the secret from before is given up
+	moves      int           // connections that it changed while the former one worked
+	resumes    int
+}
+
+func (c *resumer) live() {
+	c.often, c.promoted = uint64(1+c.dice.n(64)), make(chan struct{})
+	c.working.Go(c.post)
+	for {
+		err := c.attach()
+		c.mu.Lock()
+		for err == nil && c.line != nil && !c.isStopped() {
+			c.changed.Wait()
+		}
+		c.mu.Unlock()
+		if !c.rest() {
+			return
+		}
+	}
+}
+
+// attach opens a connection, promotes it, and reads it beside all else. There is one
+// attempt at a time.
+func (c *resumer) attach() error {
+	c.mu.Lock()
+	if c.attaching || c.isStopped() {
+		c.mu.Unlock()
+		return errors.New("another attempt is under way")
+	}
+	c.attaching = true
+	secret, received := c.secret, c.received
+	stream := c.dice.one(2)
+	c.mu.Unlock()
+	conn, hello, err := c.open(stream, secret, received)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attaching = false
+	defer func() { c.note(c.known) }()
+	defer c.changed.Broadcast()
+	if err == nil && (c.secret != secret || c.isStopped()) {
+		conn.drop()
+		err = errors.New("too late")
+	} else if err == nil {
+		c.promote(conn, hello, secret != "", received)
+		c.working.Go(func() { c.read(conn) })
+		return nil
+	}
+	if refused, ok := errors.AsType[*refusedError](err); ok && refused.status == http.StatusForbidden && secret != "" {
+		c.secret = ""
+	}
+	c.stage.ended(&c.peer, err)
+	return err
+}
+
+// hello is the payload of one.
+type hello struct {
+	ID, Secret     string
+	Resumed        bool
+	Received, Sent uint64
+}
+
+func (c *resumer) open(stream bool, secret string, received uint64) (*connection, hello, error) {
+	var conn *connection
+	var err error
+	switch {
+	case stream && secret != "":
+		conn, err = c.dialStream("/socket/sse", "Chime-Received", strconv.FormatUint(received, 10), "Chime-Secret", secret)
+	case stream:
+		conn, err = c.dialStream("/socket/sse", "Chime-Received", "0")
+	case secret != "":
+		conn, err = c.dialSocket("/socket/websocket", "chime.v1", "chime.secret."+secret)
+	default:
+		conn, err = c.dialSocket("/socket/websocket", "chime.v1")
+	}
+	var h hello
+	if err != nil {
+		return nil, h, err
+	}
+	f, err := conn.readHello()
+	if err == nil && f.event != "hello" {
+		c.stage.node.fault("%s: got %s %s first, want hello", c.name, f.topic, f.event)
+	}
+	if err == nil {
+		err = json.Unmarshal(f.payload, &h)
+	}
+	if err != nil {
+		conn.drop()
+	}
+	return conn, h, err
+}
+
+// promote makes a connection the one that carries counted frames. C.mu is held.
+func (c *resumer) promote(conn *connection, h hello, showed bool, had uint64) {
+	all := c.forgotten + uint64(len(c.queue))
+	switch {
+	case h.Resumed && (!showed || h.ID != c.id || h.Received < c.forgotten || h.Received > all || h.Sent < had):
+		c.stage.node.fault("%s: hello %+v; it has sent %d, of which %d were known, and received %d", c.name, h, all, c.forgotten, had)
+	case h.Resumed:
+		if c.resumes++; c.line != nil {
+			c.moves++
+		}
+	default:
+		c.begin()
+	}
+	former := c.line
+	c.id, c.secret, c.line, c.stream, c.word = h.ID, h.Secret, conn, conn.ws == nil, h.Resumed
+	if former != nil && c.dice.one(3) {
+		former.link.cut() // or it is told that it was moved
+	}
+	close(c.promoted)
+	c.promoted = make(chan struct{})
+	c.known = max(c.known, h.Received)
+	c.next = h.Received + 1
+	if h.Resumed {
+		c.ack()
+	}
+	c.pour()
+}
+
+// begin begins a new client socket: what was sent and not answered is unknown. C.mu is
+// held.
+func (c *resumer) begin() {
+	c.ended()
+	c.forgotten, c.known, c.received, c.acked = 0, 0, 0, 0
+	c.numbers = map[string]uint64{}
+	c.queue = c.wanted()
+}
+
+// push queues a counted frame. C.mu is held.
+func (c *resumer) push(ref, text string) {
+	c.queue = append(c.queue, text)
+	c.numbers[ref] = c.forgotten + uint64(len(c.queue))
+	c.pour()
+}
+
+// pour writes what a WebSocket has not carried; on a stream the POSTs do. C.mu is held.
+func (c *resumer) pour() {
+	c.changed.Broadcast()
+	if c.line == nil || c.line.ws == nil {
+		return
+	}
+	for c.next = max(c.next, c.forgotten+1); c.next <= c.forgotten+uint64(len(c.queue)); c.next++ {
+		if !c.line.write(c.queue[c.next-c.forgotten-1]) {
+			return
+		}
+	}
+}
+
+// ack acknowledges what has come. C.mu is held.
+func (c *resumer) ack() {
+	if c.line == nil || c.line.ws == nil {
+		c.changed.Broadcast()
+		return
+	}
+	c.acked = c.received
+	c.line.write(encode("", "", "chime", "ack", map[string]uint64{"received": c.received}))
+}
+
+// note forgets the frames that the server has, but not while an attempt is under way,
+// whose hello may be older. C.mu is held.
+func (c *resumer) note(n uint64) {
+	c.known = max(c.known, n)
+	if have := min(c.known-min(c.known, c.forgotten), uint64(len(c.queue))); !c.attaching {
+		c.queue = c.queue[have:]
+		c.forgotten += have
+	}
+}
+
+// read takes what a connection delivers until it ends.
+func (c *resumer) read(conn *connection) {
+	defer conn.drop()
+	for {
+		f, err := conn.read()
+		c.mu.Lock()
+		if err != nil {
+			c.lineEnded(conn, err)
+			c.mu.Unlock()
+			return
+		}
+		if c.line == conn {
+			c.receive(f)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// lineEnded takes the end of a connection. C.mu is held.
+func (c *resumer) lineEnded(conn *connection, err error) {
+	c.stage.ended(&c.peer, err)
+	if c.line != conn {
+		return
+	}
+	c.line = nil
+	switch end := endOf(err); end.code {
+	case 1000, 1001, 1002, 1007, 1009, 1012, 1013, 4003:
+		c.secret = ""
+	case 4001: // or the promotion took too long
+		if end.reason != "not used" {
+			c.stage.node.fault("%s: its connection ended with %v, and it has promoted no other", c.name, end)
+		}
+	}
+	c.changed.Broadcast()
+}
+
+// receive takes a frame of the present connection. C.mu is held.
+func (c *resumer) receive(f frame) {
+	if f.topic == "chime" {
+		var beat struct{ Received uint64 }
+		if f.event == "heartbeat" && json.Unmarshal(f.payload, &beat) == nil {
+			c.note(beat.Received)
+			c.ack()
+		}
+		return
+	}
+	c.received++
+	if f.id != "" && f.id != strconv.FormatUint(c.received, 10) {
+		c.stage.node.fault("%s: got frame number %s, want %d", c.name, f.id, c.received)
+	}
+	c.take(f)
+	if n, ok := c.numbers[f.ref]; ok {
+		c.note(n)
+		delete(c.numbers, f.ref)
+	}
+	if c.received >= c.acked+c.often {
+		c.ack()
+	}
+}
+
+// post sends one POST after the other, as long as the last connection is a stream.
+func (c *resumer) post() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.isStopped() {
+		all := c.forgotten + uint64(len(c.queue))
+		due := c.word || c.known < all || c.received >= c.acked+c.often
+		if !c.stream || c.secret == "" || !due {
+			c.changed.Wait()
+			continue
+		}
+		const mostFrames, mostBytes = 50, 200_000
+		first := max(c.known, c.forgotten) + 1
+		var frames []string
+		bytes := 0
+		for _, text := range c.queue[first-1-c.forgotten:] {
+			if bytes += len(text); len(frames) > 0 && (len(frames) == mostFrames || bytes > mostBytes) {
+				break
+			}
+			frames = append(frames, text)
+		}
+		secret, received, promoted := c.secret, c.received, c.promoted
+		body := fmt.Sprintf(`{"first":%d,"received":%d,"frames":[%s]}`, first, received, strings.Join(frames, ","))
+		again := c.dice.one(10) // a proxy that sends it again
+		c.mu.Unlock()
+		status, answer, err := c.peer.post("/socket/sse", secret, body, promoted)
+		if again {
+			_, _, _ = c.peer.post("/socket/sse", secret, body, promoted)
+		}
+		c.mu.Lock()
+		if secret != c.secret {
+			continue
+		}
+		c.posted(status, answer, err, received)
+		if err != nil || status != http.StatusOK {
+			c.mu.Unlock()
+			c.rest()
+			c.mu.Lock()
+		}
+	}
+}
+
+// posted takes the answer to a POST of the present connection. C.mu is held.
+func (c *resumer) posted(status int, answer []byte, err error, received uint64) {
+	switch {
+	case err != nil, status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable: // the same batch again
+	case status == http.StatusOK:
+		var result struct{ Applied, Sent uint64 }
+		err := json.Unmarshal(answer, &result)
+		if all := c.forgotten + uint64(len(c.queue)); err != nil || result.Applied > all || result.Sent < received {
+			c.stage.node.fault("%s: the answer %s to a POST: it has sent %d and received %d", c.name, answer, all, received)
+		}
+		c.note(result.Applied)
+		c.acked = max(c.acked, received)
+		c.word = false
+	case status == http.StatusGone:
+		if c.line != nil {
+			c.line.link.cut()
+		}
+	default:
+		c.stage.node.fault("%s: the answer to a POST is %d %s", c.name, status, answer)
+	}
+}
+
+func (c *resumer) act() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch c.dice.n(12) {
+	case 0:
+		if c.line != nil {
+			c.line.link.cut()
+		}
+	case 1:
+		if !c.attaching && c.line != nil && c.secret != "" {
+			c.working.Go(func() { _ = c.attach() })
+		}
+	case 2, 3:
+		if c.secret != "" {
+			c.send(c.roam())
+		}
+	default:
+		if c.secret != "" { // with a connection, or without
+			c.send(c.say())
+		}
+	}
+}
+
+// send sends a frame that has just been made. C.mu is held.
+func (c *resumer) send(text string) {
+	if text != "" {
+		c.push(strconv.Itoa(c.ref), text)
+	}
+}
+
+func (c *resumer) isDone() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.line == nil || c.attaching {
+		return errors.New("has no connection")
+	}
+	return c.missing()
+}
+
+func (c *resumer) leave() {
+	c.mu.Lock()
+	close(c.stopped)
+	c.changed.Broadcast()
+	line, secret, stream := c.line, c.secret, c.stream
+	c.mu.Unlock()
+	if stream {
+		_, _, _ = c.peer.post("/socket/bye", "", secret, nil)
+	}
+	if line != nil && line.ws != nil {
+		_ = line.ws.Close(1000, "")
+	}
+	c.working.Wait()
+}

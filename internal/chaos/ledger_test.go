@@ -1,0 +1,223 @@
+package chaos
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-chime/chime/store"
+)
+
+// ledger is what one client has seen of one topic, in the order in which it came. It
+// is compared with the history when all is over.
+type ledger struct {
+	client, topic string
+	fault         func(string, ...any)
+
+	mu    sync.Mutex // guards what follows
+	in    bool
+	pos   *store.Position // nil before the first join
+	notes []note
+	hums  map[string]map[int]bool // numbers of the ephemeral messages, by who said them
+	last  map[string]int
+}
+
+// note is the reply to a join, or a retained message.
+type note struct {
+	at        time.Time
+	offset    uint64
+	what      said            // "" for a join
+	since     *store.Position // of the join
+	recovered bool
+}
+
+func newLedger(client, topic string, fault func(string, ...any)) *ledger {
+	return &ledger{client: client, topic: topic, fault: fault, hums: map[string]map[int]bool{}, last: map[string]int{}}
+}
+
+// begin takes the reply to a join from a position.
+func (l *ledger) begin(r reply, since *store.Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.in = true
+	if !l.retained() {
+		return
+	}
+	h := r.Response.History
+	switch {
+	case h == nil:
+		l.blame("the reply to a join has no @history")
+		return
+	case (since == nil) != (h.Recovered == nil):
+		l.blame("joined with @since %v, and the reply has recovered %v", since, h.Recovered)
+	case since != nil && *h.Recovered && h.Offset != since.Offset:
+		l.blame("joined with @since %d, and the reply says %d and recovered", since.Offset, h.Offset)
+	}
+	l.pos = &store.Position{Epoch: h.Epoch, Offset: h.Offset}
+	l.notes = append(l.notes, note{at: time.Now(), offset: h.Offset, since: since, recovered: h.Recovered != nil && *h.Recovered})
+}
+
+func (l *ledger) retained() bool { return strings.HasPrefix(l.topic, "book:") }
+
+// see takes a message, with its offset, or 0 for one that was not retained.
+func (l *ledger) see(offset uint64, payload []byte) {
+	what, err := parseSaid(payload)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err != nil:
+		l.blame("%v", err)
+	case !l.in:
+		l.blame("%v came outside of a join", what)
+	case offset == 0:
+		l.hear(what)
+	case l.pos == nil || !l.retained():
+		l.blame("%v came with an offset and without a history", what)
+	default:
+		l.pos.Offset = offset
+		l.notes = append(l.notes, note{at: time.Now(), offset: offset, what: what})
+	}
+}
+
+// hear takes an ephemeral message: it comes at most once. Those of one publisher are in
+// order; those of a client need not be, since it may say one in a join of which the
+// server has not taken leave, and the next in another. l.mu is held.
+func (l *ledger) hear(what said) {
+	heard := l.hums[what.By]
+	if heard == nil {
+		heard = map[int]bool{}
+		l.hums[what.By] = heard
+	}
+	if heard[what.N] {
+		l.blame("%v came twice", what)
+	}
+	heard[what.N] = true
+	if isPublisher(what.By) {
+		if what.N < l.last[what.By] {
+			l.blame("%v came behind %d", what, l.last[what.By])
+		}
+		l.last[what.By] = what.N
+	}
+}
+
+// end ends the join.
+func (l *ledger) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.in = false
+}
+
+// blame is fault, for this ledger. l.mu is held.
+func (l *ledger) blame(format string, args ...any) {
+	l.fault("%s in %s: %s", l.client, l.topic, fmt.Sprintf(format, args...))
+}
+
+// position is the place behind the last that was seen, or nil.
+func (l *ledger) position() *store.Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pos == nil {
+		return nil
+	}
+	p := *l.pos
+	return &p
+}
+
+// forget has the next join be a first one.
+func (l *ledger) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pos = nil
+}
+
+// isAt reports whether the client is in the topic, and has seen what is at an offset.
+func (l *ledger) isAt(offset uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.in && (!l.retained() || l.pos != nil && l.pos.Offset >= offset)
+}
+
+// sums are what the ledgers of a run have in them.
+type sums struct{ seen, joins, recovered, gaps int }
+
+// wantAll compares what was seen with the history: each message after the position at
+// which a join began, once and in order. Where the server says that there is a gap,
+// there has to be more than it promises to send again.
+func (l *ledger) wantAll(history []store.Message, whats []said, sum *sums) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	index := map[uint64]int{0: 0} // of the message after an offset
+	for i, m := range history {
+		index[m.Offset] = i + 1
+	}
+	next, faults := 0, 0
+	for i, n := range l.notes {
+		switch after, known := index[n.offset]; {
+		case n.what.By == "":
+			sum.joins++
+			switch {
+			case n.since == nil:
+			case n.recovered:
+				sum.recovered++
+				if after < next && l.sawAfter(i, n.offset) {
+					l.blame("joined from %d again, and had seen what came after it", n.offset)
+				} else if after > next {
+					l.blame("joined from %d, and had seen up to %d", n.offset, offsetAt(history, next))
+				}
+			default:
+				sum.gaps++
+				l.wantGap(history, n)
+			}
+			if !known {
+				l.blame("a join begins at %d, where nothing is", n.offset)
+			}
+			next = after
+		case next >= len(history), history[next].Offset != n.offset, whats[next] != n.what:
+			l.blame("note %d: got %v at %d after %d, want what is at %d", i, n.what, n.offset, offsetAt(history, next), offsetAt(history, next+1))
+			if faults++; faults == 3 {
+				return
+			}
+			next = index[n.offset]
+		default:
+			sum.seen++
+			next++
+		}
+	}
+	if l.in && next != len(history) {
+		l.blame("has seen up to %d, want %d", offsetAt(history, next), offsetAt(history, len(history)))
+	}
+}
+
+// sawAfter reports whether a message beyond an offset is among the first notes.
+func (l *ledger) sawAfter(notes int, offset uint64) bool {
+	for _, n := range l.notes[:notes] {
+		if n.what.By != "" && n.offset > offset {
+			return true
+		}
+	}
+	return false
+}
+
+// wantGap wants that more came after a position than a join is sent.
+func (l *ledger) wantGap(history []store.Message, n note) {
+	const mostMessages, mostBytes = 500, 1 << 20
+	messages, bytes := 0, 0
+	for _, m := range history {
+		if m.Offset > n.since.Offset && !m.At.After(n.at) {
+			messages++
+			bytes += len(m.Payload)
+		}
+	}
+	if messages <= mostMessages && bytes <= mostBytes {
+		l.blame("joined from %d, and was not recovered, though no more than %d messages of %d bytes came after it", n.since.Offset, messages, bytes)
+	}
+}
+
+// offsetAt is that of the message before an index.
+func offsetAt(history []store.Message, index int) uint64 {
+	if index == 0 || index > len(history) {
+		return 0
+	}
+	return history[index-1].Offset
+}

@@ -1,0 +1,9 @@
+package chaos
+
+import (
+	"testing"
+
+	"github.com/go-chime/chime/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

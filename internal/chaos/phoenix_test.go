@@ -1,0 +1,107 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/coder/websocket"
+)
+
+// phoenix is a client of Phoenix version 2. When its connection ends so do its joins,
+// and it joins again from its positions.
+type phoenix struct {
+	peer
+	conn *connection // guarded by mu; nil without
+}
+
+func (c *phoenix) live() {
+	for {
+		conn, err := c.dialSocket("/socket/websocket?vsn=2.0.0")
+		if err == nil {
+			c.mu.Lock()
+			c.conn = conn
+			for _, text := range c.wanted() {
+				conn.write(text)
+			}
+			c.mu.Unlock()
+			err = c.read(conn)
+		}
+		c.stage.ended(&c.peer, err)
+		if !c.rest() {
+			return
+		}
+	}
+}
+
+// read takes what comes until the connection ends.
+func (c *phoenix) read(conn *connection) error {
+	defer conn.drop()
+	for {
+		f, err := conn.read()
+		c.mu.Lock()
+		if err != nil {
+			c.conn = nil
+			c.ended()
+			c.mu.Unlock()
+			return err
+		}
+		c.take(f)
+		c.mu.Unlock()
+	}
+}
+
+func (c *phoenix) act() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return
+	}
+	var text string
+	switch c.dice.n(12) {
+	case 0:
+		c.conn.link.cut()
+	case 1, 2:
+		text = c.roam()
+	default:
+		text = c.say()
+	}
+	if text != "" {
+		c.conn.write(text)
+	}
+}
+
+func (c *phoenix) isDone() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return errors.New("has no connection")
+	}
+	return c.missing()
+}
+
+// missing says what a client that has a connection still waits for. P.mu is held.
+func (p *peer) missing() error {
+	for topic, j := range p.joins {
+		switch {
+		case j.leave != "", j.wants && !j.in:
+			return fmt.Errorf("has no reply of %s", topic)
+		case j.wants && !p.ledgers[topic].isAt(p.stage.top(topic)):
+			return fmt.Errorf("is not at the top of %s", topic)
+		}
+	}
+	if len(p.pushes) > 0 {
+		return fmt.Errorf("has no reply to %d pushes: %v", len(p.pushes), p.pushes)
+	}
+	return nil
+}
+
+func (c *phoenix) leave() {
+	close(c.stopped)
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn != nil {
+		_ = conn.ws.Close(websocket.StatusNormalClosure, "")
+	}
+	c.working.Wait()
+}
