@@ -133,7 +133,7 @@ func (p *peer) dialSocket(target string, protocols ...string) (*connection, erro
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), helloWait)
 	defer cancel()
-	ws, res, err := websocket.Dial(ctx, p.stage.url+target, &websocket.DialOptions{HTTPClient: l.client(), HTTPHeader: p.head(), Subprotocols: protocols})
+	ws, res, err := websocket.Dial(ctx, p.stage.url+target, &websocket.DialOptions{HTTPClient: l.client(), HTTPHeader: p.head(), Subprotocols: protocols}) //nolint:bodyclose // the connection takes it over
 	if err != nil {
 		defer l.cut()
 		if res != nil && res.StatusCode != http.StatusSwitchingProtocols {
@@ -158,7 +158,7 @@ func (p *peer) dialStream(target string, head ...string) (*connection, error) {
 	req.Header = p.head(head...)
 	late := time.AfterFunc(helloWait, l.cut)
 	defer late.Stop()
-	res, err := l.client().Do(req)
+	res, err := l.client().Do(req) //nolint:bodyclose // it is read as long as the connection lasts
 	if err != nil {
 		l.cut()
 		return nil, err

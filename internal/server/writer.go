@@ -161,6 +161,6 @@ func (s *Server) buffered(w http.ResponseWriter, what string) {
 // tell has the log say what is impossible, once: every client tries it.
 func (s *Server) tell(what, blocker, can string) {
 	if s.logged.first(what, blocker) {
-		s.log.Warn(what+" are impossible behind a middleware: a ResponseWriter can't do what they need", "type", blocker, "can_not", can)
+		s.log.Warn("impossible behind a middleware: a ResponseWriter can't do what is needed", "what", what, "type", blocker, "can_not", can)
 	}
 }
