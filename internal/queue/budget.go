@@ -1,10 +1,6 @@
 package queue
 
-import (
-	"sync/atomic"
-
-	"github.com/go-chime/chime/internal/wire"
-)
+import "sync/atomic"
 
 const (
 	// largeMessage is the size beyond which a message counts once, however many
@@ -41,35 +37,41 @@ func (b *Budget) Left() int { return int(max(0, b.bytes-b.taken.Load())) }
 // than most.
 func (b *Budget) Share(most int) int { return min(most, b.Left()/portion) }
 
-// hold counts m, which a queue begins to hold with so many bytes of small messages,
-// and returns how many it has then.
-func (b *Budget) hold(m *wire.Message, size, small int) int {
+// hold counts what a queue begins to hold that has so many bytes of its own, and
+// returns how many it has then.
+func (b *Budget) hold(it Item, own int) int {
 	if b == nil {
-		return small
+		return own
 	}
-	if size > largeMessage {
-		if m.Hold() {
-			b.taken.Add(int64(forms * size))
-		}
-		return small
+	shared, more := it.parts()
+	if shared > 0 && it.M.Hold() {
+		b.taken.Add(int64(forms * shared))
 	}
-	b.taken.Add(int64(steps(small+size) - steps(small)))
-	return small + size
+	b.taken.Add(int64(steps(own+more) - steps(own)))
+	return own + more
 }
 
 // release ends what hold began.
-func (b *Budget) release(m *wire.Message, size, small int) int {
+func (b *Budget) release(it Item, own int) int {
 	if b == nil {
-		return small
+		return own
 	}
-	if size > largeMessage {
-		if m.Release() {
-			b.taken.Add(-int64(forms * size))
-		}
-		return small
+	shared, less := it.parts()
+	if shared > 0 && it.M.Release() {
+		b.taken.Add(-int64(forms * shared))
 	}
-	b.taken.Add(-int64(steps(small) - steps(small-size)))
-	return small - size
+	b.taken.Add(-int64(steps(own) - steps(own-less)))
+	return own - less
 }
 
-func steps(small int) int { return small / step * step }
+// parts returns how many bytes of an item count once, however many queues hold the
+// message, and how many count in each. What is one queue's own must not be in the
+// former: the queue that holds a message first is not the one that releases it last.
+func (it Item) parts() (shared, own int) {
+	if size := it.M.Size(); size > largeMessage {
+		return size, len(it.To)
+	}
+	return 0, it.Size()
+}
+
+func steps(own int) int { return own / step * step }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/go-chime/chime/internal/need"
@@ -24,7 +25,7 @@ func TestTheBudgetKnowsWhatAllQueuesHold(t *testing.T) {
 			m := wire.NewPush("t", "e", make([]byte, random.IntN(5000)), 0)
 			for i := range queues {
 				if random.IntN(2) == 0 {
-					queues[i].Push(Item{M: m})
+					queues[i].Push(Item{M: m, To: strings.Repeat("7", random.IntN(200))}) // of one join, not of the message
 				}
 			}
 		case 2:
@@ -48,18 +49,19 @@ func TestTheBudgetKnowsWhatAllQueuesHold(t *testing.T) {
 		want := 0
 		seen := map[*wire.Message]bool{}
 		for i := range queues {
-			small := 0
+			own := 0
 			for n := range queues[i].n {
 				it := queues[i].slot(n)
-				switch size := it.Size(); {
+				own += len(it.To)
+				switch size := it.M.Size(); {
 				case size <= largeMessage:
-					small += size
+					own += size
 				case !seen[it.M]:
 					seen[it.M] = true
 					want += forms * size
 				}
 			}
-			want += small / step * step
+			want += own / step * step
 		}
 		if got := budget.Taken(); got != want {
 			t.Fatalf("round %d: got %d bytes, want %d", round, got, want)

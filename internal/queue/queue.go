@@ -29,7 +29,7 @@ type Queue struct {
 	at           int32  // of these, written on this connection
 	bytes        int    // of the others
 	unackedBytes int    // bytes of those
-	small        int    // bytes of all small messages, for the budget
+	own          int    // bytes that no other queue holds, for the budget
 	base         uint64 // the number of the last counted message that is forgotten
 }
 
@@ -67,9 +67,8 @@ func (q *Queue) Push(it Item) {
 	}
 	*q.slot(q.n) = it
 	q.n++
-	size := it.Size()
-	q.bytes += size
-	q.small = q.budget.hold(it.M, size, q.small)
+	q.bytes += it.Size()
+	q.own = q.budget.hold(it, q.own)
 }
 
 // Fits reports whether it has room in a queue in which so many bytes may wait. One
@@ -116,9 +115,8 @@ func (q *Queue) Forget() {
 	q.n--
 	q.unacked--
 	q.at = max(q.at-1, 0)
-	size := it.Size()
-	q.unackedBytes -= size
-	q.small = q.budget.release(it.M, size, q.small)
+	q.unackedBytes -= it.Size()
+	q.own = q.budget.release(it, q.own)
 	if it.M.Counted() {
 		q.base++
 	}
@@ -153,8 +151,7 @@ func (q *Queue) Rewind() { q.at = 0 }
 // Clear forgets all messages.
 func (q *Queue) Clear() {
 	for i := range q.n {
-		it := q.slot(i)
-		q.small = q.budget.release(it.M, it.Size(), q.small)
+		q.own = q.budget.release(*q.slot(i), q.own)
 	}
 	*q = Queue{budget: q.budget, base: q.Sent()}
 }
