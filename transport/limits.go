@@ -23,9 +23,9 @@ type Limits struct {
 	// A client is slow, and is ended, when its connection takes nothing of what
 	// waits for StuckFor, or when more than QueueBytes wait though it has been
 	// written to. What a history has waits there, and does not count. QueueBytes
-	// shrinks to a quarter of what all queues may still take: TotalQueueBytes is
-	// what they hold together, where a large message counts once, however many
-	// clients it waits for.
+	// shrinks to a quarter of what is left of half of TotalQueueBytes, which is what
+	// all queues hold together, where a large message counts once, however many
+	// clients it waits for. The other half is for those who read.
 	QueueBytes      int           // 16 MiB
 	TotalQueueBytes int           // 256 MiB
 	StuckFor        time.Duration // 10 s

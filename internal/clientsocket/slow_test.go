@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/internal/nonblock"
+	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/transport"
 )
 
@@ -106,5 +107,50 @@ func TestTheQueuesOfAllClientsHaveOneBound(t *testing.T) {
 	}
 	if ended < 40 {
 		t.Errorf("%d of 50 clients that read nothing were ended", ended)
+	}
+}
+
+// Those who read nothing may all come first. One that reads is not to pay for them:
+// before its connection has been written to, its queue takes what comes.
+func TestWhoReadsHasRoomBesideThoseWhoDoNot(t *testing.T) {
+	const total, size = 1 << 20, 5_000
+	cs := clients(t, transport.Limits{TotalQueueBytes: total}, nil)
+	fill := func(l *stalling, reads bool) error {
+		l.takes.Store(reads)
+		c, _ := cs.open(t, l, Opening{})
+		_ = c.Send(said(size), "")
+		<-l.begun
+		if !reads {
+			l.release <- struct{}{}
+			for blocked := false; !blocked; runtime.Gosched() {
+				c.mu.Lock()
+				blocked = c.out.carrier.out.blocked
+				c.mu.Unlock()
+			}
+		}
+		for range 20 {
+			c.mu.Lock()
+			fits := c.out.fits(queue.Item{M: said(size)})
+			c.mu.Unlock()
+			if !reads && !fits {
+				return nil
+			}
+			if err := c.Send(said(size), ""); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for n := range 30 { // each as much as it may have
+		l := &stalling{begun: make(chan struct{}, 1), release: make(chan struct{})}
+		defer close(l.release)
+		if err := fill(l, false); err != nil {
+			t.Fatalf("%d: %v", n, err)
+		}
+	}
+	l := &stalling{begun: make(chan struct{}, 100), release: make(chan struct{})}
+	defer close(l.release)
+	if err := fill(l, true); err != nil {
+		t.Errorf("20 messages while its first write goes on: %v, want them queued", err)
 	}
 }

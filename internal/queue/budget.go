@@ -11,7 +11,8 @@ const (
 	step = 64 << 10
 	// forms is what a message takes of its size: as it came, and encoded.
 	forms = 2
-	// portion is the part of what is left that one queue may have.
+	// portion is the part of what is left of half the budget that one queue may have.
+	// The other half is for those whose share nobody asks.
 	portion = 4
 )
 
@@ -33,9 +34,12 @@ func (b *Budget) Taken() int { return int(b.taken.Load()) }
 // Left returns how many bytes all queues may still take.
 func (b *Budget) Left() int { return int(max(0, b.bytes-b.taken.Load())) }
 
-// Share returns how many bytes may wait in one queue, which is never to have more
-// than most.
-func (b *Budget) Share(most int) int { return min(most, b.Left()/portion) }
+// Share returns how many bytes may wait in one queue of a client that does not read,
+// which is never to have more than most. However many such queues there are, they
+// leave half of the budget to others.
+func (b *Budget) Share(most int) int {
+	return min(most, int(max(0, b.bytes/2-b.taken.Load()))/portion)
+}
 
 // hold counts what a queue begins to hold that has so many bytes of its own, and
 // returns how many it has then.
