@@ -32,7 +32,8 @@ type Encoder interface {
 
 // Link gets bytes out. One goroutine at a time writes.
 type Link interface {
-	// Try writes what goes without waiting.
+	// Try writes what goes without waiting. The error is nonblock.ErrNoSocket where
+	// nothing does.
 	Try(w *nonblock.Writer, b []byte) (int, error)
 	// Write writes all of b, or fails after a time.
 	Write(b []byte) error

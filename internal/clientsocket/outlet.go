@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-chime/chime/internal/flush"
 	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/nonblock"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -99,6 +100,16 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 		n.lastWrite.Store(int64(now))
 		written, err := n.line.Try(&f.Writer, f.Buffer)
 		switch {
+		case errors.Is(err, nonblock.ErrNoSocket):
+			rest, write := append([]byte(nil), f.Buffer...), f.Hand()
+			o.block()
+			n.c.clients.config.Tasks.Go(func() {
+				defer write.End()
+				if o.write(rest, last) {
+					o.giveWay()
+				}
+			})
+			return
 		case err != nil:
 			n.Abort(transport.Vanished) // and writing stays true, as in drain
 			return
@@ -114,12 +125,17 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 	}
 }
 
-// giveWay puts o back on the list of its flusher, behind all others.
+// giveWay puts o back on the list of its flusher, behind all others, if there is
+// more to write.
 func (o *outlet) giveWay() {
 	o.n.c.mu.Lock()
+	defer o.n.c.mu.Unlock()
 	o.writing = false
-	o.rouse()
-	o.n.c.mu.Unlock()
+	if o.due() {
+		o.rouse()
+	} else {
+		o.blocked = false
+	}
 }
 
 // block takes note that the connection takes no more without waiting.
@@ -129,34 +145,37 @@ func (o *outlet) block() {
 	o.n.c.mu.Unlock()
 }
 
-// drain writes to a connection that is full, or can't be written to without
-// waiting, until all is written.
+// drain writes to a connection that is full, until all is written.
 func (o *outlet) drain(rest []byte, last bool) {
-	n := o.n
-	for {
-		for len(rest) > 0 {
-			size := min(len(rest), blockWrite)
-			if err := n.line.Write(rest[:size]); err != nil {
-				// writing stays true: another write would put a new frame behind
-				// half of this one.
-				if errors.Is(err, os.ErrDeadlineExceeded) {
-					n.Abort(transport.Slow)
-				} else {
-					n.Abort(transport.Vanished)
-				}
-				return
-			}
-			n.lastWrite.Store(int64(mono.Now()))
-			rest = rest[size:]
-		}
-		if last {
-			o.finish()
-			return
-		}
+	for o.write(rest, last) {
 		if rest, last = o.next(rest[:0]); len(rest) == 0 {
 			return
 		}
 	}
+}
+
+// write writes all of b, and waits where it must. It reports whether more may follow.
+func (o *outlet) write(b []byte, last bool) bool {
+	n := o.n
+	for len(b) > 0 {
+		size := min(len(b), blockWrite)
+		if err := n.line.Write(b[:size]); err != nil {
+			// writing stays true: another write would put a new frame behind
+			// half of this one.
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				n.Abort(transport.Slow)
+			} else {
+				n.Abort(transport.Vanished)
+			}
+			return false
+		}
+		n.lastWrite.Store(int64(mono.Now()))
+		b = b[size:]
+	}
+	if last {
+		o.finish()
+	}
+	return !last
 }
 
 // next encodes what is to be written next into b, and reports whether it is the
@@ -177,13 +196,19 @@ func (o *outlet) next(b []byte) (_ []byte, last bool) {
 	return b, last
 }
 
+// due reports whether there is anything to write. c.mu is held.
+func (o *outlet) due() bool {
+	out := &o.n.c.out
+	return !o.over && (len(o.control) > 0 || o.closing || out.carrier == o.n && out.queue.Due() > 0)
+}
+
 // take encodes what is due, up to about maxWrite bytes, and at the end the
 // farewell. c.mu is held.
 func (o *outlet) take(b []byte) []byte {
 	c, line := o.n.c, o.n.line
 	carries := c.out.carrier == o.n
 	q := &c.out.queue
-	if o.over || len(o.control) == 0 && !o.closing && !(carries && q.Due() > 0) {
+	if !o.due() {
 		return b
 	}
 	b = append(line.Open(b), o.control...)

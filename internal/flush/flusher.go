@@ -25,9 +25,11 @@ type Connection interface {
 // Flusher writes for the clients of one shard, one connection at a time. A client
 // belongs to one shard for life, so two flushers never meet at a connection.
 type Flusher struct {
-	mu      sync.Mutex // guards list and running
+	mu      sync.Mutex // guards what follows, but tasks
 	list    []Connection
 	running bool
+	handed  *writes // since a round began to wait
+	awaited *writes // by rounds; nil if none waits
 	tasks   *task.Group
 
 	// Only the running goroutine uses these.
@@ -43,7 +45,7 @@ type Flushers []Flusher
 func New(tasks *task.Group) Flushers {
 	fs := make(Flushers, min(4, runtime.GOMAXPROCS(0)))
 	for i := range fs {
-		fs[i].tasks = tasks
+		fs[i].tasks, fs[i].handed = tasks, &writes{}
 		fs[i].Writer.Init()
 	}
 	return fs
@@ -52,13 +54,15 @@ func New(tasks *task.Group) Flushers {
 // Add puts n on the list. The caller has seen to it that n is not on it.
 func (f *Flusher) Add(n Connection) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.add(n)
+}
+
+// add is Add. f.mu is held.
+func (f *Flusher) add(n Connection) {
 	f.list = append(f.list, n)
-	start := !f.running
-	if start {
+	if !f.running {
 		f.running = true
-	}
-	f.mu.Unlock()
-	if start {
 		f.tasks.Go(f.run)
 	}
 }

@@ -13,7 +13,22 @@ type round struct {
 }
 
 // Flush implements Connection.
-func (t *round) Flush(*Flusher, mono.Instant) { t.less(1) }
+func (t *round) Flush(f *Flusher, _ mono.Instant) { t.flush(f, false) }
+
+func (t *round) flush(f *Flusher, again bool) {
+	f.mu.Lock()
+	waits := f.await(t, again)
+	f.mu.Unlock()
+	if !waits {
+		t.less(1)
+	}
+}
+
+// again is a round that has been on the list before.
+type again struct{ *round }
+
+// Flush implements Connection.
+func (t again) Flush(f *Flusher, _ mono.Instant) { t.flush(f, true) }
 
 func (t *round) less(n int32) {
 	if t.left.Add(-n) == 0 {
@@ -22,7 +37,8 @@ func (t *round) less(n int32) {
 }
 
 // Round returns a channel that is closed when each connection which is on a list now
-// has been flushed once. It is nil if none is.
+// has been flushed once, and the writes of goroutines that were under way are done, as
+// far as they get done. It is nil if there are none.
 func (fs Flushers) Round() <-chan struct{} {
 	t := &round{done: make(chan struct{})}
 	t.left.Store(int32(len(fs)) + 1) // one is the caller's: not all may be done before all are counted
@@ -39,12 +55,13 @@ func (fs Flushers) Round() <-chan struct{} {
 	return t.done
 }
 
-// join puts t on the list, if f runs.
+// join has t wait for f, if there is anything to wait for.
 func (f *Flusher) join(t *round) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.running {
 		f.list = append(f.list, t)
+		return true
 	}
-	return f.running
+	return f.await(t, false)
 }

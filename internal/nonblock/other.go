@@ -17,7 +17,7 @@ type Writer struct{}
 func (*Writer) Init() {}
 
 // Write leaves all to a write that may wait.
-func (*Writer) Write(syscall.RawConn, []byte) (int, error) { return 0, nil }
+func (*Writer) Write(syscall.RawConn, []byte) (int, error) { return 0, ErrNoSocket }
 
 // Socket returns nil.
 func Socket(net.Conn) syscall.RawConn { return nil }

@@ -32,10 +32,10 @@ func (w *Writer) once(fd uintptr) bool {
 }
 
 // Write writes what the kernel takes at once. Less than len(b) without an error
-// means that the rest would block.
+// means that the rest would block. The error may be ErrNoSocket.
 func (w *Writer) Write(raw syscall.RawConn, b []byte) (int, error) {
 	if raw == nil {
-		return 0, nil
+		return 0, ErrNoSocket
 	}
 	w.b = b
 	err := raw.Write(w.do)
