@@ -4,7 +4,6 @@ package docs_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -33,15 +32,6 @@ func init() {
 	if os.Getenv(idleServer) != "" {
 		serveIdle() // does not return
 	}
-}
-
-type listener struct {
-	channel.AnyoneMayJoin
-	channel.NothingOnLeave
-}
-
-func (listener) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
-	return nil, s.Rebroadcast(ctx, m)
 }
 
 // serveIdle serves until its standard input ends.

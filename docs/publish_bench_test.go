@@ -23,6 +23,15 @@ import (
 	"github.com/go-chime/chime/store/boltstore"
 )
 
+type listener struct {
+	channel.AnyoneMayJoin
+	channel.NothingOnLeave
+}
+
+func (listener) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
+	return nil, s.Rebroadcast(ctx, m)
+}
+
 // BenchmarkPublish is 64 publishers in one topic with 200 clients that read, over TCP
 // in this process, as fast as it goes. An op is one message. It reports how long a
 // publish takes: the median, and the 99th of a hundred in times of it; and how many
