@@ -23,22 +23,22 @@ const module = "github.com/go-chime/chime"
 // it tests and what that may import; only tests may import it, and they may import
 // what they like.
 var imports = map[string]struct{ ours, others, never []string }{
-	".":            {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/quiet", "internal/server", "store", "transport"}, others: []string{chiModule}},
+	".":            {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
 	"broker":       {ours: []string{"store"}, never: []string{"net", "net/http"}},
 	"broker/local": {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
-	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
+	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"client/js":    {},
 	"cmd":          {ours: []string{"internal/conformance", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":     {others: []string{chiModule}},
 	"internal/clientsocket": {
-		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/wire", "transport"},
+		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/stats", "internal/wire", "transport"},
 		never: []string{"log/slog", "net", "net/http"},
 	},
 	"internal/conformance": {others: []string{"github.com/coder/websocket"}},
 	"internal/contract":    {ours: []string{"broker/brokertest", "internal/raw"}, others: []string{chiModule, "github.com/coder/websocket"}},
-	"internal/dialect":     {ours: []string{"internal/wire"}},
+	"internal/dialect":     {ours: []string{"internal/stats", "internal/wire"}},
 	"internal/e2e":         {},
-	"internal/fanout":      {ours: []string{"broker", "internal/wire", "store"}, never: []string{"log/slog", "net", "net/http"}},
+	"internal/fanout":      {ours: []string{"broker", "internal/stats", "internal/wire", "store"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/flush":       {ours: []string{"internal/nonblock"}, never: []string{"net", "net/http"}},
 	"internal/nonblock":    {},
 	"internal/origin":      {},
@@ -47,10 +47,12 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/queue":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
 	"internal/raw":         {others: []string{chiModule}},
 	"internal/server": {
-		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/pace", "internal/queue", "internal/wire", "transport"},
+		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/pace", "internal/queue", "internal/stats", "internal/wire", "transport"},
 		others: []string{"github.com/coder/websocket"},
 	},
+	"internal/stats":  {ours: []string{"store"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/wire":   {},
+	"metrics":         {ours: []string{"", "internal/stats"}, others: []string{prometheus}},
 	"store":           {},
 	"store/boltstore": {ours: ofFiles, others: []string{"go.etcd.io/bbolt"}},
 	"transport":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http"}},
@@ -73,11 +75,14 @@ var forTests = []string{"internal/contract", "internal/raw"}
 
 const semaphore = "golang.org/x/sync/semaphore"
 
+// prometheus is linked by those who import package metrics, and by nobody else.
+const prometheus = "github.com/prometheus/client_golang"
+
 const chiModule = "github.com/go-chi/chi/v5"
 
 // direct are the requirements of go.mod that are not indirect. One more is a
 // page in docs/adr.
-var direct = []string{"github.com/coder/websocket", chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt", "golang.org/x/sync", "pgregory.net/rapid"}
+var direct = []string{"github.com/coder/websocket", chiModule, prometheus, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt", "golang.org/x/sync", "pgregory.net/rapid"}
 
 func TestImports(t *testing.T) {
 	for file, list := range importsOf(t) {
@@ -125,6 +130,12 @@ func TestImportRules(t *testing.T) {
 		{"internal/task", module + "/store", false},
 		{"store", module + "/transport", false},
 		{"store", "go.etcd.io/bbolt", false},
+		{".", prometheus + "/prometheus", false},
+		{".", module + "/metrics", false},
+		{"internal/stats", prometheus + "/prometheus", false},
+		{"metrics", prometheus + "/prometheus", true},
+		{"metrics", module, true},
+		{"store/boltstore", module + "/metrics", false},
 		{"store/boltstore", "go.etcd.io/bbolt", true},
 		{"store/boltstore", module + "/store", true},
 		{"store/boltstore", module + "/broker", false},

@@ -23,6 +23,7 @@ import (
 	js "github.com/go-chime/chime/client/js"
 	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/server"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/store"
 )
 
@@ -39,6 +40,7 @@ type Router struct {
 	server *server.Server
 	mux    *chi.Mux
 	log    *slog.Logger
+	stats  *stats.Stats
 }
 
 var (
@@ -80,9 +82,11 @@ func NewRouter(options ...Option) *Router {
 		cfg.broker = local.New(cfg.store)
 	}
 	var clients *server.Server
+	counted := &stats.Stats{}
 	hub := channel.NewHub(channel.Config{
 		Broker: cfg.broker,
 		Limits: cfg.limits,
+		Stats:  counted,
 		Log:    cfg.log,
 		Round:  func() <-chan struct{} { return clients.Round() },
 	})
@@ -94,12 +98,13 @@ func NewRouter(options ...Option) *Router {
 		Limits:  cfg.limits,
 		Grace:   cfg.grace,
 		Drain:   cfg.drain,
+		Stats:   counted,
 		Log:     cfg.log,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithOrigins: %v", err))
 	}
-	r := &Router{hub: hub, server: clients, mux: chi.NewMux(), log: cfg.log}
+	r := &Router{hub: hub, server: clients, mux: chi.NewMux(), log: cfg.log, stats: counted}
 	r.routes()
 	return r
 }
@@ -174,9 +179,14 @@ func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 	return nil
 }
 
-// Refusals returns how much was refused because of a limit, or of its origin, since the
-// Router was made, by the name of the cause; docs/limits.md has them.
-func (rt *Router) Refusals() map[string]uint64 { return rt.server.Refusals() }
+// Stats returns the numbers of the Router since it was made, under the names that
+// package metrics gives to Prometheus, for which it is: docs/operations.md has them.
+// It costs as much as a few hundred reads of memory, however many clients there are.
+func (rt *Router) Stats() stats.Families {
+	m := stats.Moment{QueueBytes: rt.server.QueueBytes(), Draining: rt.server.Draining()}
+	rt.hub.Moment(&m)
+	return rt.stats.Families(m)
+}
 
 // ServeHTTP implements http.Handler. It serves what is below its mount, as chi, an
 // http.ServeMux or http.StripPrefix says, and nothing else: behind a router of another

@@ -17,7 +17,8 @@ import (
 // Broker publishes messages and reads their history. Its methods are safe for
 // concurrent use; Start is called once, before all others. One that can tell whether it
 // takes messages has a method Health(context.Context) error as well, which the
-// Router asks.
+// Router asks; one with a method Stats() (store.Stats, bool) has the numbers of its
+// store shown.
 type Broker interface {
 	// Start names the sink of this node.
 	Start(sink Sink)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -49,6 +50,9 @@ func (c *client) Receive(f wire.Frame) {
 		in.sit()
 	}
 	c.mu.Unlock()
+	if full {
+		c.hub.stats.Refusals.Add(stats.RefusedInbox)
+	}
 	if failing != nil {
 		failing.fail(reason(overloaded))
 	}
@@ -94,6 +98,9 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 // refuse answers a frame with an error of the hub's own.
 func (c *client) refuse(f wire.Frame, joinRef wire.Ref, why string) {
 	c.logRefusal(f, why)
+	if why == tooMany {
+		c.hub.stats.Refusals.Add(stats.RefusedTopics)
+	}
 	c.send(wire.NewReply(joinRef, f.Ref, f.Topic, "error", reason(why)))
 }
 

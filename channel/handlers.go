@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-chime/chime/internal/stats"
 )
 
 // handlers are the calls of the application's code that have not returned. A
@@ -20,6 +22,7 @@ type handlers struct {
 type call struct {
 	handler string
 	end     canceler // of the context that it was given; nil: it was given none
+	stats   *stats.Handler
 }
 
 type canceler interface{ cancel() }

@@ -11,6 +11,8 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
@@ -27,6 +29,7 @@ type Hub struct {
 	serving atomic.Bool    // a client has come: no channel may be added
 	limits  transport.Limits
 	log     *slog.Logger
+	stats   *stats.Stats
 	routes  routes
 	topics  *registry
 	running handlers
@@ -40,6 +43,7 @@ type Config struct {
 	Broker broker.Broker // nil: of this process, without a store
 	Limits transport.Limits
 	Log    *slog.Logger // nil: slog's default
+	Stats  *stats.Stats // nil: of its own
 
 	// Round returns what is closed when each connection that has something to write
 	// has been written to once, by which publishers are slowed down; nil if none
@@ -56,7 +60,10 @@ func NewHub(cfg Config) *Hub {
 	if err := cfg.Limits.Check(); err != nil {
 		panic(fmt.Sprintf("chime: NewHub: %v", err))
 	}
-	h := &Hub{broker: cfg.Broker, limits: cfg.Limits.WithDefaults(), log: cfg.Log}
+	h := &Hub{broker: cfg.Broker, limits: cfg.Limits.WithDefaults(), log: cfg.Log, stats: cfg.Stats}
+	if h.stats == nil {
+		h.stats = &stats.Stats{}
+	}
 	if h.broker == nil {
 		h.broker = local.New(nil)
 	}
@@ -88,6 +95,7 @@ func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 	if err != nil {
 		panic(fmt.Sprintf("chime: Channel(%q): %v", pattern, err))
 	}
+	r.stats = h.stats.Pattern(pattern)
 }
 
 // Accept makes the channel side of a client socket; it is the Acceptor of a
@@ -140,7 +148,11 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	p := broker.Publication{Topic: topic, From: how.from, Message: store.Message{
 		Event: event, Payload: b.data, Binary: b.binary, At: time.Now(),
 	}}
-	if _, err := h.broker.Publish(ctx, p, keep); err != nil {
+	began := mono.Now()
+	_, err = h.broker.Publish(ctx, p, keep)
+	r.stats.Publish.Observe(mono.Now().Sub(began))
+	if err != nil {
+		r.stats.Failed.Add(1)
 		return fmt.Errorf("broadcast to %q: %w", topic, err)
 	}
 	return nil
@@ -189,6 +201,16 @@ func (h *Hub) Health(ctx context.Context) error {
 		return b.Health(ctx)
 	}
 	return nil
+}
+
+// Moment adds what the hub knows to the numbers of a Router.
+func (h *Hub) Moment(m *stats.Moment) {
+	m.Topics = h.topics.len()
+	if b, ok := h.broker.(interface{ Stats() (store.Stats, bool) }); ok {
+		if s, ok := b.Stats(); ok {
+			m.Store = &s
+		}
+	}
 }
 
 // keeps returns nil for a topic that has a history.

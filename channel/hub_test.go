@@ -306,11 +306,3 @@ func TestDecode(t *testing.T) {
 		}
 	}
 }
-
-// len is the number of topics that have users.
-func (r *registry) len() (n int) {
-	for i := range r.shards {
-		n += len(r.shards[i].places)
-	}
-	return n
-}

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -66,11 +67,13 @@ func (e *entry) decide(m Message) {
 	s := e.socket
 	var accepted Accepted
 	why := "join crashed"
-	e.in.guard(call{"HandleJoined", &s.ending}, m.Event, func() { accepted, why = e.handle(m) }, func() {
+	e.in.guard(call{"HandleJoined", &s.ending, &s.route.stats.HandleJoined}, m.Event, func() { accepted, why = e.handle(m) }, func() {
 		if accepted.ok {
+			s.route.stats.Joins.Add(stats.Accepted)
 			e.admit(accepted.reply)
 			return
 		}
+		s.route.stats.Joins.Add(stats.Refused)
 		s.leave()
 		s.ending.cancel()
 		e.in.client.hub.topics.exit(s.place)
@@ -104,7 +107,7 @@ func (e *entry) admit(reply any) {
 	var response body
 	err := errEncodePanicked
 	// The reply's MarshalJSON is the application's code, and may panic too.
-	e.in.guard(call{"MarshalJSON", nil}, wire.EventJoin, func() { response, err = e.response(reply) }, func() {
+	e.in.guard(call{"MarshalJSON", nil, &e.socket.route.stats.MarshalJSON}, wire.EventJoin, func() { response, err = e.response(reply) }, func() {
 		if err == nil {
 			e.enter(response)
 			return
@@ -133,10 +136,26 @@ var (
 	errEncodePanicked = errors.New("encoding the reply panicked")
 )
 
+// count counts what becomes of a join that gave a position.
+func (e *entry) count(start *fanout.Start) {
+	if start == nil || e.ask.since == nil {
+		return
+	}
+	outcome := stats.Gap
+	switch {
+	case start.Unread:
+		outcome = stats.Unread
+	case start.Recovered:
+		outcome = stats.Recovered
+	}
+	e.socket.route.stats.Recoveries.Add(outcome)
+}
+
 // enter makes an accepted socket a member, which begins with the reply to its join.
 func (e *entry) enter(response body) {
 	s, ref := e.socket, e.frame.Ref
 	err := s.place.Join(&s.member, e.ask.want(s.route), func(start *fanout.Start) {
+		e.count(start)
 		if response.binary {
 			s.sender.greet(s.client().cs, wire.NewBinaryReply(s.joinRef, ref, s.Topic(), response.data))
 			return

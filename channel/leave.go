@@ -45,6 +45,7 @@ func (o *owner) Fail(err error) {
 	}
 	end := job{why: Slow, text: reason("overrun"), of: s}
 	if errors.Is(err, fanout.ErrGap) {
+		s.route.stats.Overruns.Add(1)
 		s.hub().log.Debug("history no longer has what a member was to be sent", "topic", s.Topic(), "client", s.ID())
 	} else {
 		end = job{why: Unread, text: reason("history unavailable"), of: s}

@@ -59,6 +59,17 @@ func (r *registry) shard(topic string) *shard {
 	return &r.shards[maphash.String(r.seed, topic)%uint64(len(r.shards))]
 }
 
+// len is how many topics have users.
+func (r *registry) len() (n int) {
+	for i := range r.shards {
+		sh := &r.shards[i]
+		sh.mu.RLock()
+		n += len(sh.places)
+		sh.mu.RUnlock()
+	}
+	return n
+}
+
 // find returns the topic of that name, or nil if it has no users.
 func (r *registry) find(topic string) *place {
 	sh := r.shard(topic)

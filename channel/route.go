@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
@@ -66,10 +67,12 @@ type route struct {
 	channel Channel
 	keep    *store.Retention // nil: no history
 	replay  int
+	stats   *stats.Pattern
 }
 
 // fanout is what a topic of this route works with.
 func (r *route) fanout(c fanout.Config) fanout.Config {
+	c.Seconds = &r.stats.Fanout
 	if r.keep == nil {
 		c.History = nil
 		return c

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 
+	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -77,7 +78,7 @@ func (w worker) message(s *Socket, f wire.Frame) {
 	crashed := true
 	// Replying is guarded too: MarshalJSON of the reply and the methods of the
 	// error are the application's code, and may panic.
-	w.guard(call{"HandleMessage", &s.ending}, f.Event, func() {
+	w.guard(call{"HandleMessage", &s.ending, &s.route.stats.HandleMessage}, f.Event, func() {
 		reply, err := s.route.channel.HandleMessage(s.context(), s, m)
 		if err != nil || reply != Later {
 			_ = s.Reply(m, reply, err)
@@ -102,7 +103,7 @@ func (w worker) end(s *Socket, why Reason, last ...*wire.Message) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.context()), leaveWait)
 	defer cancel()
 	s.ending.cancel()
-	w.guard(call{"HandleLeave", cancelFunc(cancel)}, string(why),
+	w.guard(call{"HandleLeave", cancelFunc(cancel), &s.route.stats.HandleLeave}, string(why),
 		func() { s.route.channel.HandleLeave(ctx, s, why) },
 		func() { w.client.hub.topics.exit(s.place) })
 }
@@ -111,10 +112,11 @@ func (w worker) end(s *Socket, why Reason, last ...*wire.Message) {
 // ended the goroutine by runtime.Goexit, as t.FailNow does. A Goexit can't be
 // stopped: then is called on the way out, and another goroutine goes on with run.
 func (w worker) guard(c call, what string, f, then func()) {
-	returned := false
+	returned, began := false, mono.Now()
 	w.client.hub.running.began(w.inbox, c)
 	defer func() {
 		w.client.hub.running.returned(w.inbox)
+		c.stats.Done(mono.Now().Sub(began), returned)
 		if !returned {
 			v := recover()
 			if v == nil {

@@ -132,3 +132,14 @@ type Page struct {
 	// More says that Limit or Bytes ended the page before Top. It is never set for Newest.
 	More bool
 }
+
+// Stats are the numbers of a store since it was opened. One that has a method
+// Stats() Stats, which must not block for long, is shown by package metrics.
+type Stats struct {
+	Commits    uint64
+	CommitTime time.Duration // of all of them together
+	Bytes      int64         // in use
+	MaxBytes   int64         // 0: no bound
+	Topics     int64         // known
+	MaxTopics  int64         // 0: no bound
+}

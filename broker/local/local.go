@@ -44,6 +44,14 @@ func (l *local) Health(context.Context) error {
 	return nil
 }
 
+// Stats are those of the store, if it has any.
+func (l *local) Stats() (store.Stats, bool) {
+	if s, ok := l.store.(interface{ Stats() store.Stats }); ok {
+		return s.Stats(), true
+	}
+	return store.Stats{}, false
+}
+
 func (l *local) History() broker.History {
 	if l.store == nil {
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-chime/chime/internal/flush"
 	"github.com/go-chime/chime/internal/queue"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
@@ -21,12 +22,12 @@ type Config struct {
 	Grace     time.Duration    // zero is none
 	Heartbeat time.Duration    // as hello names it
 	Tasks     *task.Group      // owns all goroutines
+	Stats     *stats.Stats     // nil: of its own
 }
 
 // Clients opens the client sockets of a server, and holds what they share.
 type Clients struct {
 	Registry Registry
-	Refusals Refusals
 	rates    rates
 	config   Config
 	budget   *queue.Budget
@@ -36,6 +37,9 @@ type Clients struct {
 
 // New returns what opens client sockets.
 func New(cfg Config) *Clients {
+	if cfg.Stats == nil {
+		cfg.Stats = &stats.Stats{}
+	}
 	return &Clients{
 		Registry: newRegistry(cfg.Limits),
 		rates:    ratesOf(cfg.Limits),
@@ -45,6 +49,9 @@ func New(cfg Config) *Clients {
 	}
 }
 
+// QueueBytes returns what the queues of all clients hold, about.
+func (cs *Clients) QueueBytes() int { return cs.budget.Taken() }
+
 // Round returns a channel that is closed when each connection that has something to
 // write now has been flushed once. It is nil if none has.
 func (cs *Clients) Round() <-chan struct{} { return cs.flushers.Round() }
@@ -53,7 +60,7 @@ func (cs *Clients) Round() <-chan struct{} { return cs.flushers.Round() }
 type Opening struct {
 	Identity transport.Identity
 	Address  string // which an anonymous client is counted by; "" if it is not
-	Chime    bool   // in the chime dialect
+	Dialect  stats.Dialect
 	Context  context.Context
 }
 
@@ -69,9 +76,12 @@ func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 	if c.chime { // written when it is known that c is let in, and before whatever Accept sends
 		n.out.control = n.encode(cs.hello(c, c.out.credentials.current, false))
 	}
-	cs.config.Tasks.Add() // until the receiver is told of the end: Shutdown waits for that
+	from := c.out.credentials.transport()
+	cs.config.Stats.Opened(from, c.dialect) // before anybody can end it
+	cs.config.Tasks.Add()                   // until the receiver is told of the end: Shutdown waits for that
 	if err := cs.Registry.add(c, c.out.credentials.current, o.Address); err != nil {
 		cs.config.Tasks.Done()
+		cs.config.Stats.NotOpened(from, c.dialect)
 		return err
 	}
 	if c.chime {
@@ -88,7 +98,8 @@ func (cs *Clients) init(c *ClientSocket, o Opening) {
 	c.id = randomText(16)
 	c.who, c.value = o.Identity.ID, o.Identity.Value
 	c.expires.set(o.Identity.Expires)
-	c.chime = o.Chime
+	c.dialect = o.Dialect
+	c.chime = o.Dialect == stats.Chime
 	if c.chime {
 		c.out.credentials.current = newSecret()
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/go-chime/chime/internal/flush"
 	"github.com/go-chime/chime/internal/queue"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -33,7 +34,8 @@ type ClientSocket struct {
 	who     string // Identity.ID
 	value   any    // Identity.Value
 	expires expiry
-	chime   bool   // speaks the chime dialect: hello, numbers, positions
+	chime   bool // speaks the chime dialect: hello, numbers, positions
+	dialect stats.Dialect
 	keeps   bool   // what is written until it is acknowledged, since the client may resume
 	ended   bool   // nothing more is queued; guarded by mu, and here since it takes no room
 	acked   uint32 // the last number that was acknowledged, its lower half; the same
@@ -103,7 +105,12 @@ func (c *ClientSocket) Send(m *wire.Message, to string) error {
 		return nil
 	}
 	it := queue.Item{M: m, To: to}
-	if !c.out.fits(it) {
+	if bytes := c.out.room(); !c.out.queue.Fits(it, bytes) {
+		cause := stats.SlowQueue
+		if bytes < c.clients.config.Limits.QueueBytes {
+			cause = stats.SlowTotal
+		}
+		c.clients.config.Stats.Slow.Add(cause)
 		c.out.queue.Clear()
 		c.end(wire.CloseSlow, "too slow", transport.Slow)
 		c.mu.Unlock()
@@ -184,6 +191,11 @@ func (c *ClientSocket) end(code wire.CloseCode, reason string, why transport.Rea
 		return
 	}
 	c.ended, c.why = true, why
+	counted := c.clients.config.Stats
+	counted.Ended(c.out.credentials.transport(), c.dialect, string(why))
+	if c.out.carrier == nil {
+		counted.Detached(-1)
+	}
 	for n := range c.out.connections() {
 		n.out.close(code, reason)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"github.com/go-chime/chime/internal/stats"
 	"slices"
 	"strings"
 	"sync"
@@ -82,7 +83,7 @@ func said(size int) *wire.Message { return wire.NewPush("room:1", "said", make([
 func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 	cs := New(Config{Limits: transport.Limits{MessageBytes: 1000, Topics: 9}.WithDefaults(), Grace: 15 * time.Second, Heartbeat: 15 * time.Second, Tasks: &task.Group{}})
 	c := &ClientSocket{}
-	cs.init(c, Opening{Chime: true})
+	cs.init(c, Opening{Dialect: stats.Chime})
 	secret := c.out.credentials.current
 	text := string(cs.hello(c, secret, false).AppendText(nil, true, ""))
 	want := `[null,null,"chime","hello",{"id":"` + c.id + `","secret":"` + secret + `","heartbeat_ms":15000,"grace_ms":15000,` +
@@ -95,7 +96,7 @@ func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 		t.Errorf("id %q and secret %q: want a secret of 128 bits at least, and JSON", c.id, secret)
 	}
 	other := &ClientSocket{}
-	cs.init(other, Opening{Chime: true})
+	cs.init(other, Opening{Dialect: stats.Chime})
 	if other.id == c.id || other.out.credentials.current == secret {
 		t.Error("two clients have the same id or secret")
 	}

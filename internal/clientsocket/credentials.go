@@ -1,6 +1,10 @@
 package clientsocket
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/go-chime/chime/internal/stats"
+)
 
 const (
 	// A client may race its transports; more candidates than that it does not need.
@@ -30,6 +34,14 @@ type issued struct {
 
 // candidate reports whether the connection that got the secret may be promoted.
 func (is issued) candidate() bool { return is.conn != nil && !is.conn.out.closing }
+
+// transport is that of the current secret.
+func (cr *credentials) transport() stats.Transport {
+	if cr.stream {
+		return stats.SSE
+	}
+	return stats.WebSocket
+}
 
 // good reports whether secret leads to this client socket.
 func (cr *credentials) good(secret string) bool {

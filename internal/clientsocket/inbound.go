@@ -88,6 +88,7 @@ func (in *inbound) count(number uint64) bool {
 // deliver hands one frame on, or answers it if it concerns the connection. mu is
 // held.
 func (in *inbound) deliver(f wire.Frame) {
+	in.c.clients.config.Stats.FramesIn.Add(1)
 	if f.Topic != wire.TopicPhoenix {
 		in.receiver.Receive(f)
 		return

@@ -3,6 +3,7 @@ package clientsocket
 import (
 	"errors"
 	"fmt"
+	"github.com/go-chime/chime/internal/stats"
 	"slices"
 	"testing"
 
@@ -32,7 +33,7 @@ func decoded(b wire.Batch) func() (wire.Batch, error) {
 func TestABatchIsAppliedOnceAndWithoutGaps(t *testing.T) {
 	var refs []string
 	cs := clients(t, transport.Limits{}, func(transport.ClientSocket) transport.Receiver { return hearing{&refs} })
-	c, _ := cs.open(t, taking{}, Opening{Chime: true})
+	c, _ := cs.open(t, taking{}, Opening{Dialect: stats.Chime})
 	secret := c.out.credentials.current
 	for _, step := range []struct {
 		name    string

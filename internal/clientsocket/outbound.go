@@ -18,6 +18,18 @@ type outbound struct {
 	grace       *grace // nil before it is detached for the first time
 }
 
+// carry has n carry the client socket from now on; nil: it is detached.
+func (o *outbound) carry(n *Connection) {
+	switch counted := o.c.clients.config.Stats; {
+	case o.c.ended, (o.carrier == nil) == (n == nil):
+	case n == nil:
+		counted.Detached(1)
+	default:
+		counted.Detached(-1)
+	}
+	o.carrier = n
+}
+
 // connections are all that the client socket has.
 func (o *outbound) connections() iter.Seq[*Connection] {
 	return func(yield func(*Connection) bool) {
@@ -38,15 +50,14 @@ const (
 	offerRoom = 512 << 10 // up to this much, what can be sent later
 )
 
-// fits reports whether the queue takes it. A client whose connection has not been
-// written to yet since more waits is not judged: nobody knows how fast it reads.
-func (o *outbound) fits(it queue.Item) bool {
+// room returns how many bytes may wait. A client whose connection has not been written
+// to yet since more waits is not judged: nobody knows how fast it reads.
+func (o *outbound) room() int {
 	clients := o.c.clients
-	bytes := clients.budget.Share(clients.config.Limits.QueueBytes)
 	if o.carrier != nil && !o.carrier.out.blocked {
-		bytes = clients.budget.Left()
+		return clients.budget.Left()
 	}
-	return o.queue.Fits(it, bytes)
+	return clients.budget.Share(clients.config.Limits.QueueBytes)
 }
 
 // offers reports whether the queue takes what can be sent later. A queue with room

@@ -7,6 +7,7 @@ import (
 	"github.com/go-chime/chime/internal/flush"
 	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/nonblock"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -163,6 +164,7 @@ func (o *outlet) write(b []byte, last bool) bool {
 			// writing stays true: another write would put a new frame behind
 			// half of this one.
 			if errors.Is(err, os.ErrDeadlineExceeded) {
+				n.c.clients.config.Stats.Slow.Add(stats.SlowStuck)
 				n.Abort(transport.Slow)
 			} else {
 				n.Abort(transport.Vanished)
@@ -214,8 +216,10 @@ func (o *outlet) take(b []byte) []byte {
 	b = append(line.Open(b), o.control...)
 	o.control = nil
 	if carries {
+		frames := 0
 		for q.Due() > 0 && len(b) < maxWrite {
 			it, number := q.Next()
+			frames++
 			var ends bool
 			if b, ends = line.Encode(b, it, number); ends && !c.ended {
 				c.end(wire.CloseDisconnect, "", transport.Vanished)
@@ -225,6 +229,7 @@ func (o *outlet) take(b []byte) []byte {
 				q.Forget()
 			}
 		}
+		c.clients.config.Stats.FramesOut.Add(uint64(frames))
 		q.Trim(c.clients.config.Limits.UnackedMessages, c.clients.config.Limits.UnackedBytes)
 	}
 	if o.closing && !(carries && q.Due() > 0) {
@@ -234,7 +239,9 @@ func (o *outlet) take(b []byte) []byte {
 			q.Clear() // what is not acknowledged is not sent again
 		}
 	}
-	return line.Seal(b, o.over)
+	b = line.Seal(b, o.over)
+	c.clients.config.Stats.BytesOut.Add(uint64(len(b)))
+	return b
 }
 
 // finish closes the connection when its farewell is out.

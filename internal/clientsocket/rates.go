@@ -3,6 +3,7 @@ package clientsocket
 import (
 	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/pace"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -41,9 +42,9 @@ func (s *spent) join(r *rates) (allowed, enough bool) { return s.joins.Take(r.jo
 func (in *inbound) spend(f *wire.Frame) (allowed bool) {
 	c, join := in.c, f.Event == wire.EventJoin
 	allowed, enough := in.spent.take(&c.clients.rates, f.Size())
-	cause := RefusedFrame
+	cause := stats.RefusedFrame
 	if join && allowed {
-		cause = RefusedJoin
+		cause = stats.RefusedJoin
 		allowed, enough = in.spent.join(&c.clients.rates)
 	}
 	switch {
@@ -53,7 +54,7 @@ func (in *inbound) spend(f *wire.Frame) (allowed bool) {
 	case allowed, f.Event == wire.EventLeave, !wire.Counted(f.Topic):
 		return true
 	}
-	c.clients.Refusals.Add(cause)
+	c.clients.config.Stats.Refusals.Add(cause)
 	if join || !f.Ref.Null() {
 		_ = c.Send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "error", []byte(`{"reason":"rate_limited"}`)), "")
 	}
@@ -74,7 +75,7 @@ func (in *inbound) flooded() {
 	ended := c.ended
 	c.mu.Unlock()
 	if !ended {
-		c.clients.Refusals.Add(RefusedFlood)
+		c.clients.config.Stats.Refusals.Add(stats.RefusedFlood)
 		c.Close(wire.CloseFlood, "rate limited", transport.Closed)
 	}
 }

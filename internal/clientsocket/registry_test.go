@@ -2,6 +2,7 @@ package clientsocket
 
 import (
 	"errors"
+	"github.com/go-chime/chime/internal/stats"
 	"slices"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 func TestTheRegistryForgetsWhatHasEnded(t *testing.T) {
 	cs := clients(t, transport.Limits{}, nil)
 	r := &cs.Registry
-	ada, _ := cs.open(t, taking{}, Opening{Chime: true, Identity: transport.Identity{ID: "ada"}})
+	ada, _ := cs.open(t, taking{}, Opening{Dialect: stats.Chime, Identity: transport.Identity{ID: "ada"}})
 	bob, _ := cs.open(t, taking{}, Opening{Identity: transport.Identity{ID: "bob"}})
 	current := ada.out.credentials.current
 	next := &Connection{}
@@ -45,7 +46,7 @@ func TestADrainingRegistryTakesNobody(t *testing.T) {
 	}
 	n := &Connection{}
 	n.Init(taking{})
-	if err := cs.Open(&ClientSocket{}, n, Opening{Chime: true}); !errors.Is(err, ErrDraining) || cs.Registry.Len() > 0 {
+	if err := cs.Open(&ClientSocket{}, n, Opening{Dialect: stats.Chime}); !errors.Is(err, ErrDraining) || cs.Registry.Len() > 0 {
 		t.Errorf("got %v and %d client sockets, want %v and none", err, cs.Registry.Len(), ErrDraining)
 	}
 	if n.out.listed {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/nonblock"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -93,7 +94,11 @@ func TestWhateverBecomesOfAClientItsQueueIsGivenBack(t *testing.T) {
 		forget := func(i int) { all[i] = all[len(all)-1]; all = all[:len(all)-1] }
 		for round := range 10_000 {
 			if len(all) < 5 || len(all) < 40 && pick(20) == 0 {
-				c, n := cs.open(t, line(), Opening{Chime: pick(3) > 0})
+				speaks := stats.PhoenixV2
+				if pick(3) > 0 {
+					speaks = stats.Chime
+				}
+				c, n := cs.open(t, line(), Opening{Dialect: speaks})
 				all = append(all, &open{c, []*Connection{n}})
 			}
 			i := pick(len(all))

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -69,7 +70,7 @@ func (o *outbound) resumable() bool {
 
 // detach begins the grace period, which waits for a candidate that is there.
 func (o *outbound) detach() {
-	o.carrier = nil
+	o.carry(nil)
 	if o.grace == nil {
 		o.grace = &grace{}
 	}
@@ -112,19 +113,26 @@ func (o *outbound) promote(i int, received uint64) error {
 	if received > o.queue.Sent() {
 		return ErrBeyond
 	}
+	from, outcome := o.credentials.transport(), stats.Resumed
 	chosen, dropped, left := o.credentials.promote(i)
 	o.unindex(dropped)
 	if o.carrier != nil {
-		left = append(left, o.carrier)
+		left, outcome = append(left, o.carrier), stats.Moved
 	}
 	for _, n := range left {
 		n.sendControl(wire.NewMoved())
 		n.closeAlone(wire.CloseReplaced, "moved")
 	}
-	o.carrier = chosen.conn
+	counted := o.c.clients.config.Stats
+	o.carry(chosen.conn)
+	if !o.c.ended {
+		counted.Moved(from, o.credentials.transport(), o.c.dialect)
+	}
 	o.grace.stop()
 	if received < o.queue.Forgotten() {
 		o.queue.Clear()
+		counted.Resumes.Add(stats.Missed)
+		counted.Slow.Add(stats.SlowUnread)
 		o.c.end(wire.CloseSlow, "too much was missed", transport.Vanished)
 		o.c.clients.config.Tasks.Go(o.c.reportEnd)
 		return nil
@@ -135,6 +143,7 @@ func (o *outbound) promote(i int, received uint64) error {
 		o.detach()
 		return nil
 	}
+	counted.Resumes.Add(outcome)
 	chosen.conn.due.Store(0)
 	chosen.conn.Heard()
 	chosen.conn.out.rouse()

@@ -1,6 +1,7 @@
 package clientsocket
 
 import (
+	"github.com/go-chime/chime/internal/stats"
 	"runtime"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 func moving(t *testing.T) (c *ClientSocket, former, next *Connection) {
 	t.Helper()
 	cs := clients(t, transport.Limits{}, nil)
-	c, former = cs.open(t, taking{}, Opening{Chime: true})
+	c, former = cs.open(t, taking{}, Opening{Dialect: stats.Chime})
 	c.mu.Lock()
 	former.out.writing = true // nobody takes what is in the queue
 	c.mu.Unlock()

@@ -2,12 +2,15 @@ package clientsocket
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
 
 	"github.com/go-chime/chime/internal/nonblock"
 	"github.com/go-chime/chime/internal/queue"
+	"github.com/go-chime/chime/internal/stats"
+	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
 
@@ -72,6 +75,9 @@ func TestAClientIsSlowOnlyAfterItWasWrittenTo(t *testing.T) {
 	if err := send(20); !errors.Is(err, transport.ErrSlow) {
 		t.Fatalf("when it takes no more: got %v, want %v", err, transport.ErrSlow)
 	}
+	if got := cs.slow("queue"); got != 1 {
+		t.Errorf("got %v slow by queue, want 1", got)
+	}
 	close(l.release)
 	for cs.budget.Taken() > 0 { // until the write has failed
 		runtime.Gosched()
@@ -105,8 +111,51 @@ func TestTheQueuesOfAllClientsHaveOneBound(t *testing.T) {
 			t.Fatalf("%d bytes are taken, want at most %d", taken, total)
 		}
 	}
-	if ended < 40 {
-		t.Errorf("%d of 50 clients that read nothing were ended", ended)
+	if got := cs.slow("total_queue"); ended < 40 || got != float64(ended) {
+		t.Errorf("%d of 50 clients that read nothing were ended, and %v are slow by total_queue", ended, got)
+	}
+}
+
+// slow returns how many were slow by that cause.
+func (cs *Clients) slow(cause string) float64 {
+	return cs.config.Stats.Families(stats.Moment{}).Value("chime_slow_total", cause)
+}
+
+// clogged takes nothing, until its time is over.
+type clogged struct{ taking }
+
+func (clogged) Try(*nonblock.Writer, []byte) (int, error) { return 0, nil }
+func (clogged) Write([]byte) error                        { return os.ErrDeadlineExceeded }
+
+// A client that is slow is counted by what it was too slow for, also if it may resume.
+func TestClientsThatAreSlowAreCountedByCause(t *testing.T) {
+	cs := clients(t, transport.Limits{UnackedMessages: 1}, nil)
+	_, _ = cs.open(t, clogged{}, Opening{Dialect: stats.Chime}) // whose hello is not taken
+	for cs.slow("stuck") == 0 {
+		runtime.Gosched()
+	}
+	c, _ := cs.open(t, taking{}, Opening{Dialect: stats.Chime})
+	for range 3 {
+		if err := c.Send(said(1), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for forgotten := uint64(0); forgotten < 2; runtime.Gosched() {
+		c.mu.Lock()
+		forgotten = c.out.queue.Forgotten()
+		c.mu.Unlock()
+	}
+	next := &Connection{}
+	next.Init(taking{})
+	if !c.Resume(next, c.out.credentials.current) {
+		t.Fatal("it can't resume")
+	}
+	next.Receive(wire.Frame{Topic: wire.TopicChime, Event: wire.EventAck, Payload: []byte(`{"received":0}`)})
+	want := map[string]float64{"stuck": 1, "unacked": 1, "queue": 0, "total_queue": 0}
+	for cause, n := range want {
+		if got := cs.slow(cause); got != n {
+			t.Errorf("got %v slow by %s, want %v", got, cause, n)
+		}
 	}
 }
 
@@ -130,7 +179,7 @@ func TestWhoReadsHasRoomBesideThoseWhoDoNot(t *testing.T) {
 		}
 		for range 20 {
 			c.mu.Lock()
-			fits := c.out.fits(queue.Item{M: said(size)})
+			fits := c.out.queue.Fits(queue.Item{M: said(size)}, c.out.room())
 			c.mu.Unlock()
 			if !reads && !fits {
 				return nil

@@ -9,12 +9,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
 // Dialect is what a client speaks on a WebSocket.
 type Dialect struct {
 	Name        string
+	Counted     stats.Dialect
 	Timing      Timing
 	Lenient     bool   // what can't be decoded is ignored, and does not end the connection
 	subprotocol string // echoed if the client offers it
@@ -45,24 +47,24 @@ const (
 // The dialects. [Of] finds Phoenix's.
 var (
 	phoenixV2 = Dialect{
-		Name: "phoenix v2", subprotocol: protocolPhoenix, text: wire.Decode, binary: wire.DecodeBinary,
+		Name: "phoenix v2", Counted: stats.PhoenixV2, subprotocol: protocolPhoenix, text: wire.Decode, binary: wire.DecodeBinary,
 		encode: func(b []byte, m *wire.Message, to string) []byte { return m.AppendWebSocket(b, false, to) },
 		Timing: Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
 	}
 	phoenixV1 = Dialect{
-		Name: "phoenix v1", subprotocol: protocolPhoenix, text: wire.DecodeV1, binary: noBinary,
+		Name: "phoenix v1", Counted: stats.PhoenixV1, subprotocol: protocolPhoenix, text: wire.DecodeV1, binary: noBinary,
 		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendV1(b) },
 		Timing: Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
 	}
 	Chime = Dialect{
-		Name: "chime", subprotocol: protocolChime, text: wire.Decode, binary: wire.DecodeBinary,
+		Name: "chime", Counted: stats.Chime, subprotocol: protocolChime, text: wire.Decode, binary: wire.DecodeBinary,
 		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendWebSocket(b, true, "") },
 		Timing: Timing{Heartbeat: Heartbeat, Silence: Silence},
 	}
 	// Amber knows neither replies nor errors. A client whose handler panicked
 	// would wait in a topic that it has left: it is made to connect anew.
 	Amber = Dialect{
-		Name: "amber", text: wire.DecodeAmber, binary: noBinary,
+		Name: "amber", Counted: stats.Amber, text: wire.DecodeAmber, binary: noBinary,
 		encode:  func(b []byte, m *wire.Message, _ string) []byte { return m.AppendAmber(b) },
 		Timing:  Timing{Heartbeat: Heartbeat, Silence: Silence, Ping: wire.AmberHeartbeat},
 		Lenient: true, endsWith: wire.EventError,

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
@@ -36,6 +38,8 @@ type Config struct {
 	Checks  *Checks        // what looks for announcements that are missing
 	Tasks   *task.Group    // whose goroutines send pages and tell of failures
 
+	Seconds *stats.Histogram // how long fan-outs take; nil: nobody counts
+
 	// Round returns what is closed when each connection that has something to write
 	// has been written to once; nil if none has. Nil: there are no connections.
 	Round func() <-chan struct{}
@@ -49,6 +53,7 @@ type Topic struct {
 	budget  *Budget
 	share   share // guarded by the budget
 	members roster
+	seconds *stats.Histogram
 
 	// mu orders what happens in the topic, and guards what follows and the state
 	// of each member. It is held for a whole fan-out, over memory operations only,
@@ -61,7 +66,7 @@ type Topic struct {
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, pace: pace{round: c.Round}}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, pace: pace{round: c.Round}, seconds: c.Seconds}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)
@@ -105,10 +110,12 @@ func (t *Topic) Leave(m *Member) {
 // queued for all, and when what went before it has been tried to be written.
 func (t *Topic) Published(p broker.Publication) {
 	m := messageOf(t.name, p.Message)
+	began := mono.Now()
 	t.mu.Lock()
 	t.announce(m, p)
 	round := t.pace.step(m.Size())
 	t.mu.Unlock()
+	t.seconds.Observe(mono.Now().Sub(began))
 	pause(round)
 }
 

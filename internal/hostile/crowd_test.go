@@ -79,7 +79,7 @@ func TestConnectsBeyondTheRateAreRefused(t *testing.T) {
 				wantIn(t, knock(t, s, bob))
 				time.Sleep(time.Second)
 				wantIn(t, knock(t, s, alice))
-				if got := s.Live.Refusals()["connect_rate"]; got != 2 {
+				if got := refusals(s.Live, "connect_rate"); got != 2 {
 					t.Errorf("got %d refused by connect_rate, want 2", got)
 				}
 			})
@@ -100,7 +100,7 @@ func TestPostsBeyondTheRateAreRefused(t *testing.T) {
 		s.Post(t, other, body, bob, "Connection: close").WantApplied(t, 0)
 		time.Sleep(time.Second)
 		s.Post(t, secret, body, alice, "Connection: close").WantApplied(t, 0)
-		if got := s.Live.Refusals()["post_rate"]; got != 1 {
+		if got := refusals(s.Live, "post_rate"); got != 1 {
 			t.Errorf("got %d refused by post_rate, want 1", got)
 		}
 	})
@@ -163,8 +163,8 @@ func TestOneClientSocketTooManyIsRefused(t *testing.T) {
 				wantIn(t, knock(t, s, alice)) // there is room again
 				wantIn(t, knock(t, s))
 				wantLater(t, knock(t, s), http.StatusServiceUnavailable, "the server has as many clients as it takes", "10")
-				if got := s.Live.Refusals(); got["identity_sockets"] != 1 || got["client_sockets"] != 1 {
-					t.Errorf("got %v, want 1 by identity_sockets and 1 by client_sockets", got)
+				if got, all := refusals(s.Live, "identity_sockets"), refusals(s.Live, "client_sockets"); got != 1 || all != 1 {
+					t.Errorf("got %d by identity_sockets and %d by client_sockets, want 1 and 1", got, all)
 				}
 				if err := s.Live.Disconnect(t.Context(), "alice"); err != nil {
 					t.Error(err)

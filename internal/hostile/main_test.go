@@ -6,7 +6,13 @@ package hostile_test
 import (
 	"testing"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/internal/leak"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
+
+// refusals returns how much live has refused for that reason.
+func refusals(live *chime.Router, reason string) int {
+	return int(live.Stats().Value("chime_refusals_total", reason))
+}

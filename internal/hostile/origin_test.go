@@ -149,7 +149,7 @@ func TestARefusedOriginIsNamedOnceWithWhatWouldAllowIt(t *testing.T) {
 		if got := s.Logs.String(); !strings.Contains(got, `"repeated":`) {
 			t.Errorf("logged %s, want how many were left out", got)
 		}
-		if got := s.Live.Refusals()["origin"]; got != 323 {
+		if got := refusals(s.Live, "origin"); got != 323 {
 			t.Errorf("got %d refused by origin, want 323", got)
 		}
 	})

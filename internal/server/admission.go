@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/origin"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -19,6 +21,7 @@ type admission struct {
 	connect  func(*http.Request) (transport.Identity, error)
 	origins  origin.Rules
 	clients  *clientsocket.Clients
+	stats    *stats.Stats
 	connects toll
 	posts    toll
 	log      *slog.Logger
@@ -29,8 +32,9 @@ type admission struct {
 // caller is who asks for a connection.
 type caller struct {
 	id     transport.Identity
-	from   string                     // the address that it is counted by if it is anonymous
-	chime  bool                       // in the chime dialect
+	from   string // the address that it is counted by if it is anonymous
+	speaks stats.Dialect
+	began  mono.Instant               // when the request came
 	secret string                     // of the client socket to go on with; "" for a new one
 	former *clientsocket.ClientSocket // which that is; nil if nobody knows the secret
 }
@@ -43,21 +47,22 @@ func (a *admission) origin(w http.ResponseWriter, r *http.Request) bool {
 		share(w, r)
 		return true
 	}
-	a.clients.Refusals.Add(clientsocket.RefusedOrigin)
+	a.stats.Refusals.Add(stats.RefusedOrigin)
 	a.strangers.name(a.log, r.Host, r.Header.Get("Origin"))
 	refuse(w, http.StatusForbidden, "origin not allowed")
 	return false
 }
 
 // connection finds out who asks for a connection, or how that is refused.
-func (a *admission) connection(r *http.Request, chime bool, secret string) (caller, *refusal) {
+func (a *admission) connection(r *http.Request, speaks stats.Dialect, secret string) (caller, *refusal) {
+	began := mono.Now()
 	from, refused := a.caller(r, secret, false)
 	if refused != nil {
 		return caller{}, refused
 	}
-	from.chime = chime
+	from.speaks, from.began = speaks, began
 	if wait := a.connects.try(from.id, r); wait > 0 {
-		a.clients.Refusals.Add(clientsocket.RefusedConnect)
+		a.stats.Refusals.Add(stats.RefusedConnect)
 		return caller{}, &refusal{http.StatusTooManyRequests, "too many connects", wait}
 	}
 	if from.former != nil {
@@ -68,10 +73,10 @@ func (a *admission) connection(r *http.Request, chime bool, secret string) (call
 	}
 	switch err := a.clients.Registry.Room(from.id.ID, from.from); {
 	case errors.Is(err, clientsocket.ErrIdentityFull):
-		a.clients.Refusals.Add(clientsocket.RefusedIdentity)
+		a.stats.Refusals.Add(refusalOf(err))
 		return caller{}, &refusal{http.StatusTooManyRequests, err.Error(), fullRetry}
 	case errors.Is(err, clientsocket.ErrFull):
-		a.clients.Refusals.Add(clientsocket.RefusedSockets)
+		a.stats.Refusals.Add(refusalOf(err))
 		return caller{}, &refusal{http.StatusServiceUnavailable, err.Error(), fullRetry}
 	}
 	return from, nil // the end of a server that drains meanwhile is said when it is entered
@@ -87,7 +92,7 @@ func (a *admission) post(r *http.Request, secret string) (caller, *refusal) {
 		return caller{}, refused
 	}
 	if wait := a.posts.try(from.id, r); wait > 0 {
-		a.clients.Refusals.Add(clientsocket.RefusedPost)
+		a.stats.Refusals.Add(stats.RefusedPost)
 		return caller{}, &refusal{http.StatusTooManyRequests, "too many POSTs", wait}
 	}
 	return from, nil
@@ -98,6 +103,7 @@ func (a *admission) post(r *http.Request, secret string) (caller, *refusal) {
 // post, and one that has reads so on its stream.
 func (a *admission) caller(r *http.Request, secret string, posts bool) (caller, *refusal) {
 	if registry := &a.clients.Registry; registry.Draining() && !(posts && registry.Find(secret) != nil) {
+		a.stats.Refusals.Add(stats.RefusedDraining)
 		return caller{}, draining
 	}
 	id, refused := a.identify(r, secret)
@@ -106,6 +112,7 @@ func (a *admission) caller(r *http.Request, secret string, posts bool) (caller, 
 	}
 	from := caller{id: id, secret: secret, former: a.clients.Registry.Find(secret)}
 	if from.former != nil && from.former.Identity().ID != id.ID {
+		a.stats.Refusals.Add(stats.RefusedForeign)
 		return caller{}, foreign
 	}
 	return from, nil
@@ -123,13 +130,18 @@ func (a *admission) identify(r *http.Request, secret string) (transport.Identity
 		if c := a.clients.Registry.Find(secret); c != nil && c.Identity().ID == id.ID {
 			c.CloseWith(secret, wire.CloseDisconnect, "expired", transport.Expired)
 		}
+		a.stats.Refusals.Add(stats.RefusedByConnect)
 		return transport.Identity{}, expired
 	}
 	refused, ok := errors.AsType[*transport.RefusedError](err)
+	if ok && refused != nil {
+		a.stats.Refusals.Add(stats.RefusedByConnect)
+	}
 	switch {
 	case !ok || refused == nil:
 		// Its database may be down. A 403 would send a client away for good.
 		a.log.Error("connect failed", "error", err)
+		a.stats.Refusals.Add(stats.RefusedUnavailable)
 		return transport.Identity{}, unavailable
 	case refused.Status < 400 || refused.Status > 599:
 		// A success would tell the client that it is in, and what is no status panics.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -83,7 +84,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 
 // second refuses a POST beside another with the same secret.
 func (s *Server) second(w http.ResponseWriter) {
-	s.clients.Refusals.Add(clientsocket.RefusedSecond)
+	s.stats.Refusals.Add(stats.RefusedSecond)
 	refuseWith(w, busy)
 }
 

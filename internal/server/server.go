@@ -16,7 +16,9 @@ import (
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/dialect"
+	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/origin"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
@@ -52,6 +54,7 @@ type Config struct {
 	// Drain is over how long the ends of client sockets are spread when the server
 	// shuts down: 0 for the default of 10 s, or AtOnce.
 	Drain time.Duration
+	Stats *stats.Stats // nil: of its own
 	Log   *slog.Logger // nil is slog's default
 }
 
@@ -65,6 +68,7 @@ type Server struct {
 	limits    transport.Limits
 	drain     time.Duration // the window; 0 is none
 	bodies    bodies
+	stats     *stats.Stats
 	log       *slog.Logger
 	logged    logged
 	tasks     task.Group
@@ -98,7 +102,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), drain: cfg.Drain, log: cfg.Log}
+	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), drain: cfg.Drain, stats: cfg.Stats, log: cfg.Log}
+	if s.stats == nil {
+		s.stats = &stats.Stats{}
+	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -106,10 +113,10 @@ func New(cfg Config) (*Server, error) {
 		s.detach = context.WithoutCancel
 	}
 	s.clients = clientsocket.New(clientsocket.Config{
-		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks,
+		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats,
 	})
 	s.admission = admission{
-		connect: cfg.Connect, origins: origins, clients: s.clients, log: s.log,
+		connect: cfg.Connect, origins: origins, clients: s.clients, stats: s.stats, log: s.log,
 		connects: newToll(s.limits.ConnectsPerSecond, s.limits.AddressConnectsPerSecond),
 		posts:    newToll(s.limits.PostsPerSecond, s.limits.AddressPostsPerSecond),
 	}
@@ -143,8 +150,11 @@ func (s *Server) Round() <-chan struct{} { return s.clients.Round() }
 // Len returns the number of open client sockets, detached ones included.
 func (s *Server) Len() int { return s.clients.Registry.Len() }
 
-// Refusals returns how much was refused because of a limit, by the name of the cause.
-func (s *Server) Refusals() map[string]uint64 { return s.clients.Refusals.Counts() }
+// QueueBytes returns what the queues of all clients hold, about.
+func (s *Server) QueueBytes() int { return s.clients.QueueBytes() }
+
+// Draining reports whether new clients are refused.
+func (s *Server) Draining() bool { return s.clients.Registry.Draining() }
 
 // together makes a connection's line and, unless its caller knows a client
 // socket, one in the same object: half the cost of two to the collector.
@@ -166,10 +176,40 @@ func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh
 	n.Init(line)
 	if from.former != nil && from.former.Resume(n, from.secret) {
 		from.former.Refresh(from.id.Expires)
+		s.greeted(line, from)
 		return nil
+	}
+	if from.secret != "" {
+		s.stats.Resumes.Add(stats.Unknown)
 	}
 	if fresh == nil {
 		fresh = new(clientsocket.ClientSocket)
 	}
-	return s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Address: from.from, Chime: from.chime, Context: s.detach(r.Context())})
+	err := s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Address: from.from, Dialect: from.speaks, Context: s.detach(r.Context())})
+	if err == nil {
+		s.greeted(line, from)
+		return nil
+	}
+	s.stats.Refusals.Add(refusalOf(err))
+	return err
+}
+
+// greeted counts how long it took until a connection was entered.
+func (s *Server) greeted(line clientsocket.Line, from caller) {
+	by := stats.WebSocket
+	if line.Transport() == transport.SSE {
+		by = stats.SSE
+	}
+	s.stats.Opening[by].Observe(mono.Now().Sub(from.began))
+}
+
+// refusalOf is what an error of Registry.Room is counted as.
+func refusalOf(err error) stats.Refusal {
+	switch {
+	case errors.Is(err, clientsocket.ErrIdentityFull):
+		return stats.RefusedIdentity
+	case errors.Is(err, clientsocket.ErrFull):
+		return stats.RefusedSockets
+	}
+	return stats.RefusedDraining
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -35,7 +36,11 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("%s: %.40q: want a number", headerReceived, received))
 		return
 	}
-	from, refused := s.admission.connection(r, chime, secret)
+	speaks := stats.Bare
+	if chime {
+		speaks = stats.Chime
+	}
+	from, refused := s.admission.connection(r, speaks, secret)
 	switch {
 	case refused == nil:
 	case refused.retry > 0 && !chime:

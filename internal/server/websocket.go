@@ -47,11 +47,11 @@ func IsUpgrade(r *http.Request) bool {
 }
 
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dialect) {
-	chime, secret := d == &dialect.Chime, ""
-	if chime {
+	secret := ""
+	if d == &dialect.Chime {
 		secret = dialect.Secret(r)
 	}
-	from, refused := s.admission.connection(r, chime, secret)
+	from, refused := s.admission.connection(r, d.Counted, secret)
 	if refused != nil {
 		refuseWith(w, refused)
 		return

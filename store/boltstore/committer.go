@@ -44,6 +44,7 @@ type committer struct {
 	err     error
 
 	health health
+	meter  meter
 
 	buf []byte // for records
 	due int64  // when something is to be swept, Unix nanoseconds; 0: never
@@ -121,7 +122,7 @@ func (c *committer) commit(ops []*op, last bool) error {
 		update = c.file.UpdateLast
 	}
 	var warnings []error
-	known := uint64(0)
+	known, began := uint64(0), time.Now()
 	err := update(func(tx *bolt.Tx) error {
 		now := clock()
 		p, err := tree.Begin(tx, now, c.buf)
@@ -144,9 +145,13 @@ func (c *committer) commit(ops []*op, last bool) error {
 		c.buf, warnings, known = p.Buffer(), sweeper.Warnings(), p.Known()
 		return err
 	})
+	if err == nil {
+		c.meter.commits(time.Since(began))
+	}
 	if err == nil && !last {
 		_ = c.bounds.see(c.file, known) // what can not be read is an error of the next commit
 		c.health.is(c.bounds.trouble())
+		c.meter.holds(c.bounds)
 	}
 	if cap(c.buf) > queueBytes {
 		c.buf = nil // a large one is rare

@@ -154,6 +154,7 @@ func open(path string, o Options) (*Store, error) {
 		bounds:  within,
 		closing: func() { s.closed.Store(true) }, ended: make(chan struct{}),
 	}
+	s.committer.meter.holds(within)
 	return s, nil
 }
 
@@ -291,6 +292,9 @@ func (s *Store) Health() error {
 	}
 	return s.committer.health.get()
 }
+
+// Stats returns the numbers of the store, as of the last commit. It does not block.
+func (s *Store) Stats() store.Stats { return s.committer.meter.read() }
 
 // Close waits for what has begun, and releases the file. Later calls of other
 // methods return [store.ErrClosed]; later calls of Close what the first one did.

@@ -1,0 +1,97 @@
+package stats
+
+import "sync/atomic"
+
+// Refusal is why something was refused.
+type Refusal int
+
+// The causes, in the order of their names.
+const (
+	RefusedFrame       Refusal = iota // beyond FramesPerSecond or BytesPerSecond
+	RefusedJoin                       // beyond JoinsPerSecond
+	RefusedFlood                      // a client socket that was ended, since it went on
+	RefusedConnect                    // beyond ConnectsPerSecond
+	RefusedPost                       // beyond PostsPerSecond
+	RefusedSecond                     // a POST beside another with the same secret
+	RefusedIdentity                   // beyond IdentitySockets
+	RefusedSockets                    // beyond ClientSockets
+	RefusedTopics                     // beyond Topics
+	RefusedInbox                      // beyond InboxMessages or InboxBytes
+	RefusedOrigin                     // a foreign page
+	RefusedByConnect                  // by RefuseConnect, or an identity that has expired
+	RefusedUnavailable                // WithConnect has failed
+	RefusedForeign                    // a secret of another identity's client socket
+	RefusedDraining                   // the server shuts down
+)
+
+var refusals = []string{
+	"frame_rate", "join_rate", "flood", "connect_rate", "post_rate", "post_busy", "identity_sockets", "client_sockets",
+	"topics", "inbox", "origin", "connect", "connect_failed", "foreign_secret", "drain",
+}
+
+// Slow is by what a client was slow.
+type Slow int
+
+// The causes.
+const (
+	SlowQueue  Slow = iota // beyond QueueBytes
+	SlowTotal              // beyond its part of TotalQueueBytes
+	SlowStuck              // nothing was taken for StuckFor
+	SlowUnread             // beyond UnackedBytes or UnackedMessages, when it came back
+)
+
+var slows = []string{"queue", "total_queue", "stuck", "unacked"}
+
+// Resume is what became of a connection that was to go on with a client socket.
+type Resume int
+
+// The outcomes.
+const (
+	Resumed Resume = iota
+	Moved          // the former connection was still there
+	Missed         // more than is kept
+	Unknown        // its client socket has ended, or is another server's
+)
+
+var resumes = []string{"resumed", "moved", "missed_too_much", "unknown"}
+
+// Join is what became of a join.
+type Join int
+
+// The outcomes.
+const (
+	Accepted Join = iota
+	Refused
+)
+
+var joins = []string{"accepted", "refused"}
+
+// Recovery is what became of a join that gave a position.
+type Recovery int
+
+// The outcomes.
+const (
+	Recovered Recovery = iota // it missed nothing
+	Gap                       // something in between is no longer kept
+	Unread                    // the history could not be read
+)
+
+var recoveries = []string{"recovered", "gap", "unread"}
+
+// ends are the names of transport.Reason.
+var ends = []string{"closed", "vanished", "slow", "kicked", "expired", "drain"}
+
+// Causes counts by cause. Each place in which something can end, or be refused, has its
+// own, and that is seldom: they share cache lines.
+type Causes[C ~int] struct{ counts [16]atomic.Uint64 }
+
+// Add counts one.
+func (c *Causes[C]) Add(why C) { c.counts[why].Add(1) }
+
+func (c *Causes[C]) samples(names []string, values ...string) []Sample {
+	list := make([]Sample, len(names))
+	for i, name := range names {
+		list[i] = Sample{Values: append(values[:len(values):len(values)], name), Value: float64(c.counts[i].Load())}
+	}
+	return list
+}

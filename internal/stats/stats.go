@@ -1,0 +1,129 @@
+// Package stats counts what happens in a Router, for whoever asks. Whoever counts
+// adds to a number in memory, and no code of anybody else runs then: the names and
+// forms of Prometheus are only made when somebody asks.
+//
+// What happens for each member of a topic is counted for all of them at once, and
+// what many connections count at once is in parts.
+package stats
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Transport is a transport as it is counted; Dialect is what a client speaks.
+type (
+	Transport uint8
+	Dialect   uint8
+)
+
+// The transports, and the dialects. Bare is a stream without chime headers.
+const (
+	WebSocket Transport = iota
+	SSE
+
+	PhoenixV2 Dialect = iota - 2
+	PhoenixV1
+	Amber
+	Bare
+	Chime
+
+	transports = 2
+	dialects   = 5
+)
+
+var (
+	transportNames = [transports]string{"websocket", "sse"}
+	dialectNames   = [dialects]string{"phoenix_v2", "phoenix_v1", "amber", "bare", "chime"}
+)
+
+// Stats are the numbers of a Router. The zero value counts from zero. All may be used
+// by many at once.
+type Stats struct {
+	FramesIn  Striped // that were handed on, those of the protocol itself included
+	FramesOut Striped // that were written, not those that belong to a connection
+	BytesOut  Striped
+
+	Refusals Causes[Refusal]
+	Slow     Causes[Slow]
+	Resumes  Causes[Resume]
+	Opening  [transports]Histogram // from the request until the hello is queued
+
+	ends     Causes[int]
+	detached atomic.Int64
+	open     [transports][dialects]atomic.Int64
+	opened   [transports][dialects]atomic.Uint64
+
+	mu       sync.Mutex // guards patterns
+	patterns []*Pattern
+}
+
+// Pattern are the numbers of the topics of one pattern.
+type Pattern struct {
+	HandleJoined, HandleMessage, HandleLeave Handler
+	MarshalJSON                              Handler // of the reply to a join; that of another is part of HandleMessage
+
+	Joins      Causes[Join]
+	Recoveries Causes[Recovery]
+	Overruns   atomic.Uint64 // members that the history no longer had all for
+	Publish    Histogram
+	Failed     atomic.Uint64 // publishes that returned an error
+	Fanout     Histogram
+
+	name string
+}
+
+// Handler are the numbers of one handler.
+type Handler struct {
+	Seconds Histogram
+	Panics  atomic.Uint64
+}
+
+// Done counts a call, which has panicked if it has not returned.
+func (h *Handler) Done(took time.Duration, returned bool) {
+	h.Seconds.Observe(took)
+	if !returned {
+		h.Panics.Add(1)
+	}
+}
+
+// Pattern returns the numbers of one more pattern.
+func (s *Stats) Pattern(name string) *Pattern {
+	p := &Pattern{name: name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.patterns = append(s.patterns, p)
+	return p
+}
+
+// Opened counts a client socket that has opened.
+func (s *Stats) Opened(t Transport, d Dialect) {
+	s.open[t][d].Add(1)
+	s.opened[t][d].Add(1)
+}
+
+// NotOpened takes back what Opened has counted.
+func (s *Stats) NotOpened(t Transport, d Dialect) {
+	s.open[t][d].Add(-1)
+	s.opened[t][d].Add(^uint64(0))
+}
+
+// Detached counts a client socket that has lost its connection, or with -1 one that
+// has another, or has ended without.
+func (s *Stats) Detached(n int64) { s.detached.Add(n) }
+
+// Moved counts a client socket that goes on with another transport.
+func (s *Stats) Moved(from, to Transport, d Dialect) {
+	s.open[from][d].Add(-1)
+	s.open[to][d].Add(1)
+}
+
+// Ended counts a client socket that has ended; why is a transport.Reason.
+func (s *Stats) Ended(t Transport, d Dialect, why string) {
+	s.open[t][d].Add(-1)
+	if i := slices.Index(ends, why); i >= 0 {
+		s.ends.Add(i)
+	}
+}

@@ -1,0 +1,191 @@
+package metrics_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/raw"
+	"github.com/go-chime/chime/metrics"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// gather returns all numbers, of a distribution the count, as name or name{value,value}
+// in the order of the names of their labels.
+func gather(t *testing.T, live *chime.Router) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry() // which compares with what was described
+	registry.MustRegister(metrics.NewCollector(live))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]float64{}
+	for _, f := range families {
+		if f.GetHelp() == "" {
+			t.Errorf("%s has no help", f.GetName())
+		}
+		for _, m := range f.GetMetric() {
+			var values []string
+			for _, l := range m.GetLabel() {
+				values = append(values, l.GetValue())
+			}
+			name := f.GetName()
+			if values != nil {
+				name += "{" + strings.Join(values, ",") + "}"
+			}
+			found[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return found
+}
+
+// wantThese are numbers, and all others that begin as one of them are 0.
+func wantThese(t *testing.T, live *chime.Router, want map[string]float64) {
+	t.Helper()
+	synctest.Wait()
+	got := gather(t, live)
+	family := func(name string) string { before, _, _ := strings.Cut(name, "{"); return before }
+	families := map[string]bool{}
+	for name := range want {
+		families[family(name)] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		if families[family(name)] && got[name] != want[name] {
+			t.Errorf("%s: got %v, want %v", name, got[name], want[name])
+		}
+	}
+	for name := range want {
+		if _, ok := got[name]; !ok {
+			t.Errorf("%s: it is not there", name)
+		}
+	}
+}
+
+func TestWhatHappensIsCounted(t *testing.T) {
+	options := []chime.Option{chime.WithGrace(15 * time.Second), chime.WithDrainWindow(chime.AtOnce), chime.WithLimits(chime.Limits{Topics: 2})}
+	raw.InBubble(t, &http.Server{}, options, func(t *testing.T, s *raw.Site) {
+		alice := s.Phoenix(t, "Authorization: Bearer alice")
+		alice.Text(`["1","1","hall:1","phx_join",{}]`)
+		alice.Next()
+		alice.Text(`["1","2","hall:1","say",{}]`) // which she hears, too
+		alice.Next()
+		alice.Next()
+		alice.Text(`["2","3","hall:2","phx_join",{"mode":"refuse"}]`)
+		alice.Next()
+		bob, secret := s.Chime(t, "Authorization: Bearer bob")
+		bob.Text(`["1","1","book:1","phx_join",{"@since":{"epoch":"another","offset":3}}]`)
+		bob.Next()
+		if err := s.Live.Broadcast(t.Context(), "book:1", "new", struct{}{}); err != nil {
+			t.Fatal(err)
+		}
+		bob.Next()
+		_ = s.Bare(t, "join=hall:1", "Authorization: Bearer carol")
+		wantThese(t, s.Live, map[string]float64{
+			"chime_client_sockets{phoenix_v2,websocket}": 1, "chime_client_sockets{chime,websocket}": 1, "chime_client_sockets{bare,sse}": 1,
+			"chime_client_sockets_detached":      0,
+			"chime_opens_total{bare,sse}":        1,
+			"chime_opens_total{chime,websocket}": 1, "chime_opens_total{phoenix_v2,websocket}": 1,
+			"chime_open_seconds{sse}": 1, "chime_open_seconds{websocket}": 2,
+			"chime_frames_received_total":           5,
+			"chime_frames_sent_total":               7,
+			"chime_topics":                          2,
+			"chime_draining":                        0,
+			"chime_joins_total{accepted,hall:{id}}": 2, "chime_joins_total{refused,hall:{id}}": 1, "chime_joins_total{accepted,book:{id}}": 1,
+			"chime_recoveries_total{gap,book:{id}}":               1,
+			"chime_handler_seconds{HandleMessage,hall:{id}}":      1,
+			"chime_handler_seconds{HandleJoined,hall:{id}}":       3,
+			"chime_handler_seconds{HandleJoined,book:{id}}":       1,
+			"chime_handler_seconds{MarshalJSON,hall:{id}}":        2,
+			"chime_handler_seconds{MarshalJSON,book:{id}}":        1,
+			"chime_publish_seconds{hall:{id}}":                    1,
+			"chime_publish_seconds{book:{id}}":                    1,
+			"chime_fanout_seconds{hall:{id}}":                     1,
+			"chime_fanout_seconds{book:{id}}":                     1,
+			"chime_handler_panics_total{HandleMessage,hall:{id}}": 0,
+		})
+
+		// Bob loses his connection, and goes on with a stream.
+		_ = bob.Conn.Close()
+		wantThese(t, s.Live, map[string]float64{"chime_client_sockets_detached": 1, "chime_resumes_total{resumed}": 0})
+		_, fresh := s.Half(t, "Authorization: Bearer bob", "Chime-Secret: "+secret)
+		s.Post(t, fresh, `{"first":2,"frames":[],"received":2}`, "Authorization: Bearer bob", "Connection: close").WantApplied(t, 1)
+		wantThese(t, s.Live, map[string]float64{
+			"chime_client_sockets_detached":              0,
+			"chime_client_sockets{phoenix_v2,websocket}": 1,
+			"chime_client_sockets{chime,sse}":            1,
+			"chime_client_sockets{bare,sse}":             1,
+			"chime_resumes_total{resumed}":               1,
+		})
+		_, again := s.Half(t, "Authorization: Bearer bob", "Chime-Secret: "+fresh)
+		s.Post(t, again, `{"first":2,"frames":[],"received":2}`, "Authorization: Bearer bob", "Connection: close").WantApplied(t, 1)
+		_, _ = s.Half(t, "Authorization: Bearer dora", "Chime-Secret: "+strings.Repeat("x", 32))
+		wantThese(t, s.Live, map[string]float64{"chime_resumes_total{resumed}": 1, "chime_resumes_total{moved}": 1, "chime_resumes_total{unknown}": 1})
+
+		// What is refused, and a handler that panics.
+		s.Request(t, http.MethodGet, "/socket/sse?join=hall:1", "", "Origin: https://elsewhere.example")
+		s.Request(t, http.MethodGet, "/socket/sse", "", "Chime-Received: 0", "Authorization: Bearer banned")
+		s.Request(t, http.MethodGet, "/socket/sse", "", "Chime-Received: 0", "Authorization: Bearer database down")
+		s.Post(t, again, `{"first":2,"frames":[]}`, "Authorization: Bearer eve")
+		alice.Text(`["3","4","hall:3","phx_join",{}]`)
+		alice.Next()
+		alice.Text(`["4","5","hall:4","phx_join",{}]`)
+		alice.Next()
+		alice.Text(`["1","6","hall:1","boom",{}]`)
+		alice.Next()
+		wantThese(t, s.Live, map[string]float64{
+			"chime_refusals_total{origin}": 1, "chime_refusals_total{connect}": 1, "chime_refusals_total{connect_failed}": 1,
+			"chime_refusals_total{foreign_secret}": 1, "chime_refusals_total{topics}": 1,
+			"chime_handler_panics_total{HandleMessage,hall:{id}}": 1,
+		})
+
+		s.Shutdown(t)
+		s.Request(t, http.MethodGet, "/socket/sse", "", "Chime-Received: 0", "Authorization: Bearer alice")
+		got := gather(t, s.Live)
+		for name, want := range map[string]float64{"chime_draining": 1, "chime_ends_total{drain}": 4, "chime_topics": 0, "chime_refusals_total{drain}": 1, "chime_client_sockets_detached": 0} {
+			if got[name] != want {
+				t.Errorf("after the drain: %s: got %v, want %v", name, got[name], want)
+			}
+		}
+		for name, n := range got {
+			if strings.HasPrefix(name, "chime_client_sockets{") && n != 0 {
+				t.Errorf("after the drain: %s: got %v, want none", name, n)
+			}
+		}
+	})
+}
+
+// A client socket that ends without a connection is counted out, too.
+func TestAGraceThatIsOverIsCounted(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, []chime.Option{chime.WithGrace(time.Second)}, func(t *testing.T, s *raw.Site) {
+		bob, _ := s.Chime(t)
+		bob.Text(`["1","1","hall:1","phx_join",{}]`)
+		bob.Next()
+		_ = bob.Conn.Close()
+		wantThese(t, s.Live, map[string]float64{"chime_client_sockets_detached": 1, "chime_client_sockets{chime,websocket}": 1})
+		time.Sleep(2 * time.Second)
+		wantThese(t, s.Live, map[string]float64{"chime_client_sockets_detached": 0, "chime_client_sockets{chime,websocket}": 0, "chime_ends_total{vanished}": 1})
+	})
+}
+
+func ExampleNewCollector() {
+	live := chime.NewRouter(chime.WithAnonymous())
+	prometheus.MustRegister(metrics.NewCollector(live))
+	families, _ := prometheus.DefaultGatherer.Gather()
+	for _, f := range families {
+		if f.GetName() == "chime_draining" {
+			fmt.Println(f.GetName(), f.GetMetric()[0].GetGauge().GetValue())
+		}
+	}
+	// Output: chime_draining 0
+}
