@@ -39,9 +39,10 @@ func TestAPublisherDoesNotRunAheadOfTheConnections(t *testing.T) {
 				t.Fatalf("waited for %v with %d rounds begun, want one round and no wait for it", took, len(rounds))
 			}
 		}
+		first := rounds[0]
 		go func() {
 			time.Sleep(100 * time.Millisecond)
-			close(rounds[0])
+			close(first)
 		}()
 		publish(slice)
 		if took := <-published; took != 100*time.Millisecond || len(rounds) != 2 {
