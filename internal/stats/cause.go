@@ -1,6 +1,9 @@
 package stats
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // Refusal is why something was refused.
 type Refusal int
@@ -91,7 +94,7 @@ func (c *Causes[C]) Add(why C) { c.counts[why].Add(1) }
 func (c *Causes[C]) samples(names []string, values ...string) []Sample {
 	list := make([]Sample, len(names))
 	for i, name := range names {
-		list[i] = Sample{Values: append(values[:len(values):len(values)], name), Value: float64(c.counts[i].Load())}
+		list[i] = Sample{Values: append(slices.Clip(values), name), Value: float64(c.counts[i].Load())}
 	}
 	return list
 }
