@@ -108,8 +108,15 @@ func (u *Unreliable) Subscribe(ctx context.Context, topic string) error {
 	return u.broker.Subscribe(ctx, topic)
 }
 
-// Unsubscribe implements broker.Broker.
-func (u *Unreliable) Unsubscribe(topic string) { u.broker.Unsubscribe(topic) }
+// Unsubscribe implements broker.Broker. What is late is lost by it: it may be erased
+// when nobody is told any more.
+func (u *Unreliable) Unsubscribe(topic string) {
+	u.broker.Unsubscribe(topic)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.late = slices.DeleteFunc(u.late, func(p broker.Publication) bool { return p.Topic == topic })
+	delete(u.missing, topic)
+}
 
 // Publish implements broker.Broker.
 func (u *Unreliable) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
