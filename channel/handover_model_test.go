@@ -88,11 +88,13 @@ func (h *history) after(offset uint64) (list []record, complete bool) {
 }
 
 // newest returns the last n that are kept.
-func (h *history) newest(n int) []record {
+func (h *history) newest(n int) []record { return h.newestOf(n, record.kept) }
+
+func (h *history) newestOf(n int, is func(record) bool) []record {
 	var list []record
 	bytes := 0
 	for i := len(h.entries) - 1; i >= 0 && len(list) < n; i-- {
-		if e := h.entries[i]; e.kept() {
+		if e := h.entries[i]; is(e) {
 			if bytes += e.size; bytes > replayBytes && len(list) > 0 {
 				break
 			}
@@ -287,8 +289,11 @@ func (v *view) replied(h *history, r *wire.History) string {
 	if recovered {
 		return ""
 	}
-	// What was there when it was asked for and is there now was there meanwhile.
-	if n, least := after(func(e record) bool { return !e.dropped }), len(h.newest(v.ask.wanted())); n < least {
+	// What was there when it was asked for and is there now was there meanwhile. What
+	// has been redacted meanwhile may have taken room.
+	notDropped := func(e record) bool { return !e.dropped }
+	least := min(len(h.newest(v.ask.wanted())), len(h.newestOf(v.ask.wanted(), notDropped)))
+	if n := after(notDropped); n < least {
 		return fmt.Sprintf("it begins at %d, %d before the end, want %d at least", r.Offset, n, least)
 	}
 	if n := after(func(e record) bool { return e.kept() && e.offset <= v.top }); n > v.ask.wanted() {
