@@ -84,11 +84,11 @@ func NewRouter(options ...Option) *Router {
 	var clients *server.Server
 	counted := &stats.Stats{}
 	hub := channel.NewHub(channel.Config{
-		Broker: cfg.broker,
-		Limits: cfg.limits,
-		Stats:  counted,
-		Log:    cfg.log,
-		Round:  func() <-chan struct{} { return clients.Round() },
+		Broker:     cfg.broker,
+		Limits:     cfg.limits,
+		Stats:      counted,
+		Log:        cfg.log,
+		BeginRound: func() <-chan struct{} { return clients.BeginRound() },
 	})
 	clients, err := server.New(server.Config{
 		Connect: cfg.connect,
@@ -256,7 +256,7 @@ func (rt *Router) bye(w http.ResponseWriter, r *http.Request)       { rt.server.
 func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", "text/event-stream")
-		return // GetHead and the like round a HEAD into a GET that would never end
+		return // GetHead and the like turn a HEAD into a GET that would never end
 	}
 	rt.server.ServeStream(w, r)
 }

@@ -45,10 +45,10 @@ type Config struct {
 	Log    *slog.Logger // nil: slog's default
 	Stats  *stats.Stats // nil: of its own
 
-	// Round returns what is closed when each connection that has something to write
+	// BeginRound returns what is closed when each connection that has something to write
 	// has been written to once, by which publishers are slowed down; nil if none
 	// has. Nil: they are not.
-	Round func() <-chan struct{}
+	BeginRound func() <-chan struct{}
 }
 
 // tailBytes is what the tails of all topics may take together. They serve crowds
@@ -72,7 +72,7 @@ func NewHub(cfg Config) *Hub {
 	}
 	h.history = h.broker.History()
 	h.topics = newRegistry(h.broker, fanout.Config{
-		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks, Round: cfg.Round,
+		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
 	})
 	h.broker.Start(h.topics)
 	return h

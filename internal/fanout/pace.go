@@ -15,7 +15,7 @@ const (
 // client: a connection that takes nothing was written to. The topic's lock guards
 // it.
 type pace struct {
-	round  func() <-chan struct{} // Config.Round
+	round  func() <-chan struct{} // Config.BeginRound
 	queued int                    // for each member, since the last round began
 	last   <-chan struct{}        // that round
 	before <-chan struct{}        // the one before it, for which all wait; nil: it is done

@@ -16,7 +16,7 @@ func TestAPublisherDoesNotRunAheadOfTheConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rounds []chan struct{}
 		var tasks task.Group
-		topic := New("a", Config{Tasks: &tasks, Round: func() <-chan struct{} {
+		topic := New("a", Config{Tasks: &tasks, BeginRound: func() <-chan struct{} {
 			rounds = append(rounds, make(chan struct{}))
 			return rounds[len(rounds)-1]
 		}})

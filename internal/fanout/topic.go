@@ -40,9 +40,9 @@ type Config struct {
 
 	Seconds *stats.Histogram // how long fan-outs take; nil: nobody counts
 
-	// Round returns what is closed when each connection that has something to write
+	// BeginRound returns what is closed when each connection that has something to write
 	// has been written to once; nil if none has. Nil: there are no connections.
-	Round func() <-chan struct{}
+	BeginRound func() <-chan struct{}
 }
 
 // Topic is a topic with members. It must be closed when it has none. Its methods
@@ -66,7 +66,7 @@ type Topic struct {
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, pace: pace{round: c.Round}, seconds: c.Seconds}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, pace: pace{round: c.BeginRound}, seconds: c.Seconds}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)

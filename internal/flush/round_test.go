@@ -34,7 +34,7 @@ func (g *greedy) Flush(f *Flusher, _ mono.Instant) {
 func TestARoundIsDoneWhenAllHaveBeenFlushedOnce(t *testing.T) {
 	var tasks task.Group
 	fs := New(&tasks)
-	if round := fs.Round(); round != nil {
+	if round := fs.BeginRound(); round != nil {
 		t.Error("got a round to wait for of flushers that have nothing to do, want nil")
 	}
 	var endless greedy
@@ -49,7 +49,7 @@ func TestARoundIsDoneWhenAllHaveBeenFlushedOnce(t *testing.T) {
 	for i := range fs {
 		fs[i].Add(&later[i])
 	}
-	round := fs.Round()
+	round := fs.BeginRound()
 	for i := range fs {
 		select {
 		case <-round:

@@ -27,7 +27,7 @@ func TestARoundWaitsForTheWritesOfGoroutinesAsLongAsTheyGetDone(t *testing.T) {
 		for i := range under {
 			under[i] = fs[i%len(fs)].Hand()
 		}
-		round := fs.Round()
+		round := fs.BeginRound()
 		if round == nil {
 			t.Fatal("got no round to wait for while goroutines write")
 		}
@@ -42,17 +42,17 @@ func TestARoundWaitsForTheWritesOfGoroutinesAsLongAsTheyGetDone(t *testing.T) {
 			t.Error("not done when all writes are")
 		}
 		stuck, begun := fs[0].Hand(), time.Now()
-		round = fs.Round()
+		round = fs.BeginRound()
 		<-round
 		if took := time.Since(begun); took != patience {
 			t.Errorf("waited %v for a client that takes nothing, want %v", took, patience)
 		}
-		if fs.Round() != nil {
+		if fs.BeginRound() != nil {
 			t.Error("another round waits for it")
 		}
 		stuck.End()
 		fs[0].Hand().End()
-		if fs.Round() != nil {
+		if fs.BeginRound() != nil {
 			t.Error("a round waits for what is done")
 		}
 	})

@@ -142,10 +142,10 @@ func (s *Server) Disconnect(identity string, reason string) int {
 	return len(clients)
 }
 
-// Round returns a channel that is closed when each connection that has something to
+// BeginRound begins one, and returns a channel that is closed when each connection that has something to
 // write now has been written to once, as far as that needs no waiting. It is nil if
 // none has.
-func (s *Server) Round() <-chan struct{} { return s.clients.Round() }
+func (s *Server) BeginRound() <-chan struct{} { return s.clients.BeginRound() }
 
 // Len returns the number of open client sockets, detached ones included.
 func (s *Server) Len() int { return s.clients.Registry.Len() }
