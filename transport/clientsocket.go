@@ -48,8 +48,8 @@ type ClientSocket interface {
 	// which ends the socket and drops what is queued.
 	Send(m *wire.Message, to string) error
 	// Offer is Send for a message that is in a history, from which it can be sent
-	// later. It uses half of the queue only; where m does not fit it returns false,
-	// and the socket does not end. When Ready reports room one message fits, whatever
+	// later. It leaves room to what can't; where m does not fit it returns false, and
+	// the socket does not end. When Ready reports room one message fits, whatever
 	// its size. After the end it returns true: nothing is to be sent later.
 	Offer(m *wire.Message, to string) bool
 	// Ready reports whether the queue has room for a page of a replay; after the end

@@ -81,19 +81,19 @@ func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.R
 	if err := context.Cause(ctx); err != nil {
 		return store.Position{}, err
 	}
-	o := l.order(p.Topic)
-	if o != nil { // nobody waits where nobody is told
-		size, err := o.admit(ctx, len(p.Payload))
+	if admitting := l.order(p.Topic); admitting != nil { // nobody waits where nobody is told
+		size, err := admitting.admit(ctx, len(p.Payload))
 		if err != nil {
 			return store.Position{}, err
 		}
-		defer o.admitted.Release(size)
+		defer admitting.admitted.Release(size)
 	}
 	if keep == nil {
 		l.sink.Published(p)
 		return store.Position{}, nil
 	}
 	p.Epoch = l.store.Epoch()
+	var o *order
 	err := l.store.Append(ctx, p.Topic, p.Message, *keep, func(m store.Message) {
 		p.Message = m
 		// Looked up here, not before: whoever subscribes later reads a history

@@ -13,8 +13,8 @@ import (
 const (
 	// maxSpare is the largest list that is used again: a burst is rare.
 	maxSpare = 64
-	// maxAdmitted is how many bytes of one topic are published at one time. The
-	// publishers of more wait for their turn, each in that in which it came.
+	// maxAdmitted is how many bytes of one topic are published at one time. More
+	// publishers wait, first come, first served.
 	maxAdmitted = 512 << 10
 	// perMessage is what a message counts besides its payload.
 	perMessage = 128

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
 
@@ -33,13 +34,8 @@ func TestKilledWhileManyPublish(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CHIME_KILLS")); err == nil {
 		rounds = n // 50 in the night
 	}
-	seed := rand.Uint64()
-	if n, err := strconv.ParseUint(os.Getenv("CHIME_SEED"), 10, 64); err == nil {
-		seed = n
-	}
-	t.Logf("CHIME_SEED=%d", seed)
 	k := &killing{
-		t: t, random: rand.New(rand.NewPCG(seed, 0)), db: filepath.Join(t.TempDir(), "chime.db"),
+		t: t, random: rand.New(rand.NewPCG(need.Seed(t), 0)), db: filepath.Join(t.TempDir(), "chime.db"),
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: killPublishers}},
 	}
 	for round := range rounds {

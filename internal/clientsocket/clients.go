@@ -52,8 +52,7 @@ func New(cfg Config) *Clients {
 // QueueBytes returns what the queues of all clients hold, about.
 func (cs *Clients) QueueBytes() int { return cs.budget.Taken() }
 
-// BeginRound begins one, and returns a channel that is closed when each connection that has something to
-// write now has been flushed once. It is nil if none has.
+// BeginRound is Flushers.BeginRound.
 func (cs *Clients) BeginRound() <-chan struct{} { return cs.flushers.BeginRound() }
 
 // Opening is what a client socket is opened with.

@@ -7,13 +7,10 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +21,7 @@ import (
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
+	needs "github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
 )
@@ -58,7 +56,7 @@ type visitKey struct{}
 var compress = middleware.Compress(5, "text/event-stream")
 
 func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way broker.Broker) *stage {
-	s := &stage{T: t, transport: tr, dial: tr.dial, losses: b.grace == 0, seed: seed(t), store: kept, room: newRoom(t)}
+	s := &stage{T: t, transport: tr, dial: tr.dial, losses: b.grace == 0, seed: needs.Seed(t), store: kept, room: newRoom(t)}
 	if b.needs&toResume != 0 {
 		s.dial = tr.lasting
 	}
@@ -116,21 +114,6 @@ func (s *stage) serve(app http.Handler, overPipes bool) {
 	s.http = &http.Client{Transport: &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return pipes.Dial() },
 	}}
-}
-
-// seed is another one in every run, unless CHIME_SEED says which. To repeat what
-// a moving client did, its messages must come as they came then.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	n := rand.Uint64()
-	if given := os.Getenv("CHIME_SEED"); given != "" {
-		var err error
-		if n, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("CHIME_SEED: %v", err)
-		}
-	}
-	t.Logf("CHIME_SEED=%d", n)
-	return n
 }
 
 // connect is the app's idea of who a client is: whoever it says.

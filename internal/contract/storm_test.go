@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
+	needs "github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
 )
@@ -33,7 +34,7 @@ func TestAfterAStormNobodyIsInATopic(t *testing.T) {
 		clients = 50
 	}
 	const storms, slack, tolerance = 2, 5, 512 << 10 // goroutines of the runtime come and go
-	seed := seed(t)
+	seed := needs.Seed(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := newStorm(t)
 		s.stays = s.come(clients, seed, everywhere()...)

@@ -46,7 +46,7 @@ func TestAPeerInABlackHoleIsMissed(t *testing.T) {
 	case farClients:
 		listenFromAHole(t)
 	default:
-		if testing.Short() {
+		if testing.Short() && !need.All() {
 			t.Skip("takes 45 s")
 		}
 		network := need.Namespaces(t)

@@ -4,7 +4,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -60,8 +59,8 @@ func eachTravel(t *testing.T, behaviour string, play func(t *testing.T, s *serve
 	need.Path(t, "node_modules/ws", "run make deps")
 	for _, transport := range travels {
 		t.Run(transport, func(t *testing.T) {
-			t.Parallel() // mostly waiting
-			seed := seed(t)
+			t.Parallel()                     // mostly waiting
+			seed := need.Seed(t) % (1 << 32) // a number of JavaScript
 			s := serve(t)
 			f := before(t, s.addr, seed)
 			p := start(t, exec.Command(node, "resume.mjs", behaviour, transport, s.url, "http://"+f.addr(), strconv.FormatUint(seed, 10)))
@@ -71,20 +70,6 @@ func eachTravel(t *testing.T, behaviour string, play func(t *testing.T, s *serve
 			}
 		})
 	}
-}
-
-// seed is that of CHIME_SEED, or another one each time.
-func seed(t testing.TB) uint64 {
-	t.Helper()
-	seed := rand.Uint64N(1 << 32)
-	if set := os.Getenv("CHIME_SEED"); set != "" {
-		var err error
-		if seed, err = strconv.ParseUint(set, 10, 32); err != nil {
-			t.Fatalf("CHIME_SEED: %v", err)
-		}
-	}
-	t.Logf("CHIME_SEED=%d", seed)
-	return seed
 }
 
 // kill ends the server as a power cut does.

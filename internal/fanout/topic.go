@@ -60,13 +60,13 @@ type Topic struct {
 	// and taken before the locks of an owner, a Pager and a client socket.
 	mu     sync.Mutex
 	tail   tail
-	pace   pace
+	lead   lead
 	closed bool
 }
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, pace: pace{round: c.BeginRound}, seconds: c.Seconds}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, seconds: c.Seconds}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)
@@ -113,7 +113,7 @@ func (t *Topic) Published(p broker.Publication) {
 	began := mono.Now()
 	t.mu.Lock()
 	t.announce(m, p)
-	round := t.pace.step(m.Size())
+	round := t.lead.step(m.Size())
 	t.mu.Unlock()
 	t.seconds.Observe(mono.Now().Sub(began))
 	pause(round)

@@ -36,9 +36,9 @@ func (t *round) less(n int32) {
 	}
 }
 
-// BeginRound begins one, and returns a channel that is closed when each connection which is on a list now
-// has been flushed once, and the writes of goroutines that were under way are done, as
-// far as they get done. It is nil if there are none.
+// BeginRound begins a round, and returns a channel that is closed when each connection
+// that is on a list now has been flushed once, and the writes of goroutines that were
+// under way are done, as far as they get done. It is nil if there are none.
 func (fs Flushers) BeginRound() <-chan struct{} {
 	t := &round{done: make(chan struct{})}
 	t.left.Store(int32(len(fs)) + 1) // one is the caller's: not all may be done before all are counted

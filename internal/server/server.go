@@ -70,7 +70,7 @@ type Server struct {
 	bodies    bodies
 	stats     *stats.Stats
 	log       *slog.Logger
-	logged    logged
+	obstacles obstacles
 	tasks     task.Group
 }
 
@@ -112,6 +112,7 @@ func New(cfg Config) (*Server, error) {
 	if s.detach == nil {
 		s.detach = context.WithoutCancel
 	}
+	s.obstacles.log = s.log
 	s.clients = clientsocket.New(clientsocket.Config{
 		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats,
 	})
@@ -142,9 +143,7 @@ func (s *Server) Disconnect(identity string, reason string) int {
 	return len(clients)
 }
 
-// BeginRound begins one, and returns a channel that is closed when each connection that has something to
-// write now has been written to once, as far as that needs no waiting. It is nil if
-// none has.
+// BeginRound is Flushers.BeginRound.
 func (s *Server) BeginRound() <-chan struct{} { return s.clients.BeginRound() }
 
 // Len returns the number of open client sockets, detached ones included.

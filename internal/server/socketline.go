@@ -54,7 +54,7 @@ const (
 
 func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if headIsBuffered(innermost(h.ResponseWriter)) && !wraps[http.Hijacker](h.ResponseWriter) {
-		h.l.server.buffered(h.ResponseWriter, "WebSockets")
+		h.l.server.obstacles.refuseBuffered(h.ResponseWriter, "WebSockets")
 		return nil, nil, errBuffered
 	}
 	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()

@@ -60,28 +60,26 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if blocker := cannotFlush(w); blocker != "" {
-		s.impossible(w, "event streams", blocker, "flush")
+		s.obstacles.refuse(w, "event streams", blocker, "flush")
 		return
 	}
 	s.tasks.Do(func() { s.openStream(w, r, from, joins, ids) })
 }
 
-// openStream is openWebSocket for a stream; without chime headers it has joins, and the ids of its events.
-// A handler that stays is waited for too.
+// openStream is openWebSocket for a stream; without chime headers it has joins, and the
+// ids of its events. A handler that stays is waited for too.
 func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller, joins []wire.Frame, ids *bare) {
 	l, fresh := together[streamLine](from)
 	l.bare, l.stuckFor = ids, s.limits.StuckFor
 	switch err := l.begin(w, r); {
 	case errors.Is(err, errBuffered):
-		s.buffered(w, "event streams")
+		s.obstacles.refuseBuffered(w, "event streams")
 		return
 	case err != nil:
 		s.log.Debug("event stream not opened", "error", err)
 		return
 	}
-	if by := w.Header().Get("Content-Encoding"); by != "" && by != "identity" && s.logged.first("encoding", by) {
-		s.log.Warn("event streams are encoded by a middleware, which costs its memory and a goroutine for each of them", "encoding", brief(by), "type", wrappers(w))
-	}
+	s.obstacles.encoded(w)
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
 		code, reason := parting(err)
 		_ = l.Write(l.Seal(l.Farewell(l.Open(nil), code, reason), true))

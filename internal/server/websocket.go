@@ -61,7 +61,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dial
 		blocker, what = cannotFlush(w), "flush"
 	}
 	if blocker != "" {
-		s.impossible(w, "WebSockets", blocker, what)
+		s.obstacles.refuse(w, "WebSockets", blocker, what)
 		return
 	}
 	s.tasks.Do(func() { s.openWebSocket(w, r, d, from) })

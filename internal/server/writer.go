@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -126,41 +127,53 @@ func stateOf(inner http.ResponseWriter, name string) reflect.Value {
 	return v.FieldByName(name)
 }
 
-// logged is what the log has said, so that it says it once.
-type logged struct{ seen sync.Map }
+// obstacles are what keeps clients out that the app has put in their way. The log names
+// each once, since every client meets it: there are as many as the app has types.
+type obstacles struct {
+	log   *slog.Logger
+	named sync.Map // by what is not possible, and what is in the way
+}
 
-// first reports whether this is said for the first time. There are as many as the app
-// has types.
-func (l *logged) first(what, about string) bool {
-	_, before := l.seen.LoadOrStore([2]string{what, about}, true)
+// first reports whether this is said for the first time.
+func (o *obstacles) first(what, about string) bool {
+	_, before := o.named.LoadOrStore([2]string{what, about}, true)
 	return !before
 }
 
-// impossible refuses what a ResponseWriter can't do.
-func (s *Server) impossible(w http.ResponseWriter, what, blocker, can string) {
-	s.tell(what, blocker, can)
+// refuse refuses what a ResponseWriter can't do.
+func (o *obstacles) refuse(w http.ResponseWriter, what, blocker, can string) {
+	o.name(what, blocker, can)
 	refuse(w, http.StatusInternalServerError, what+" are not possible here: "+blocker+" can't "+can)
 }
 
 const passOn = "pass on what it is given before its handler returns"
 
-// buffered refuses what those around the innermost ResponseWriter keep from it. If that has
-// a head of theirs already, there is only the log.
-func (s *Server) buffered(w http.ResponseWriter, what string) {
+// refuseBuffered refuses what those around the innermost ResponseWriter keep from it. If
+// that has a head of theirs already, there is only the log.
+func (o *obstacles) refuseBuffered(w http.ResponseWriter, what string) {
 	inner, by := innermost(w), wrappers(w)
 	if !headIsBuffered(inner) {
-		s.tell(what, by, passOn)
+		o.name(what, by, passOn)
 		return
 	}
 	reason, _ := json.Marshal(what + " are not possible here: " + by + " can't " + passOn)
 	inner.Header().Set("Content-Length", strconv.Itoa(len(`{"reason":}`+"\n")+len(reason))) // what they hold must not follow
-	s.impossible(inner, what, by, passOn)
+	o.refuse(inner, what, by, passOn)
 	_ = http.NewResponseController(inner).Flush()
 }
 
-// tell has the log say what is impossible, once: every client tries it.
-func (s *Server) tell(what, blocker, can string) {
-	if s.logged.first(what, blocker) {
-		s.log.Warn("impossible behind a middleware: a ResponseWriter can't do what is needed", "what", what, "type", blocker, "can_not", can)
+// name has the log say what is impossible, once.
+func (o *obstacles) name(what, blocker, can string) {
+	if o.first(what, blocker) {
+		o.log.Warn("impossible behind a middleware: a ResponseWriter can't do what is needed", "what", what, "type", blocker, "can_not", can)
+	}
+}
+
+// encoded has the log say, once for each encoding, what a middleware costs that encodes
+// streams.
+func (o *obstacles) encoded(w http.ResponseWriter) {
+	by := w.Header().Get("Content-Encoding")
+	if by != "" && by != "identity" && o.first("encoding", by) {
+		o.log.Warn("event streams are encoded by a middleware, which costs its memory and a goroutine for each of them", "encoding", brief(by), "type", wrappers(w))
 	}
 }

@@ -25,7 +25,7 @@ func (s *Stats) Families(m Moment) Families {
 			Help: "Client sockets without a connection, within their grace period."},
 		{Name: "chime_opens_total", Labels: []string{"transport", "dialect"}, Samples: byKind(func(t, d int) float64 { return float64(s.opened[t][d].Load()) }),
 			Help: "Client sockets that have opened."},
-		{Name: "chime_open_seconds", Kind: Distribution, Labels: []string{"transport"},
+		{Name: "chime_open_seconds", Kind: Distribution, Labels: []string{"transport"}, Samples: s.openings(),
 			Help: "From a request for a connection until its hello is queued: mostly WithConnect."},
 		{Name: "chime_ends_total", Labels: []string{"reason"}, Samples: s.ends.samples(ends),
 			Help: "Client sockets that have ended, by the reason that HandleLeave gets."},
@@ -68,10 +68,14 @@ func (s *Stats) Families(m Moment) Families {
 		{Name: "chime_fanout_seconds", Kind: Distribution, Labels: []string{"pattern"}, Samples: each(pattern, func(p *Pattern) []Sample { return []Sample{p.Fanout.sample(p.name)} }),
 			Help: "How long it took to queue a message for all members of its topic on this node."},
 	}
-	for t := range transports {
-		fs[3].Samples = append(fs[3].Samples, s.Opening[t].sample(transportNames[t]))
-	}
 	return append(fs, ofStore(m.Store)...)
+}
+
+func (s *Stats) openings() (list []Sample) {
+	for t := range transports {
+		list = append(list, s.Opening[t].sample(transportNames[t]))
+	}
+	return list
 }
 
 // ofStore are the numbers of a store, without samples if it does not tell.

@@ -10,11 +10,11 @@ const (
 	maxPause = time.Second
 )
 
-// pace keeps those who publish in a topic from running ahead of those who write to
-// its members, where a queue would fill though its client reads. It waits for no
-// client: a connection that takes nothing was written to. The topic's lock guards
-// it.
-type pace struct {
+// lead is how far those who publish in a topic are ahead of those who write to its
+// members. It keeps that short, or a queue would fill though its client reads. It
+// waits for no client: a connection that takes nothing was written to. The topic's
+// lock guards it.
+type lead struct {
 	round  func() <-chan struct{} // Config.BeginRound
 	queued int                    // for each member, since the last round began
 	last   <-chan struct{}        // that round
@@ -24,19 +24,19 @@ type pace struct {
 // step counts what was queued for each member, and returns the round to wait for: at
 // the end of a slice that of the slice before, so that one is written while the next
 // is queued. Whoever comes later waits for it too, and overtakes nobody.
-func (p *pace) step(bytes int) <-chan struct{} {
-	if p.round == nil {
+func (l *lead) step(bytes int) <-chan struct{} {
+	if l.round == nil {
 		return nil
 	}
-	if p.queued += bytes; p.queued >= slice {
-		p.queued, p.before, p.last = 0, p.last, p.round()
+	if l.queued += bytes; l.queued >= slice {
+		l.queued, l.before, l.last = 0, l.last, l.round()
 	}
 	select {
-	case <-p.before:
-		p.before = nil
+	case <-l.before:
+		l.before = nil
 	default:
 	}
-	return p.before
+	return l.before
 }
 
 // pause waits for a round.
