@@ -174,18 +174,20 @@ func TestAPeerThatDoesNotAnswerACloseIsCutOff(t *testing.T) {
 	}
 }
 
-func TestAWriteThatBlocksFailsAfter10Seconds(t *testing.T) {
-	onEach(t, server.Config{}, func(t *testing.T, b *bubble, l line, c *client) {
-		start := time.Now()
-		// More than a window of HTTP/2.
-		if err := c.cs.Send(wire.NewPush("room:1", "said", fmt.Appendf(nil, "%q", make([]byte, 100_000)), 0), ""); err != nil {
-			t.Fatal(err)
-		}
-		wantDeparture(t, c, start, 10*time.Second, transport.Slow)
-		if err := c.cs.Send(wire.NewPush("room:1", "said", []byte("{}"), 0), ""); !errors.Is(err, transport.ErrClosed) {
-			t.Errorf("Send afterwards: got %v, want %v", err, transport.ErrClosed)
-		}
-	})
+func TestAWriteThatBlocksFailsAfterStuckFor(t *testing.T) {
+	for limit, want := range map[time.Duration]time.Duration{0: 10 * time.Second, 3 * time.Second: 3 * time.Second} {
+		onEach(t, server.Config{Limits: transport.Limits{StuckFor: limit}}, func(t *testing.T, b *bubble, l line, c *client) {
+			start := time.Now()
+			// More than a window of HTTP/2.
+			if err := c.cs.Send(wire.NewPush("room:1", "said", fmt.Appendf(nil, "%q", make([]byte, 100_000)), 0), ""); err != nil {
+				t.Fatal(err)
+			}
+			wantDeparture(t, c, start, want, transport.Slow)
+			if err := c.cs.Send(wire.NewPush("room:1", "said", []byte("{}"), 0), ""); !errors.Is(err, transport.ErrClosed) {
+				t.Errorf("Send afterwards: got %v, want %v", err, transport.ErrClosed)
+			}
+		})
+	}
 }
 
 func TestAFullQueueEndsAMuteConnectionWithinASecond(t *testing.T) {
