@@ -13,15 +13,14 @@ import (
 // of the last event.
 type bare struct {
 	peer
-	conn *connection // guarded by mu; nil without
-	id   string      // so is this
+	id string // guarded by mu
 }
 
 func (c *bare) live() {
 	for {
 		conn, err := c.open()
 		if err == nil {
-			err = c.read(conn)
+			err = c.read(conn, c.receive)
 		}
 		c.stage.ended(&c.peer, err)
 		if !c.rest() {
@@ -57,24 +56,12 @@ func (c *bare) open() (*connection, error) {
 	return conn, nil
 }
 
-func (c *bare) read(conn *connection) error {
-	defer conn.drop()
-	for {
-		f, err := conn.read()
-		c.mu.Lock()
-		if err != nil {
-			c.conn = nil
-			c.ended()
-			c.mu.Unlock()
-			return err
-		}
-		if f.id != "" {
-			c.id = f.id
-		}
-		if f.topic != "chime" {
-			c.take(f)
-		}
-		c.mu.Unlock()
+func (c *bare) receive(f frame) {
+	if f.id != "" {
+		c.id = f.id
+	}
+	if f.topic != "chime" {
+		c.take(f)
 	}
 }
 

@@ -34,13 +34,32 @@ type peer struct {
 
 	mu      sync.Mutex // guards what follows, and what is said so of the clients
 	changed sync.Cond
-	n       int // of its pushes
+	conn    *connection // of a client that does not resume; nil without
+	n       int         // of its pushes
 	ref     int
 	ledgers map[string]*ledger
 	joins   map[string]*join
 	pushes  map[string]push // without an answer, by ref
 	acked   []said          // pushes
 	sent    []said
+}
+
+// read takes what comes on the connection of a client that does not resume, until that
+// ends.
+func (p *peer) read(conn *connection, take func(frame)) error {
+	defer conn.drop()
+	for {
+		f, err := conn.read()
+		p.mu.Lock()
+		if err != nil {
+			p.conn = nil
+			p.ended()
+			p.mu.Unlock()
+			return err
+		}
+		take(f)
+		p.mu.Unlock()
+	}
 }
 
 // join is where a client is with a topic.

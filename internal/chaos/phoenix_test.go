@@ -9,10 +9,7 @@ import (
 
 // phoenix is a client of Phoenix version 2. When its connection ends so do its joins,
 // and it joins again from its positions.
-type phoenix struct {
-	peer
-	conn *connection // guarded by mu; nil without
-}
+type phoenix struct{ peer }
 
 func (c *phoenix) live() {
 	for {
@@ -24,29 +21,12 @@ func (c *phoenix) live() {
 				conn.write(text)
 			}
 			c.mu.Unlock()
-			err = c.read(conn)
+			err = c.read(conn, c.take)
 		}
 		c.stage.ended(&c.peer, err)
 		if !c.rest() {
 			return
 		}
-	}
-}
-
-// read takes what comes until the connection ends.
-func (c *phoenix) read(conn *connection) error {
-	defer conn.drop()
-	for {
-		f, err := conn.read()
-		c.mu.Lock()
-		if err != nil {
-			c.conn = nil
-			c.ended()
-			c.mu.Unlock()
-			return err
-		}
-		c.take(f)
-		c.mu.Unlock()
 	}
 }
 
