@@ -147,11 +147,11 @@ func (c *committer) commit(ops []*op, last bool) error {
 	})
 	if err == nil {
 		c.meter.commits(time.Since(began))
-	}
-	if err == nil && !last {
-		_ = c.bounds.see(c.file, known) // what can not be read is an error of the next commit
-		c.health.is(c.bounds.trouble())
-		c.meter.holds(c.bounds)
+		if !last {
+			_ = c.bounds.see(c.file, known) // what can not be read is an error of the next commit
+			c.health.is(c.bounds.trouble())
+			c.meter.holds(c.bounds)
+		}
 	}
 	if cap(c.buf) > queueBytes {
 		c.buf = nil // a large one is rare
