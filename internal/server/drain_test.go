@@ -137,11 +137,13 @@ func TestWhoComesDuringADrainIsAskedToComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer first.Vanish()
+		<-b.clients // before the next is there: hello does not wait for Accept
 		last, err := b.half()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer last.Vanish()
+		<-b.clients
 		away, err := b.half()
 		if err != nil {
 			t.Fatal(err)
@@ -151,9 +153,6 @@ func TestWhoComesDuringADrainIsAskedToComeBack(t *testing.T) {
 		}
 		away.Vanish()
 		synctest.Wait()
-		for range 2 {
-			<-b.clients
-		}
 		detached := <-b.clients
 		begun := time.Now()
 		done := make(chan error, 1)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/server"
+	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -28,6 +29,7 @@ type stage struct {
 	connect func() (peer, error)
 	entered chan *receiver
 	greet   func(transport.ClientSocket) // called by Accept
+	posts   task.Group                   // handlers, which net/http waits for
 
 	peers     []peer
 	receivers []*receiver
@@ -54,7 +56,14 @@ func newStage(t *testing.T, cfg server.Config, serve func(*testing.T, http.Handl
 	mux.HandleFunc("POST /sse", s.server.ServePost)
 	mux.HandleFunc("POST /bye", s.server.ServeBye)
 	s.connect = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, r.Method)))
+		serve := func() {
+			mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, r.Method)))
+		}
+		if r.Method == http.MethodPost {
+			s.posts.Do(serve)
+		} else {
+			serve()
+		}
 	}))
 	t.Cleanup(s.end)
 	return s
@@ -94,6 +103,9 @@ func (s *stage) stop() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := s.server.Shutdown(ctx)
+	if err == nil {
+		err = s.posts.Wait(ctx)
+	}
 	if err != nil {
 		s.t.Errorf("Shutdown: %v, after waiting for %v:\n%s", err, patience, strings.Join(atWork(), "\n\n"))
 	}
