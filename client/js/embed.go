@@ -2,12 +2,14 @@
 // phoenix-stream.js, a transport for the client of Phoenix, as a Router serves them.
 package js
 
-import _ "embed"
+import "embed"
 
-// Module is chime.js: one ES module without dependencies. It must not be modified.
-//
-//go:embed chime.js
-var Module []byte
+//go:embed chime.js src
+var source embed.FS
+
+// Module is chime.js: one ES module without dependencies, joined from those in src.
+// It must not be modified.
+var Module = join(source, "chime.js")
 
 // Types is chime.d.ts, the TypeScript declarations of Module. It must not be modified.
 //

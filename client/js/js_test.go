@@ -1,6 +1,9 @@
 package js
 
 import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,9 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/go-chime/chime/internal/need"
 )
+
+// What puts into test/node_modules what the tests need.
+const install = "run npm install --no-package-lock in client/js/test"
 
 func run(t *testing.T, name string, args ...string) {
 	t.Helper()
@@ -32,7 +39,7 @@ func TestModule(t *testing.T) {
 // TestTypes compiles a file that uses every type as meant, and one in which every misuse must be refused.
 func TestTypes(t *testing.T) {
 	node := need.Program(t, "node")
-	need.Path(t, "test/node_modules/typescript", "run npm install --no-package-lock in client/js/test")
+	need.Path(t, "test/node_modules/typescript", install)
 	run(t, node, "test/node_modules/typescript/bin/tsc", "--noEmit", "--strict", "--exactOptionalPropertyTypes",
 		"--target", "es2022", "--lib", "es2022,dom", "--types", "", "--module", "esnext", "--moduleResolution", "bundler",
 		"chime.d.ts", "phoenix-stream.d.ts", "test/types/ok.ts", "test/types/bad.ts", "test/types/phoenix.ts")
@@ -44,21 +51,113 @@ const untyped = "StreamLink"
 
 func TestTypesNameWhatTheModulesExport(t *testing.T) {
 	values := regexp.MustCompile(`(?m)^export (?:class|const|function) (\w+)`)
+	together := regexp.MustCompile(`(?m)^export \{ (.*) \};$`).FindSubmatch(Module)
+	if together == nil {
+		t.Fatal("chime.js exports nothing")
+	}
 	for _, m := range []struct {
-		name          string
-		module, types []byte
+		name    string
+		module  []byte
+		exports []string
+		types   []byte
 	}{
-		{"chime", Module, Types},
-		{"phoenix-stream", PhoenixStream, PhoenixStreamTypes},
+		{"chime", Module, strings.Split(string(together[1]), ", "), Types},
+		{"phoenix-stream", PhoenixStream, names(values, PhoenixStream), PhoenixStreamTypes},
 	} {
-		exports, typed := names(values, m.module), names(values, m.types)
-		if all := regexp.MustCompile(`(?m)^export`).FindAll(m.module, -1); len(all) != len(exports) {
-			t.Errorf("%s.js has %d exports, of which this test knows %q", m.name, len(all), exports)
+		all := regexp.MustCompile(`(?m)^export`).FindAll(m.module, -1)
+		if want := len(names(values, m.module)) + bytes.Count(m.module, []byte("\nexport { ")); len(all) != want {
+			t.Errorf("%s.js has %d exports, of which this test knows %d", m.name, len(all), want)
 		}
-		exports = slices.DeleteFunc(exports, func(name string) bool { return name == untyped })
-		if len(exports) == 0 || !slices.Equal(exports, typed) {
+		exports := slices.DeleteFunc(m.exports, func(name string) bool { return name == untyped })
+		slices.Sort(exports)
+		if typed := names(values, m.types); len(exports) == 0 || !slices.Equal(exports, typed) {
 			t.Errorf("%s.js exports %q, %s.d.ts declares %q", m.name, exports, m.name, typed)
 		}
+	}
+}
+
+// TestJoinedModule: what a Router serves is what the modules in src are together.
+func TestJoinedModule(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^(?:export )?(?:async )?(?:class|const|let|function\*?) (\w+)`)
+	together := names(declared, Module)
+	var apart []string
+	sources, err := filepath.Glob("src/*.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range sources {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		apart = append(apart, names(declared, text)...)
+	}
+	slices.Sort(apart)
+	if len(apart) == 0 || !slices.Equal(apart, together) {
+		t.Errorf("the modules in src declare %q, chime.js %q", apart, together)
+	}
+	if once := slices.Compact(apart); len(once) != len(together) {
+		t.Errorf("two modules in src declare the same name, of %q", together)
+	}
+	node := need.Program(t, "node")
+	joined := filepath.Join(t.TempDir(), "chime.mjs")
+	if err := os.WriteFile(joined, Module, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, node, "--input-type=module", "--eval", `
+		const [joined, apart] = await Promise.all([import("`+filepath.ToSlash(joined)+`"), import("./chime.js")]);
+		const [a, b] = [joined, apart].map((module) => Object.keys(module).sort().join());
+		if (a !== b) throw new Error(a + " instead of " + b);
+		new joined.Socket("https://chat.test").channel("room:1");`)
+}
+
+// TestSize: what a page loads is small, behind a server that compresses and an application that minifies.
+func TestSize(t *testing.T) {
+	const most = 14 << 10
+	node := need.Program(t, "node")
+	need.Path(t, "test/node_modules/esbuild", install)
+	minify := exec.CommandContext(t.Context(), node, "--eval", `
+		const { code } = require("esbuild").transformSync(require("fs").readFileSync(0, "utf8"), { minify: true, format: "esm", target: "es2022" });
+		process.stdout.write(code);`)
+	minify.Dir, minify.Stdin, minify.Stderr = "test", bytes.NewReader(Module), os.Stderr
+	minified, err := minify.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if _, err := w.Write(minified); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes, minified %d, and compressed %d", len(Module), len(minified), packed.Len())
+	if packed.Len() > most {
+		t.Errorf("chime.js has %d bytes, minified and compressed, want %d at most", packed.Len(), most)
+	}
+}
+
+func TestJoinPanics(t *testing.T) {
+	for _, c := range []struct{ a, b, want string }{
+		{`import { b } from "./b.js";`, `import { a } from "./a.js";`, "import each other"},
+		{`import { b } from "./c.js";`, ``, "c.js"},
+		{`import b from "./b.js";`, ``, "import b"},
+		{`export default class {}`, ``, "export default"},
+	} {
+		files := fstest.MapFS{
+			"entry.js": {Data: []byte("export { a } from \"./a.js\";\n")},
+			"a.js":     {Data: []byte(c.a + "\n")},
+			"b.js":     {Data: []byte(c.b + "\n")},
+		}
+		func() {
+			defer func() {
+				if r := recover(); !strings.Contains(fmt.Sprint(r), c.want) {
+					t.Errorf("%s: %v, want a panic that says %q", c.a, r, c.want)
+				}
+			}()
+			join(files, "entry.js")
+		}()
 	}
 }
 

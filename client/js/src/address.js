@@ -1,0 +1,34 @@
+// addressOf is the address and the credentials of one attempt.
+export function addressOf(url, params, token, { WebSocket, fetch }) {
+  const query = new URLSearchParams(url.search);
+  for (const [key, value] of flat(params ?? {})) query.append(key, value);
+  const search = String(query) && `?${query}`;
+  return {
+    token, WebSocket, fetch,
+    of: (path) => url.origin + url.pathname.replace(/\/+$/, "") + path + search,
+    headers: (own) => (token ? { ...own, Authorization: `Bearer ${token}` } : own),
+  };
+}
+
+export function base64url(text) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+// flat writes nested params as a query does: {a: {b: [1, 2]}} → a[b][]=1&a[b][]=2
+function* flat(value, key) {
+  if (value === undefined) return;
+  if (value === null || typeof value !== "object") yield [key, value ?? ""];
+  else for (const [name, part] of Object.entries(value)) yield* flat(part, key === undefined ? name : `${key}[${Array.isArray(value) ? "" : name}]`);
+}
+
+// farewell ends a client socket on any transport. A page that is being closed sends a beacon, which the browser still delivers.
+export async function farewell(address, secret, goodbye) {
+  const url = address.of("/bye");
+  if (goodbye === "last" && globalThis.navigator?.sendBeacon?.(url, secret)) return;
+  try {
+    await address.fetch(url, { method: "POST", headers: address.headers({ "Content-Type": "text/plain" }), body: secret, keepalive: true });
+  } catch {
+    // Without it the client socket ends with its grace period.
+  }
+}
