@@ -1,0 +1,108 @@
+package transporttest
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// gate lets the connections of clients in.
+type gate struct {
+	net.Listener
+	places chan struct{} // nil: as many as come
+	closed chan struct{}
+	once   sync.Once
+	silent time.Duration
+
+	mu    sync.Mutex
+	conns map[*entry]bool // nil once they are cut
+}
+
+func newGate(l net.Listener, c conduct) *gate {
+	g := &gate{Listener: l, closed: make(chan struct{}), silent: c.silent, conns: map[*entry]bool{}}
+	if c.room > 0 {
+		g.places = make(chan struct{}, c.room)
+	}
+	return g
+}
+
+func (g *gate) Accept() (net.Conn, error) {
+	if g.places != nil {
+		select {
+		case g.places <- struct{}{}:
+		case <-g.closed:
+			return nil, net.ErrClosed
+		}
+	}
+	conn, err := g.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{Conn: conn, gate: g, since: time.Now()}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conns == nil {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	g.conns[e] = true
+	return e, nil
+}
+
+func (g *gate) Close() error {
+	g.once.Do(func() { close(g.closed) })
+	return g.Listener.Close()
+}
+
+// cut closes all connections. None gets in later.
+func (g *gate) cut() {
+	g.mu.Lock()
+	conns := g.conns
+	g.conns = nil
+	g.mu.Unlock()
+	for e := range conns {
+		_ = e.Conn.Close()
+	}
+}
+
+// entry is the connection of a client.
+type entry struct {
+	net.Conn
+	gate  *gate
+	since time.Time
+	once  sync.Once
+}
+
+// mute reports whether nothing is carried any more.
+func (e *entry) mute() bool {
+	return e.gate.silent > 0 && time.Since(e.since) >= e.gate.silent
+}
+
+func (e *entry) Read(p []byte) (int, error) {
+	for {
+		n, err := e.Conn.Read(p)
+		if err != nil || !e.mute() {
+			return n, err
+		}
+	}
+}
+
+func (e *entry) Write(p []byte) (int, error) {
+	if e.mute() {
+		return len(p), nil
+	}
+	return e.Conn.Write(p)
+}
+
+func (e *entry) Close() error {
+	err := e.Conn.Close()
+	e.once.Do(func() {
+		e.gate.mu.Lock()
+		delete(e.gate.conns, e)
+		e.gate.mu.Unlock()
+		if e.gate.places != nil {
+			<-e.gate.places
+		}
+	})
+	return err
+}
