@@ -32,7 +32,7 @@ import (
 //	r.With(auth).Mount("/socket", live)                             // chi
 //	http.Handle("/socket/", http.StripPrefix("/socket", live))      // without
 //
-// Below its mount it serves websocket, sse (GET and POST), bye, chime.js and
+// Below its mount it serves websocket, sse and poll (GET and POST), bye, chime.js and
 // phoenix-stream.js with their types. Channels are added before it serves; all
 // else is safe for concurrent use.
 type Router struct {
@@ -241,6 +241,7 @@ var endpoints = map[string]endpoint{
 	"":          {get: (*Router).greet, socket: true},
 	"websocket": {get: (*Router).webSocket, socket: true},
 	"sse":       {get: (*Router).stream, post: (*Router).post},
+	"poll":      {get: (*Router).poll, post: (*Router).post},
 	"bye":       {post: (*Router).bye},
 	"chime.js":  {get: script(js.Module, "text/javascript; charset=utf-8")},
 	// A .ts file has the media type of an MPEG stream in many tables.
@@ -259,6 +260,14 @@ func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
 		return // GetHead and the like turn a HEAD into a GET that would never end
 	}
 	rt.server.ServeStream(w, r)
+}
+
+func (rt *Router) poll(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "application/json")
+		return // as of a stream
+	}
+	rt.server.ServePoll(w, r)
 }
 
 // greet answers at the mount itself: an Amber client, a browser or a health check.

@@ -27,6 +27,7 @@ import (
 const (
 	WebSocket = "websocket"
 	SSE       = "sse"
+	LongPoll  = "longpoll"
 )
 
 // ClientSocket is one client, from its first connection until it has ended. All

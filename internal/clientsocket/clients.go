@@ -68,14 +68,14 @@ type Opening struct {
 // does not, since Accept is not ours. The error is ErrDraining, ErrIdentityFull or ErrFull.
 func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 	cs.init(c, o)
-	c.out.carrier, c.out.credentials.stream = n, n.line.Transport() == transport.SSE
+	c.out.carrier, c.out.credentials.by = n, n.line.Transport()
 	n.c = c
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if c.chime { // written when it is known that c is let in, and before whatever Accept sends
 		n.out.control = n.encode(cs.hello(c, c.out.credentials.current, false))
 	}
-	from := c.out.credentials.transport()
+	from := c.out.credentials.by
 	cs.config.Stats.Opened(from, c.dialect) // before anybody can end it
 	cs.config.Tasks.Add()                   // until the receiver is told of the end: Shutdown waits for that
 	if err := cs.Registry.add(c, c.out.credentials.current, o.Address); err != nil {
@@ -120,7 +120,7 @@ func (cs *Clients) hello(c *ClientSocket, secret string, resumed bool) *wire.Mes
 			MessageBytes: cs.config.Limits.MessageBytes, BatchBytes: cs.config.Limits.BatchBytes,
 			BatchMessages: cs.config.Limits.BatchMessages, Topics: cs.config.Limits.Topics,
 		},
-		Transports: []string{transport.WebSocket, transport.SSE},
+		Transports: []string{transport.WebSocket, transport.SSE, transport.LongPoll},
 		Resumed:    resumed,
 		Received:   c.in.received.Load(),
 		Sent:       c.out.queue.Sent(),

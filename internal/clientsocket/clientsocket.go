@@ -69,21 +69,18 @@ func (c *ClientSocket) Identity() transport.Identity {
 func (c *ClientSocket) Transport() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out.credentials.stream {
-		return transport.SSE
-	}
-	return transport.WebSocket
+	return c.out.credentials.by.String()
 }
 
 // Refresh takes the expiry of an identity that has been shown again.
 func (c *ClientSocket) Refresh(expires time.Time) { c.expires.set(expires) }
 
 // Heard takes note of a sign of life that came with secret, if that is of the
-// stream that carries c.
+// connection that carries c.
 func (c *ClientSocket) Heard(secret string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out.carrier != nil && c.out.credentials.stream && secret == c.out.credentials.current {
+	if c.out.carrier != nil && posts(c.out.credentials.by) && secret == c.out.credentials.current {
 		c.out.carrier.Heard()
 	}
 }
@@ -192,7 +189,7 @@ func (c *ClientSocket) end(code wire.CloseCode, reason string, why transport.Rea
 	}
 	c.ended, c.why = true, why
 	counted := c.clients.config.Stats
-	counted.Ended(c.out.credentials.transport(), c.dialect, string(why))
+	counted.Ended(c.out.credentials.by, c.dialect, string(why))
 	if c.out.carrier == nil {
 		counted.Detached(-1)
 	}
@@ -210,6 +207,9 @@ func (c *ClientSocket) end(code wire.CloseCode, reason string, why transport.Rea
 func (c *ClientSocket) reportEnd() {
 	c.mu.Lock()
 	why, secrets := c.why, c.out.credentials.all() // after the end there are no new ones
+	if n := c.out.carrier; n != nil && n.out.awaits() {
+		secrets = secrets[1:] // the current one
+	}
 	var connections []*Connection
 	for n := range c.out.connections() {
 		connections = append(connections, n)

@@ -65,7 +65,7 @@ func (deaf) Closed(transport.Reason) {}
 // taking is a connection that takes all at once.
 type taking struct{}
 
-func (taking) Transport() string { return transport.SSE }
+func (taking) Transport() stats.Transport { return stats.SSE }
 func (taking) Encode(b []byte, it queue.Item, _ uint64) ([]byte, bool) {
 	return it.M.AppendEvent(b), false
 }
@@ -88,7 +88,7 @@ func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 	text := string(cs.hello(c, secret, false).AppendText(nil, true, ""))
 	want := `[null,null,"chime","hello",{"id":"` + c.id + `","secret":"` + secret + `","heartbeat_ms":15000,"grace_ms":15000,` +
 		`"limits":{"message_bytes":1000,"batch_bytes":262144,"batch_messages":100,"topics":9},` +
-		`"transports":["websocket","sse"],"resumed":false,"received":0,"sent":0}]`
+		`"transports":["websocket","sse","longpoll"],"resumed":false,"received":0,"sent":0}]`
 	if text != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}

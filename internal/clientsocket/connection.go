@@ -36,6 +36,10 @@ type Connection struct {
 // Init makes n the connection of line, before Clients.Open or ClientSocket.Resume.
 func (n *Connection) Init(line Line) {
 	n.line, n.out.n = line, n
+	if _, written := line.(Link); !written {
+		n.out.polled = true
+		n.out.rest()
+	}
 	now := int64(mono.Now())
 	n.heard.Store(now)
 	n.lastBeat.Store(now)
@@ -48,6 +52,9 @@ func (n *Connection) EndAfter(age time.Duration) { n.due.Store(int64(mono.Now().
 
 // Heard takes note of a sign of life of the client.
 func (n *Connection) Heard() { n.heard.Store(int64(mono.Now())) }
+
+// Line is what Init was given.
+func (n *Connection) Line() Line { return n.line }
 
 // Receive takes a frame of the client.
 func (n *Connection) Receive(f wire.Frame) { n.c.in.receive(n, f) }

@@ -19,29 +19,25 @@ const (
 // guards them.
 type credentials struct {
 	current string
-	stream  bool     // the current one was given to a stream
-	hellos  int32    // of candidates, ever
-	issued  []issued // newer than the current one, the one used last at the end
+	by      stats.Transport // on which the current one was given
+	hellos  int32           // of candidates, ever
+	issued  []issued        // newer than the current one, the one used last at the end
 }
 
 // issued is a secret that is not the current one.
 type issued struct {
 	number int32 // of the hello it went out with
 	secret string
-	stream bool        // as above
+	by     stats.Transport
 	conn   *Connection // nil once it is broken
 }
 
 // candidate reports whether the connection that got the secret may be promoted.
 func (is issued) candidate() bool { return is.conn != nil && !is.conn.out.closing }
 
-// transport is that of the current secret.
-func (cr *credentials) transport() stats.Transport {
-	if cr.stream {
-		return stats.SSE
-	}
-	return stats.WebSocket
-}
+// posts reports whether the frames of a client come in POSTs that has its secret by a
+// transport.
+func posts(by stats.Transport) bool { return by != stats.WebSocket }
 
 // good reports whether secret leads to this client socket.
 func (cr *credentials) good(secret string) bool {
@@ -60,13 +56,13 @@ func (cr *credentials) of(n *Connection) int {
 
 // issue adds a secret for n, which came with the secret used. That one is in use,
 // so others go first when there are too many.
-func (cr *credentials) issue(secret string, n *Connection, stream bool, used string) {
+func (cr *credentials) issue(secret string, n *Connection, used string) {
 	if i := cr.find(used); i >= 0 {
 		is := cr.issued[i]
 		cr.issued = append(slices.Delete(cr.issued, i, i+1), is)
 	}
 	cr.hellos++
-	cr.issued = append(cr.issued, issued{cr.hellos, secret, stream, n})
+	cr.issued = append(cr.issued, issued{cr.hellos, secret, n.line.Transport(), n})
 }
 
 // surplus returns the candidates that are too many, the oldest.
@@ -112,7 +108,7 @@ func (cr *credentials) promote(i int) (chosen issued, dropped []string, left []*
 		}
 		return is.number <= chosen.number
 	})
-	cr.current, cr.stream = chosen.secret, chosen.stream
+	cr.current, cr.by = chosen.secret, chosen.by
 	return chosen, dropped, left
 }
 
@@ -124,7 +120,7 @@ func (cr *credentials) broke(n *Connection) {
 	}
 }
 
-// all returns all that are good.
+// all returns all that are good, the current one first.
 func (cr *credentials) all() []string {
 	if cr.current == "" {
 		return nil

@@ -28,8 +28,8 @@ func TestCredentialsAreAList(t *testing.T) {
 					used = model[random.IntN(len(model))].secret
 				}
 				names++
-				g := given{fmt.Sprint(names), &Connection{}}
-				cr.issue(g.secret, g.conn, names%2 == 0, used)
+				g := given{fmt.Sprint(names), &Connection{line: taking{}}}
+				cr.issue(g.secret, g.conn, used)
 				model = append(model, g)
 				for _, n := range cr.surplus() {
 					n.out.closing = true

@@ -34,4 +34,4 @@ func (c *ClientSocket) Connected() bool {
 
 // Posts reports whether the frames of the client come in requests of their own, for
 // which a server that shuts down may have no listener any more.
-func (c *ClientSocket) Posts() bool { return c.chime && c.Transport() == transport.SSE }
+func (c *ClientSocket) Posts() bool { return c.chime && c.Transport() != transport.WebSocket }

@@ -5,16 +5,24 @@ import (
 
 	"github.com/go-chime/chime/internal/nonblock"
 	"github.com/go-chime/chime/internal/queue"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
 // Line is a connection as its client socket sees it: how messages look on it,
-// and how bytes get out.
+// and how it ends. One that is a [Link] is written to when there is something to
+// write; any other when its client polls.
 type Line interface {
 	Encoder
-	Link
-	// Transport is the name of the transport.
-	Transport() string
+	// Transport is the transport.
+	Transport() stats.Transport
+	// BoundWrites makes a write that blocks, and all later ones, fail after a
+	// time. The first bound counts.
+	BoundWrites(wait time.Duration)
+	// Close closes the connection when the farewell is out: the client may read
+	// what is still on its way. Abort closes it at once. Neither blocks.
+	Close()
+	Abort()
 }
 
 // Encoder puts messages in the form of a connection. Its methods are called
@@ -37,11 +45,4 @@ type Link interface {
 	Try(w *nonblock.Writer, b []byte) (int, error)
 	// Write writes all of b, or fails after a time.
 	Write(b []byte) error
-	// BoundWrites makes a write that blocks, and all later ones, fail after a
-	// time. The first bound counts.
-	BoundWrites(wait time.Duration)
-	// Close closes the connection when the farewell is out: the client may read
-	// what is still on its way. Abort closes it at once. Neither blocks.
-	Close()
-	Abort()
 }

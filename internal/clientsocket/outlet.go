@@ -33,6 +33,8 @@ type outlet struct {
 	writing  bool
 	blocked  bool // by the goroutine of its own, since the connection took no more
 	over     bool // nothing more is written
+	polled   bool // its client asks for what is written; writing and blocked are set while no poll is parked
+	poll     *Poll
 }
 
 // wake reports whether the caller must put o on the flusher's list, and takes
@@ -74,7 +76,10 @@ func (o *outlet) close(code wire.CloseCode, reason string) {
 }
 
 // abort has nothing more written. c.mu is held.
-func (o *outlet) abort() { o.over, o.closing, o.control = true, true, nil }
+func (o *outlet) abort() {
+	o.over, o.closing, o.control = true, true, nil
+	o.poll.wake()
+}
 
 // Flush implements flush.Connection: what would block, or would keep others
 // waiting for long, is left to a goroutine or to the end of the list.
@@ -87,7 +92,13 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 		return
 	}
 	o.writing = true
+	if o.polled {
+		o.poll.wake()
+		n.c.mu.Unlock()
+		return
+	}
 	n.c.mu.Unlock()
+	line := n.line.(Link)
 	for share := 0; ; {
 		if share > maxShare {
 			o.giveWay()
@@ -99,7 +110,7 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 		}
 		share += len(f.Buffer)
 		n.lastWrite.Store(int64(now))
-		written, err := n.line.Try(&f.Writer, f.Buffer)
+		written, err := line.Try(&f.Writer, f.Buffer)
 		switch {
 		case errors.Is(err, nonblock.ErrNoSocket):
 			rest, write := append([]byte(nil), f.Buffer...), f.Hand()
@@ -160,7 +171,7 @@ func (o *outlet) write(b []byte, last bool) bool {
 	n := o.n
 	for len(b) > 0 {
 		size := min(len(b), blockWrite)
-		if err := n.line.Write(b[:size]); err != nil {
+		if err := n.line.(Link).Write(b[:size]); err != nil {
 			// writing stays true: another write would put a new frame behind
 			// half of this one.
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -225,12 +236,14 @@ func (o *outlet) take(b []byte) []byte {
 				c.end(wire.CloseDisconnect, "", transport.Vanished)
 				c.clients.config.Tasks.Go(c.reportEnd)
 			}
-			if !c.keeps {
+			if !c.keeps && !o.polled {
 				q.Forget()
 			}
 		}
 		c.clients.config.Stats.FramesOut.Add(uint64(frames))
-		q.Trim(c.clients.config.Limits.UnackedMessages, c.clients.config.Limits.UnackedBytes)
+		if !o.polled { // the next poll acknowledges, or has it written again
+			q.Trim(c.clients.config.Limits.UnackedMessages, c.clients.config.Limits.UnackedBytes)
+		}
 	}
 	if o.closing && !(carries && q.Due() > 0) {
 		b = line.Farewell(b, o.code, o.reason)

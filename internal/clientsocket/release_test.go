@@ -26,11 +26,11 @@ type fickle struct {
 	closed chan struct{}
 }
 
-func (l *fickle) Transport() string {
+func (l *fickle) Transport() stats.Transport {
 	if l.socket {
-		return transport.WebSocket
+		return stats.WebSocket
 	}
-	return transport.SSE
+	return stats.SSE
 }
 
 func (l *fickle) Try(_ *nonblock.Writer, b []byte) (int, error) {

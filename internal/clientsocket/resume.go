@@ -13,7 +13,7 @@ import (
 // leaves it detached for the grace period; one that comes with its secret is a
 // candidate, which carries nothing but its hello until the client promotes it by
 // speaking of it: on a WebSocket with an ack, on a stream with a POST that has
-// the secret of that hello. So whatever is lost or doubled on the way there, the
+// the secret of that hello, with long-polling with a POST or the next poll. So whatever is lost or doubled on the way there, the
 // client decides, once, where its frames travel, and from which number.
 
 // unusedWait is how long a candidate waits for its promotion.
@@ -47,7 +47,7 @@ func (o *outbound) addCandidate(n *Connection, fresh, used string) {
 	if o.carrier == nil {
 		o.grace.extend(due)
 	}
-	o.credentials.issue(fresh, n, n.line.Transport() == transport.SSE, used)
+	o.credentials.issue(fresh, n, used)
 	n.sendControl(o.c.clients.hello(o.c, fresh, true))
 	for _, candidate := range o.credentials.surplus() {
 		candidate.closeAlone(wire.CloseReplaced, "not used")
@@ -113,7 +113,7 @@ func (o *outbound) promote(i int, received uint64) error {
 	if received > o.queue.Sent() {
 		return ErrBeyond
 	}
-	from, outcome := o.credentials.transport(), stats.Resumed
+	from, outcome := o.credentials.by, stats.Resumed
 	chosen, dropped, left := o.credentials.promote(i)
 	o.unindex(dropped)
 	if o.carrier != nil {
@@ -126,7 +126,7 @@ func (o *outbound) promote(i int, received uint64) error {
 	counted := o.c.clients.config.Stats
 	o.carry(chosen.conn)
 	if !o.c.ended {
-		counted.Moved(from, o.credentials.transport(), o.c.dialect)
+		counted.Moved(from, o.credentials.by, o.c.dialect)
 	}
 	o.grace.stop()
 	if received < o.queue.Forgotten() {
@@ -151,18 +151,18 @@ func (o *outbound) promote(i int, received uint64) error {
 }
 
 // use takes the secret of a POST and what it acknowledges, and returns the
-// stream that the secret belongs to, nil if that is broken. The error is
+// connection that the secret belongs to, nil if that is broken. The error is
 // ErrUnknown or ErrBeyond. inbound.mu is held too.
 func (o *outbound) use(secret string, received uint64) (*Connection, error) {
 	switch i := o.credentials.find(secret); {
 	case o.c.ended:
 		return nil, ErrUnknown
 	case secret == o.credentials.current:
-		if !o.credentials.stream {
+		if !posts(o.credentials.by) {
 			return nil, ErrUnknown // its frames come on the WebSocket
 		}
 		return o.carrier, o.acknowledge(received)
-	case i < 0, !o.credentials.issued[i].stream:
+	case i < 0, !posts(o.credentials.issued[i].by):
 		return nil, ErrUnknown
 	default:
 		if err := o.promote(i, received); err != nil {

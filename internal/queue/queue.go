@@ -92,6 +92,10 @@ func (q *Queue) Due() int { return int(q.n - q.at) }
 // Sent returns the number of the last counted message that has been written.
 func (q *Queue) Sent() uint64 { return q.base + uint64(q.unacked) }
 
+// At returns the number of the last message that has been written on this connection,
+// or was acknowledged before.
+func (q *Queue) At() uint64 { return q.base + uint64(q.at) }
+
 // Next returns the oldest message that is due and its number. It stays in the
 // queue, to be acknowledged or forgotten.
 func (q *Queue) Next() (Item, uint64) {
@@ -103,7 +107,7 @@ func (q *Queue) Next() (Item, uint64) {
 		q.bytes -= size
 		q.unackedBytes += size
 	}
-	return it, q.base + uint64(q.at)
+	return it, q.At()
 }
 
 // Forget drops the oldest message, which has been written.
@@ -117,9 +121,7 @@ func (q *Queue) Forget() {
 	q.at = max(q.at-1, 0)
 	q.unackedBytes -= it.Size()
 	q.own = q.budget.release(it, q.own)
-	if it.M.Counted() {
-		q.base++
-	}
+	q.base++
 	if q.n == 0 && len(slots) > keepRing {
 		q.ring, q.head = nil, 0
 	}

@@ -1,5 +1,5 @@
 // Package server answers the HTTP requests of all clients: WebSockets, event
-// streams, and the POSTs of those who read a stream. It checks origin and
+// streams, polls, and the POSTs of those who read a stream or poll. It checks origin and
 // identity, and gives each connection its client socket, which package
 // clientsocket carries from then on. It knows nothing of topics, but for the URL of
 // a stream that names the topics to join.
@@ -195,11 +195,7 @@ func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh
 
 // greeted counts how long it took until a connection was entered.
 func (s *Server) greeted(line clientsocket.Line, from caller) {
-	by := stats.WebSocket
-	if line.Transport() == transport.SSE {
-		by = stats.SSE
-	}
-	s.stats.Opening[by].Observe(mono.Now().Sub(from.began))
+	s.stats.Opening[line.Transport()].Observe(mono.Now().Sub(from.began))
 }
 
 // refusalOf is what an error of Registry.Room is counted as.

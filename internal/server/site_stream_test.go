@@ -23,6 +23,7 @@ type stream struct {
 	head   *http.Response
 	r      *bufio.Reader
 	secret string
+	target string // of its POSTs
 
 	mu    sync.Mutex // guards what follows
 	conns []net.Conn
@@ -31,9 +32,9 @@ type stream struct {
 	posting sync.Mutex // held while a POST is under way: only then are they in order
 }
 
-// stream asks for an event stream. Header is a list of "Name: value".
-func (s *site) stream(target string, header ...string) (*stream, error) {
-	es := &stream{site: s, first: 1}
+// requester makes what can send requests, and has no event stream yet.
+func (s *site) requester(target string) *stream {
+	es := &stream{site: s, first: 1, target: target}
 	carrier := &http.Transport{
 		DialContext:     es.dial,
 		TLSClientConfig: s.trust.Clone(), // it adds to it
@@ -44,6 +45,13 @@ func (s *site) stream(target string, header ...string) (*stream, error) {
 	carrier.Protocols.SetHTTP2(s.http2)
 	carrier.Protocols.SetUnencryptedHTTP2(s.http2 && s.trust == nil)
 	es.client = &http.Client{Transport: carrier}
+	es.cancel = func() {}
+	return es
+}
+
+// stream asks for an event stream. Header is a list of "Name: value".
+func (s *site) stream(target string, header ...string) (*stream, error) {
+	es := s.requester("/sse")
 	ctx, cancel := context.WithCancel(context.Background())
 	es.cancel = cancel
 	res, err := es.request(ctx, http.MethodGet, target, "", header...) //nolint:bodyclose // its connection ends with Vanish
@@ -185,7 +193,7 @@ func (es *stream) Send(frames ...string) error {
 	es.mu.Lock()
 	body := fmt.Sprintf(`{"first":%d,"received":0,"frames":[%s]}`, es.first, strings.Join(frames, ","))
 	es.mu.Unlock()
-	status, answer, err := es.post("/sse", body, "Chime-Secret: "+es.secret)
+	status, answer, err := es.post(es.target, body, "Chime-Secret: "+es.secret)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("POST: %d %s", status, answer)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/go-chime/chime/internal/dialect"
 	"github.com/go-chime/chime/internal/nonblock"
 	"github.com/go-chime/chime/internal/queue"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -223,7 +224,7 @@ func (l *webSocketLine) failed(err error) {
 }
 
 // Transport implements clientsocket.Line.
-func (l *webSocketLine) Transport() string { return transport.WebSocket }
+func (l *webSocketLine) Transport() stats.Transport { return stats.WebSocket }
 
 // Encode implements clientsocket.Line.
 func (l *webSocketLine) Encode(b []byte, it queue.Item, _ uint64) (_ []byte, ends bool) {

@@ -12,10 +12,11 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// Headers of the chime dialect on the stream and its POSTs.
+// Headers of the chime dialect on the stream, on polls and on POSTs.
 const (
 	headerSecret   = "Chime-Secret"
 	headerReceived = "Chime-Received"
+	headerHold     = "Chime-Hold"
 )
 
 // ServeStream answers GET {mount}/sse with an event stream. A request with

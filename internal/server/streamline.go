@@ -13,6 +13,7 @@ import (
 	"github.com/go-chime/chime/internal/dialect"
 	"github.com/go-chime/chime/internal/nonblock"
 	"github.com/go-chime/chime/internal/queue"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -150,7 +151,7 @@ func (l *streamLine) stay(ctx context.Context) {
 }
 
 // Transport implements clientsocket.Line.
-func (l *streamLine) Transport() string { return transport.SSE }
+func (l *streamLine) Transport() stats.Transport { return stats.SSE }
 
 // Encode implements clientsocket.Line.
 func (l *streamLine) Encode(b []byte, it queue.Item, number uint64) (_ []byte, ends bool) {

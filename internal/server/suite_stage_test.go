@@ -20,7 +20,7 @@ import (
 )
 
 // patience is for what must come. Whatever takes longer has failed.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // stage is a server and its clients.
 type stage struct {
@@ -54,6 +54,8 @@ func newStage(t *testing.T, cfg server.Config, serve func(*testing.T, http.Handl
 	mux.HandleFunc("GET /websocket", s.server.ServeWebSocket)
 	mux.HandleFunc("GET /sse", s.server.ServeStream)
 	mux.HandleFunc("POST /sse", s.server.ServePost)
+	mux.HandleFunc("GET /poll", s.server.ServePoll)
+	mux.HandleFunc("POST /poll", s.server.ServePost)
 	mux.HandleFunc("POST /bye", s.server.ServeBye)
 	s.connect = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serve := func() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/transport"
@@ -43,8 +44,9 @@ func (e *End) Error() string { return fmt.Sprintf("ended with %d %q", e.Code, e.
 
 // runSuite checks the transport whose peers come from what serve returns. Serve
 // serves h until the end of the test; h answers GET /websocket, GET and POST
-// /sse and POST /bye.
-func runSuite(t *testing.T, serve func(t *testing.T, h http.Handler) (connect func() (peer, error))) {
+// /sse and /poll, and POST /bye. Bubble has the time be that of a bubble: where the server
+// sees only by a silence that a peer has vanished, that is waited for again and again.
+func runSuite(t *testing.T, bubble bool, serve func(t *testing.T, h http.Handler) (connect func() (peer, error))) {
 	for _, test := range []struct {
 		name string
 		run  func(*stage)
@@ -72,7 +74,14 @@ func runSuite(t *testing.T, serve func(t *testing.T, h http.Handler) (connect fu
 		{name: "Shutdown waits for all", run: shutdown},
 		{name: "Shutdown waits as long as its context", run: shutdownInVain, cfg: server.Config{Limits: small}},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(newStage(t, test.cfg, serve)) })
+		run := func(t *testing.T) { test.run(newStage(t, test.cfg, serve)) }
+		t.Run(test.name, func(t *testing.T) {
+			if bubble {
+				synctest.Test(t, run)
+			} else {
+				run(t)
+			}
+		})
 	}
 }
 
@@ -82,7 +91,8 @@ var small = transport.Limits{QueueBytes: 64 << 10}
 var ways = []struct {
 	name    string
 	connect func(*site) (peer, error)
-	stream  bool
+	anyHTTP bool // it needs no connection of HTTP/1 for itself
+	bubble  bool
 }{
 	{"websocket-chime", func(s *site) (peer, error) {
 		ws, err := s.chime()
@@ -90,21 +100,28 @@ var ways = []struct {
 			return nil, err
 		}
 		return socketPeer{ws}, nil
-	}, false},
+	}, false, false},
 	{"websocket-phoenix", func(s *site) (peer, error) {
 		ws, err := s.phoenix()
 		if err != nil {
 			return nil, err
 		}
 		return socketPeer{ws}, nil
-	}, false},
+	}, false, false},
 	{"sse", func(s *site) (peer, error) {
 		es, err := s.half()
 		if err != nil {
 			return nil, err
 		}
 		return es, nil
-	}, true},
+	}, true, false},
+	{"longpoll", func(s *site) (peer, error) {
+		p, err := s.polling()
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
+	}, true, true},
 }
 
 var networks = []network{
@@ -121,11 +138,12 @@ func (n network) streamsOnly() bool { return n.http2 || n.http1WithoutHijack }
 func TestTransports(t *testing.T) {
 	for _, n := range networks {
 		for _, way := range ways {
-			if n.streamsOnly() && !way.stream {
+			if n.streamsOnly() && !way.anyHTTP {
 				continue
 			}
 			t.Run(way.name+"/"+n.name, func(t *testing.T) {
-				runSuite(t, func(t *testing.T, h http.Handler) func() (peer, error) {
+				n.pipes = way.bubble
+				runSuite(t, way.bubble, func(t *testing.T, h http.Handler) func() (peer, error) {
 					s := serve(t, n, h)
 					return func() (peer, error) { return way.connect(s) }
 				})

@@ -128,10 +128,24 @@ func each(patterns []*Pattern, of func(*Pattern) []Sample) (list []Sample) {
 func byKind(of func(t, d int) float64) (list []Sample) {
 	for t := range transports {
 		for d := range dialects {
-			if d == int(Chime) || (d == int(Bare)) == (t == int(SSE)) {
+			if speaks(Transport(t), Dialect(d)) {
 				list = append(list, Sample{Values: []string{transportNames[t], dialectNames[d]}, Value: of(t, d)})
 			}
 		}
 	}
 	return list
+}
+
+// speaks reports whether a dialect has a transport.
+func speaks(t Transport, d Dialect) bool {
+	switch d {
+	case Chime:
+		return true
+	case Bare:
+		return t == SSE
+	case Amber:
+		return t == WebSocket
+	default:
+		return t != SSE
+	}
 }

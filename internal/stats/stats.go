@@ -23,21 +23,25 @@ type (
 const (
 	WebSocket Transport = iota
 	SSE
+	LongPoll
 
-	PhoenixV2 Dialect = iota - 2
+	PhoenixV2 Dialect = iota - 3
 	PhoenixV1
 	Amber
 	Bare
 	Chime
 
-	transports = 2
+	transports = 3
 	dialects   = 5
 )
 
 var (
-	transportNames = [transports]string{"websocket", "sse"}
+	transportNames = [transports]string{"websocket", "sse", "longpoll"}
 	dialectNames   = [dialects]string{"phoenix_v2", "phoenix_v1", "amber", "bare", "chime"}
 )
+
+// String is the name that package transport has for it.
+func (t Transport) String() string { return transportNames[t] }
 
 // Stats are the numbers of a Router. The zero value counts from zero. All may be used
 // by many at once.

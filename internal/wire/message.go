@@ -204,6 +204,18 @@ func (m *Message) AppendWebSocket(b []byte, positioned bool, to string) []byte {
 // AppendEvent appends m as the data line of an event and the line that ends it.
 func (m *Message) AppendEvent(b []byte) []byte { return append(b, m.form(formStream)...) }
 
+// AppendElement appends m as the data line of an event has it.
+func (m *Message) AppendElement(b []byte) []byte {
+	event := m.form(formStream)
+	return append(b, event[len(eventHead):len(event)-len(eventTail)]...)
+}
+
+// What is around the text of a message in an event stream.
+const (
+	eventHead = "data: "
+	eventTail = "\n\n"
+)
+
 // form returns the bytes of a form. Two goroutines may make them at once, with
 // the same result.
 func (m *Message) form(form int) []byte {
@@ -213,9 +225,9 @@ func (m *Message) form(form int) []byte {
 	b := make([]byte, 0, m.Size()-perMessage+len(m.payload)/3+80)
 	switch form {
 	case formStream:
-		b = append(b, "data: "...)
+		b = append(b, eventHead...)
 		b = m.AppendText(b, true, "")
-		b = append(b, "\n\n"...)
+		b = append(b, eventTail...)
 	case formTail:
 		b = m.appendTail(b, true)
 	case formV1:

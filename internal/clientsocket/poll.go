@@ -1,0 +1,172 @@
+package clientsocket
+
+import "github.com/go-chime/chime/internal/wire"
+
+// A client that polls has a connection that lives between its requests. What there is
+// to write waits in the queue until the client asks for it, and is kept until its next
+// poll acknowledges it: a poll says how much the client has, and is answered from there.
+// So a reply that was lost is given again.
+
+// Poll is one request for what there is to write to a client. It is parked while there
+// is nothing. A connection has one at a time, the last that came.
+type Poll struct {
+	Woken    chan struct{} // has a token when Fetch is to be called again
+	received uint64
+}
+
+// NewPoll returns a poll of a client that has received so many frames.
+func NewPoll(received uint64) *Poll { return &Poll{make(chan struct{}, 1), received} }
+
+// wake has whoever waits for p call Fetch.
+func (p *Poll) wake() {
+	if p == nil {
+		return
+	}
+	select {
+	case p.Woken <- struct{}{}:
+	default:
+	}
+}
+
+// Polls reports whether secret is of a connection that is polled, which the next poll
+// goes on with, or promotes.
+func (c *ClientSocket) Polls(secret string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.polledWith(secret) != nil
+}
+
+// Poll takes p, and returns the connection that is to answer it, or nil if the secret is
+// good for a resume only. The error is ErrUnknown or ErrBeyond.
+func (c *ClientSocket) Poll(p *Poll, secret string) (*Connection, error) {
+	c.in.mu.Lock() // for a promotion
+	defer c.in.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := &c.out
+	n := o.polledWith(secret)
+	switch {
+	case n == nil && (c.ended || !o.credentials.good(secret)):
+		return nil, ErrUnknown
+	case n == nil:
+		return nil, nil
+	case n != o.carrier:
+		if err := o.promote(o.credentials.of(n), p.received); err != nil {
+			return nil, err
+		}
+	case p.received < o.queue.Forgotten():
+		return n, nil // one that was held up on its way: a later one has been answered
+	default:
+		if err := o.acknowledge(p.received); err != nil {
+			return nil, err
+		}
+		o.queue.Rewind()
+	}
+	n.attend(p)
+	return n, nil
+}
+
+// polledWith returns the connection that is polled with secret, or nil. A client socket
+// that has ended says so to the last poll.
+func (o *outbound) polledWith(secret string) *Connection {
+	if n := o.carrier; secret == o.credentials.current {
+		if n != nil && n.out.polled && !n.out.over {
+			return n
+		}
+		return nil
+	}
+	if i := o.credentials.find(secret); i >= 0 && !o.c.ended {
+		if is := o.credentials.issued[i]; is.candidate() && is.conn.out.polled {
+			return is.conn
+		}
+	}
+	return nil
+}
+
+// Attend has n answer p, and no other poll before it.
+func (n *Connection) Attend(p *Poll) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.attend(p)
+}
+
+// attend is Attend. c.mu is held.
+func (n *Connection) attend(p *Poll) {
+	n.Heard()
+	n.out.poll.wake()
+	n.out.poll = p
+	n.out.rest()
+}
+
+// Leave takes note that p is not waited for any more.
+func (n *Connection) Leave(p *Poll) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	if n.out.poll == p {
+		n.out.poll = nil
+		n.out.rest()
+	}
+}
+
+// Fetched is what has become of a poll.
+type Fetched int
+
+// Parked is a poll for which there is nothing yet; Answered one that has what there was;
+// Replaced one whose place another has taken; Aborted one whose connection was.
+const (
+	Parked Fetched = iota
+	Answered
+	Replaced
+	Aborted
+)
+
+// Fetch appends to b what there is to write in answer to p: what comes after the counted
+// frame with the number that is returned. If there is nothing p is parked, or if it is
+// late answered with a heartbeat.
+func (n *Connection) Fetch(p *Poll, b []byte, late bool) (_ []byte, after uint64, got Fetched) {
+	c, o := n.c, &n.out
+	after = p.received
+	c.mu.Lock()
+	switch {
+	case o.poll != p:
+		c.mu.Unlock()
+		return b, after, Replaced
+	case o.over:
+		o.poll = nil
+		c.mu.Unlock()
+		return b, after, Aborted
+	case !o.due() && !late:
+		o.writing, o.blocked = false, false
+		c.mu.Unlock()
+		return b, after, Parked
+	}
+	o.poll = nil
+	o.rest()
+	if !o.due() {
+		n.sendControl(wire.NewHeartbeat(c.out.queue.Sent(), c.in.received.Load()))
+	}
+	if c.out.carrier == n {
+		after = c.out.queue.At()
+	}
+	b = o.take(b)
+	over, ended, ready := o.over, c.ended, c.out.takeReady()
+	c.mu.Unlock()
+	if ready != nil {
+		ready()
+	}
+	if over {
+		n.line.Close()
+		if ended {
+			c.reportEnd() // the secret is of no use any more
+		}
+	}
+	return b, after, Answered
+}
+
+// rest takes note that no poll is parked: whoever has something to write need not wake
+// anybody, and what waits is bounded as for a connection that takes nothing. c.mu is
+// held.
+func (o *outlet) rest() { o.writing, o.blocked = true, true }
+
+// awaits reports whether the farewell is there and its client has yet to poll for it.
+func (o *outlet) awaits() bool { return o.polled && !o.over }

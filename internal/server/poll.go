@@ -1,0 +1,199 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/stats"
+)
+
+// maxHold is the longest that a poll is parked: proxies wait longer than that for an
+// answer, and it is within the time of silence.
+const maxHold = 20 * time.Second
+
+// pollHeaders are those of a poll.
+type pollHeaders struct {
+	secret   string
+	received uint64
+	hold     time.Duration
+}
+
+// pollHeadersOf reads them.
+func pollHeadersOf(r *http.Request) (h pollHeaders, err error) {
+	h.secret, h.hold = r.Header.Get(headerSecret), maxHold
+	received := r.Header.Get(headerReceived)
+	if h.received, err = strconv.ParseUint(received, 10, 64); err != nil {
+		return h, fmt.Errorf("%s: %.40q: want a number, 0 to open a client socket", headerReceived, received)
+	}
+	if hold := r.Header.Get(headerHold); hold != "" {
+		ms, err := strconv.ParseUint(hold, 10, 32)
+		if err != nil {
+			return h, fmt.Errorf("%s: %.40q: want a number of milliseconds", headerHold, hold)
+		}
+		h.hold = min(h.hold, time.Duration(ms)*time.Millisecond)
+	}
+	return h, nil
+}
+
+// ServePoll answers GET {mount}/poll: what there is to write to a client, as soon as
+// there is something. A poll without a secret opens a client socket, one with the secret
+// of another connection resumes it; both are answered with a hello.
+func (s *Server) ServePoll(w http.ResponseWriter, r *http.Request) {
+	if !s.admission.origin(w, r) {
+		return
+	}
+	head, err := pollHeadersOf(r)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	former := s.clients.Registry.Find(head.secret)
+	if former == nil && head.secret != "" && !s.Draining() {
+		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
+		return
+	}
+	if former == nil || !former.Polls(head.secret) {
+		from, refused := s.admission.connection(r, stats.Chime, head.secret)
+		if refused != nil {
+			refuseWith(w, refused)
+			return
+		}
+		s.tasks.Do(func() { s.openPoll(w, r, from, head) })
+		return
+	}
+	from, refused := s.admission.post(r, head.secret)
+	if refused != nil {
+		if refused == unavailable {
+			former.Heard(head.secret)
+		}
+		refuseWith(w, refused)
+		return
+	}
+	former.Refresh(from.id.Expires)
+	s.tasks.Do(func() { s.goOn(w, r, former, head) })
+}
+
+// openPoll gives the caller of a poll a connection, and answers with its hello.
+func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from caller, head pollHeaders) {
+	l, fresh := together[pollLine](from)
+	l.server = s
+	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+		code, reason := parting(err)
+		respond(w, 1, l.Seal(l.Farewell(nil, code, reason), true))
+		return
+	}
+	l.begin()
+	if head.secret == "" {
+		head.received = 0
+	}
+	p := clientsocket.NewPoll(head.received)
+	l.conn.Attend(p)
+	l.answer(w, r, p, head)
+}
+
+// goOn answers a poll of a client socket that is polled.
+func (s *Server) goOn(w http.ResponseWriter, r *http.Request, former *clientsocket.ClientSocket, head pollHeaders) {
+	p := clientsocket.NewPoll(head.received)
+	switch n, err := former.Poll(p, head.secret); {
+	case errors.Is(err, clientsocket.ErrBeyond):
+		refuse(w, http.StatusBadRequest, err.Error())
+	case err != nil:
+		refuse(w, http.StatusGone, err.Error())
+	case n == nil:
+		respond(w, head.received+1, nil) // it has fallen silent in this moment: the next poll resumes
+	default:
+		n.Line().(*pollLine).answer(w, r, p, head)
+	}
+}
+
+// answer answers p when there is something, or nothing for the time of its hold.
+func (l *pollLine) answer(w http.ResponseWriter, r *http.Request, p *clientsocket.Poll, head pollHeaders) {
+	rc := http.NewResponseController(w)
+	hold := holdOf(r, rc, head.hold, l.server.limits.StuckFor)
+	timer := time.NewTimer(hold)
+	defer timer.Stop()
+	ended := r.Context().Done()
+	for late := hold <= 0; ; {
+		switch l.fetch(w, rc, p, late) {
+		case clientsocket.Parked:
+		case clientsocket.Replaced:
+			respond(w, head.received+1, nil)
+			return
+		case clientsocket.Aborted:
+			refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
+			return
+		case clientsocket.Answered:
+			return
+		}
+		select {
+		case <-p.Woken:
+		case <-timer.C:
+			late = true
+		case <-ended:
+			if !errors.Is(context.Cause(r.Context()), context.DeadlineExceeded) {
+				l.conn.Leave(p)
+				return
+			}
+			late, ended = true, nil // a Timeout middleware; the client is still there
+		}
+	}
+}
+
+var replies = sync.Pool{New: func() any { return new([]byte) }}
+
+// fetch writes a reply with what there is, into a borrowed buffer: a poll that is parked
+// has none.
+func (l *pollLine) fetch(w http.ResponseWriter, rc *http.ResponseController, p *clientsocket.Poll, late bool) clientsocket.Fetched {
+	buf := replies.Get().(*[]byte)
+	defer replies.Put(buf)
+	b, after, got := l.conn.Fetch(p, (*buf)[:0], late)
+	if cap(b) <= maxReplyKept {
+		*buf = b
+	}
+	if got == clientsocket.Answered {
+		l.write(rc, func() { respond(w, after+1, b) })
+	}
+	return got
+}
+
+// maxReplyKept is the largest buffer that is used again.
+const maxReplyKept = 128 << 10
+
+// respond writes a reply whose first counted frame has, or would have, a number. Frames
+// have the end of the reply with them; nil is none.
+func respond(w http.ResponseWriter, first uint64, frames []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("Content-Encoding", "identity") // chi's Compress and its like
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	head := append(make([]byte, 0, 48), `{"first":`...)
+	head = append(strconv.AppendUint(head, first, 10), `,"frames":[`...)
+	if frames == nil {
+		frames = []byte("]}\n")
+	}
+	_, _ = w.Write(head)
+	_, _ = w.Write(frames) // what is lost is given again
+}
+
+// holdOf is how long a poll may be parked, where a middleware or the http.Server may end
+// the request before.
+func holdOf(r *http.Request, rc *http.ResponseController, hold, stuckFor time.Duration) time.Duration {
+	least := func(left time.Duration) { hold = min(hold, left-min(left/4, time.Second)) }
+	if due, ok := r.Context().Deadline(); ok {
+		least(time.Until(due))
+	}
+	if rc.SetWriteDeadline(time.Now().Add(hold+stuckFor)) != nil {
+		if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && srv.WriteTimeout > 0 {
+			least(srv.WriteTimeout)
+		}
+	}
+	return hold
+}
