@@ -41,9 +41,9 @@ func openBolt(t *testing.T) *boltstore.Store {
 }
 
 func handOverAtOnce(t *testing.T, open func(*testing.T) store.Store) {
-	const rounds, clients, joins, publishers, messages = 6, 8, 40, 3, 250
+	const clients, joins, publishers, messages = 8, 40, 3, 250
 	start := need.Seed(t)
-	for i := range rounds {
+	for i := range need.Rounds(2, 6) {
 		t.Run(fmt.Sprint("round ", i), func(t *testing.T) {
 			w := newWorld(t, start+uint64(i), anyKeep, open(t), false)
 			w.settled = true

@@ -26,8 +26,8 @@ import (
 // Clients join, leave, vanish and stop reading, messages are said, aged,
 // forgotten and redacted, and the store is slow where it hurts.
 func TestHandOver(t *testing.T) {
-	schedules := 2000
-	if testing.Short() || raceDetector { // which makes them ten times as slow, and is not after this
+	schedules := need.Rounds(300, 2000)
+	if raceDetector { // which makes them ten times as slow, and is not after this
 		schedules = 200
 	}
 	memory := func(*testing.T) store.Store { return store.NewMemory() }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
@@ -48,8 +49,7 @@ func (s *ordered) Lost(string) {}
 // Many add, announce and erase at once: each is announced once, in the order in
 // which it was added, before whoever announces returns, and not after its erasure.
 func TestAnOrderAtRandom(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := need.Seed(t)
 	const writers, each = 8, 500
 	sink := &ordered{t: t, erased: map[uint64]bool{}}
 	o := newOrder(sink)

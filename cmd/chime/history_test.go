@@ -161,6 +161,7 @@ func TestHistoryExportAndImport(t *testing.T) {
 }
 
 func TestHistorySaysWhatIsWrong(t *testing.T) {
+	t.Parallel() // it waits
 	path, _ := filed(t, 3)
 	lockedPath := filepath.Join(t.TempDir(), "in-use.db")
 	inUse, err := boltstore.Open(lockedPath, boltstore.Options{})

@@ -30,7 +30,8 @@ const (
 // answered for, or that anybody has seen. What the process wrote is with the
 // kernel, which is not killed; that it is on the disk is shown in boltstore.
 func TestKilledWhileManyPublish(t *testing.T) {
-	rounds := 5
+	t.Parallel() // it waits
+	rounds := need.Rounds(2, 5)
 	if n, err := strconv.Atoi(os.Getenv("CHIME_KILLS")); err == nil {
 		rounds = n // 50 in the night
 	}

@@ -25,6 +25,7 @@ import (
 // A restart under load: whoever is there, however it comes back, is there again, and
 // has had every message once. CHIME_MODEL=wide has a thousand clients.
 func TestARestartLosesNothing(t *testing.T) {
+	t.Parallel() // it waits
 	clients, rooms := 40, 4
 	if os.Getenv("CHIME_MODEL") == "wide" {
 		clients, rooms = 1000, 10

@@ -133,6 +133,7 @@ func epochOf(t *testing.T, db string) string {
 
 // A file that can't be used is one line that names it, says what is wrong and what to do.
 func TestServeSaysWhatIsWrongWithItsFile(t *testing.T) {
+	t.Parallel() // it waits
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
 	locked, err := boltstore.Open(in("locked.db"), boltstore.Options{})

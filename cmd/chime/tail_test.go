@@ -357,6 +357,7 @@ func TestTailReadsALargeEvent(t *testing.T) {
 }
 
 func TestTailComesBackAfterARestart(t *testing.T) {
+	t.Parallel() // it waits
 	before := startServe(t, need.Address(), "")
 	post(t, before.url, `{"name":"Ann","message":"one"}`)
 	tl := startTailOf(t, before.url+"/socket", "chat_room:lobby")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-chime/chime/internal/need"
 )
 
 // Each of these is gone through to its end. Those that take long are for who
@@ -38,19 +40,21 @@ var explorations = []struct {
 type cost int
 
 const (
-	quick  cost = iota // under a second, so that the race detector and -short have some, too
+	quick  cost = iota // under a second, so that the race detector and a plain go test have some, too
 	normal             // seconds
 	slow               // minutes, and gigabytes
 )
 
 func affordable() cost {
 	switch {
-	case testing.Short(), raceDetector:
+	case raceDetector:
 		return quick
 	case os.Getenv("CHIME_MODEL") == "wide":
 		return slow
+	case need.All():
+		return normal
 	}
-	return normal
+	return quick
 }
 
 func TestProtocol(t *testing.T) {

@@ -18,8 +18,8 @@ var wide = bounds{
 // TestWalk leads many lives at random, each with its own measure of trouble,
 // which ends at some time: then all must come to a good end.
 func TestWalk(t *testing.T) {
-	lives := uint64(10_000)
-	if testing.Short() || raceDetector {
+	lives := uint64(need.Rounds(500, 10_000))
+	if raceDetector {
 		lives = 500
 	}
 	seed := need.Seed(t)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"github.com/go-chime/chime/internal/stats"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/internal/stats"
 
 	"github.com/go-chime/chime/internal/leak"
 	"github.com/go-chime/chime/internal/nonblock"
@@ -135,7 +137,7 @@ func (l *broken) Write([]byte) error {
 // What follows half a frame would be taken for its other half.
 func TestNothingIsWrittenAfterAWriteThatFailed(t *testing.T) {
 	m := wire.NewPush("room:1", "said", []byte("{}"), 0)
-	for round := range 300 {
+	for round := range need.Rounds(50, 300) {
 		cs := clients(t, transport.Limits{}, nil)
 		l := &broken{}
 		c, _ := cs.open(t, l, Opening{})

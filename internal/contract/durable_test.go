@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
+	needs "github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -75,7 +76,7 @@ func TestManyJoinersReadTheDiskOnce(t *testing.T) {
 		behind                int // 0: no position is asked for
 		reads                 int64
 	}{
-		"the newest":                        {joiners: 10_000, replay: 5, size: 10, reads: 1},
+		"the newest":                        {joiners: needs.Rounds(1000, 10_000), replay: 5, size: 10, reads: 1},
 		"all since a position":              {joiners: 1000, size: 10, behind: 60, reads: 1},
 		"more than a tail holds":            {joiners: 1000, size: 10, behind: 100, reads: 2},
 		"larger messages than a tail holds": {joiners: 500, replay: 50, size: 8 << 10, reads: 3},

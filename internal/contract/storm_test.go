@@ -29,10 +29,7 @@ import (
 // clients in several topics, in the end all have left, each topic once, and
 // nothing is left of them but who stayed, and goes last.
 func TestAfterAStormNobodyIsInATopic(t *testing.T) {
-	clients := 200
-	if testing.Short() {
-		clients = 50
-	}
+	clients := needs.Rounds(50, 200)
 	const storms, slack, tolerance = 2, 5, 512 << 10 // goroutines of the runtime come and go
 	seed := needs.Seed(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -46,9 +46,6 @@ func TestAPeerInABlackHoleIsMissed(t *testing.T) {
 	case farClients:
 		listenFromAHole(t)
 	default:
-		if testing.Short() && !need.All() {
-			t.Skip("takes 45 s")
-		}
 		network := need.Namespaces(t)
 		t.Parallel() // waiting
 		cmd := inRole(nearServer)

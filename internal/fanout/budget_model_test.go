@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
@@ -30,8 +31,7 @@ func (b *Budget) check(t *testing.T, topics []*Topic) {
 }
 
 func TestABudgetAtRandom(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := need.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 2))
 	for range 100 {
 		w := newWorld(1000)

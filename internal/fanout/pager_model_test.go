@@ -5,17 +5,16 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
+
+	"github.com/go-chime/chime/internal/need"
 )
 
 // A client is in many topics, and reads when it likes. Each member that is behind
 // is sent pages until it is live, one page at a time for all of them, and nothing
 // runs while the queue has no room.
 func TestAPagerAtRandom(t *testing.T) {
-	seeds := uint64(200)
-	if testing.Short() {
-		seeds = 30
-	}
-	begin := rand.Uint64()
+	seeds := uint64(need.Rounds(50, 200))
+	begin := need.Seed(t)
 	for seed := begin; seed < begin+seeds; seed++ {
 		synctest.Test(t, func(t *testing.T) {
 			pagerAtRandom(t, seed)

@@ -20,10 +20,7 @@ import (
 // fails, for a reason that there is: something that it has not had is lost, its
 // epoch has ended, or a read has failed.
 func TestATopicAtRandom(t *testing.T) {
-	seeds := uint64(400)
-	if testing.Short() {
-		seeds = 50
-	}
+	seeds := uint64(need.Rounds(100, 400))
 	begin := need.Seed(t)
 	for seed := begin; seed < begin+seeds; seed++ {
 		synctest.Test(t, func(t *testing.T) {

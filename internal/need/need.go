@@ -1,4 +1,4 @@
-// Package need says what a test needs beyond Go. A test that lacks it is
+// Package need says what a test needs beyond Go, and how much it plays. A test that lacks it is
 // skipped with one line; where CHIME_TEST_ALL is set, as in .ci/run, it fails
 // instead, so that a missing program is never taken for a passed test.
 package need
@@ -11,6 +11,15 @@ import (
 
 // All reports whether CHIME_TEST_ALL asks for every test.
 func All() bool { return os.Getenv("CHIME_TEST_ALL") != "" }
+
+// Rounds is how much of something random a test plays, or of something long: few in
+// a plain run of go test, all of it where CHIME_TEST_ALL is set.
+func Rounds(few, all int) int {
+	if All() {
+		return all
+	}
+	return few
+}
 
 // Program returns the path of the first of names that is on the PATH.
 func Program(t testing.TB, names ...string) string {

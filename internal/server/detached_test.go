@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
@@ -78,10 +79,7 @@ func ours() int {
 }
 
 func TestAfterAStormAllIsAsItWas(t *testing.T) {
-	clients := 1000
-	if testing.Short() {
-		clients = 100
-	}
+	clients := need.Rounds(200, 1000)
 	const storms, tolerance = 3, 512 << 10
 	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
 		storm(t, h, clients) // a map keeps the size that it once had

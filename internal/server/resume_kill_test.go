@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/transport"
 )
@@ -82,10 +83,7 @@ func (k *killing) read() {
 
 func TestAWebSocketKilledBetweenAWriteAndItsAcknowledgementLosesNothing(t *testing.T) {
 	t.Parallel()
-	rounds := 10_000
-	if testing.Short() {
-		rounds = 500
-	}
+	rounds := need.Rounds(1000, 10_000)
 	// In a bubble all of it happens in a moment.
 	limits := transport.Limits{FramesPerSecond: transport.NoLimit}
 	inHall(t, server.Config{Limits: limits}, func(t *testing.T, h *hall) {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/transport"
 )
@@ -257,9 +259,8 @@ func difference(got, want []string) string {
 func TestWhateverBecomesOfItsConnectionsAllArrivesOnceAndInOrder(t *testing.T) {
 	t.Parallel()
 	if play := flag.Lookup("rapid.checks"); play.Value.String() == play.DefValue {
-		before := play.Value.String()
-		t.Cleanup(func() { _ = play.Value.Set(before) })
-		_ = play.Value.Set("10000") // a fifth of them with -short
+		t.Cleanup(func() { _ = play.Value.Set(play.DefValue) })
+		_ = play.Value.Set(strconv.Itoa(need.Rounds(1000, 10_000)))
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := schedules.Draw(t, "schedule")
@@ -295,10 +296,8 @@ func TestThePropertyFindsAWrongClient(t *testing.T) {
 // of its client, which sends them again, both on such a connection and on a
 // whole one: a stream that is cut early is not there for a POST.
 func TestAConversationCutAtAnyByteGoesOn(t *testing.T) {
-	stride := 1
-	if testing.Short() {
-		stride = 23
-	}
+	stride := need.Rounds(23, 1)
+	first := 1 + int(need.Seed(t)%uint64(stride))
 	for _, from := range bothTransports {
 		for _, to := range bothTransports {
 			for _, up := range []bool{true, false} {
@@ -313,7 +312,7 @@ func TestAConversationCutAtAnyByteGoesOn(t *testing.T) {
 					for part := range was {
 						was[part] = map[int]bool{}
 					}
-					for at, some := 1, true; some; at += stride { // until nothing has so many bytes
+					for at, some := first, true; some; at += stride { // until nothing has so many bytes
 						some = false
 						for _, parts := range [][]int{all, {cutPosts}} {
 							for part, m := range cutConversation(t, from, to, up, at, parts...) {
@@ -328,7 +327,7 @@ func TestAConversationCutAtAnyByteGoesOn(t *testing.T) {
 					// From play to play it differs how many frames share a chunk or a POST.
 					const give = 100
 					for part, m := range whole {
-						for at := 1; at <= m.carried(up)-give; at += stride {
+						for at := first; at <= m.carried(up)-give; at += stride {
 							if !was[part][at] {
 								t.Fatalf("%s carries %d bytes, and was not cut at byte %d", partNames[part], m.carried(up), at)
 							}

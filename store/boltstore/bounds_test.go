@@ -122,6 +122,7 @@ func TestAFileStaysWithinItsBytes(t *testing.T) {
 		"some topics": func(i int) string { return fmt.Sprint("room:", i%300) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits for the disk
 			synctest.Test(t, func(t *testing.T) {
 				const most, size = 2 << 20, 20_000
 				path := filepath.Join(t.TempDir(), "chime.db")

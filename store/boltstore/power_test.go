@@ -113,6 +113,7 @@ func TestPowerCut(t *testing.T) {
 	const cuts = 40
 	for _, keep := range []store.Retention{{}, {Keep: 30}} {
 		t.Run(fmt.Sprintf("keep=%d", keep.Keep), func(t *testing.T) {
+			t.Parallel() // it waits for the disk
 			random := rand.New(rand.NewPCG(need.Seed(t), 0))
 			r, epoch := recorded(t, keep)
 			for range cuts {

@@ -46,6 +46,7 @@ func TestNoFaultEndsTheProcess(t *testing.T) {
 				c.run(t)
 				return
 			}
+			t.Parallel() // it waits for a process, and that one for the disk
 			self, err := os.Executable()
 			if err != nil {
 				t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 func TestReopenedAtRandomItIsLikeMemory(t *testing.T) { synctest.Test(t, againstMemory) }
 
 func againstMemory(t *testing.T) {
-	const steps, trail = 3000, 20
+	const trail = 20
 	r := rand.New(rand.NewPCG(need.Seed(t), 0))
 	w := &twin{t: t, dir: t.TempDir(), model: store.NewMemory()}
 	w.open(filepath.Join(w.dir, "chime.db"))
@@ -30,7 +30,7 @@ func againstMemory(t *testing.T) {
 		_ = w.s.Close()
 		filetest.Sound(t, w.path)
 	}()
-	for range steps {
+	for range need.Rounds(800, 3000) {
 		w.step(r)
 		if t.Failed() {
 			for _, step := range w.did[max(0, len(w.did)-trail):] {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/go-chime/chime/internal/need"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -99,8 +100,7 @@ func sound(t *testing.T, f *File) {
 
 // What was killed goes on with the pages that are free, without all of it being read.
 func TestTheFreePagesOfAFileThatWasKilled(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := need.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 5 {
 		path := killed(t, random, 1+random.IntN(30))
@@ -167,8 +167,7 @@ func TestOfAFileThatWasKilledLeavesAreNotRead(t *testing.T) {
 // A power cut while the list is written leaves the file as it was, or with its list.
 func TestAPowerCutWhileTheListIsWritten(t *testing.T) {
 	const sector = 512
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := need.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	path := killed(t, random, 20)
 	before, err := os.ReadFile(path)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
@@ -45,8 +46,7 @@ func TestTheEmptiestAndOldestOfTheGreatestGroupGoFirst(t *testing.T) {
 		size        uint64
 		used        time.Duration
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := need.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 30 {
 		do := planned(t)
