@@ -28,7 +28,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"broker/local": {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
 	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"client/js":    {},
-	"cmd":          {ours: []string{"internal/conformance", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"cmd":          {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":     {others: []string{chiModule}},
 	"internal/clientsocket": {
 		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/stats", "internal/wire", "transport"},
@@ -37,6 +37,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/conformance": {others: []string{"github.com/coder/websocket"}},
 	"internal/contract":    {ours: []string{"broker/brokertest", "internal/raw"}, others: []string{chiModule, "github.com/coder/websocket"}},
 	"internal/dialect":     {ours: []string{"internal/stats", "internal/wire"}},
+	"internal/doctor":      {ours: []string{"transport"}, others: []string{"github.com/coder/websocket"}},
 	"internal/e2e":         {},
 	"internal/fanout":      {ours: []string{"broker", "internal/stats", "internal/wire", "store"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/flush":       {ours: []string{"internal/nonblock"}, never: []string{"net", "net/http"}},

@@ -6,6 +6,7 @@
 //	chime history topics chime.db     lists what was kept
 //	chime generate channel ChatRoom   writes a channel with its test
 //	chime conformance URL             checks a server against docs/protocol.md
+//	chime doctor URL                  finds out what a network does to chime
 //
 // serve is a whole application in a few files: chat.go is its channel, site.go
 // mounts it, page/ is its client. What is said is kept in one
@@ -14,6 +15,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -44,7 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceErrors: true, // said once, below, in one line
 	}
 	// With these two it says itself that a command is none.
-	commands := oneOf("serve", "tail", "history", "generate", "conformance")
+	commands := oneOf("serve", "tail", "history", "generate", "conformance", "doctor")
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
@@ -56,11 +58,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return fmt.Errorf("%s%w: want what %s --help lists", prefix(c), err, c.CommandPath())
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand(), conformanceCommand())
+	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand(), conformanceCommand(), doctorCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
+	err := root.ExecuteContext(ctx)
+	if code, ok := errors.AsType[exitError](err); ok {
+		return int(code)
+	}
+	if err != nil {
 		// A file or a server may have put anything into it.
 		fmt.Fprintln(stderr, "chime:", printable(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "chime: "), "\n", "; ")))
 		return 1

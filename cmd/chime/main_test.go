@@ -82,7 +82,7 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		args string // split at |
 		want string
 	}{
-		{"serv", `unknown command "serv": want serve, tail, history, generate or conformance`},
+		{"serv", `unknown command "serv": want serve, tail, history, generate, conformance or doctor`},
 		{"generate|foo", `generate: unknown command "foo": want channel or socket`},
 		{"serve|extra", `serve: unexpected argument "extra": want none`},
 		{"tail", "tail: got 0 arguments: want TOPIC"},

@@ -5,10 +5,8 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -73,32 +71,41 @@ func inBlocks(body io.ReadCloser) io.ReadCloser {
 	}}
 }
 
+// early is how long the first part of a body lasts. It may come in several pieces.
+const early = 50 * time.Millisecond
+
 func firstWithSecond(body io.ReadCloser) io.ReadCloser {
-	begun := false
-	return &parts{ReadCloser: body, gather: func(from io.Reader) ([]byte, error) {
-		first, err := one(from)
-		if begun || err != nil {
-			return first, err
+	return overtaken(body, func(f *flow) func() ([]byte, error) {
+		begun := false
+		return func() ([]byte, error) {
+			piece := f.next()
+			part, err := piece.bytes, piece.err
+			for first := piece.at; !begun && err == nil; {
+				piece = f.next()
+				begun = piece.at.Sub(first) > early
+				part, err = append(part, piece.bytes...), piece.err
+			}
+			return part, err
 		}
-		begun = true
-		second, err := one(from)
-		return append(first, second...), err
-	}}
+	})
 }
 
 func firstThenRest(body io.ReadCloser) io.ReadCloser {
-	begun := false
-	return &parts{ReadCloser: body, gather: func(from io.Reader) ([]byte, error) {
-		if !begun {
-			begun = true
-			return one(from)
+	return overtaken(body, func(f *flow) func() ([]byte, error) {
+		var first time.Time
+		return func() ([]byte, error) {
+			piece := f.next()
+			if first.IsZero() {
+				first = piece.at
+			}
+			part, err := piece.bytes, piece.err
+			for piece.at.Sub(first) > early && err == nil {
+				piece = f.next()
+				part, err = append(part, piece.bytes...), piece.err
+			}
+			return part, err
 		}
-		rest, err := io.ReadAll(from)
-		if err == nil {
-			err = io.EOF
-		}
-		return rest, err
-	}}
+	})
 }
 
 // whole reads an answer before anything of it is passed on.
@@ -116,64 +123,23 @@ func whole(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 	return res, nil
 }
 
-// late delays each part of a body by a time.
+// late delays each piece of a body by a time.
 func late(by time.Duration) func(io.ReadCloser) io.ReadCloser {
 	return func(body io.ReadCloser) io.ReadCloser {
-		d := &delayed{body: body, coming: make(chan delivery, 1000), closed: make(chan struct{})}
-		go d.take(by)
-		return &parts{ReadCloser: d, gather: func(io.Reader) ([]byte, error) { return d.next() }}
+		return overtaken(body, func(f *flow) func() ([]byte, error) {
+			return func() ([]byte, error) {
+				piece := f.next()
+				timer := time.NewTimer(time.Until(piece.at.Add(by)))
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+					return piece.bytes, piece.err
+				case <-f.closed:
+					return nil, errCut
+				}
+			}
+		})
 	}
-}
-
-// delayed is a body between the server, from which take reads, and the client.
-type delayed struct {
-	body   io.ReadCloser
-	coming chan delivery
-	closed chan struct{}
-	once   sync.Once
-}
-
-// delivery is a part of a body, or its end, and when it is due.
-type delivery struct {
-	part []byte
-	err  error
-	due  time.Time
-}
-
-func (d *delayed) take(by time.Duration) {
-	for {
-		part, err := one(d.body)
-		select {
-		case d.coming <- delivery{part, err, time.Now().Add(by)}:
-		case <-d.closed:
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (d *delayed) next() ([]byte, error) {
-	select {
-	case next := <-d.coming:
-		timer := time.NewTimer(time.Until(next.due))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return next.part, next.err
-		case <-d.closed:
-		}
-	case <-d.closed:
-	}
-	return nil, net.ErrClosed
-}
-
-func (d *delayed) Read([]byte) (int, error) { return 0, io.EOF }
-
-func (d *delayed) Close() error {
-	d.once.Do(func() { close(d.closed) })
-	return d.body.Close()
 }
 
 // gzipped compresses, as its output buffer fills.

@@ -14,12 +14,13 @@ type gate struct {
 	once   sync.Once
 	silent time.Duration
 
+	over  chan struct{} // closed when all are cut
 	mu    sync.Mutex
 	conns map[*entry]bool // nil once they are cut
 }
 
 func newGate(l net.Listener, c conduct) *gate {
-	g := &gate{Listener: l, closed: make(chan struct{}), silent: c.silent, conns: map[*entry]bool{}}
+	g := &gate{Listener: l, closed: make(chan struct{}), over: make(chan struct{}), silent: c.silent, conns: map[*entry]bool{}}
 	if c.room > 0 {
 		g.places = make(chan struct{}, c.room)
 	}
@@ -60,6 +61,7 @@ func (g *gate) cut() {
 	conns := g.conns
 	g.conns = nil
 	g.mu.Unlock()
+	close(g.over)
 	for e := range conns {
 		_ = e.Conn.Close()
 	}
@@ -81,8 +83,12 @@ func (e *entry) mute() bool {
 func (e *entry) Read(p []byte) (int, error) {
 	for {
 		n, err := e.Conn.Read(p)
-		if err != nil || !e.mute() {
+		if !e.mute() {
 			return n, err
+		}
+		if err != nil { // of which the server hears as little
+			<-e.gate.over
+			return 0, err
 		}
 	}
 }
@@ -95,6 +101,9 @@ func (e *entry) Write(p []byte) (int, error) {
 }
 
 func (e *entry) Close() error {
+	if e.mute() {
+		return nil // the client does not hear of it
+	}
 	err := e.Conn.Close()
 	e.once.Do(func() {
 		e.gate.mu.Lock()

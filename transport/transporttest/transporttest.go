@@ -57,12 +57,10 @@ func Named(name string) (n Network, known bool) {
 	return all[at], true
 }
 
-const longPoll = "longpoll"
-
 var (
-	any3      = []string{transport.WebSocket, transport.SSE, longPoll}
-	noSockets = []string{transport.SSE, longPoll}
-	pollsOnly = []string{longPoll}
+	any3      = []string{transport.WebSocket, transport.SSE, transport.LongPoll}
+	noSockets = []string{transport.SSE, transport.LongPoll}
+	pollsOnly = []string{transport.LongPoll}
 )
 
 // Networks returns all networks, those that refuse WebSockets first.
@@ -110,12 +108,12 @@ var networks = []Network{
 	},
 	{
 		Name: "holds-first-chunk", Passes: noSockets,
-		Does:    "Holds back the first part of an answer until the second comes, and is deaf on WebSockets.",
+		Does:    "Holds back what comes of an answer in its first 50 ms until more comes, and is deaf on WebSockets.",
 		conduct: func(Network) conduct { return conduct{carry: through(deafWebSocket, bodies(firstWithSecond))} },
 	},
 	{
 		Name: "holds-after-first", Passes: pollsOnly,
-		Does:    "Passes on the first part of an answer, and the rest once it has ended; knows no upgrades.",
+		Does:    "Passes on what comes of an answer in its first 50 ms, and the rest once it has ended; knows no upgrades.",
 		conduct: func(Network) conduct { return conduct{carry: through(withoutUpgrade, bodies(firstThenRest))} },
 	},
 	{
@@ -166,8 +164,8 @@ var networks = []Network{
 	},
 	{
 		Name: "half-open", Passes: any3,
-		Does:    "Drops what is sent on a connection, either way, from 20 s after it was opened on, and tells nobody.",
-		conduct: func(n Network) conduct { return conduct{silent: n.after(20 * time.Second)} },
+		Does:    "Drops what is sent on a connection, either way, from 30 s after it was opened on, and tells nobody.",
+		conduct: func(n Network) conduct { return conduct{silent: n.after(30 * time.Second)} },
 	},
 	{
 		Name: "strips-headers", Passes: []string{transport.WebSocket},
@@ -187,7 +185,7 @@ var networks = []Network{
 		},
 	},
 	{
-		Name: "service-worker", Passes: []string{transport.WebSocket, longPoll},
+		Name: "service-worker", Passes: []string{transport.WebSocket, transport.LongPoll},
 		Does:    "Answers with a response of its own, made of the status, the type and the whole body, and with 503 and a page where there is none; WebSockets pass by it.",
 		conduct: func(Network) conduct { return conduct{carry: through(ownAnswers)} },
 	},

@@ -226,17 +226,17 @@ func TestSixConnections(t *testing.T) {
 func TestHalfOpen(t *testing.T) {
 	inBubble(t, "half-open", func(r *rig) {
 		s := r.upgrade()
-		if lines, _ := s.hears(19 * time.Second); lines != "hello;" {
+		if lines, _ := s.hears(29 * time.Second); lines != "hello;" {
 			r.Errorf("got %q, want hello", lines)
 		}
 		s.say("in time")
 		if lines, _ := s.hears(time.Second - 1); lines != "heard in time;" {
-			r.Errorf("after 19 s: got %q, want an answer", lines)
+			r.Errorf("after 29 s: got %q, want an answer", lines)
 		}
 		time.Sleep(time.Nanosecond)
 		s.say("too late")
 		if lines, ended := s.hears(time.Hour); lines != "" || ended {
-			r.Errorf("after 20 s: got %q and an end %t, want nothing", lines, ended)
+			r.Errorf("after 30 s: got %q and an end %t, want nothing", lines, ended)
 		}
 		if again, _ := r.upgrade().hears(time.Second); again != "hello;" {
 			r.Errorf("a new one: got %q, want hello", again)
@@ -330,7 +330,7 @@ func TestLocalNetwork(t *testing.T) {
 
 func TestFaster(t *testing.T) {
 	network, _ := transporttest.Named("half-open")
-	behind(t, network.Faster(2).Faster(5), func(r *rig) {
+	behind(t, network.Faster(3).Faster(5), func(r *rig) {
 		start := time.Now()
 		s := r.stream("parts=10&every=500ms")
 		if s.err == nil || len(s.events) != 4 || time.Since(start) != wait {
