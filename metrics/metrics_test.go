@@ -178,6 +178,29 @@ func TestAGraceThatIsOverIsCounted(t *testing.T) {
 	})
 }
 
+// What waits for clients is counted while it does: a large message once, for however
+// many, in both of the forms that it takes, and nothing when nobody is left to have it.
+func TestWhatWaitsInQueuesIsCounted(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, []chime.Option{chime.WithGrace(15 * time.Second)}, func(t *testing.T, s *raw.Site) {
+		for _, name := range []string{"bob", "carol"} {
+			c, _ := s.Chime(t, "Authorization: Bearer "+name)
+			c.Text(`["1","1","hall:1","phx_join",{}]`)
+			c.Next()
+			_ = c.Conn.Close()
+		}
+		wantThese(t, s.Live, map[string]float64{"chime_client_sockets_detached": 2, "chime_queue_bytes": 0})
+		const size, frame = 10_000, 200 // what is around it
+		if err := s.Live.Broadcast(t.Context(), "hall:1", "new", map[string]string{"x": strings.Repeat("x", size)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := gather(t, s.Live)["chime_queue_bytes"]; got < 2*size || got > 2*(size+frame) {
+			t.Errorf("chime_queue_bytes: got %v, want %d to %d", got, 2*size, 2*(size+frame))
+		}
+		time.Sleep(16 * time.Second) // the grace is over
+		wantThese(t, s.Live, map[string]float64{"chime_client_sockets_detached": 0, "chime_queue_bytes": 0})
+	})
+}
+
 func ExampleNewCollector() {
 	live := chime.NewRouter(chime.WithAnonymous())
 	prometheus.MustRegister(metrics.NewCollector(live))

@@ -116,6 +116,14 @@ var faults = []fault{
 	{name: "hello has received less than it did", group: "resume:", frame: every(`"received":[1-9]`, `"received":0`)},
 	{name: "1000 for a frame that is none", group: "ends:", frame: replace("close1007", "close1000")},
 	{name: "1007 for a large one", group: "ends:", frame: replace("close1009", "close1007")},
+	{name: "another reason for a rate", group: "rates: a join", frame: replace("rate_limited", "internal")},
+	{name: "a join beyond the rate without its join_ref", group: "rates: a join", frame: func(text string) []string {
+		if strings.Contains(text, "rate_limited") {
+			text = regexp.MustCompile(`^\["[^"]*"`).ReplaceAllString(text, "[null")
+		}
+		return []string{text}
+	}},
+	{name: "1001 for who goes on regardless", group: "rates: a client", frame: replace("close1008", "close1001")},
 	{name: "no heartbeats", group: "heartbeats:", slow: true, frame: nth(1, `"heartbeat"`, dropped)},
 	{name: "heartbeats without numbers", group: "heartbeats:", slow: true, frame: every(`"heartbeat",.*`, `"heartbeat",{}]`)},
 	{name: "heartbeats in a quiet room alone", group: "heartbeats: come in a busy", slow: true, frame: nth(1, `"heartbeat"`, dropped)},

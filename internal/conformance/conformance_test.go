@@ -32,11 +32,11 @@ func (room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Mess
 
 // results runs the suite against a Router behind a handler, in a bubble, where
 // what waits takes no time.
-func results(t *testing.T, behind func(http.Handler) http.Handler, cfg conformance.Config) (list []conformance.Result) {
+func results(t *testing.T, behind func(http.Handler) http.Handler, cfg conformance.Config, options ...chime.Option) (list []conformance.Result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		kept := store.NewMemory()
-		live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept), chime.WithLogger(slog.New(slog.DiscardHandler)))
+		live := chime.NewRouter(append(options, chime.WithAnonymous(), chime.WithStore(kept), chime.WithLogger(slog.New(slog.DiscardHandler)))...)
 		live.Channel("chat_room:{id}", room{}, channel.History{Keep: 500, Replay: 20})
 		mux := http.NewServeMux()
 		mux.Handle("/socket/", http.StripPrefix("/socket", live))
@@ -81,5 +81,19 @@ func TestTheServerIsWhatThePageSays(t *testing.T) {
 	}
 	if len(list) < 60 {
 		t.Errorf("got %d checks, want all", len(list))
+	}
+}
+
+// An application may have no rates, which is not wrong.
+func TestRatesThatThereAreNotAreSkipped(t *testing.T) {
+	none := chime.Limits{FramesPerSecond: chime.NoLimit, JoinsPerSecond: chime.NoLimit}
+	list := results(t, nil, conformance.Config{Only: "rates:"}, chime.WithLimits(none))
+	for _, r := range list {
+		if !errors.Is(r.Err, conformance.ErrSkipped) {
+			t.Errorf("%s: got %v, want %v", r.Name, r.Err, conformance.ErrSkipped)
+		}
+	}
+	if len(list) == 0 {
+		t.Error("nothing was tried")
 	}
 }

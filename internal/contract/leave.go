@@ -427,6 +427,44 @@ var leaving = []behaviour{
 		}
 	}},
 
+	// It is told nothing more: whether what it sent was handled, it does not know.
+	{name: "sent_before_a_drain_is_handled", needs: toSend, script: func(s *stage) {
+		var handled []int
+		begun, release := make(chan struct{}), make(chan struct{})
+		s.On("note", func(_ context.Context, _ *channel.Socket, m channel.Message) (any, error) {
+			var n int
+			err := m.Decode(&n)
+			if n == 0 {
+				close(begun)
+				<-release
+			}
+			handled = append(handled, n)
+			return nil, err
+		})
+		c := s.Dial("ann")
+		ann, other := c.Join("room:1", nil), c.Join("room:2", nil)
+		var want []int
+		for n := range 50 {
+			ann.Push("note", n)
+			want = append(want, n)
+		}
+		other.WantReply(other.Push("echo", obj{"n": 1}), obj{"n": 1}) // so that all have come
+		<-begun
+		ended := make(chan error, 1)
+		go func() { ended <- s.shutdown() }()
+		ann.WantEnd(1012)
+		s.WantLeave("room:2", channel.Drained) // it waits for no other topic
+		close(release)
+		if err := <-ended; err != nil {
+			s.Fatalf("Shutdown: %v", err)
+		}
+		s.WantLeave("room:1", channel.Drained)
+		if !slices.Equal(handled, want) {
+			s.Errorf("handled before the leave: got %v, want %v", handled, want)
+		}
+		ann.box.empty(s.T, "room:1")
+	}},
+
 	{name: "connect_is_refused", script: func(s *stage) {
 		got := s.WantRefused("", http.StatusUnauthorized)
 		if got.body != "{\"reason\":\"no token\"}\n" {

@@ -35,6 +35,7 @@ type network struct {
 	pipes, tls, http2  bool
 	http1WithoutHijack bool // a ResponseWriter of middleware that can flush, but no more
 	pings              bool // of HTTP/2, as a server has to ask for
+	accepted           func(*net.TCPConn)
 }
 
 // serve serves h until the end of the test.
@@ -52,7 +53,7 @@ func serve(t testing.TB, n network, h http.Handler) *site {
 		server.Listener, s.dial, s.closed = l, l.dial, l.closed
 		s.patience = 24 * time.Hour // of a bubble
 	} else {
-		server.Listener = tight{server.Listener}
+		server.Listener = tight{server.Listener, n.accepted}
 		s.dial = dialTight(server.Listener.Addr().String())
 	}
 	if n.pings {
@@ -80,7 +81,10 @@ func serve(t testing.TB, n network, h http.Handler) *site {
 
 // tight is a listener whose connections have small buffers, so that a client
 // that does not read is noticed before megabytes are in the kernel.
-type tight struct{ net.Listener }
+type tight struct {
+	net.Listener
+	accepted func(*net.TCPConn) // nil: nobody looks at them
+}
 
 const tightBuffer = 64 << 10
 
@@ -88,6 +92,9 @@ func (l tight) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(tightBuffer)
+		if l.accepted != nil {
+			l.accepted(tcp)
+		}
 	}
 	return conn, err
 }
