@@ -309,6 +309,10 @@ func (c *connection) send(what string) error {
 func (c *connection) receive() (string, error) {
 	if !c.ws {
 		line, err := c.r.ReadString('\n')
+		for err == nil && line == ":\n" { // the second bytes, which take a moment to come
+			_, _ = c.r.ReadString('\n')
+			line, err = c.r.ReadString('\n')
+		}
 		if errors.Is(err, io.EOF) {
 			return "end", nil
 		}

@@ -87,7 +87,7 @@ type Reason string
 
 // The reasons that Receiver.Closed gets.
 const (
-	Closed   Reason = "closed"   // the client closed its connection, said goodbye, or sent what closes one (1002, 1007, 1008, 1009)
+	Closed   Reason = "closed"   // the client said goodbye, closed a connection that can't be resumed in its dialect, or sent what closes one (1002, 1007, 1008, 1009)
 	Vanished Reason = "vanished" // the connection broke or fell silent, and the client did not resume in time, or can't; a receive-only stream has come to its age
 	Slow     Reason = "slow"     // its queue was full, or a write was stuck and it can't resume
 	Kicked   Reason = "kicked"   // Disconnect

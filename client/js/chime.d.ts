@@ -10,7 +10,7 @@ export type Transport = "websocket" | "sse";
  * - `closed`: not connected and not connecting. Also after another user of its secret took the client over (code `replaced`).
  * - `connecting`: trying, or waiting for the next try. Channels that were joined may still be, during the server's grace period.
  * - `open`: connected; hello was received.
- * - `refused`: the server refused this client (401, 403, close code 4003). It stays away until `connect()` is called again.
+ * - `refused`: the server refused this client (401, 403, an end with code 4003). It stays away until `connect()` is called again.
  *
  * In `closed` and `refused` no channel is joined; see `disconnect()` for those that were.
  */

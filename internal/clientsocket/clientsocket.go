@@ -170,6 +170,9 @@ func (c *ClientSocket) Close(code wire.CloseCode, reason string, why transport.R
 	c.reportEnd()
 }
 
+// Bye ends c for a client that says goodbye.
+func (c *ClientSocket) Bye() { c.Close(wire.CloseNormal, "bye", transport.Closed) }
+
 // CloseWith is Close if secret is good for c.
 func (c *ClientSocket) CloseWith(secret string, code wire.CloseCode, reason string, why transport.Reason) {
 	c.mu.Lock()

@@ -71,14 +71,14 @@ func (taking) Transport() stats.Transport { return stats.SSE }
 func (taking) Encode(b []byte, it queue.Item, _ uint64) ([]byte, bool) {
 	return it.M.AppendEvent(b), false
 }
-func (taking) Farewell(b []byte, _ wire.CloseCode, _ string) []byte { return append(b, '.') }
-func (taking) Open(b []byte) []byte                                 { return b }
-func (taking) Seal(b []byte, _ bool) []byte                         { return b }
-func (taking) Try(_ *nonblock.Writer, b []byte) (int, error)        { return len(b), nil }
-func (taking) Write([]byte) error                                   { return nil }
-func (taking) BoundWrites(time.Duration)                            {}
-func (taking) Close()                                               {}
-func (taking) Abort()                                               {}
+func (taking) Farewell(b []byte, _ wire.CloseCode, _ string, _ bool) []byte { return append(b, '.') }
+func (taking) Open(b []byte) []byte                                         { return b }
+func (taking) Seal(b []byte, _ bool) []byte                                 { return b }
+func (taking) Try(_ *nonblock.Writer, b []byte) (int, error)                { return len(b), nil }
+func (taking) Write([]byte) error                                           { return nil }
+func (taking) BoundWrites(time.Duration)                                    {}
+func (taking) Close()                                                       {}
+func (taking) Abort()                                                       {}
 
 func said(size int) *wire.Message { return wire.NewPush("room:1", "said", make([]byte, size), 0) }
 

@@ -16,6 +16,8 @@ const (
 	closeWait = time.Second
 	// endWait is how long what is queued for a client may take after its end.
 	endWait = 5 * time.Second
+	// earlyWait is how long after its beginning a connection writes its early bytes.
+	earlyWait = 100 * time.Millisecond
 )
 
 // Connection is one WebSocket or one stream, as far as they are the same. It
@@ -26,6 +28,8 @@ type Connection struct {
 	line   Line
 	number uint64 // of the last counted frame read here, or that the client had been told of; guarded by inbound.mu
 	out    outlet // guarded by ClientSocket.mu
+
+	early mono.Instant // when the early bytes of Watch are due, by whom alone it is used; 0 once they are out
 
 	due       atomic.Int64 // mono.Instant: when it is closed, not promoted or too old; 0 is never
 	heard     atomic.Int64 // mono.Instant: the last sign of life of the client
@@ -40,6 +44,7 @@ func (n *Connection) Init(line Line) {
 		n.out.polled = true
 		n.out.rest()
 	}
+	n.early = mono.Now().Add(earlyWait)
 	now := int64(mono.Now())
 	n.heard.Store(now)
 	n.lastBeat.Store(now)
@@ -95,22 +100,28 @@ func (n *Connection) closeAlone(code wire.CloseCode, reason string) {
 	n.c.clients.config.Tasks.Go(func() { n.line.BoundWrites(closeWait) })
 }
 
-// PeerClosed takes note that the client has closed the connection. The client
-// socket ends if the client says so or can't resume; else it will be back.
+// PeerClosed takes note of a close frame. One with any code may be of a box between the
+// client and the server. So in the chime dialect, which says goodbye in a frame, the
+// connection is broken; in the others the client has left.
 func (n *Connection) PeerClosed(code wire.CloseCode) {
 	c := n.c
 	c.mu.Lock()
 	n.out.answered = true
-	done := code == wire.CloseNormal || code == wire.CloseNoStatus
-	carries, ends := c.out.carrier == n, false
-	if carries && !c.ended && !done && c.out.resumable() {
+	ends := c.out.carrier == n && !c.ended
+	switch {
+	case c.out.carrier != n:
+		n.closeAlone(code, "")
+	case ends && c.out.resumable():
 		n.closeAlone(code, "")
 		c.out.detach()
-	} else {
-		if carries {
-			c.out.queue.Clear() // it reads no more
+		ends = false
+	default:
+		c.out.queue.Clear() // it reads no more
+		why := transport.Closed
+		if c.chime {
+			why = transport.Vanished
 		}
-		ends = n.close(code, "")
+		c.end(code, "", why)
 	}
 	c.mu.Unlock()
 	if ends {
@@ -145,9 +156,9 @@ func (n *Connection) Abort(why transport.Reason) {
 // Watch does what is due on the connection, and returns how long it is until
 // something is again: mono.Never, if nothing is. It reports false when there was no
 // sign of life for the time of silence: then the connection counts as broken. A ping
-// is what is sent for a heartbeat where the dialect has none. Zero is no heartbeat,
-// and any silence.
-func (n *Connection) Watch(heartbeat, silence time.Duration, ping []byte) (wait time.Duration, alive bool) {
+// is what is sent for a heartbeat where the dialect has none; early is sent once, a
+// moment after the beginning. Zero is no heartbeat, and any silence.
+func (n *Connection) Watch(heartbeat, silence time.Duration, ping, early []byte) (wait time.Duration, alive bool) {
 	wait = mono.Never
 	if silence > 0 {
 		if wait = silence - since(&n.heard); wait <= 0 {
@@ -156,6 +167,14 @@ func (n *Connection) Watch(heartbeat, silence time.Duration, ping []byte) (wait 
 	}
 	if heartbeat > 0 {
 		wait = min(wait, n.beat(heartbeat, silence > 0, ping))
+	}
+	if early != nil && n.early != 0 {
+		if left := n.early.Sub(mono.Now()); left > 0 {
+			wait = min(wait, left)
+		} else {
+			n.early = 0
+			n.SendBytes(early)
+		}
 	}
 	if n.due.Load() != 0 {
 		if left := n.dueIn(); left > 0 {
@@ -220,11 +239,11 @@ func (n *Connection) overdue() {
 // dueIn is how long the connection has until it is closed.
 func (n *Connection) dueIn() time.Duration { return mono.Instant(n.due.Load()).Sub(mono.Now()) }
 
-// carries reports whether n carries its client socket.
+// carries reports whether n carries its client socket, which has not ended.
 func (n *Connection) carries() bool {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
-	return n.c.out.carrier == n
+	return n.c.out.carrier == n && !n.c.ended
 }
 
 // SendBytes sends what is encoded and belongs to the connection.

@@ -16,6 +16,8 @@ var (
 	ErrUnknown = errors.New("no such client socket")
 	// ErrBeyond says that a client has miscounted, and would on every connection.
 	ErrBeyond = errors.New("more frames are acknowledged than were sent")
+
+	errGoodbye = errors.New("the client has left")
 )
 
 // GapError refuses a batch that leaves out frames.
@@ -51,6 +53,8 @@ func (in *inbound) receive(n *Connection, f wire.Frame) {
 		}
 		switch err := in.control(n, f); {
 		case err == nil:
+		case errors.Is(err, errGoodbye):
+			c.Bye()
 		case errors.Is(err, ErrBeyond):
 			c.Close(wire.CloseUndecodable, err.Error(), transport.Closed)
 		default:
@@ -129,6 +133,10 @@ func (in *inbound) control(n *Connection, f wire.Frame) error {
 		if n != nil {
 			n.sendControl(wire.NewProbeOK(nonce))
 		}
+	case wire.EventGoodbye:
+		if n == nil || n == c.out.carrier || c.out.credentials.of(n) >= 0 { // any other has been given up
+			return errGoodbye
+		}
 	}
 	return nil // what a later version may say is only a sign of life
 }
@@ -165,11 +173,16 @@ func (in *inbound) apply(secret string, decode func() (wire.Batch, error)) (Batc
 		return Batched{}, &GapError{want}
 	}
 	number := batch.First
+frames:
 	for _, f := range batch.Frames {
 		switch {
 		case f.Topic == wire.TopicChime:
 			in.spend(&f)
-			_ = in.control(n, f) // the batch has been acknowledged as a whole
+			// The batch has been acknowledged as a whole.
+			if err := in.control(n, f); errors.Is(err, errGoodbye) {
+				c.Bye()
+				break frames
+			}
 		case !wire.Counted(f.Topic):
 			if in.spend(&f) {
 				in.deliver(f)

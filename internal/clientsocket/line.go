@@ -31,8 +31,9 @@ type Encoder interface {
 	// Encode appends one message; number is 0 if it is not counted. It reports
 	// true if the client socket ends in place of the message.
 	Encode(b []byte, it queue.Item, number uint64) (_ []byte, ends bool)
-	// Farewell appends what says why the connection is closed.
-	Farewell(b []byte, code wire.CloseCode, reason string) []byte
+	// Farewell appends what says why the connection is closed, and whether the client
+	// socket has ended with it.
+	Farewell(b []byte, code wire.CloseCode, reason string, ended bool) []byte
 	// Open begins a write at the end of b, Seal ends it; nothing follows the last.
 	Open(b []byte) []byte
 	Seal(b []byte, last bool) []byte

@@ -246,7 +246,7 @@ func (o *outlet) take(b []byte) []byte {
 		}
 	}
 	if o.closing && !(carries && q.Due() > 0) {
-		b = line.Farewell(b, o.code, o.reason)
+		b = line.Farewell(b, o.code, o.reason, c.ended && !o.answered)
 		o.over = true
 		if carries && c.ended {
 			q.Clear() // what is not acknowledged is not sent again

@@ -16,7 +16,9 @@ type plain struct{ taking }
 func (plain) Encode(b []byte, it queue.Item, _ uint64) ([]byte, bool) {
 	return append(append(b, it.M.Event...), ' '), it.M.Event == "fatal"
 }
-func (plain) Farewell(b []byte, _ wire.CloseCode, reason string) []byte { return append(b, reason...) }
+func (plain) Farewell(b []byte, _ wire.CloseCode, reason string, _ bool) []byte {
+	return append(b, reason...)
+}
 
 func event(name string) queue.Item {
 	return queue.Item{M: wire.NewPush("room:1", name, []byte("{}"), 0)}

@@ -158,7 +158,7 @@ func TestWhateverBecomesOfAClientItsQueueIsGivenBack(t *testing.T) {
 					n.Abort(transport.Vanished)
 				}
 			case 9:
-				if _, alive := n.Watch(15*time.Second, 0, nil); !alive {
+				if _, alive := n.Watch(15*time.Second, 0, nil, nil); !alive {
 					n.Abort(transport.Vanished)
 				}
 			case 10:

@@ -60,13 +60,13 @@ func starve() {
 	}
 }
 
-func TestAGoodbyeOnTheFormerConnectionTakesNothingFromTheNext(t *testing.T) {
+func TestACloseFrameOnTheFormerConnectionTakesNothingFromTheNext(t *testing.T) {
 	for range 20 {
 		c, former, next := moving(t)
 		contend(c, func() { former.PeerClosed(wire.CloseNormal) }, func() { promote(c, next) })
 		c.mu.Lock()
-		if !c.ended && c.out.queue.Waiting() != 1 {
-			t.Errorf("the client lives on with %d messages, want the 1 that was queued", c.out.queue.Waiting())
+		if n := c.out.queue.Waiting() + int(c.out.queue.Sent()); c.ended || c.out.carrier != next || n != 1 {
+			t.Errorf("ended is %v, and the next connection has %d messages, want the 1 that was queued", c.ended, n)
 		}
 		c.mu.Unlock()
 	}
@@ -75,7 +75,7 @@ func TestAGoodbyeOnTheFormerConnectionTakesNothingFromTheNext(t *testing.T) {
 func TestAConnectionPromotedInTheMomentItsTimeIsOverStays(t *testing.T) {
 	for range 20 {
 		c, _, next := moving(t)
-		contend(c, func() { promote(c, next) }, func() { next.Watch(0, 0, nil) })
+		contend(c, func() { promote(c, next) }, func() { next.Watch(0, 0, nil, nil) })
 		c.mu.Lock()
 		if c.out.carrier == next && next.out.closing {
 			t.Errorf("it was promoted, and ends with %d %q", next.out.code, next.out.reason)

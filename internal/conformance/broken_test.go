@@ -115,6 +115,8 @@ var faults = []fault{
 	{name: "nothing says moved", group: "resume:", frame: nth(1, `"moved"`, dropped)},
 	{name: "hello has received less than it did", group: "resume:", frame: every(`"received":[1-9]`, `"received":0`)},
 	{name: "1000 for a frame that is none", group: "ends:", frame: replace("close1007", "close1000")},
+	{name: "no frame says the end", group: "ends:", frame: nth(1, `"chime","closed"`, dropped)},
+	{name: "a bye that no frame says", group: "bye:", frame: nth(1, `"chime","closed"`, dropped)},
 	{name: "1007 for a large one", group: "ends:", frame: replace("close1009", "close1007")},
 	{name: "another reason for a rate", group: "rates: a join", frame: replace("rate_limited", "internal")},
 	{name: "a join beyond the rate without its join_ref", group: "rates: a join", frame: func(text string) []string {

@@ -259,7 +259,7 @@ var postChecks = []check{
 		for _, secret := range []string{"", "unknown", c.hello.Secret} {
 			t.answered(204, "", "POST", "bye", secret, "Content-Type", "text/plain")
 		}
-		c.ends(wait, 1000, "")
+		c.ends(1000, "")
 		t.over(kind, c.hello.Secret)
 		if kind == onStream {
 			c.posts(batch(2, 1), 410, "")
@@ -304,7 +304,7 @@ var timedChecks = []check{
 		c := t.open(kind)
 		c.join(t.topic, fields{})
 		start := time.Now()
-		c.ends(c.hello.silence()+wait, 0, "")
+		c.endsAlone(c.hello.silence()+wait, 0, "")
 		if took := time.Since(start); took < c.hello.silence()-time.Second {
 			t.fail("it ended after %v, want %v", took, c.hello.silence())
 		}
@@ -326,7 +326,7 @@ var timedChecks = []check{
 	}},
 	{"resume: a connection that is not promoted ends with 4001 not used", true, each, func(t *try, kind string) {
 		c, _ := t.lasting(kind)
-		c.resumes(kind).ends(10*time.Second+wait, 4001, "not used")
+		c.resumes(kind).endsAlone(10*time.Second+wait, 4001, "not used")
 		c.probes("still")
 	}},
 	{"resume: after the grace period the client socket has ended", true, each, func(t *try, kind string) {

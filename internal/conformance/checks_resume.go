@@ -85,7 +85,7 @@ var resumeChecks = []check{
 		c, _ := t.lasting(onWebSocket)
 		again := c.resumes(onWebSocket)
 		again.send(encode("1", "1", t.topic, "phx_leave", fields{}))
-		again.ends(wait, 1007, "")
+		again.endsAlone(wait, 1007, "")
 		c.probes("still")
 	}},
 	{"resume: a POST that promotes may be answered with 409", false, each, func(t *try, kind string) {
@@ -110,27 +110,34 @@ var resumeChecks = []check{
 }
 
 var endChecks = []check{
-	{"ends: a WebSocket closed with 4000 is resumed, one with 1000 has ended", false, once, func(t *try, _ string) {
-		c, _ := t.lasting(onWebSocket)
-		_ = c.ws.Close(4000, "")
-		again := c.resumes(onWebSocket)
-		again.promote()
-		_ = again.ws.Close(websocket.StatusNormalClosure, "")
-		t.over(onWebSocket, again.hello.Secret)
+	{"ends: a WebSocket that is closed with any code, or none, is resumed", false, once, func(t *try, _ string) {
+		c, ref := t.lasting(onWebSocket)
+		for _, code := range []websocket.StatusCode{1000, 1001, 1005, 1012, 4000} { // 1005 is a close frame without one
+			_ = c.ws.Close(code, "")
+			c = c.resumes(onWebSocket)
+			c.promote()
+		}
+		c.say(ref, t.topic)
+	}},
+	{"ends: a goodbye ends the client socket", false, each, func(t *try, kind string) {
+		c, _ := t.lasting(kind)
+		c.send(encode(nil, nil, "chime", "goodbye", fields{}))
+		c.ends(1000, "")
+		t.over(kind, c.hello.Secret)
 	}},
 	{"ends: an undecodable frame is 1007, and ends the client socket", false, once, func(t *try, _ string) {
 		for _, bad := range []string{`{`, `{}`, `null`, `["1","1","t","e"]`, `[1,"1","t","e",{}]`, `["1","1",null,"e",{}]`, "[\"1\",\"1\",\"t\",\"\xff\",{}]",
 			`["` + strings.Repeat("1", 256) + `","1","t","e",{}]`, `[null,null,"chime","ack",{}]`, `[null,null,"chime","ack",{"received":99}]`, `[null,null,"chime","probe",{}]`} {
 			c, _ := t.lasting(onWebSocket)
 			t.works("send", c.ws.Write(t.ctx, websocket.MessageText, []byte(bad)))
-			c.ends(wait, 1007, "")
+			c.ends(1007, "")
 			t.over(onWebSocket, c.hello.Secret)
 		}
 	}},
 	{"ends: a frame over message_bytes is 1009, and ends the client socket", false, once, func(t *try, _ string) {
 		c, _ := t.lasting(onWebSocket)
 		c.send(encode("1", "1", t.topic, t.Event, fields{"x": strings.Repeat("x", c.hello.Limits["message_bytes"])}))
-		c.ends(wait, 1009, "")
+		c.ends(1009, "")
 		t.over(onWebSocket, c.hello.Secret)
 	}},
 }

@@ -83,6 +83,7 @@ type conn struct {
 	ended bool
 	code  int // 0 is a broken connection
 	why   string
+	said  int // the code that a frame has said
 	wrong error // what is no frame
 
 	sent, received uint64 // counted frames of the client socket, so far
@@ -243,7 +244,9 @@ func (c *conn) read(wait time.Duration) (frame, bool) {
 			Reason string
 		}
 		_ = json.Unmarshal(f.payload, &p)
-		c.code, c.why = p.Code, p.Reason // the end of the body follows
+		if c.said = p.Code; c.kind == onStream {
+			c.code, c.why = p.Code, p.Reason // the end of the body follows
+		}
 		return c.read(wait)
 	}
 	number := uint64(0)
@@ -271,9 +274,17 @@ func (c *conn) next() frame {
 	return f
 }
 
-// ends fails unless the connection ends with a code and a reason, and carries
-// nothing counted before.
-func (c *conn) ends(within time.Duration, code int, why string) {
+// ends fails unless the client socket ends with a code and a reason, which a frame says,
+// and the connection carries nothing counted before.
+func (c *conn) ends(code int, why string) {
+	c.endsAlone(wait, code, why)
+	if c.said != code {
+		c.t.fail("the connection ended with %d, and before it a frame has said %d", code, c.said)
+	}
+}
+
+// endsAlone is ends for a connection, and not for its client socket.
+func (c *conn) endsAlone(within time.Duration, code int, why string) {
 	for start := time.Now(); !c.ended; {
 		if f, ok := c.read(within - time.Since(start)); ok && f.counted() || !ok && !c.ended {
 			c.t.fail("got %s, want the end of the connection in %v", f, within)

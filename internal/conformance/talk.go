@@ -177,5 +177,5 @@ func (c *conn) probes(nonce string) {
 func (c *conn) moved() {
 	f := c.next()
 	want(c.t, "frame before the end", f.topic+f.event, "chimemoved")
-	c.ends(wait, 4001, "moved")
+	c.endsAlone(wait, 4001, "moved")
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
+
 	"github.com/go-chime/chime/store"
 )
 
@@ -409,7 +411,10 @@ func (c *client) Cut() { c.line.cut() }
 
 // Lose ends the connection of a client that lasts. What it has not heard then
 // it has not got.
-func (c *client) Lose() { c.line.(*lastingLine).stayAway() }
+func (c *client) Lose() { c.LoseTo(cuts) }
+
+// LoseTo is Lose to a box that closes a WebSocket with a code. A stream has none, and is cut.
+func (c *client) LoseTo(code websocket.StatusCode) { c.line.(*lastingLine).stayAway(code) }
 
 // Return comes back after Lose.
 func (c *client) Return() { c.line.(*lastingLine).goBack() }

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/raw"
@@ -55,6 +57,30 @@ var lasting = []behaviour{
 			}
 			ann.WantReply(ref, obj{"away": n})
 		}
+		ann.WantNothing()
+		bob.WantNothing()
+		s.WantNobodyLeft()
+	}},
+
+	{name: "a_box_between_closes", needs: toResume | inStep, timed: true, script: func(s *stage) {
+		s.room.left = hasLeft(s)
+		bob, ann := s.Join("bob", "room:1"), s.Join("ann", "room:1")
+		for _, code := range []websocket.StatusCode{websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusServiceRestart, websocket.StatusNoStatusRcvd} {
+			ann.Hear(0)
+			ref := ann.Push("echo", obj{"before": code})
+			synctest.Wait()
+			ann.LoseTo(code)
+			bob.Tell("say", obj{"away": code})
+			synctest.Wait()
+			if got := s.live.Members("room:1"); len(got) != 2 {
+				s.Errorf("Members: got %v, want ann too", got)
+			}
+			ann.Return()
+			ann.WantReply(ref, obj{"before": code})
+			ann.WantBroadcast("say", obj{"away": code})
+			bob.WantBroadcast("say", obj{"away": code})
+		}
+		time.Sleep(time.Minute)
 		ann.WantNothing()
 		bob.WantNothing()
 		s.WantNobodyLeft()

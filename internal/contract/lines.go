@@ -65,6 +65,7 @@ type socketLine struct {
 	box     ear
 	dialect socketDialect
 	cancel  context.CancelFunc
+	closes  atomic.Bool // this side has begun to
 	done    chan struct{}
 }
 
@@ -121,10 +122,16 @@ func (l *socketLine) read(ctx context.Context) {
 	defer close(l.done)
 	defer l.box.end()
 	d := l.dialect
+	const moved = 4001
+	said := 0 // in a frame
 	for n := 0; ; n++ {
 		kind, data, err := l.ws.Read(ctx)
 		if err != nil {
-			l.box.say(max(0, int(websocket.CloseStatus(err))))
+			code := max(0, int(websocket.CloseStatus(err)))
+			if d.greets && code != 0 && code != moved && code != said && !l.closes.Load() {
+				l.box.blame("closed with %d, and a frame before it said %d", code, said)
+			}
+			l.box.say(code)
 			return
 		}
 		l.box.keep(data)
@@ -145,6 +152,10 @@ func (l *socketLine) read(ctx context.Context) {
 			l.box.blame("got %v, want a binary frame, which has a place for all but a position", f)
 		case d.greets && n == 0 && (f.topic != "chime" || f.event != "hello"):
 			l.box.blame("the first frame is %v, want hello", f)
+		}
+		if payload, ok := f.payload.(obj); ok && d.greets && f.topic == "chime" && f.event == "closed" {
+			code, _ := payload["code"].(float64)
+			said = int(code)
 		}
 		l.box.put(f)
 	}
@@ -211,16 +222,27 @@ func (l *socketLine) send(f frame) error {
 	return l.ws.Write(context.Background(), websocket.MessageBinary, append(data, f.binary...))
 }
 
-// close closes as a client does. The server's answer is read here or in read,
-// whoever comes first; the other sees no more than that all is over.
+// close leaves as a client does.
 func (l *socketLine) close() {
-	err := l.ws.Close(websocket.StatusNormalClosure, "")
+	if !l.dialect.greets {
+		l.closeWith(websocket.StatusNormalClosure)
+		return
+	}
+	_ = l.send(frame{topic: "chime", event: "goodbye", payload: obj{}}) // read finds out if this fails
 	<-l.done
-	switch code := websocket.CloseStatus(err); {
+}
+
+// closeWith closes with a code. The server's answer is read here or in read,
+// whoever comes first; the other sees no more than that all is over.
+func (l *socketLine) closeWith(code websocket.StatusCode) {
+	l.closes.Store(true)
+	err := l.ws.Close(code, "")
+	<-l.done
+	switch answer := websocket.CloseStatus(err); {
 	case err == nil:
-		l.box.say(int(websocket.StatusNormalClosure))
-	case code != -1:
 		l.box.say(int(code))
+	case answer != -1:
+		l.box.say(int(answer))
 	}
 }
 

@@ -47,6 +47,8 @@ type lastingLine struct {
 // connection: it only finds that it can't come back.
 const whileAway = -1
 
+const cuts = websocket.StatusCode(0) // the code of an end without a close frame
+
 var errOver = errors.New("the client socket has ended")
 
 var dialTransport = map[string]func(visit) (line, error){"websocket": dialChime, "sse": dialStream}
@@ -62,11 +64,10 @@ func dialLastingOn(transport string) func(visit) (line, error) {
 func dialLasting(v visit, restless bool, transports ...string) (line, error) {
 	l := &lastingLine{visit: v, transports: transports, restless: restless, hears: -1, reads: -1, random: rand.New(rand.NewPCG(v.seed, 0))}
 	c, err := l.open()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		l.promote(c)
 	}
-	l.promote(c)
-	return l, nil
+	return l, err
 }
 
 // carrier is one connection of a lasting line.
@@ -222,13 +223,13 @@ func (l *lastingLine) change() {
 		return
 	}
 	if loses {
-		l.lose()
+		l.lose(cuts)
 	}
 	l.comeBack()
 }
 
-// lose cuts the connection. l.changing is held.
-func (l *lastingLine) lose() {
+// lose cuts the connection, or closes a WebSocket as a box would. l.changing is held.
+func (l *lastingLine) lose(code websocket.StatusCode) {
 	l.mu.Lock()
 	c := l.conn
 	again := c.aborted
@@ -238,6 +239,10 @@ func (l *lastingLine) lose() {
 		return
 	}
 	close(c.cut)
+	if ws, ok := c.line.(*socketLine); ok && code != cuts {
+		ws.closeWith(code)
+		return
+	}
 	c.line.cut()
 }
 
@@ -434,13 +439,13 @@ func (l *lastingLine) rest() {
 }
 
 // stayAway ends the connection; the line has none until goBack.
-func (l *lastingLine) stayAway() {
+func (l *lastingLine) stayAway(code websocket.StatusCode) {
 	l.changing.Lock()
 	defer l.changing.Unlock()
 	l.mu.Lock()
 	l.away, l.hears, l.reads = true, -1, -1
 	l.mu.Unlock()
-	l.lose()
+	l.lose(code)
 }
 
 func (l *lastingLine) goBack() {

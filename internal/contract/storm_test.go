@@ -189,7 +189,7 @@ func (s *storm) rage(clients int, seed uint64) {
 	for round := range 3 {
 		for _, c := range all {
 			if c.n%3 != round { // the others hear it, and stay
-				c.line.stayAway()
+				c.line.stayAway(cuts)
 			}
 		}
 		for _, c := range all { // who is away says it later
@@ -213,17 +213,17 @@ func (s *storm) rage(clients int, seed uint64) {
 		case 0:
 			c.line.close()
 		case 1: // on each transport there is a goodbye, with a connection or without
-			c.line.stayAway()
+			c.line.stayAway(cuts)
 			c.line.close()
 		case 2: // it does not come back
 			s.send(c, 0, "phx_leave", obj{})
-			c.line.stayAway()
+			c.line.stayAway(cuts)
 		case 3:
 			if err := s.live.Disconnect(s.Context(), identity(c.n)); err != nil {
 				s.Errorf("Disconnect: %v", err)
 			}
 		default: // it comes back, and says no word
-			c.line.stayAway()
+			c.line.stayAway(cuts)
 			if _, err := c.line.open(); err != nil {
 				s.Errorf("client %d: %v", c.n, err)
 			}

@@ -30,6 +30,7 @@ type Dialect struct {
 type Timing struct {
 	Heartbeat time.Duration // after so long without a write, or a sign of life, a heartbeat is written
 	Silence   time.Duration // after so long without a sign of life the connection is aborted
+	Early     []byte        // written once, a moment after the beginning
 	Ping      []byte        // written every Heartbeat in place of one, whatever else is written
 }
 

@@ -50,6 +50,7 @@ func TestReaderThatNeverReadsIsEndedAndDelaysNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			raw.InBubble(t, &http.Server{}, []chime.Option{limits}, func(t *testing.T, s *raw.Site) {
 				w := s.Witness(t)
+				w.Es.Early()
 				synctest.Wait()
 				before := ours()
 				open(t, s)

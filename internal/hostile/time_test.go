@@ -26,6 +26,7 @@ func TestTimeoutsOfTheServerDoNotEndConnections(t *testing.T) {
 		ws := s.Phoenix(t).Join("hall:1", "somebody")
 		flush := s.Bare(t, "join=hall:1")
 		flush.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		flush.Early()
 		time.Sleep(5 * time.Second)
 		s.Post(t, secret, `{"first":1,"frames":[["1","1","hall:1","phx_join",{}]]}`).WantApplied(t, 1)
 		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
@@ -53,6 +54,7 @@ func TestStreamThatOnlyFlushesOutlivesTimeouts(t *testing.T) {
 	raw.InBubbleBehind(t, server, nil, []func(http.Handler) http.Handler{wrap, middleware.Timeout(time.Second)}, func(t *testing.T, s *raw.Site) {
 		es := s.Bare(t, "join=hall:1")
 		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		es.Early()
 		for range 5 {
 			time.Sleep(14 * time.Second)
 			if err := s.Live.Broadcast(t.Context(), "hall:1", "tick", nil); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -212,8 +213,18 @@ func (ws *Socket) WantClose(code uint16, reason string) {
 	ws.WantEnd()
 }
 
-// WantCloseFrame expects a close frame.
+// WantCloseFrame expects a close frame, and in the chime dialect the frame before it
+// that says the same.
 func (ws *Socket) WantCloseFrame(code uint16, reason string) {
+	ws.T.Helper()
+	if ws.Head.Header.Get("Sec-WebSocket-Protocol") == "chime.v1" {
+		ws.Want(fmt.Sprintf(`[null,null,"chime","closed",{"code":%d,"reason":%q}]`, code, reason))
+	}
+	ws.WantBareClose(code, reason)
+}
+
+// WantBareClose expects a close frame.
+func (ws *Socket) WantBareClose(code uint16, reason string) {
 	ws.T.Helper()
 	opcode, payload, err := ws.said()
 	if err != nil || opcode != OpClose {

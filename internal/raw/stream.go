@@ -157,6 +157,19 @@ func (es *Stream) WantLater() {
 	}
 }
 
+// Early reads the second bytes of a stream, which come a moment after its beginning. What
+// nobody reads fills a pipe, which has no buffer, and so looks like a client that is stuck.
+func (es *Stream) Early() *Stream {
+	es.T.Helper()
+	for {
+		if line, err := es.line(); err != nil || line != "" && line[0] != ':' {
+			es.T.Fatalf("got %q and error %v, want an empty comment", line, err)
+		} else if line == ":" {
+			return es
+		}
+	}
+}
+
 // WantClosed expects the event that says why a stream ends, and the end.
 func (es *Stream) WantClosed(code int, reason string) {
 	es.T.Helper()

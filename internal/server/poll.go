@@ -85,7 +85,7 @@ func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from caller, h
 	l.server = s
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
 		code, reason := parting(err)
-		respond(w, 1, l.Seal(l.Farewell(nil, code, reason), true))
+		respond(w, 1, l.Seal(l.Farewell(nil, code, reason, true), true))
 		return
 	}
 	l.begin()

@@ -37,7 +37,7 @@ func (l *pollLine) begin() {
 
 // look does what is due, and has itself called when something is again.
 func (l *pollLine) look() {
-	wait, alive := l.conn.Watch(0, dialect.Silence, nil)
+	wait, alive := l.conn.Watch(0, dialect.Silence, nil, nil)
 	l.mu.Lock()
 	if l.until != 0 {
 		left := l.until.Sub(mono.Now())
@@ -87,8 +87,8 @@ func (l *pollLine) Encode(b []byte, it queue.Item, _ uint64) (_ []byte, ends boo
 	return append(it.M.AppendElement(b), ','), false
 }
 
-// Farewell implements clientsocket.Line.
-func (l *pollLine) Farewell(b []byte, code wire.CloseCode, reason string) []byte {
+// Farewell implements clientsocket.Line. Like a stream, it has no close frame.
+func (l *pollLine) Farewell(b []byte, code wire.CloseCode, reason string, _ bool) []byte {
 	return append(wire.NewClosed(code, reason).AppendElement(b), ',')
 }
 

@@ -115,7 +115,7 @@ func (k *reader) close() {
 // wind does what is due and sets the deadline for what is next. It reports
 // false when the connection counts as broken.
 func (k *reader) wind() bool {
-	wait, alive := k.watched.Watch(k.timing.Heartbeat, k.timing.Silence, k.timing.Ping)
+	wait, alive := k.watched.Watch(k.timing.Heartbeat, k.timing.Silence, k.timing.Ping, k.timing.Early)
 	if k.due != 0 {
 		left := k.due.Sub(mono.Now())
 		wait, alive = min(wait, left), alive && left > 0

@@ -436,7 +436,7 @@ func (c *resumer) leave() {
 	if kind == transport.SSE {
 		_, _, _ = c.hall.post("/bye", secret, "", secret, fault{})
 	} else if line != nil {
-		_ = line.ws.write(fin|opClose, "\x03\xe8")
+		_ = line.ws.write(fin|opText, goodbye)
 	}
 	c.working.Wait()
 }

@@ -113,9 +113,18 @@ func (cr *carrier) want(t *testing.T, want ...string) {
 	}
 }
 
-// wantEnd reads what the server says when it ends cr, after what else is
-// there, and that cr has ended.
+// wantEnd reads what the server says when it ends the client socket, after what else
+// is there: on a WebSocket in a frame, too.
 func (cr *carrier) wantEnd(t *testing.T, code wire.CloseCode, reason string) {
+	t.Helper()
+	cr.wantClose(t, code, reason)
+	if cr.ws != nil && cr.ws.said == nil {
+		t.Errorf("it is closed with %d %q, and no frame has said so", code, reason)
+	}
+}
+
+// wantClose is wantEnd for the end of a connection alone.
+func (cr *carrier) wantClose(t *testing.T, code wire.CloseCode, reason string) {
 	t.Helper()
 	for {
 		text, err := cr.readPastHeartbeats()
@@ -127,6 +136,9 @@ func (cr *carrier) wantEnd(t *testing.T, code wire.CloseCode, reason string) {
 			t.Fatalf("%s: got %s and error %v, want the end with %d %q", cr.transport, text, err, code, reason)
 		}
 		if cr.ws != nil {
+			if cr.ws.said != nil && code == wire.CloseReplaced {
+				t.Errorf("a frame has said %v, and the client socket goes on", cr.ws.said)
+			}
 			_ = cr.ws.write(fin|opClose, "")
 		}
 		return
@@ -137,7 +149,7 @@ func (cr *carrier) wantEnd(t *testing.T, code wire.CloseCode, reason string) {
 func (cr *carrier) wantMoved(t *testing.T) {
 	t.Helper()
 	cr.want(t, `[null,null,"chime","moved",{}]`)
-	cr.wantEnd(t, wire.CloseReplaced, "moved")
+	cr.wantClose(t, wire.CloseReplaced, "moved")
 }
 
 // readPastHeartbeats reads the next frame that is none.

@@ -156,9 +156,9 @@ func (es *stream) text() (string, error) {
 			if !ok {
 				continue
 			}
-			if said, ok := strings.CutPrefix(text, `[null,null,"chime","closed",`); ok {
-				end := &End{}
-				if err := json.Unmarshal([]byte(strings.TrimSuffix(said, "]")), end); err != nil {
+			if strings.HasPrefix(text, closedEvent) {
+				end, err := endIn(text)
+				if err != nil {
 					return "", err
 				}
 				return "", end

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -213,6 +214,7 @@ type socket struct {
 	net.Conn
 	r    *bufio.Reader
 	head *http.Response
+	said *End // in a frame, before the close frame
 }
 
 const (
@@ -309,12 +311,23 @@ func (ws *socket) text() (string, error) {
 		switch {
 		case err != nil:
 			return "", err
+		case opcode == opText && strings.HasPrefix(payload, closedEvent):
+			end, err := endIn(payload)
+			if err != nil {
+				return "", err
+			}
+			ws.said = end
 		case opcode == opText:
 			return payload, nil
-		case opcode == opClose && len(payload) < 2:
-			return "", &End{Code: 1005}
 		case opcode == opClose:
-			return "", &End{Code: int(binary.BigEndian.Uint16([]byte(payload))), Reason: payload[2:]}
+			end := &End{Code: 1005}
+			if len(payload) >= 2 {
+				end = &End{Code: int(binary.BigEndian.Uint16([]byte(payload))), Reason: payload[2:]}
+			}
+			if ws.said != nil && *ws.said != *end {
+				return "", fmt.Errorf("the frame before the close frame says %w, and that %w", ws.said, end)
+			}
+			return "", end
 		case opcode != opPong && opcode != opPing:
 			return "", fmt.Errorf("frame %#x %q, want a text", opcode, payload)
 		}
@@ -351,9 +364,25 @@ func (p socketPeer) Next() (string, error) {
 	}
 }
 
+// closedEvent begins the frame that says an end.
+const closedEvent = `[null,null,"chime","closed",`
+
+func endIn(closed string) (*End, error) {
+	end := &End{}
+	err := json.Unmarshal([]byte(strings.TrimSuffix(strings.TrimPrefix(closed, closedEvent), "]")), end)
+	return end, err
+}
+
 func connectionFrame(text string) bool { return strings.HasPrefix(text, `[null,null,"chime",`) }
 
-func (p socketPeer) Leave() error { return p.write(fin|opClose, "\x03\xe8") }
+func (p socketPeer) Leave() error {
+	if p.head.Header.Get("Sec-Websocket-Protocol") == "chime.v1" {
+		return p.write(fin|opText, goodbye)
+	}
+	return p.write(fin|opClose, "\x03\xe8")
+}
+
+const goodbye = `[null,null,"chime","goodbye",{}]`
 
 func (p socketPeer) Vanish() {
 	if tlsConn, ok := p.Conn.(*tls.Conn); ok {

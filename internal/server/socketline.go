@@ -240,8 +240,12 @@ func (l *webSocketLine) Encode(b []byte, it queue.Item, _ uint64) (_ []byte, end
 	return b, ends
 }
 
-// Farewell implements clientsocket.Line.
-func (l *webSocketLine) Farewell(b []byte, code wire.CloseCode, reason string) []byte {
+// Farewell implements clientsocket.Line. A close frame may be of any box in between, so in
+// the chime dialect the end of a client socket is said in a frame before it.
+func (l *webSocketLine) Farewell(b []byte, code wire.CloseCode, reason string, ended bool) []byte {
+	if ended && l.dialect == &dialect.Chime {
+		b, _ = l.dialect.Encode(b, wire.NewClosed(code, reason), "")
+	}
 	return wire.AppendClose(b, code, reason)
 }
 

@@ -36,12 +36,16 @@ type streamLine struct {
 // to answer on a stream: what has happened to it shows in the writes, if at all, so
 // its stream has an age.
 var (
-	chimeTiming = dialect.Timing{Heartbeat: dialect.Heartbeat, Silence: dialect.Silence}
-	bareTiming  = dialect.Timing{Heartbeat: dialect.Heartbeat}
+	chimeTiming = dialect.Timing{Heartbeat: dialect.Heartbeat, Silence: dialect.Silence, Early: secondBytes}
+	bareTiming  = dialect.Timing{Heartbeat: dialect.Heartbeat, Early: secondBytes}
 )
 
 // firstBytes go out with the headers: proxies and Firefox wait for some.
 const firstBytes = ": chime\n\n"
+
+// secondBytes follow a moment after the hello: some boxes hold what came first until more
+// comes, and a client would take the stream for a dead one.
+var secondBytes = []byte(":\n\n")
 
 // begin sends the headers and the first bytes, and takes the connection if it can.
 func (l *streamLine) begin(w http.ResponseWriter, r *http.Request) error {
@@ -141,7 +145,7 @@ func (l *streamLine) stay(ctx context.Context) {
 				l.conn.Abort(transport.Vanished)
 			}
 		case <-timer.C:
-			wait, alive := l.conn.Watch(l.reader.timing.Heartbeat, l.reader.timing.Silence, nil)
+			wait, alive := l.conn.Watch(l.reader.timing.Heartbeat, l.reader.timing.Silence, nil, l.reader.timing.Early)
 			if !alive {
 				l.conn.Abort(transport.Vanished)
 			}
@@ -166,8 +170,9 @@ func (l *streamLine) Encode(b []byte, it queue.Item, number uint64) (_ []byte, e
 	return it.M.AppendEvent(b), false
 }
 
-// Farewell implements clientsocket.Line.
-func (l *streamLine) Farewell(b []byte, code wire.CloseCode, reason string) []byte {
+// Farewell implements clientsocket.Line. A stream has no close frame, so each of its ends
+// is said in an event.
+func (l *streamLine) Farewell(b []byte, code wire.CloseCode, reason string, _ bool) []byte {
 	if l.bare != nil && code == wire.CloseDrain {
 		b = append(b, "retry: "...)
 		b = strconv.AppendInt(b, comeBack().Milliseconds(), 10)

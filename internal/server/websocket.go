@@ -8,7 +8,6 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/go-chime/chime/internal/dialect"
-	"github.com/go-chime/chime/internal/wire"
 )
 
 // ServeWebSocket answers GET {mount}/websocket. A client that offers chime.v1
@@ -90,7 +89,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, d *dialec
 	ws.SetReadLimit(int64(s.limits.MessageBytes))
 	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
 		code, reason := parting(err)
-		_ = l.Write(wire.AppendClose(nil, code, reason))
+		_ = l.Write(l.Farewell(nil, code, reason, true))
 		l.ws = ws
 		l.release()
 		return

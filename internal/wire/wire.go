@@ -13,7 +13,7 @@ import "unicode/utf8"
 
 // Topics and events that chime and Phoenix keep for themselves.
 const (
-	TopicChime   = "chime"   // hello, heartbeat, ack, probe, moved, drain, closed
+	TopicChime   = "chime"   // hello, heartbeat, ack, probe, goodbye, moved, drain, closed
 	TopicPhoenix = "phoenix" // heartbeat of Phoenix clients
 
 	EventJoin  = "phx_join"
@@ -28,6 +28,7 @@ const (
 	EventProbe     = "probe"
 	EventProbeOK   = "probe_ok"
 	EventMoved     = "moved"
+	EventGoodbye   = "goodbye"
 	EventDrain     = "drain"
 	EventClosed    = "closed"
 )

@@ -40,7 +40,7 @@ export class Link {
     const frame = parsed(text);
     if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent what is not a frame: an array of 5 elements is expected", over: this.since > 0 });
     const [, , topic, event, payload] = frame;
-    if (!this.since) {
+    if (!this.since && !(topic === "chime" && event === "closed")) { // which is all that some are told
       if (topic !== "chime" || event !== "hello") return this.end({ code: 1002, reason: `the server's first frame is ${shown(event)}: hello is expected` });
       return this.#greet(payload);
     }
@@ -84,9 +84,10 @@ export class Link {
     return true;
   }
 
-  // end is for a connection that ends by itself: hooks.broke is called with why. With why.over the session has ended too.
+  // end is for a connection that ends by itself: hooks.broke is called with why. The session has ended too with why.over, of which
+  // the server is told, and with why.said, which it has said itself in a frame: any box in between may close with any code.
   end(why) {
-    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.broke({ retryMs: this.#retryMs, ...why });
+    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.broke({ retryMs: this.#retryMs, said: this.#retryMs !== undefined, ...why });
   }
 
   // close ends the connection for its caller, and with a goodbye the session too: "goodbye", or "last" from a page that is being
@@ -130,8 +131,12 @@ export class Link {
       this.session.knows(payload.received);
       this.beat();
     } else if (event === "drain") this.#retryMs = payload.retry_ms;
-    else if (event === "closed") this.end({ code: payload.code, reason: payload.reason });
+    else if (event === "moved") this.end({ code: 4001, reason: event, moved: true });
+    else if (event === "closed") this.end({ code: payload.code, reason: payload.reason, said: payload.code !== 4001, ...this.blame(payload.code, payload.reason) });
   }
+
+  // blame says which of our frames has ended the session, for a kind that can't learn it otherwise.
+  blame() {}
 
   #finish(goodbye) {
     if (this.ended) return false;

@@ -10,7 +10,6 @@ import { WebSocketLink } from "./websocket.js";
 const FALLBACK_MS = 2_000; // a transport without a hello for this long: the next one starts beside it
 const MEMO_MS = 30 * 60_000; // how long a network is remembered as one that blocks WebSockets
 const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
-const ENDED = [1000, 1001, 1002, 1007, 1008, 1009, 1012, 1013]; // close codes that end the client socket, not its connection alone
 
 /** One client of one server: it keeps a connection and the channels that use it. */
 export class Socket {
@@ -226,10 +225,10 @@ export class Socket {
     if (isRefusal(why)) return this.#refused(why);
     // Another user of this secret took the client socket over. Resuming would end its connection, and so on for ever. The same
     // code with the reason "not used" means that our promotion did not reach the server: a broken connection like any other.
-    if (why.code === 4001 && link.confirmed && why.reason !== "not used") return this.#stop("closed", new ChimeError("replaced", "another connection took the client socket over", { status: 4001 }));
+    if (why.moved && link.confirmed) return this.#stop("closed", new ChimeError("replaced", "another connection took the client socket over", { status: 4001 }));
     const error = new ChimeError("disconnected", why.reason || `the connection broke (${why.code})`, { status: why.code });
     this.#session.until = Date.now() + this.#session.graceMs;
-    const keep = this.#session.graceMs > 0 && !why.over && !ENDED.includes(why.code);
+    const keep = this.#session.graceMs > 0 && !why.over && !why.said;
     if (keep && this.#attempting) { // a move was under way: it goes on
       this.#link = null;
       this.#setState("connecting", error);
@@ -350,6 +349,6 @@ export class Socket {
   };
 }
 
-function isRefusal({ code, status }) {
-  return code === 4003 || status === 401 || status === 403;
+function isRefusal({ code, status, said }) {
+  return (said && code === 4003) || status === 401 || status === 403;
 }

@@ -2,7 +2,7 @@ import { base64url, farewell } from "./address.js";
 import { ChimeError } from "./errors.js";
 import { Link } from "./link.js";
 
-const BLAMES = { 1007: "invalid", 1009: "too_large" }; // close codes caused by a frame of ours
+const BLAMES = { 1007: "invalid", 1009: "too_large" }; // codes of an end that a frame of ours has caused
 
 export class WebSocketLink extends Link {
   #ws;
@@ -18,7 +18,7 @@ export class WebSocketLink extends Link {
       return void queueMicrotask(() => this.end({ code: 1006, reason: error.message })); // after the socket has this link
     }
     this.#ws.onmessage = ({ data }) => this.take(data);
-    this.#ws.onclose = ({ code, reason }) => this.end({ code, reason, unanswered: code === 1006, ...this.#blame(code, reason) });
+    this.#ws.onclose = ({ code, reason }) => this.end({ code, reason, unanswered: code === 1006 });
     this.#ws.onerror = () => {}; // close follows and says more
   }
 
@@ -46,14 +46,18 @@ export class WebSocketLink extends Link {
   }
 
   shut(goodbye) {
-    if (goodbye === "last") farewell(this.address, this.session.secret, goodbye); // the close frame of such a page may not be sent
+    if (goodbye) {
+      this.say(`[null,null,"chime","goodbye",{}]`);
+      // What is sent by a page that is being closed may not arrive, nor is anything sent while the WebSocket closes.
+      if (goodbye === "last" || this.#ws.readyState !== 1) farewell(this.address, this.session.secret, goodbye);
+    }
     this.#ws?.close(goodbye ? 1000 : 4000);
   }
 
   // blame: a join that ended the connection would be sent again on the next one, and end that too. Frames are taken in order, so
   // blame the oldest that the server is not known to have, and prefer one that was never accepted. If it was another one, that
   // one is the oldest on a later connection.
-  #blame(code, reason) {
+  blame(code, reason) {
     const sent = this.session?.after(this.session.known).filter((entry) => entry.sent) ?? [];
     const first = sent.find((entry) => !entry.again) ?? sent[0];
     if (!BLAMES[code] || first?.event !== "phx_join") return null;

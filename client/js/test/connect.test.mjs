@@ -106,7 +106,7 @@ for (const [code, name] of [[1007, "invalid"], [1009, "too_large"]]) {
     const next = await again();
     assert.deepEqual(next.down.frames.map((frame) => frame[2]), ["room:1", "room:bad"]);
     heard.length = 0;
-    await ws().drop(code, "why");
+    await ws().end(code, "why");
     await assert.rejects(joining, { code: name, status: code, response: { reason: "why" }, sent: false });
     assert.deepEqual([heard, socket.state], [[["room:bad", "closed", name, code, "the server refused a frame: why"]], "connecting"]);
     await clock.pass(1_000);
@@ -122,7 +122,7 @@ for (const [code, name] of [[1007, "invalid"], [1009, "too_large"]]) {
     const heard = assert.rejects(room.push("a"), ({ code: fate, cause }) => fate === "outcome_unknown" && cause.status === code && cause.message === "why");
     const other = socket.channel("room:2");
     const joining = other.join();
-    await ws().drop(code, "why");
+    await ws().end(code, "why");
     await heard;
     assert.deepEqual([room.state, other.state], ["joining", "joining"]);
     await clock.pass(500);
@@ -142,7 +142,7 @@ for (const [code, name] of [[1007, "invalid"], [1009, "too_large"]]) {
     for (let n = 0; n < 2; n++) {
       await clock.pass(1_000);
       await again();
-      await ws().drop(code, "why");
+      await ws().end(code, "why");
     }
     assert.deepEqual(codes, [["room:1", name], ["room:2", name]]);
   });
@@ -363,7 +363,7 @@ for (const status of [401, 403]) {
 
 for (const transport of transports) {
   const close = (peer, code, reason, payload = { code, reason }) =>
-    peer.down.name === "websocket" ? peer.down.drop(code, reason) : peer.say([null, null, "chime", "closed", payload]);
+    peer.down.name === "websocket" ? peer.down.end(code, reason) : peer.say([null, null, "chime", "closed", payload]);
 
   test(`a drop reconnects quickly, and more slowly while drops go on (${transport})`, async (t) => {
     const { socket, peer, seen, clock, again, sockets, net } = await open(t, transport);
@@ -482,7 +482,7 @@ for (const transport of transports) {
       await settle();
       if (transport === "sse") return net.stream.answer(401, { reason: "expired" });
       await FakeWebSocket.last.hello(); // a WebSocket learns of it after the upgrade only
-      await FakeWebSocket.last.drop(4003, "expired");
+      await FakeWebSocket.last.end(4003, "expired");
     };
     for (let refusals = 1; refusals <= 2; refusals++) {
       const push = outcome(room.push("a", {}, { timeout: 0 }));
@@ -571,7 +571,7 @@ for (const transport of transports) {
     const { socket, room, peer, seen, clock } = await joined(t, transport);
     const heard = [];
     room.onState((state, error) => heard.push([state, error?.code]));
-    await close(peer, 4001, "");
+    await peer.say([null, null, "chime", "moved", {}]);
     assert.deepEqual([socket.state, seen.errors[0].code, heard], ["closed", "replaced", [["closed", "replaced"]]]);
     await clock.pass(60_000);
     assert.equal(socket.state, "closed");
@@ -615,7 +615,7 @@ for (const transport of transports) {
     assert.deepEqual(seen.states, ["connecting", "open", "closed"]);
     assert.deepEqual([await sent, await joining], ["outcome_unknown, sent", "closed"]);
     await settle();
-    if (transport === "websocket") assert.equal(ws().closed, 1000);
+    if (transport === "websocket") assert.deepEqual([ws().sent.at(-1), ws().closed, net.byes], [[null, null, "chime", "goodbye", {}], 1000, []]);
     else {
       const [bye] = net.byes;
       assert.deepEqual([bye.method, bye.text, bye.headers["Content-Type"], bye.keepalive, new URL(bye.url).pathname], ["POST", secret, "text/plain", true, "/socket/bye"]);

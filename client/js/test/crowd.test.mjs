@@ -62,7 +62,7 @@ test("20 clients of a server whose WithConnect fails ask it less and less, and n
   const all = await crowd(t, 20, () => new Response('{"reason":"unavailable"}', { status: 503, headers: { "Retry-After": "2" } }));
   all.failing = true;
   const begun = Date.now();
-  for (const ws of [...all.made]) ws.onclose({ code: 1001, reason: "disconnected" }); // in the same moment
+  for (const ws of [...all.made]) ws.onmessage({ data: JSON.stringify([null, null, "chime", "closed", { code: 1001, reason: "disconnected" }]) }); // in the same moment
   await all.clock.pass(60_000);
   const rounds = all.requests.length / 2 / 20; // each try is an upgrade and a stream
   assert.ok(rounds > 5 && rounds <= 12, `each came ${rounds} times in a minute`);

@@ -70,6 +70,12 @@ export class FakeWebSocket {
     }
   }
 
+  // end is that of the client socket, which the server says in a frame.
+  async end(code, reason = "") {
+    await this.say([null, null, "chime", "closed", { code, reason }]);
+    await this.drop(code, reason);
+  }
+
   async drop(code = 1006, reason = "") {
     this.readyState = 3;
     this.onerror?.({});

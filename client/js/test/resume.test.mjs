@@ -36,6 +36,31 @@ const shown = (down) => (down.name === "sse" ? down.headers["Chime-Secret"] : do
 const payloads = (frames) => frames.map((frame) => frame[4]);
 const word = ({ down }, net) => (down.name === "sse" ? [net.posts.at(-1).headers["Chime-Secret"], net.posts.at(-1).body.received] : down.acks);
 
+for (const code of [1000, 1001, 1005, 1007, 1012, 1013, 4001, 4003]) {
+  test(`a WebSocket that is closed with ${code}, and no frame says so, is a broken connection`, async (t) => {
+    const { room, peer, resume, reply, states, seen } = await lives(t, "websocket");
+    const pushed = outcome(room.push("a"));
+    const [, push] = await peer.frames();
+    await peer.down.drop(code, "moved");
+    const again = await resume();
+    assert.equal(shown(again.down), "s1");
+    assert.deepEqual(payloads(await again.frames()), [push[4]]);
+    await reply(again, push);
+    assert.deepEqual([await pushed, states, seen.errors], [{}, [], []]);
+  });
+}
+
+test("a drain without closed behind it is an end too", async (t) => {
+  const { room, peer, meet, clock } = await lives(t, "websocket");
+  const pushed = outcome(room.push("a"));
+  await peer.frames();
+  await peer.say([null, null, "chime", "drain", { retry_ms: 2_000 }]);
+  await peer.drop();
+  assert.equal(await pushed, "outcome_unknown, sent");
+  await clock.pass(2_500);
+  assert.equal(shown((await meet("websocket")).down), undefined);
+});
+
 for (const transport of transports) {
   for (const next of transports) {
     test(`a broken connection is followed by another, and the channel notices nothing (${transport}, then ${next})`, async (t) => {
@@ -206,7 +231,7 @@ for (const transport of transports) {
 
   for (const [what, fail] of [
     ["cannot be had", (down) => (down.name === "sse" ? down.answer(502) : down.drop())],
-    ["is refused", (down) => (down.name === "sse" ? down.answer(403, { reason: "no" }) : down.drop(4003))],
+    ["is refused", (down) => (down.name === "sse" ? down.answer(403, { reason: "no" }) : down.end(4003))],
     ["does not continue the client socket", (down) => down.hello({ ...keeps, secret: "s9" })],
     ["says nothing", (down, clock) => clock.pass(10_000)],
   ]) {
@@ -256,7 +281,7 @@ for (const transport of transports) {
       const pushed = outcome(room.push("a"));
       await peer.frames();
       if (transport === "sse") await peer.say([null, null, "chime", "closed", { code, reason: "why" }]);
-      else await peer.down.drop(code, "why");
+      else await peer.down.end(code, "why");
       assert.deepEqual([await pushed, room.state, socket.state], ["outcome_unknown, sent", "joining", "connecting"]);
       await clock.pass(500);
       assert.equal(shown(transport === "sse" ? net.stream : FakeWebSocket.last), undefined);
@@ -267,7 +292,10 @@ for (const transport of transports) {
 
   test(`4001 on a connection whose word the server never got is a loss, else somebody else has taken over (${transport})`, async (t) => {
     const { socket, peer, resume, joinRef, seen, clock } = await lives(t, transport);
-    const end = (one, reason) => (one.down.name === "sse" ? one.say([null, null, "chime", "closed", { code: 4001, reason }]) : one.down.drop(4001, reason));
+    const end = async (one, reason) => {
+      if (reason === "moved") return one.say([null, null, "chime", "moved", {}]);
+      await (one.down.name === "sse" ? one.say([null, null, "chime", "closed", { code: 4001, reason }]) : one.down.drop(4001, reason));
+    };
     await peer.drop();
     await settle();
     const unheard = (t.mock.method(Peer.prototype, "frames", async () => []), await resume()); // its POST stays unanswered

@@ -177,7 +177,7 @@ class Wire {
   }
   end(code) {
     if (this.ended) return;
-    if (this.name === "sse" && code !== 1006) this.say([null, null, "chime", "closed", { code, reason: "" }]);
+    if (code !== 1006 && !(this.name === "websocket" && code === 4001)) this.say([null, null, "chime", "closed", { code, reason: "" }]);
     this.ended = true;
     this.down.push({ close: code });
   }
@@ -209,12 +209,12 @@ class Server {
       wire.end(1006);
       const { client } = wire;
       if (wire.owner?.wire !== wire) return this.#break(wire);
-      if (close === 1000) return this.#over(wire.owner, 1000);
       return this.#detach(wire.owner);
     }
     const [joinRef, ref, topic, event, payload] = JSON.parse(data);
     const { owner } = wire;
     if (owner.over) return;
+    if (event === "goodbye") return owner.left.has(wire) ? undefined : this.#over(owner, 1000);
     if (event === "probe") return wire.say([null, null, "chime", "probe_ok", payload]);
     if (owner.wire !== wire) {
       if (event === "ack" && owner.issued.some((issued) => issued.wire === wire)) return this.#promote(owner, wire, payload.received);
