@@ -76,7 +76,7 @@ func (x *exam) noStream(h head) {
 	x.note(transport.SSE, "opens", "no: %s", h)
 	switch {
 	case h.err != nil && h.after >= holdTime:
-		x.fault(answersDelayed, "not even the header of a stream came in %s: answers are passed on when they have ended", short(holdTime))
+		x.fault(answersDelayed, "not even the header of a stream came in %s: answers are held back until a buffer is full, or until they end", short(holdTime))
 	case h.err != nil:
 		x.fault(streamRefused, "a request for a stream has no answer: %s", plain(h.err))
 	case h.status == http.StatusBadRequest && strings.Contains(h.body, "Chime-Received"):

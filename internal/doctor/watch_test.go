@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,6 +44,23 @@ func TestEveryFaultThatHasACureHasAName(t *testing.T) {
 	for name := range cures {
 		if !known[name] || len(fixesOf(name)) == 0 {
 			t.Errorf("%q: got %v, want a fault with cures", name, fixesOf(name))
+		}
+	}
+}
+
+// What the doctor prescribes for the proxies of docs/deployment.md is what stands there.
+func TestCuresAreThoseOfTheDocument(t *testing.T) {
+	page, err := os.ReadFile("../../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []cure{upgrades, hosts, patience60} {
+		for _, product := range []string{nginx, haproxy, apache, caddy} {
+			for _, line := range c[product] {
+				if !strings.HasPrefix(line, "#") && !strings.Contains(string(page), "\t"+line+"\n") && !strings.Contains(string(page), "\n"+line+"\n") {
+					t.Errorf("%s: docs/deployment.md has no line %q", product, line)
+				}
+			}
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package e2e drives the built chime serve from outside, with the programs that
-// people use: Chromium, the Phoenix client of npm, curl, and nginx in between.
+// people use: Chromium, the Phoenix client of npm, curl, and proxies in between.
 //
 // Each test needs a program that Go does not bring; package need says what
 // happens without it. But for the applications of site_test.go and club_test.go

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,8 +41,8 @@ var chromiumFlags = []string{
 	"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 }
 
-// browse starts Chromium; the test's end ends it.
-func browse(t testing.TB) *browser {
+// browse starts Chromium, with more flags; the test's end ends it.
+func browse(t testing.TB, flags ...string) *browser {
 	t.Helper()
 	chromium := need.Program(t, "chromium", "chromium-browser", "google-chrome")
 	driver := need.Program(t, "chromedriver")
@@ -59,7 +60,7 @@ func browse(t testing.TB) *browser {
 		"browserName": "chrome",
 		"goog:chromeOptions": map[string]any{
 			"binary": chromium,
-			"args":   append(chromiumFlags, "--user-data-dir="+profile),
+			"args":   slices.Concat(chromiumFlags, flags, []string{"--user-data-dir=" + profile}),
 		},
 		"goog:loggingPrefs": map[string]string{"browser": "ALL"},
 	}}}, &session)
