@@ -32,7 +32,7 @@ import (
 //	r.With(auth).Mount("/socket", live)                             // chi
 //	http.Handle("/socket/", http.StripPrefix("/socket", live))      // without
 //
-// Below its mount it serves websocket, sse and poll (GET and POST), bye, chime.js and
+// Below its mount it serves websocket, sse and poll (GET and POST), wait, bye, chime.js and
 // phoenix-stream.js with their types. Channels are added before it serves; all
 // else is safe for concurrent use.
 type Router struct {
@@ -242,6 +242,7 @@ var endpoints = map[string]endpoint{
 	"websocket": {get: (*Router).webSocket, socket: true},
 	"sse":       {get: (*Router).stream, post: (*Router).post},
 	"poll":      {get: (*Router).poll, post: (*Router).post},
+	"wait":      {post: (*Router).waitFor},
 	"bye":       {post: (*Router).bye},
 	"chime.js":  {get: script(js.Module, "text/javascript; charset=utf-8")},
 	// A .ts file has the media type of an MPEG stream in many tables.
@@ -252,6 +253,7 @@ var endpoints = map[string]endpoint{
 
 func (rt *Router) webSocket(w http.ResponseWriter, r *http.Request) { rt.server.ServeWebSocket(w, r) }
 func (rt *Router) post(w http.ResponseWriter, r *http.Request)      { rt.server.ServePost(w, r) }
+func (rt *Router) waitFor(w http.ResponseWriter, r *http.Request)   { rt.server.ServeWait(w, r) }
 func (rt *Router) bye(w http.ResponseWriter, r *http.Request)       { rt.server.ServeBye(w, r) }
 
 func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {

@@ -181,7 +181,7 @@ func (p *player) close() {
 }
 
 // random is what the server makes up.
-var random = regexp.MustCompile(`"(?:id|secret|epoch)":"([^"]*)"`)
+var random = regexp.MustCompile(`"(?:id|secret|wait|epoch)":"([^"]*)"`)
 
 // timing is what depends on how fast the machine is.
 var timing = regexp.MustCompile(`^(\{"applied":\d+,"sent":|\[null,null,"chime","drain",\{"retry_ms":)\d+`)

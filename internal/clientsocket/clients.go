@@ -33,6 +33,7 @@ type Clients struct {
 	budget   *queue.Budget
 	flushers flush.Flushers
 	opened   atomic.Uint64
+	waitKey  [16]byte // of the names by which others may wait for clients that poll
 }
 
 // New returns what opens client sockets.
@@ -40,13 +41,15 @@ func New(cfg Config) *Clients {
 	if cfg.Stats == nil {
 		cfg.Stats = &stats.Stats{}
 	}
-	return &Clients{
+	cs := &Clients{
 		Registry: newRegistry(cfg.Limits),
 		rates:    ratesOf(cfg.Limits),
 		config:   cfg,
 		budget:   queue.NewBudget(cfg.Limits.TotalQueueBytes),
 		flushers: flush.New(cfg.Tasks),
 	}
+	_, _ = rand.Read(cs.waitKey[:]) // never fails; see crypto/rand
+	return cs
 }
 
 // QueueBytes returns what the queues of all clients hold, about.
@@ -73,7 +76,7 @@ func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if c.chime { // written when it is known that c is let in, and before whatever Accept sends
-		n.out.control = n.encode(cs.hello(c, c.out.credentials.current, false))
+		n.out.control = n.encode(cs.hello(c, n, c.out.credentials.current, false))
 	}
 	from := c.out.credentials.by
 	cs.config.Stats.Opened(from, c.dialect) // before anybody can end it
@@ -82,6 +85,9 @@ func (cs *Clients) Open(c *ClientSocket, n *Connection, o Opening) error {
 		cs.config.Tasks.Done()
 		cs.config.Stats.NotOpened(from, c.dialect)
 		return err
+	}
+	if n.out.polled {
+		cs.Registry.name(cs.waitName(c), c)
 	}
 	if c.chime {
 		c.mu.Lock()
@@ -110,10 +116,14 @@ func (cs *Clients) init(c *ClientSocket, o Opening) {
 	c.flusher = &cs.flushers[cs.opened.Add(1)%uint64(len(cs.flushers))]
 }
 
-// hello returns what greets c, whose mu is held unless nobody knows it yet.
-func (cs *Clients) hello(c *ClientSocket, secret string, resumed bool) *wire.Message {
+// hello returns what greets c on connection n; c.mu is held unless nobody knows it yet.
+func (cs *Clients) hello(c *ClientSocket, n *Connection, secret string, resumed bool) *wire.Message {
+	wait := ""
+	if n.out.polled {
+		wait = cs.waitName(c)
+	}
 	return wire.Hello{
-		ID: c.id, Secret: secret,
+		ID: c.id, Secret: secret, Wait: wait,
 		HeartbeatMS: cs.config.Heartbeat.Milliseconds(),
 		GraceMS:     cs.config.Grace.Milliseconds(),
 		Limits: wire.HelloLimits{

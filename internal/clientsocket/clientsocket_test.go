@@ -87,7 +87,7 @@ func TestHelloSaysWhatAClientMustKnow(t *testing.T) {
 	c := &ClientSocket{}
 	cs.init(c, Opening{Dialect: stats.Chime})
 	secret := c.out.credentials.current
-	text := string(cs.hello(c, secret, false).AppendText(nil, true, ""))
+	text := string(cs.hello(c, &Connection{}, secret, false).AppendText(nil, true, ""))
 	want := `[null,null,"chime","hello",{"id":"` + c.id + `","secret":"` + secret + `","heartbeat_ms":15000,"grace_ms":15000,` +
 		`"limits":{"message_bytes":1000,"batch_bytes":262144,"batch_messages":100,"topics":9},` +
 		`"transports":["websocket","sse","longpoll"],"resumed":false,"received":0,"sent":0}]`

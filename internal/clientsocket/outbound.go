@@ -14,6 +14,7 @@ type outbound struct {
 	queue       queue.Queue
 	ready       func()      // waits for room; the last given to Ready
 	carrier     *Connection // the one promoted last; nil while the client socket is detached
+	wait        *Wait       // whom to tell when there is something to be polled; nil: nobody
 	credentials credentials
 	grace       *grace // nil before it is detached for the first time
 }

@@ -79,6 +79,7 @@ func (o *outlet) close(code wire.CloseCode, reason string) {
 func (o *outlet) abort() {
 	o.over, o.closing, o.control = true, true, nil
 	o.poll.wake()
+	o.n.c.out.wait.wake()
 }
 
 // Flush implements flush.Connection: what would block, or would keep others
@@ -94,6 +95,7 @@ func (o *outlet) Flush(f *flush.Flusher, now mono.Instant) {
 	o.writing = true
 	if o.polled {
 		o.poll.wake()
+		n.c.out.wait.wake()
 		n.c.mu.Unlock()
 		return
 	}

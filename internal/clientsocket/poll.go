@@ -164,9 +164,9 @@ func (n *Connection) Fetch(p *Poll, b []byte, late bool) (_ []byte, after uint64
 }
 
 // rest takes note that no poll is parked: whoever has something to write need not wake
-// anybody, and what waits is bounded as for a connection that takes nothing. c.mu is
-// held.
-func (o *outlet) rest() { o.writing, o.blocked = true, true }
+// anybody but a Wait, and what waits is bounded as for a connection that takes nothing.
+// c.mu is held, or nobody knows o yet.
+func (o *outlet) rest() { o.writing, o.blocked = o.n.c == nil || o.n.c.out.wait == nil, true }
 
 // awaits reports whether the farewell is there and its client has yet to poll for it.
 func (o *outlet) awaits() bool { return o.polled && !o.over }

@@ -26,6 +26,7 @@ type Registry struct {
 	mu       sync.RWMutex // guards what follows
 	clients  map[*ClientSocket]struct{}
 	secrets  map[string]*ClientSocket
+	waited   map[string]*ClientSocket // those that are, or were, polled, by the name that others wait for
 	named    map[string]int32         // how many client sockets an identity has
 	strange  map[string]int32         // and those of an address that are anonymous, where they are counted
 	from     map[*ClientSocket]string // which address that is
@@ -36,7 +37,7 @@ type Registry struct {
 
 func newRegistry(l transport.Limits) Registry {
 	return Registry{
-		clients: map[*ClientSocket]struct{}{}, secrets: map[string]*ClientSocket{},
+		clients: map[*ClientSocket]struct{}{}, secrets: map[string]*ClientSocket{}, waited: map[string]*ClientSocket{},
 		named: map[string]int32{}, strange: map[string]int32{}, from: map[*ClientSocket]string{},
 		most: l.ClientSockets, mostNamed: l.IdentitySockets, mostStrange: l.AddressSockets,
 	}
@@ -111,6 +112,9 @@ func (r *Registry) remove(c *ClientSocket, secrets []string) bool {
 	delete(r.clients, c)
 	for _, secret := range secrets {
 		delete(r.secrets, secret)
+	}
+	if len(r.waited) > 0 {
+		delete(r.waited, c.clients.waitName(c))
 	}
 	return known
 }

@@ -34,8 +34,11 @@ func (c *ClientSocket) Resume(n *Connection, secret string) bool {
 	}
 	c.mu.Unlock()
 	c.in.mu.Unlock()
-	if !good {
+	switch {
+	case !good:
 		c.clients.Registry.unindex(fresh)
+	case n.out.polled:
+		c.clients.Registry.name(c.clients.waitName(c), c)
 	}
 	return good
 }
@@ -48,7 +51,7 @@ func (o *outbound) addCandidate(n *Connection, fresh, used string) {
 		o.grace.extend(due)
 	}
 	o.credentials.issue(fresh, n, used)
-	n.sendControl(o.c.clients.hello(o.c, fresh, true))
+	n.sendControl(o.c.clients.hello(o.c, n, fresh, true))
 	for _, candidate := range o.credentials.surplus() {
 		candidate.closeAlone(wire.CloseReplaced, "not used")
 	}

@@ -29,6 +29,7 @@ var halves = []struct {
 	{"stream without chime headers", "GET", "/socket/sse?join=hall:1", nil, 200},
 	{"POST", "POST", "/socket/sse", []string{"Chime-Secret: unknown"}, 410},
 	{"POST without a secret", "POST", "/socket/sse", nil, 400},
+	{"wait", "POST", "/socket/wait", nil, 400},
 	{"bye", "POST", "/socket/bye", []string{"Content-Type: text/plain"}, 204},
 	{"preflight of the stream", "OPTIONS", "/socket/sse", []string{"Access-Control-Request-Method: POST"}, 204},
 	{"preflight of bye", "OPTIONS", "/socket/bye", []string{"Access-Control-Request-Method: POST"}, 204},

@@ -55,6 +55,8 @@ func TestABodyThatNeverComesIsGivenUpWhateverIsAsked(t *testing.T) {
 		{"POST /socket/sse", "Chime-Secret: wrong", http.StatusGone},
 		{"POST /socket/sse", "Authorization: Bearer banned\r\nChime-Secret: wrong", http.StatusUnauthorized},
 		{"POST /socket/sse", "Origin: https://evil.example", http.StatusForbidden},
+		{"POST /socket/wait", "Origin: https://evil.example", http.StatusForbidden},
+		{"POST /socket/wait", "Authorization: Bearer banned", http.StatusUnauthorized},
 		{"POST /socket/bye", "Origin: https://evil.example", http.StatusForbidden},
 		{"POST /socket/nothing", "X-None: 1", http.StatusNotFound},
 		{"POST /socket/chime.js", "X-None: 1", http.StatusMethodNotAllowed},

@@ -26,19 +26,26 @@ type pollHeaders struct {
 
 // pollHeadersOf reads them.
 func pollHeadersOf(r *http.Request) (h pollHeaders, err error) {
-	h.secret, h.hold = r.Header.Get(headerSecret), maxHold
+	h.secret = r.Header.Get(headerSecret)
 	received := r.Header.Get(headerReceived)
 	if h.received, err = strconv.ParseUint(received, 10, 64); err != nil {
 		return h, fmt.Errorf("%s: %.40q: want a number, 0 to open a client socket", headerReceived, received)
 	}
-	if hold := r.Header.Get(headerHold); hold != "" {
-		ms, err := strconv.ParseUint(hold, 10, 32)
-		if err != nil {
-			return h, fmt.Errorf("%s: %.40q: want a number of milliseconds", headerHold, hold)
-		}
-		h.hold = min(h.hold, time.Duration(ms)*time.Millisecond)
+	h.hold, err = holdIn(r)
+	return h, err
+}
+
+// holdIn is how long a request may be parked, which may ask for less than the most.
+func holdIn(r *http.Request) (time.Duration, error) {
+	hold := r.Header.Get(headerHold)
+	if hold == "" {
+		return maxHold, nil
 	}
-	return h, nil
+	ms, err := strconv.ParseUint(hold, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %.40q: want a number of milliseconds", headerHold, hold)
+	}
+	return min(maxHold, time.Duration(ms)*time.Millisecond), nil
 }
 
 // ServePoll answers GET {mount}/poll: what there is to write to a client, as soon as

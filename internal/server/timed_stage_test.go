@@ -83,6 +83,9 @@ func handlerOf(s *server.Server) http.Handler {
 	mux.HandleFunc("GET /amber", s.ServeAmber)
 	mux.HandleFunc("GET /sse", s.ServeStream)
 	mux.HandleFunc("POST /sse", s.ServePost)
+	mux.HandleFunc("GET /poll", s.ServePoll)
+	mux.HandleFunc("POST /poll", s.ServePost)
+	mux.HandleFunc("POST /wait", s.ServeWait)
 	return mux
 }
 

@@ -41,6 +41,8 @@ func (s *Stats) Families(m Moment) Families {
 			Help: "Frames that were handed to connections to be written."},
 		{Name: "chime_sent_bytes_total", Samples: one(float64(s.BytesOut.load())),
 			Help: "Bytes that were handed to connections to be written, as the dialect has them."},
+		{Name: "chime_waits_total", Samples: one(float64(s.Waits.load())),
+			Help: "Requests that waited for several clients that poll."},
 		{Name: "chime_queue_bytes", Kind: Gauge, Samples: one(float64(m.QueueBytes)),
 			Help: "What the queues of all clients hold, about."},
 		{Name: "chime_topics", Kind: Gauge, Samples: one(float64(m.Topics)),

@@ -49,6 +49,7 @@ type Stats struct {
 	FramesIn  Striped // that were handed on, those of the protocol itself included
 	FramesOut Striped // that were written, not those that belong to a connection
 	BytesOut  Striped
+	Waits     Striped // requests for several clients that poll
 
 	Refusals Causes[Refusal]
 	Slow     Causes[Slow]

@@ -10,6 +10,7 @@ import (
 type Hello struct {
 	ID          string      `json:"id"`
 	Secret      string      `json:"secret"`
+	Wait        string      `json:"wait,omitempty"` // what others may wait for, of a client that polls
 	HeartbeatMS int64       `json:"heartbeat_ms"`
 	GraceMS     int64       `json:"grace_ms"`
 	Limits      HelloLimits `json:"limits"`

@@ -1,0 +1,109 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-chime/chime/internal/clientsocket"
+)
+
+const (
+	// maxWaited is how many clients one request may wait for. A browser opens no more
+	// tabs than that at once.
+	maxWaited   = 64
+	maxWaitBody = 4 << 10 // bytes: enough for their names
+)
+
+// ServeWait answers POST {mount}/wait: which of several clients that poll should poll now,
+// as soon as there is one. A browser has few connections on HTTP/1.1, which its tabs
+// share: one of them waits for all. It shows its own identity and no secret, and what it
+// learns is that there is something, so it is no sign of life of anybody.
+func (s *Server) ServeWait(w http.ResponseWriter, r *http.Request) {
+	_, done := s.bodies.bound(w)
+	names, hold, refused := s.waiting(w, r)
+	done()
+	if refused != nil {
+		refuseWith(w, refused)
+		return
+	}
+	if names != nil {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // or net/http ends the request when it is due
+		s.tasks.Do(func() { s.wait(w, r, names, hold) })
+	}
+}
+
+// waiting reads whom a request waits for, and how long. It has answered what comes from a
+// foreign page: then there are no names.
+func (s *Server) waiting(w http.ResponseWriter, r *http.Request) (names []string, hold time.Duration, _ *refusal) {
+	if !s.admission.origin(w, r) {
+		return nil, 0, nil
+	}
+	if _, refused := s.admission.post(r, ""); refused != nil {
+		return nil, 0, refused
+	}
+	hold, err := holdIn(r)
+	if err != nil {
+		return nil, 0, &refusal{status: http.StatusBadRequest, reason: err.Error()}
+	}
+	body, err := s.bodies.read(w, r, maxWaitBody)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, 0, &refusal{status: http.StatusRequestEntityTooLarge, reason: "body is over " + strconv.Itoa(maxWaitBody) + " bytes"}
+	}
+	var want struct {
+		IDs []string `json:"ids"`
+	}
+	switch {
+	case err != nil:
+		return nil, 0, &refusal{status: http.StatusBadRequest, reason: "body could not be read"}
+	case json.Unmarshal(body, &want) != nil || len(want.IDs) == 0:
+		return nil, 0, &refusal{status: http.StatusBadRequest, reason: `body is not of the form {"ids":["…"]}, with one at least`}
+	case len(want.IDs) > maxWaited:
+		return nil, 0, &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("body has %d ids: want at most %d", len(want.IDs), maxWaited)}
+	}
+	return want.IDs, hold, nil
+}
+
+// wait answers when one of those that are named is due, unknown ones at once, or when the
+// time is over.
+func (s *Server) wait(w http.ResponseWriter, r *http.Request, names []string, hold time.Duration) {
+	s.stats.Waits.Add(1)
+	var known []*clientsocket.ClientSocket
+	all := make([]*clientsocket.ClientSocket, len(names))
+	for i, name := range names {
+		if all[i] = s.clients.Registry.FindNamed(name); all[i] != nil {
+			known = append(known, all[i])
+		}
+	}
+	due := func() []string {
+		list := []string{}
+		for i, c := range all {
+			if c == nil || c.Due() {
+				list = append(list, names[i])
+			}
+		}
+		return list
+	}
+	rc := http.NewResponseController(w)
+	waits := clientsocket.Await(known)
+	defer waits.End()
+	timer := time.NewTimer(holdOf(r, rc, hold, s.limits.StuckFor))
+	defer timer.Stop()
+	ids := due()
+	for len(ids) == 0 && !waits.Over() {
+		select {
+		case <-waits.Woken:
+			ids = due()
+			continue
+		case <-timer.C:
+		case <-r.Context().Done(): // or a Timeout middleware: the answer goes nowhere, or is as good now
+		}
+		break
+	}
+	answer(w, http.StatusOK, struct {
+		IDs []string `json:"ids"`
+	}{ids})
+}
