@@ -183,6 +183,18 @@ func (c *ClientSocket) CloseWith(secret string, code wire.CloseCode, reason stri
 	}
 }
 
+// Goodbye is CloseWith for a client that says so, which does not poll for the farewell.
+func (c *ClientSocket) Goodbye(secret string) {
+	c.CloseWith(secret, wire.CloseNormal, "bye", transport.Closed)
+	c.mu.Lock()
+	n := c.out.carrier
+	unread := c.ended && n != nil && n.out.awaits() && n.out.poll == nil
+	c.mu.Unlock()
+	if unread {
+		n.Abort(transport.Closed)
+	}
+}
+
 // end ends the client socket and closes all its connections; reportEnd must
 // follow, without c.mu. The first reason counts: the client may answer with a
 // close of its own before the receiver is told. c.mu is held.

@@ -62,50 +62,58 @@ func (s *Server) ServePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	former := s.clients.Registry.Find(head.secret)
 	if former == nil && head.secret != "" && !s.Draining() {
+		s.stats.Resumes.Add(stats.Unknown)
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
-	if former == nil || !former.Polls(head.secret) {
-		from, refused := s.admission.connection(r, stats.Chime, head.secret)
+	if former != nil && former.Polls(head.secret) {
+		from, refused := s.admission.post(r, head.secret)
 		if refused != nil {
+			if refused == unavailable {
+				former.Heard(head.secret)
+			}
 			refuseWith(w, refused)
 			return
 		}
-		s.tasks.Do(func() { s.openPoll(w, r, from, head) })
-		return
-	}
-	from, refused := s.admission.post(r, head.secret)
-	if refused != nil {
-		if refused == unavailable {
-			former.Heard(head.secret)
+		former.Refresh(from.id.Expires)
+		var over bool
+		if s.tasks.Do(func() { over = !s.goOn(w, r, former, head) }); !over {
+			return
 		}
+	}
+	from, refused := s.admission.connection(r, stats.Chime, head.secret)
+	if refused != nil {
 		refuseWith(w, refused)
 		return
 	}
-	former.Refresh(from.id.Expires)
-	s.tasks.Do(func() { s.goOn(w, r, former, head) })
+	s.tasks.Do(func() { s.openPoll(w, r, from, head) })
 }
 
 // openPoll gives the caller of a poll a connection, and answers with its hello.
 func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from caller, head pollHeaders) {
 	l, fresh := together[pollLine](from)
 	l.server = s
-	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
-		code, reason := parting(err)
-		respond(w, 1, l.Seal(l.Farewell(nil, code, reason, true), true))
+	if head.secret == "" {
+		head.received = 0
+		if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+			code, reason := parting(err)
+			respond(w, 1, l.Seal(l.Farewell(nil, code, reason, true), true))
+			return
+		}
+	} else if !s.resume(&l.conn, l, from) {
+		s.stats.Resumes.Add(stats.Unknown)
+		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
 	l.begin()
-	if head.secret == "" {
-		head.received = 0
-	}
 	p := clientsocket.NewPoll(head.received)
 	l.conn.Attend(p)
 	l.answer(w, r, p, head)
 }
 
-// goOn answers a poll of a client socket that is polled.
-func (s *Server) goOn(w http.ResponseWriter, r *http.Request, former *clientsocket.ClientSocket, head pollHeaders) {
+// goOn answers a poll of a client socket that is polled. It reports false if that has
+// ended in this moment: the client socket has to be resumed.
+func (s *Server) goOn(w http.ResponseWriter, r *http.Request, former *clientsocket.ClientSocket, head pollHeaders) bool {
 	p := clientsocket.NewPoll(head.received)
 	switch n, err := former.Poll(p, head.secret); {
 	case errors.Is(err, clientsocket.ErrBeyond):
@@ -113,10 +121,11 @@ func (s *Server) goOn(w http.ResponseWriter, r *http.Request, former *clientsock
 	case err != nil:
 		refuse(w, http.StatusGone, err.Error())
 	case n == nil:
-		respond(w, head.received+1, nil) // it has fallen silent in this moment: the next poll resumes
+		return false
 	default:
 		n.Line().(*pollLine).answer(w, r, p, head)
 	}
+	return true
 }
 
 // answer answers p when there is something, or nothing for the time of its hold.

@@ -9,7 +9,6 @@ import (
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
-	"github.com/go-chime/chime/transport"
 )
 
 // ServePost answers POST {mount}/sse: frames of a client whose other half is a
@@ -107,7 +106,7 @@ func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
 	if body, err := s.bodies.read(w, r, maxSecretBody); err == nil {
 		secret := strings.TrimSpace(string(body))
 		if c := s.clients.Registry.Find(secret); c != nil {
-			c.CloseWith(secret, wire.CloseNormal, "bye", transport.Closed)
+			c.Goodbye(secret)
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)

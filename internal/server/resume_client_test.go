@@ -108,8 +108,9 @@ func (c *resumer) attach(kind string, f fault, hold time.Duration) {
 	promoted := err == nil && c.promote(cr, secret, received)
 	c.note(c.known)
 	c.changed.Broadcast()
+	late := c.secret != secret
 	c.mu.Unlock()
-	if refused, ok := errors.AsType[*refusal](err); ok {
+	if refused, ok := errors.AsType[*refusal](err); ok && !(late && refused.status == http.StatusGone) {
 		c.wrong("attach: %w", refused)
 	}
 	if promoted {
@@ -126,6 +127,9 @@ func (c *resumer) promote(cr *carrier, with string, had uint64) bool {
 	hello := &cr.hello
 	all := c.forgotten + uint64(len(c.frames))
 	switch {
+	case cr.goesOn && !c.stopped && c.secret == with:
+		c.line, c.transport = cr, cr.transport
+		return true
 	case c.stopped, c.secret != with && c.flaw != keepsItsOldSecret:
 		return false
 	case hello.Resumed != (with != ""):
@@ -152,8 +156,8 @@ func (c *resumer) promote(cr *carrier, with string, had uint64) bool {
 	if c.flaw == forgetsWhatItHas && hello.Resumed {
 		c.received -= min(c.received, 1)
 	}
-	if cr.transport == transport.SSE {
-		c.word = hello.Resumed
+	if cr.transport != transport.WebSocket {
+		c.word = hello.Resumed && cr.es != nil // of polls the next one is
 		if c.flaw == beginsAnew {
 			c.known = 0
 		}
@@ -238,7 +242,19 @@ func (c *resumer) note(n uint64) {
 // read takes what a connection delivers until it ends.
 func (c *resumer) read(cr *carrier) {
 	for {
+		c.mu.Lock()
+		if cr.polls != nil {
+			if c.line != cr {
+				c.mu.Unlock()
+				return // another one polls
+			}
+			cr.polls.received = c.received
+		}
+		c.mu.Unlock()
 		number, text, err := cr.read()
+		if err == nil && text == "" {
+			continue // see whether another one polls
+		}
 		c.mu.Lock()
 		if err != nil {
 			if end, ok := errors.AsType[*End](err); ok {
@@ -282,12 +298,19 @@ func (c *resumer) take(cr *carrier, number uint64, text string) {
 		if string(f.event) != `"heartbeat"` || json.Unmarshal(f.payload, &beat) != nil {
 			return
 		}
-		if beat.Sent < c.received || beat.Received > c.forgotten+uint64(len(c.frames)) {
+		// The first reply may have come before those of the former connection.
+		if cr.polls == nil && beat.Sent < c.received || beat.Received > c.forgotten+uint64(len(c.frames)) {
 			c.blame("heartbeat %s, and %d had come and %d gone", f.payload, c.received, c.forgotten+uint64(len(c.frames)))
 		}
 		c.note(beat.Received)
 		c.ack()
 	default:
+		if cr.polls != nil {
+			if number <= c.received && c.flaw == flawless {
+				return // it came on another connection while this poll was under way
+			}
+			c.acked = max(c.acked, number-1)
+		}
 		if cr.ws == nil && number != c.received+1 && c.flaw == flawless {
 			c.blame("frame number %d, want %d", number, c.received+1)
 		}
@@ -313,7 +336,7 @@ func (c *resumer) post() {
 		switch {
 		case c.stopped, c.fault != nil:
 			return
-		case c.transport != transport.SSE, !due, c.posting == c.secret:
+		case c.transport == transport.WebSocket, c.transport == "", !due, c.posting == c.secret:
 			c.changed.Wait()
 			continue
 		}
@@ -433,7 +456,7 @@ func (c *resumer) leave() {
 	line, secret, kind := c.line, c.secret, c.transport
 	c.changed.Broadcast()
 	c.mu.Unlock()
-	if kind == transport.SSE {
+	if kind != transport.WebSocket {
 		_, _, _ = c.hall.post("/bye", secret, "", secret, fault{})
 	} else if line != nil {
 		_ = line.ws.write(fin|opText, goodbye)

@@ -14,7 +14,11 @@ import (
 
 // What tests do with carriers by hand: no word goes out that they do not say.
 
-var bothTransports = []string{transport.WebSocket, transport.SSE}
+var (
+	everyTransport = []string{transport.WebSocket, transport.SSE, transport.LongPoll}
+	// bothTransports are those whose connections the server sees break.
+	bothTransports = []string{transport.WebSocket, transport.SSE}
+)
 
 // onBoth runs a test on both transports.
 func onBoth(t *testing.T, cfg server.Config, run func(t *testing.T, h *hall, kind string)) {

@@ -56,6 +56,8 @@ func newHall(cfg server.Config) (*hall, error) {
 	mux.HandleFunc("GET /websocket", h.server.ServeWebSocket)
 	mux.HandleFunc("GET /sse", h.server.ServeStream)
 	mux.HandleFunc("POST /sse", h.server.ServePost)
+	mux.HandleFunc("GET /poll", h.server.ServePoll)
+	mux.HandleFunc("POST /poll", h.server.ServePost)
 	mux.HandleFunc("POST /bye", h.server.ServeBye)
 	h.http = &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() {
@@ -154,13 +156,16 @@ func (a *app) saidSoFar() int {
 	return len(a.sent)
 }
 
-// carrier is one connection of the chime dialect: a WebSocket, or a stream.
+// carrier is one connection of the chime dialect: a WebSocket, a stream, or polls on one
+// connection of HTTP.
 type carrier struct {
 	transport string
 	plug      *plug
 	hello     wire.Hello
+	goesOn    bool // it is polled with the secret of the connection that carries the client socket: no hello
 	ws        *socket
 	es        *stream
+	polls     *pollCarrier
 }
 
 // knock says how a client asks for a connection.
@@ -195,9 +200,13 @@ func (h *hall) open(k knock) (*carrier, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	_, text, err := cr.read()
-	if err == nil {
-		err = decodeChime(text, wire.EventHello, &cr.hello)
+	if cr.polls != nil {
+		err = cr.polls.begin(cr)
+	} else {
+		var text string
+		if _, text, err = cr.read(); err == nil {
+			err = decodeChime(text, wire.EventHello, &cr.hello)
+		}
 	}
 	if err != nil {
 		_ = conn.Close()
@@ -208,6 +217,10 @@ func (h *hall) open(k knock) (*carrier, error) {
 }
 
 func (cr *carrier) begin(k knock) error {
+	if k.transport == transport.LongPoll {
+		cr.polls = newPollCarrier(cr.plug, k)
+		return nil
+	}
 	lines := []string{"GET /sse HTTP/1.1", "Host: example.com", "As: " + k.as}
 	if k.transport == transport.WebSocket {
 		protocols := "chime.v1"
@@ -244,12 +257,15 @@ func (cr *carrier) begin(k knock) error {
 	return nil
 }
 
-// read returns the next frame, and its number if it has one, which it has on a
-// stream. The end is a *End if the server says why.
+// read returns the next frame, and its number if it has one, which it has not on a
+// WebSocket. The end is a *End if the server says why.
 func (cr *carrier) read() (number uint64, text string, err error) {
 	if cr.ws != nil {
 		text, err = cr.ws.text()
 		return 0, text, err
+	}
+	if cr.polls != nil {
+		return cr.polls.read()
 	}
 	lines, err := cr.es.event()
 	if err != nil {
@@ -265,13 +281,19 @@ func (cr *carrier) read() (number uint64, text string, err error) {
 			text = data
 		}
 	}
-	if strings.HasPrefix(text, `[null,null,"chime","closed",`) {
-		// The rest of the stream is read by who knows what it means.
-		closing := &stream{r: bufio.NewReader(strings.NewReader("data: " + text + "\n\n"))}
-		_, err = closing.text()
-		return 0, "", err
+	if end := farewellIn(text); end != nil {
+		return 0, "", end
 	}
 	return number, text, nil
+}
+
+// farewellIn returns what a frame says that ends a connection, nil of any other.
+func farewellIn(text string) error {
+	end := &End{}
+	if decodeChime(text, wire.EventClosed, end) == nil {
+		return end
+	}
+	return nil
 }
 
 // decodeChime reads the payload of a frame of the topic chime.

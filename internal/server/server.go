@@ -168,14 +168,22 @@ func together[L any](from caller) (*L, *clientsocket.ClientSocket) {
 	return &both.line, &both.client
 }
 
-// enter gives connection n its client socket: the one that its caller goes on
-// with, if that can be resumed, or else a new one, for which fresh is the memory if
-// it is not nil. From now on it can be closed.
-func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh *clientsocket.ClientSocket, r *http.Request, from caller) error {
+// resume makes connection n a candidate of the client socket that its caller goes on
+// with, and reports whether that was possible. From now on it can be closed.
+func (s *Server) resume(n *clientsocket.Connection, line clientsocket.Line, from caller) bool {
 	n.Init(line)
-	if from.former != nil && from.former.Resume(n, from.secret) {
-		from.former.Refresh(from.id.Expires)
-		s.greeted(line, from)
+	if from.former == nil || !from.former.Resume(n, from.secret) {
+		return false
+	}
+	from.former.Refresh(from.id.Expires)
+	s.greeted(line, from)
+	return true
+}
+
+// enter is resume, where another client socket is opened if that was not possible. Fresh
+// is the memory for it, if it is not nil.
+func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh *clientsocket.ClientSocket, r *http.Request, from caller) error {
+	if s.resume(n, line, from) {
 		return nil
 	}
 	if from.secret != "" {
