@@ -6,22 +6,51 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/raw"
 )
 
 // All at once beside a room: nobody in it is ended or misses anything, and nothing of it
-// is kept.
+// is kept. With -v it prints how long a message took to each member, when it was quiet
+// and beside the attack.
 func TestAnAttackHarmsNobodyElseAndLeavesNothing(t *testing.T) {
-	const members, messages, rounds = 200, 30, 60
+	const members, messages, rounds, blockers = 200, 30, 60, 20
 	s := raw.NewSite(t, chime.WithLogger(slog.New(slog.DiscardHandler))) // whose log is kept in memory
 	room := make([]*raw.Socket, members)
 	for i := range room {
 		room[i] = s.Phoenix(t).Join("hall:1", fmt.Sprint("member", i))
+	}
+	said := 0
+	deliver := func() (median, p99 time.Duration) {
+		var took []time.Duration
+		for range messages {
+			begun := time.Now()
+			if err := s.Live.Broadcast(t.Context(), "hall:1", "said", map[string]int{"n": said}); err != nil {
+				t.Fatal(err)
+			}
+			for _, ws := range room {
+				ws.Want(fmt.Sprintf(`[null,null,"hall:1","said",{"n":%d}]`, said))
+				took = append(took, time.Since(begun))
+			}
+			said++
+		}
+		slices.Sort(took)
+		return took[len(took)/2], took[len(took)*99/100]
+	}
+	quiet, quiet99 := deliver()
+	slow := make([]*raw.Socket, blockers) // in another topic: their handlers do not return
+	var left []raw.Departure
+	for i := range slow {
+		name := fmt.Sprint("blocks", i)
+		slow[i] = s.Phoenix(t).Join("hall:2", name)
+		left = append(left, raw.Left("hall:2", name, channel.Vanished))
 	}
 	heap := func() int64 {
 		runtime.GC()
@@ -63,15 +92,21 @@ func TestAnAttackHarmsNobodyElseAndLeavesNothing(t *testing.T) {
 			})
 		}
 	}
-	for n := range messages {
-		if err := s.Live.Broadcast(t.Context(), "hall:1", "said", map[string]int{"n": n}); err != nil {
-			t.Fatal(err)
+	for i, ws := range slow {
+		ws.Text(`["1","2","hall:2","block",{}]`)
+		for range 20 { // which wait in the inbox
+			ws.Text(`["1",null,"hall:2","echo",{}]`)
 		}
-		for _, ws := range room {
-			ws.Want(fmt.Sprintf(`[null,null,"hall:1","said",{"n":%d}]`, n))
-		}
+		s.Hall.WantBegun(t, fmt.Sprint("blocks", i))
 	}
+	attacked, attacked99 := deliver()
+	t.Logf("a message took to a member, quiet: median %v, p99 %v; attacked: median %v, p99 %v: %.1f times",
+		quiet, quiet99, attacked, attacked99, float64(attacked99)/float64(quiet99))
 	attack.Wait()
+	for _, ws := range slow {
+		_ = ws.Conn.Close()
+	}
+	s.Hall.WantAllLeft(t, left...)
 	s.Hall.WantNobodyLeft(t)
 	s.Post(t, secret, `{"first":1,"frames":[]}`, "Connection: close").WantApplied(t, 0) // the client itself goes on
 	const most = 8 << 20
