@@ -29,7 +29,7 @@ func (e *BatchError) Error() string {
 // one pass, which ends at the first thing that is wrong, so a batch that is none costs
 // no more than one. The error is a *BatchError.
 func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
-	b, keys := Batch{Frames: []Frame{}}, 0
+	b, keys, given := Batch{Frames: []Frame{}}, 0, false
 	end, err := object(data, space(data, 0), func(name []byte, i int) (int, error) {
 		switch keys++; {
 		case keys > maxBatchKeys:
@@ -38,7 +38,10 @@ func DecodeBatch(data []byte, frames, frameBytes int) (Batch, error) {
 			return batchNumber(data, i, "first", &b.First)
 		case same(name, "received"):
 			return batchNumber(data, i, "received", &b.Received)
+		case same(name, "frames") && given:
+			return -1, malformed("frames: given twice")
 		case same(name, "frames"):
+			given = true
 			return b.frames(data, i, frames, frameBytes)
 		}
 		_, end := value(data, i, nil) // of a later version
@@ -92,10 +95,7 @@ func (b *Batch) frames(data []byte, i, most, frameBytes int) (int, error) {
 	if end := literal(data, i, "null"); end >= 0 {
 		return end, nil
 	}
-	switch {
-	case len(b.Frames) > 0:
-		return -1, malformed("frames: given twice")
-	case i == len(data) || data[i] != '[':
+	if i == len(data) || data[i] != '[' {
 		return -1, malformed("frames: want an array")
 	}
 	if i = space(data, i+1); i < len(data) && data[i] == ']' {

@@ -64,6 +64,8 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"too many frames", `{"first":1,"frames":[` + ok + `,` + ok + `,` + ok + `]}`, 0, "batch has too many frames: want at most 2"},
 		{"too many frames, and what is none behind them", `{"first":1,"frames":[` + ok + `,` + ok + `,0,x`, 0, "batch has too many frames: want at most 2"},
 		{"frames given twice", `{"first":1,"frames":[` + ok + `],"frames":[]}`, 0, "batch is not of the form"},
+		{"no frames given twice", `{"first":1,"frames":[],"frames":[]}`, 0, "batch is not of the form"},
+		{"null given before frames", `{"first":1,"frames":null,"frames":[` + ok + `]}`, 0, "batch is not of the form"},
 		{"frames that do not end", `{"first":1,"frames":[` + ok, 0, "batch is not of the form"},
 		{"a comma behind the last frame", `{"first":1,"frames":[` + ok + `,]}`, 2, "frame is not valid JSON"},
 		{"20,000 deep", `{"first":1,"frames":[` + nested(20000) + `]}`, 1, "frame is not valid JSON"},
