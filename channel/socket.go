@@ -38,7 +38,7 @@ func (s *Socket) ID() string { return s.client().cs.ID() }
 // Identity is who the client is, as WithConnect said.
 func (s *Socket) Identity() transport.Identity { return s.client().cs.Identity() }
 
-// Transport is what carries the client at present: "websocket" or "sse".
+// Transport is what carries the client at present: "websocket", "sse" or "longpoll".
 func (s *Socket) Transport() string { return s.client().cs.Transport() }
 
 // Assign keeps a value with this socket, for later handlers of the same client

@@ -74,6 +74,18 @@ func TestFilesAreShort(t *testing.T) {
 	}
 }
 
+// Of words that nobody can keep in mind nobody keeps to one.
+func TestTheGlossaryIsShort(t *testing.T) {
+	const most = 30
+	text, err := os.ReadFile("glossary.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(text, []byte("\n| ")) - 1; n < most/2 || n > most {
+		t.Errorf("glossary.md has %d entries, want at most %d", n, most)
+	}
+}
+
 // wordFiles are the files with one of the endings. History stays as it was written:
 // the decisions in docs/adr, and what CHANGELOG.md says of former names. This file
 // has the words that it looks for.

@@ -326,7 +326,7 @@ func (m message) String() string {
 	switch m.kind() {
 	case attach:
 		return fmt.Sprintf("the request, received %d", n)
-	case word:
+	case acknowledgement:
 		return fmt.Sprintf("ack, received %d", n)
 	case frame:
 		return fmt.Sprintf("frame %d", n)

@@ -74,7 +74,7 @@ func (m *machine) clientPromotes(s *state, i int) {
 		return
 	}
 	if !c.cut {
-		c.up.push(word, k.received)
+		c.up.push(acknowledgement, k.received)
 	}
 	// What the server did not have when it said hello follows at once: the first is
 	// number base+1, whatever the client was told on other connections since.
@@ -104,7 +104,7 @@ func (m *machine) push(s *state, i int) {
 func (m *machine) ack(s *state, i int) {
 	s.client.said = s.client.received
 	if c := &s.conns[i]; !c.cut {
-		c.up.push(word, s.client.received)
+		c.up.push(acknowledgement, s.client.received)
 	}
 }
 

@@ -64,8 +64,8 @@ func (m *machine) issue(s *state, shown, fresh uint16) {
 
 // promote makes the connection of a secret the one that carries counted frames.
 // It may have broken; then nothing is attached. The client knows of no older
-// hello any more. Of a younger one it may have spoken already, if this word is
-// late: that connection and its secret live on.
+// hello any more. It may have promoted a younger one already, if this is late: that
+// connection and its secret live on.
 func (m *machine) promote(s *state, chosen uint16, received uint8) {
 	v := &s.server
 	if received > v.written {
@@ -152,11 +152,11 @@ func (m *machine) read(s *state, i int) {
 		if got.kind() == frame { // m.rules.readsFormer
 			m.apply(s, v.received+1, n)
 		}
-	case c.server == candidate && got.kind() == word:
+	case c.server == candidate && got.kind() == acknowledgement:
 		m.promote(s, c.secret, n)
 	case c.server == candidate:
 		s.fail("a counted frame on a connection that is not promoted")
-	case got.kind() == word:
+	case got.kind() == acknowledgement:
 		m.acknowledge(s, n)
 	case got.kind() == frame:
 		c.at++

@@ -157,13 +157,13 @@ type message uint8
 
 // The high half of a message is its kind, the low half its number.
 const (
-	attach message = (iota + 1) << 4 // the client received n when it asked
-	word                             // the word that promotes, and any ack: received n
-	frame                            // counted frame n
-	hello                            // received n
-	anew                             // hello of another client socket: resumed false
-	beat                             // heartbeat: received n
-	end                              // moved, or any other end
+	attach          message = (iota + 1) << 4 // the client received n when it asked
+	acknowledgement                           // which promotes, too: received n
+	frame                                     // counted frame n
+	hello                                     // received n
+	anew                                      // hello of another client socket: resumed false
+	beat                                      // heartbeat: received n
+	end                                       // moved, or any other end
 )
 
 func (m message) kind() message { return m &^ 15 }

@@ -299,7 +299,7 @@ func (l *lastingLine) open() (*carrier, error) {
 	}
 }
 
-// promote says the word that has c carry the client, and sends again what the
+// promote has c carry the client, and sends again what the
 // server does not have. It reports false if it is too late for that.
 func (l *lastingLine) promote(c *carrier) bool {
 	l.out.Lock()

@@ -409,7 +409,7 @@ func TestAStuckWriteDetaches(t *testing.T) {
 	t.Run("and it resumes", func(t *testing.T) { onEachStuck(t, true) })
 }
 
-// The word that promotes one of them may be under way.
+// The promotion of one of them may be under way.
 func TestADrainIsSentOnEveryConnectionOfAClient(t *testing.T) {
 	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
 		cr, _ := begin(t, h, knock{transport: from})

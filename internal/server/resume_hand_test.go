@@ -93,7 +93,7 @@ func (cr *carrier) write(t *testing.T, text string) {
 	}
 }
 
-// promote says the word that makes cr the connection, with n frames received.
+// promote makes cr the connection, with n frames received.
 func (cr *carrier) promote(t *testing.T, h *hall, n uint64) {
 	t.Helper()
 	if cr.ws != nil {

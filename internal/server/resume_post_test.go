@@ -63,10 +63,10 @@ var postStates = []struct {
 		}
 		return cr.hello.Secret
 	}},
-	{"as the word of a candidate", func(t *testing.T, h *hall, cr *carrier) string {
+	{"as the promotion of a candidate", func(t *testing.T, h *hall, cr *carrier) string {
 		return resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1}).hello.Secret
 	}},
-	{"as the word of a candidate that broke", func(t *testing.T, h *hall, cr *carrier) string {
+	{"as the promotion of a candidate that broke", func(t *testing.T, h *hall, cr *carrier) string {
 		next := resume(t, h, knock{transport: transport.SSE, secret: cr.hello.Secret, received: 1})
 		next.plug.kill()
 		return next.hello.Secret

@@ -133,7 +133,7 @@ func TestAMoveEndsTheFormerConnectionAndWhatStillComesOfItIsIgnored(t *testing.T
 	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
-		// Until the word is said, the former connection carries all.
+		// Until the promotion the former connection carries all.
 		cr.want(t, tell(t, a, 2))
 		cr.push(t, h, 2, `{"n":2}`)
 		next.promote(t, h, 2)

@@ -80,7 +80,7 @@ for (const transport of transports) {
       const again = await meet(next, { resumed: true, received, sent: 2 });
       assert.deepEqual(payloads(await again.frames()), [2, 3].slice(received - 2), "what the server has is not sent again");
       if (next === "sse") assert.deepEqual([net.posts.at(-1).headers["Chime-Secret"], net.posts.at(-1).body.first, net.posts.at(-1).body.received], ["s2", received + 1, 2]);
-      else assert.deepEqual(again.down.sent[0], [null, null, "chime", "ack", { received: 2 }], "the word comes first");
+      else assert.deepEqual(again.down.sent[0], [null, null, "chime", "ack", { received: 2 }], "the acknowledgement comes first");
       const third = await again.last();
       await again.say([null, null, "room:1", "m", "two"]);
       for (const frame of [first, second, third]) await reply(again, frame, frame[4]);
@@ -118,7 +118,7 @@ for (const transport of transports) {
     for (const url of urls) assert.match(url, /^(wss:\/\/chat\.test\/socket\/websocket|https:\/\/chat\.test\/socket\/(sse|bye))\?v=1$/);
   });
 
-  test(`a word without frames is a word (${transport})`, async (t) => {
+  test(`a promotion needs no frames (${transport})`, async (t) => {
     const { peer, net, resume } = await lives(t, transport);
     await peer.drop();
     const again = await resume();
@@ -290,7 +290,7 @@ for (const transport of transports) {
     });
   }
 
-  test(`4001 on a connection whose word the server never got is a loss, else somebody else has taken over (${transport})`, async (t) => {
+  test(`4001 on a connection whose promotion the server never got is a loss, else somebody else has taken over (${transport})`, async (t) => {
     const { socket, peer, resume, joinRef, seen, clock } = await lives(t, transport);
     const end = async (one, reason) => {
       if (reason === "moved") return one.say([null, null, "chime", "moved", {}]);
@@ -395,7 +395,7 @@ for (const status of [403, 401]) {
   });
 }
 
-test("two transports race with the same secret; the first hello gets the word, the other goes without a goodbye", async (t) => {
+test("two transports race with the same secret; the first hello is promoted, the other goes without a goodbye", async (t) => {
   const { socket, net, ws, clock, meet, peer, states } = await lives(t, "websocket");
   await peer.drop();
   socket.force("auto");
