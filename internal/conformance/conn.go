@@ -83,7 +83,7 @@ type conn struct {
 	ended bool
 	code  int // 0 is a broken connection
 	why   string
-	said  int // the code that a frame has said
+	said  int   // the code that a frame has said
 	wrong error // what is no frame
 
 	sent, received uint64 // counted frames of the client socket, so far

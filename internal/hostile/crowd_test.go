@@ -23,6 +23,7 @@ var knocks = map[string]func(t *testing.T, s *raw.Site, header ...string) *raw.A
 	"websocket/chime":   knocksAt("/socket/websocket", append(slices.Clone(raw.UpgradeHeader), raw.ChimeProtocol)...),
 	"websocket/amber":   knocksAt("/socket", raw.UpgradeHeader...),
 	"stream/chime":      knocksAt("/socket/sse", "Chime-Received: 0"),
+	"poll/chime":        knocksAt("/socket/poll", "Chime-Received: 0"),
 }
 
 func knocksAt(target string, own ...string) func(*testing.T, *raw.Site, ...string) *raw.Answer {
@@ -103,6 +104,14 @@ func TestPostsBeyondTheRateAreRefused(t *testing.T) {
 		if got := refusals(s.Live, "post_rate"); got != 1 {
 			t.Errorf("got %d refused by post_rate, want 1", got)
 		}
+
+		time.Sleep(10 * time.Second)
+		p := s.Poll(t, alice) // whose polls are paid for as POSTs are
+		ask := []string{alice, "Chime-Received: 0", "Chime-Hold: 0", "Connection: close", "Chime-Secret: " + p.Secret}
+		for range 10 {
+			wantIn(t, s.Request(t, http.MethodGet, "/socket/poll", "", ask...))
+		}
+		wantLater(t, s.Request(t, http.MethodGet, "/socket/poll", "", ask...), http.StatusTooManyRequests, "too many POSTs", "1")
 	})
 }
 

@@ -30,8 +30,11 @@ var halves = []struct {
 	{"POST", "POST", "/socket/sse", []string{"Chime-Secret: unknown"}, 410},
 	{"POST without a secret", "POST", "/socket/sse", nil, 400},
 	{"wait", "POST", "/socket/wait", nil, 400},
+	{"poll", "GET", "/socket/poll", []string{"Chime-Received: 0"}, 200},
+	{"POST of a poll", "POST", "/socket/poll", []string{"Chime-Secret: unknown"}, 410},
 	{"bye", "POST", "/socket/bye", []string{"Content-Type: text/plain"}, 204},
 	{"preflight of the stream", "OPTIONS", "/socket/sse", []string{"Access-Control-Request-Method: POST"}, 204},
+	{"preflight of the poll", "OPTIONS", "/socket/poll", []string{"Access-Control-Request-Method: POST"}, 204},
 	{"preflight of bye", "OPTIONS", "/socket/bye", []string{"Access-Control-Request-Method: POST"}, 204},
 	{"preflight of the WebSocket", "OPTIONS", "/socket/websocket", nil, 204},
 }

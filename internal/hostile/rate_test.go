@@ -44,21 +44,32 @@ var talkers = map[string]func(*testing.T, *raw.Site) talker{
 	},
 	"stream/chime": func(t *testing.T, s *raw.Site) talker {
 		es, secret := s.Half(t)
-		first := 0
 		return talker{
-			frame: func(ref, topic, event, payload string) {
-				if topic != "phoenix" { // which is not counted
-					first++
-				}
-				body := fmt.Sprintf(`{"first":%d,"frames":[["1",%q,%q,%q,%s]]}`, max(first, 1), ref, topic, event, payload)
-				if res := s.Post(t, secret, body, "Connection: close"); res.StatusCode != http.StatusOK && res.StatusCode != http.StatusGone {
-					t.Errorf("POST: got %s, want 200, or 410 after the end", res.Status)
-				}
-			},
-			wants:  func(frame string) { es.Want(frame) },
-			closed: func() { es.WantClosed(1008, "rate limited") },
+			frame: posted(t, func(body string) *raw.Answer { return s.Post(t, secret, body, "Connection: close") }),
+			wants: func(frame string) { es.Want(frame) }, closed: func() { es.WantClosed(1008, "rate limited") },
 		}
 	},
+	"poll/chime": func(t *testing.T, s *raw.Site) talker {
+		p := s.Poll(t)
+		return talker{
+			frame: posted(t, p.Post),
+			wants: func(frame string) { p.Want(frame) }, closed: func() { p.WantClosed(1008, "rate limited") },
+		}
+	},
+}
+
+// posted sends each frame in a POST.
+func posted(t *testing.T, post func(body string) *raw.Answer) func(ref, topic, event, payload string) {
+	first := 0
+	return func(ref, topic, event, payload string) {
+		if topic != "phoenix" { // which is not counted
+			first++
+		}
+		body := fmt.Sprintf(`{"first":%d,"frames":[["1",%q,%q,%q,%s]]}`, max(first, 1), ref, topic, event, payload)
+		if res := post(body); res.StatusCode != http.StatusOK && res.StatusCode != http.StatusGone {
+			t.Errorf("POST: got %s, want 200, or 410 after the end", res.Status)
+		}
+	}
 }
 
 func onWebSocket(ws *raw.Socket) talker {

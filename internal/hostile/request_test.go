@@ -57,6 +57,7 @@ func TestABodyThatNeverComesIsGivenUpWhateverIsAsked(t *testing.T) {
 		{"POST /socket/sse", "Origin: https://evil.example", http.StatusForbidden},
 		{"POST /socket/wait", "Origin: https://evil.example", http.StatusForbidden},
 		{"POST /socket/wait", "Authorization: Bearer banned", http.StatusUnauthorized},
+		{"POST /socket/poll", "Chime-Secret: wrong", http.StatusGone},
 		{"POST /socket/bye", "Origin: https://evil.example", http.StatusForbidden},
 		{"POST /socket/nothing", "X-None: 1", http.StatusNotFound},
 		{"POST /socket/chime.js", "X-None: 1", http.StatusMethodNotAllowed},
@@ -69,6 +70,7 @@ func TestABodyThatNeverComesIsGivenUpWhateverIsAsked(t *testing.T) {
 		{"GET /socket/sse", "X-None: 1", http.StatusBadRequest},
 		{"GET /socket/sse", "Chime-Received: 0", http.StatusBadRequest},
 		{"GET /socket/sse?join=hall:1", "X-None: 1", http.StatusBadRequest},
+		{"GET /socket/poll", "Chime-Received: 0", http.StatusBadRequest},
 		{"GET /socket/websocket", "X-None: 1", http.StatusBadRequest},
 		{"GET " + raw.PhoenixTarget, upgrade, http.StatusBadRequest},
 		{"GET /socket/", upgrade, http.StatusBadRequest},
@@ -178,6 +180,7 @@ func TestWhoHasExpiredIsRefused(t *testing.T) {
 			"stream":  s.Stream(t, "/socket/sse", "Chime-Received: 0", bearer).Head,
 			"bare":    s.Stream(t, "/socket/sse?join=hall:1", bearer).Head,
 			"post":    s.Post(t, secret, `{"first":1,"frames":[`+raw.JoinHall+`]}`, bearer),
+			"poll":    s.Request(t, http.MethodGet, "/socket/poll", "", "Chime-Received: 0", bearer),
 		} {
 			t.Run(half+" "+token, func(t *testing.T) { res.Want(t, http.StatusUnauthorized, `{"reason":"expired"}`) })
 		}

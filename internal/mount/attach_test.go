@@ -78,6 +78,7 @@ func everybody(t *testing.T, s *raw.Site) (wantEnds func()) {
 		}
 		heard <- struct{}{}
 	}()
+	synctest.Wait() // the answer to an upgrade goes out before the connection is taken over
 	return func() {
 		t.Helper()
 		for range 4 {

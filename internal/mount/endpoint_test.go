@@ -28,6 +28,8 @@ func TestEveryMethodOfEveryEndpointHasAClearAnswer(t *testing.T) {
 		{"/socket/", read, 200, 200, 405},
 		{"/socket/websocket", read, 400, 400, 405},
 		{"/socket/sse", both, 400, 200, 400},
+		{"/socket/poll", both, 400, 200, 400},
+		{"/socket/wait", write, 405, 405, 400},
 		{"/socket/bye", write, 405, 405, 204},
 		{"/socket/chime.js", read, 200, 200, 405},
 		{"/socket/chime.d.ts", read, 200, 200, 405},
@@ -205,6 +207,8 @@ func TestAfterShutdownClientsAreAskedToComeBack(t *testing.T) {
 		"chime":   s.Request(t, "GET", raw.ChimeTarget, "", append(raw.UpgradeHeader[:4:4], raw.ChimeProtocol)...),
 		"stream":  s.Request(t, "GET", "/socket/sse", "", "Chime-Received: 0"),
 		"post":    s.Post(t, "a-secret", `{"first":1,"frames":[]}`),
+		"poll":    s.Request(t, "GET", "/socket/poll", "", "Chime-Received: 0"),
+		"polling": s.Request(t, "GET", "/socket/poll", "", "Chime-Received: 0", "Chime-Secret: a-secret"),
 	} {
 		if got := res.Header.Get("Retry-After"); got != "2" {
 			t.Errorf("%s: Retry-After is %q, want 2", name, got)

@@ -226,7 +226,7 @@ func TestOverTLS(t *testing.T) {
 	res = ask(t, s, t.Context(), server.Client(), http.MethodGet, raw.PhoenixTarget, "")
 	res.Want(t, http.StatusBadRequest, `{"reason":"this is a WebSocket endpoint: upgrade the request, or use the event stream at sse"}`)
 
-	ws.Write(raw.Masked(raw.Fin|raw.OpClose, "\x03\xe8"))
+	ws.Text(`[null,null,"chime","goodbye",{}]`)
 	s.Hall.WantLeft(t, "hall:1", "guest", "closed")
 	ask(t, s, t.Context(), server.Client(), http.MethodPost, "/socket/bye", secret).Want(t, http.StatusNoContent, "")
 	es.WantClosed(1000, "bye")

@@ -17,7 +17,7 @@ import (
 // What stays of the request that opened a client socket are copies: a part of a
 // string keeps all of it, and the request line may have a megabyte.
 func TestAClientKeepsNothingOfItsRequestButWhatIsUsed(t *testing.T) {
-	const clients, padding, most = 40, 200_000, 8_000
+	const clients, padding, most = 40, 200_000, 20_000
 	for name, open := range map[string]func(t *testing.T, s *raw.Site, query string){
 		"websocket/phoenix": func(t *testing.T, s *raw.Site, query string) {
 			s.Upgrade(t, "/t/acme/socket/websocket?vsn=2.0.0&"+query).Opened()
@@ -30,6 +30,10 @@ func TestAClientKeepsNothingOfItsRequestButWhatIsUsed(t *testing.T) {
 		},
 		"stream/chime": func(t *testing.T, s *raw.Site, query string) {
 			s.Request(t, http.MethodGet, "/t/acme/socket/sse?"+query, "", "Chime-Received: 0")
+		},
+		"poll/chime": func(t *testing.T, s *raw.Site, query string) {
+			secret := s.PollAt(t, "/t/acme/socket/poll?"+query).Secret
+			t.Cleanup(func() { s.Request(t, http.MethodPost, "/t/acme/socket/bye", secret) }) // or the end would wait for its next poll
 		},
 		"stream/bare": func(t *testing.T, s *raw.Site, query string) { // what it is since is no payload, so it may be long
 			s.Request(t, http.MethodGet, "/t/acme/socket/sse?join=hall:1&user=ann&since=epoch:"+strings.Repeat("9,", len(query)/2), "")

@@ -48,5 +48,11 @@ func (s *Site) WantServed(t *testing.T, mount string, header ...string) {
 	s.Request(t, http.MethodPost, mount+"/bye", secret, append(header, "Content-Type: text/plain")...).Want(t, http.StatusNoContent, "")
 	es.WantClosed(1000, "bye")
 	s.Hall.WantLeft(t, "hall:1", "guest", "closed")
+	p := s.PollAt(t, mount+"/poll", header...)
+	p.Post(`{"first":1,"frames":[`+JoinHall+`]}`).WantApplied(t, 1)
+	p.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+	s.Request(t, http.MethodPost, mount+"/bye", p.Secret, append(header, "Content-Type: text/plain")...).Want(t, http.StatusNoContent, "")
+	p.WantGone()
+	s.Hall.WantLeft(t, "hall:1", "attacker", "closed")
 	w.IsWell()
 }
