@@ -75,15 +75,15 @@ func (p *Poller) Want(frames ...string) {
 	}
 }
 
-// WantClosed expects the frame that says why the client socket ends, and WantGone.
+// WantClosed expects the frame that says why the client socket ends, and WantUnknown.
 func (p *Poller) WantClosed(code int, reason string) {
 	p.T.Helper()
 	p.Want(fmt.Sprintf(`[null,null,"chime","closed",{"code":%d,"reason":%q}]`, code, reason))
-	p.WantGone()
+	p.WantUnknown()
 }
 
-// WantGone expects that nobody knows the client socket.
-func (p *Poller) WantGone() {
+// WantUnknown expects that nobody knows the client socket.
+func (p *Poller) WantUnknown() {
 	p.T.Helper()
 	header := append([]string{"Chime-Received: 0", "Chime-Secret: " + p.Secret}, p.header...)
 	p.site.Request(p.T, http.MethodGet, p.target, "", header...).Want(p.T, http.StatusGone, `{"reason":"no such client socket"}`)

@@ -52,7 +52,7 @@ func (s *Site) WantServed(t *testing.T, mount string, header ...string) {
 	p.Post(`{"first":1,"frames":[`+JoinHall+`]}`).WantApplied(t, 1)
 	p.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 	s.Request(t, http.MethodPost, mount+"/bye", p.Secret, append(header, "Content-Type: text/plain")...).Want(t, http.StatusNoContent, "")
-	p.WantGone()
+	p.WantUnknown()
 	s.Hall.WantLeft(t, "hall:1", "attacker", "closed")
 	w.IsWell()
 }
