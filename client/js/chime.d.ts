@@ -1,15 +1,18 @@
 // The types of chime.js, and what each name promises.
 
-/** The transports that a socket may use: WebSocket first and the stream if that fails, or one of them only. */
-export type TransportChoice = "auto" | "websocket" | "sse";
+/** The transports that a socket may use: whatever the network lets through, the WebSocket first, or one of them only. */
+export type TransportChoice = "auto" | Transport;
 
-/** The transport of the present connection. "sse" is an event stream from the server, and POSTs to it. */
-export type Transport = "websocket" | "sse";
+/**
+ * The transport of a connection. "sse" is an event stream from the server, and POSTs to it; "longpoll" is requests that the server
+ * answers when it has something, and POSTs.
+ */
+export type Transport = "websocket" | "sse" | "longpoll";
 
 /**
  * - `closed`: not connected and not connecting. Also after another user of its secret took the client over (code `replaced`).
  * - `connecting`: trying, or waiting for the next try. Channels that were joined may still be, during the server's grace period.
- * - `open`: connected; hello was received.
+ * - `open`: connected, and proven to carry both ways.
  * - `refused`: the server refused this client (401, 403, an end with code 4003). It stays away until `connect()` is called again.
  *
  * In `closed` and `refused` no channel is joined; see `disconnect()` for those that were.
@@ -78,6 +81,46 @@ export interface PushOptions {
   readonly timeout?: number;
 }
 
+/** One connection, or the attempt at it. Times are milliseconds, from its begin. */
+export interface AttemptRecord {
+  readonly transport: Transport;
+  /** When it began, as of `Date.now()`. */
+  readonly at: number;
+  /** `trying`: nothing is known yet, or another was there first. `failed`: it was not proven to work. `broke`: it was, and has ended. */
+  readonly outcome: "trying" | "works" | "failed" | "broke";
+  /** Until the server's hello, and until an answer showed that frames pass both ways. */
+  readonly helloMs?: number;
+  readonly provenMs?: number;
+  readonly lastedMs?: number;
+  /** Why it ended: a close code, an HTTP status, and words. */
+  readonly code?: number;
+  readonly status?: number;
+  readonly reason?: string;
+  /** A look beside the connection in use whether a better transport works by now. */
+  readonly trial?: true;
+}
+
+export interface Diagnosis {
+  readonly transport: Transport | null;
+  /** How long an answer of the server took, when the connection was proven. */
+  readonly rttMs: number | null;
+  /** In which order transports are tried. */
+  readonly order: Transport[];
+  /** Those that this network was seen to block within the last half hour: they are tried last, and again in the background. */
+  readonly blocked: string[];
+  /** After how much silence this client asks for an answer, where the network cuts what is idle for less than a heartbeat. */
+  readonly pingMs: number | null;
+  /** Whether a service worker controls the page: see docs/networks.md. */
+  readonly serviceWorker: boolean;
+  /** The last 20, oldest first. */
+  readonly attempts: AttemptRecord[];
+}
+
+export interface JoinOptions {
+  /** Milliseconds until the promise is rejected with `timeout`, while the channel goes on joining. Default 20,000; 0 is none. */
+  readonly timeout?: number;
+}
+
 /** Removes the listener: it is not called again. */
 export type Undo = () => void;
 
@@ -85,7 +128,7 @@ export type Undo = () => void;
  * - `refused`: the server refused the join (`response` has the reason that the application gave), or the connection.
  * - `error`: the server answered a push or a join with an error, or ended a join with one: a handler panicked (`channel_crash`), more
  *   was sent than the handler could take (`overloaded`), or the channel gave a reason; see `response.reason`.
- * - `timeout`: a push was not answered in time. `sent` says whether it may have arrived nevertheless.
+ * - `timeout`: a push was not answered in time, `sent` says whether it may have arrived nevertheless; or a join, which goes on.
  * - `outcome_unknown`: a push was sent, and before its answer the join ended, or the client socket: the grace period was over, or the
  *   server was restarted (`cause`). It may have been handled or not; to send it again is safe if the application's payloads have an id
  *   by which it recognises duplicates.
@@ -97,8 +140,9 @@ export type Undo = () => void;
  * - `duplicate`: another channel of this socket has joined this topic.
  * - `disconnected`: the connection broke; the socket connects again by itself. Of a channel: the client socket has ended too.
  * - `replaced`: another user of its secret took the client socket over.
- * - `unreachable`: no transport worked; `message` has the reason for each, as far as the browser reports it. The socket goes on trying;
- *   after a failed move by `force()` it stays on its present connection.
+ * - `unreachable`: no transport worked; `message` has the reason for each, as far as the browser reports it, and what to look at;
+ *   `transport` and `status` are of the one that says most. The socket goes on trying; after a failed move by `force()` it stays on its
+ *   present connection.
  * - `credentials`: the params or token function of the socket failed (`cause`). The socket goes on trying.
  * - `handler`: a function given to `on`, `onState` or `onGap` threw (`cause`).
  */
@@ -123,12 +167,14 @@ export type ErrorCode =
  * promise of `join` or `push` is rejected. Then nothing was sent.
  */
 export class ChimeError extends Error {
-  constructor(code: ErrorCode, message: string, more?: { response?: unknown; status?: number; sent?: boolean; cause?: unknown });
+  constructor(code: ErrorCode, message: string, more?: { response?: unknown; status?: number; transport?: Transport; sent?: boolean; cause?: unknown });
   readonly code: ErrorCode;
   /** The server's answer, if there was one; commonly `{reason: string}`. */
   readonly response: any;
   /** The HTTP status or the close code, if there was one. */
   readonly status: number | undefined;
+  /** Of `unreachable`: the transport that `status` is of, or the last one that failed. */
+  readonly transport: Transport | undefined;
   /** Of a failed push: false if it was certainly not applied, so that pushing it again cannot double it. */
   readonly sent: boolean;
 }
@@ -151,8 +197,10 @@ export class Socket {
   constructor(url: string | URL, options?: SocketOptions);
 
   readonly state: SocketState;
-  /** Null while there is no connection. */
+  /** Null while there is no connection, or none that is proven to work. */
   readonly transport: Transport | null;
+  /** What is known of the way to the server, for logs and for people who ask why. A copy, made at each call. */
+  readonly diagnosis: Diagnosis;
 
   /**
    * Starts to connect, and returns at once. It does nothing while connecting or open. After `closed` and `refused` the channels that
@@ -184,8 +232,8 @@ export class Socket {
   on(name: "state", fn: (state: SocketState, error?: ChimeError) => void): Undo;
   on(name: "transport", fn: (transport: Transport | null) => void): Undo;
   /**
-   * Calls `fn` for failures that reject no promise: `refused`, `replaced`, `unreachable`, `credentials`, `handler`. Without a listener
-   * exceptions of handlers go to `reportError`.
+   * Calls `fn` for failures that reject no promise: `refused`, `replaced`, `unreachable`, `credentials`, `handler`; once for each cause,
+   * until a connection works. Without a listener they are a `console.warn`, and exceptions of handlers go to `reportError`.
    */
   on(name: "error", fn: (error: ChimeError) => void): Undo;
 }
@@ -212,13 +260,14 @@ export class Channel {
   /**
    * Joins, now or as soon as the socket is connected. It resolves with the reply of the server's HandleJoined, and rejects with code
    * `refused` or `error` if that did not accept, `closed` if `leave()` or `disconnect()` came first, `refused` or `replaced` if that
-   * happened to the socket. There is no timeout, and without `connect()` the promise stays pending. It settles once; later changes
-   * are reported by `onState`.
+   * happened to the socket, `timeout` if there is no answer in time: then the channel goes on joining until `leave()`, and another
+   * call waits again. It settles once; later changes are reported by `onState`. A socket that was never connected is connected;
+   * after `disconnect()`, or a refusal, `connect()` is needed.
    *
    * Params are sent with each join; a function is called at each. Two keys are for the server itself: `"@last"`, how many messages of
    * the history to replay at the first join, and `"@since"`, a Position from which to go on, such as one that a page was rendered with.
    */
-  join<Response = unknown>(): Promise<Response>;
+  join<Response = unknown>(options?: JoinOptions): Promise<Response>;
 
   /** Leaves at once, and resolves when the server has confirmed it, or the client socket has ended. It never rejects. */
   leave(): Promise<void>;

@@ -20,4 +20,6 @@
 export { Channel } from "./src/channel.js";
 export { ChimeError } from "./src/errors.js";
 export { Socket } from "./src/socket.js";
-export { StreamLink } from "./src/stream.js"; // for phoenix-stream.js alone
+// For phoenix-stream.js alone:
+export { Pauses } from "./src/pauses.js";
+export { StreamLink } from "./src/stream.js";

@@ -7,7 +7,9 @@
 //
 // To phoenix.js it is a WebSocket. To the server it is a client of the chime dialect on a stream: it numbers the frames it sends,
 // sends a batch without an answer again, and acknowledges what it receives.
-import { StreamLink } from "./chime.js";
+import { Pauses, StreamLink } from "./chime.js";
+
+const pauses = new Map(); // URL → the pauses between its streams: phoenix.js tries at once after each that was open, however briefly
 
 const CONNECTING = 0;
 const OPEN = 1;
@@ -27,14 +29,32 @@ export class ChimeStream {
   skipHeartbeat = true; // the server sends heartbeats, and StreamLink answers them: no need of a POST for each of our own
   #state = CONNECTING;
   #link;
+  #timer = 0;
+  #pauses;
   #callbacks = [];
   #positioned = new Set(); // topics whose join had @since or @last
   #clock = new MessageChannel(); // not a timer: a page in the background has hardly any
 
   constructor(url, protocols = []) {
     this.#clock.port1.onmessage = () => this.#callbacks.shift()?.();
-    this.#link = new StreamLink(addressOf(url, protocols, this.constructor.fetch), {
-      hello: () => this.#soon(() => this.#opened()),
+    const address = addressOf(url, protocols, this.constructor.fetch);
+    this.#pauses = pauses.get(address.base) ?? new Pauses();
+    pauses.set(address.base, this.#pauses);
+    const ms = this.#pauses.again();
+    if (ms) this.#timer = setTimeout(() => this.#connect(address), ms);
+    else this.#connect(address);
+  }
+
+  get readyState() { return this.#state; }
+  get bufferedAmount() { return this.#link?.buffered ?? 0; }
+
+  #connect(address) {
+    this.#link = new StreamLink(address, {
+      hello: () => this.#link.prove(),
+      proven: () => {
+        this.#pauses.opened();
+        this.#soon(() => this.#opened());
+      },
       frame: (frame, text) => {
         const event = { data: (this.#inText(frame) ? null : binaryOf(frame)) ?? text };
         this.#soon(() => this.onmessage?.(event));
@@ -42,13 +62,12 @@ export class ChimeStream {
       broke: (why) => {
         // phoenix.js opens a new client socket and never resumes this one: end it instead of waiting for its grace period.
         if (why.code === 1006 && !why.over) this.#link.shut("goodbye");
+        if (this.#link.since) this.#pauses.ended(this.#link.proven ? Date.now() - this.#link.since : 0);
+        this.#pauses.asked(why.retryMs);
         this.#soon(() => this.#broke(why));
       },
     });
   }
-
-  get readyState() { return this.#state; }
-  get bufferedAmount() { return this.#link.buffered; }
 
   send(data) {
     if (this.#state === CONNECTING) throw new DOMException("send: the stream is connecting: it must be open", "InvalidStateError");
@@ -63,7 +82,8 @@ export class ChimeStream {
     if (this.#state >= CLOSING) return;
     this.#state = CLOSING;
     this.#callbacks.length = 0; // frames that were received and not handed out are dropped
-    this.#link.close("goodbye");
+    clearTimeout(this.#timer);
+    this.#link?.close("goodbye");
     this.#soon(() => this.#closed({ code, reason, wasClean: true }));
   }
 
@@ -109,7 +129,7 @@ function addressOf(endpoint, protocols, fetch) {
   const encoded = [protocols].flat().find((protocol) => protocol.startsWith(prefix))?.slice(prefix.length);
   const token = encoded && atob(encoded.replaceAll("-", "+").replaceAll("_", "/"));
   return {
-    fetch,
+    fetch, base,
     of: (path) => base + path + url.search,
     headers: (own) => (token ? { ...own, Authorization: `Bearer ${token}` } : own),
   };

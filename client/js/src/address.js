@@ -3,8 +3,11 @@ export function addressOf(url, params, token, { WebSocket, fetch }) {
   const query = new URLSearchParams(url.search);
   for (const [key, value] of flat(params ?? {})) query.append(key, value);
   const search = String(query) && `?${query}`;
+  const { origin } = globalThis.location ?? {};
   return {
     token, WebSocket, fetch,
+    host: url.host,
+    page: origin === url.origin ? undefined : origin, // if it is another
     of: (path) => url.origin + url.pathname.replace(/\/+$/, "") + path + search,
     headers: (own) => (token ? { ...own, Authorization: `Bearer ${token}` } : own),
   };

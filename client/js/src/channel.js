@@ -3,7 +3,7 @@ import { Listeners } from "./listeners.js";
 import { jitter, STEADY_MS } from "./pauses.js";
 import { checkedName, encoded, only, shown, valueOf } from "./values.js";
 
-const PUSH_MS = 20_000; // longer than the default grace period of a server
+const ANSWER_MS = 20_000; // longer than the default grace period of a server
 const UNANSWERED = 500; // pushes of one channel without an answer: all of them fit into its inbox on the server, which has 512 places
 
 /** One topic, joined by one client. Made by Socket.channel. */
@@ -14,6 +14,7 @@ export class Channel {
   #state = "closed";
   #joinRef = null; // of the join on the present client socket; null before it is sent
   #joining = null; // the promise that join() returned
+  #accepted = false; // since join()
   #timer = 0;
   #rejoins = 0;
   #joinedAt = 0;
@@ -58,11 +59,21 @@ export class Channel {
     return this.#onGap.add(fn);
   }
 
-  join() {
-    if (this.#state !== "closed") return this.#joining.promise;
+  join(options = {}) {
+    let timeout;
+    try {
+      timeout = timeoutOf("join", options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (this.#state !== "closed" && (this.#accepted || !this.#joining.settled)) return this.#joining.promise;
     const joining = deferred();
     joining.promise.catch(() => {}); // a page that does not await its join learns of it by onState, not by an unhandled rejection
     this.#joining = joining;
+    const timer = after(timeout, () => joining.reject(new ChimeError("timeout", this.#waiting(timeout))));
+    joining.promise.finally(() => clearTimeout(timer)).catch(() => {});
+    if (this.#state !== "closed") return joining.promise; // the former call has timed out, and its join goes on
+    this.#accepted = false;
     this.#rejoins = 0;
     this.#state = "joining";
     try {
@@ -92,17 +103,16 @@ export class Channel {
 
   push(event, payload = {}, options = {}) {
     return new Promise((resolve, reject) => {
-      const { timeout = PUSH_MS } = only(options, ["timeout"]);
-      if (typeof timeout !== "number" || !(timeout >= 0)) throw new TypeError(`chime: push: the timeout is ${shown(timeout)}: a number of milliseconds from 0 is needed`);
+      const timeout = timeoutOf("push", options);
       const what = `${this.#topic} ${checkedName("event", event, /^phx_/)}`;
       const body = encoded(payload, what); // now: the application may change the payload later
       if (this.#state === "closed") throw new ChimeError("closed", `${what}: the channel is not joined: join() is needed first`);
       if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes of this channel have no answer yet: no more are allowed`);
       const push = { event, what, body, entry: null };
-      const timer = timeout > 0 && timeout < 2 ** 31 ? setTimeout(() => {
+      const timer = after(timeout, () => {
         if (push.entry) this.#wire.forget(push.entry);
         push.fail("timeout", `no answer within ${timeout} ms`);
-      }, timeout) : 0;
+      });
       const settle = (how, value) => {
         clearTimeout(timer);
         this.#pushes.delete(push);
@@ -146,24 +156,25 @@ export class Channel {
     }
     const current = (fn) => (...reply) => this.#joinRef === ref && fn(...reply); // not if it was left or joined again meanwhile
     this.#wire.send({
-      member: this.#member, joinRef: ref, ref, event: "phx_join", body, again: this.#joining.settled,
-      answer: current((status, response) => (status === "ok" ? this.#accepted(position, response) : this.#refused(response))),
+      member: this.#member, joinRef: ref, ref, event: "phx_join", body, again: this.#accepted,
+      answer: current((status, response) => (status === "ok" ? this.#letIn(position, response) : this.#refused(response))),
       fail: current((error) => this.#close(error)),
       interrupted: () => {}, // the socket calls down() of every channel
     });
   }
 
-  #accepted(position, { "@history": history, ...response }) {
+  #letIn(position, { "@history": history, ...response }) {
     const ref = this.#joinRef;
     this.#joinedAt = Date.now();
     // There is a gap too if the reply says nothing of a position that was sent, and if a rejoin had no position to send.
-    this.#recovered = history?.recovered ?? (position || this.#joining.settled ? false : null);
+    this.#recovered = history?.recovered ?? (position || this.#accepted ? false : null);
     // Where this join begins: each retained message moves it, so a rejoin in the middle of a replay goes on from there.
     this.#epoch = history?.epoch ?? null;
     this.#offset = history?.offset ?? null;
     if (this.#recovered === false) this.#onGap.call(this.#wire.report);
     if (this.#joinRef === ref) this.#setState("joined");
     if (this.#joinRef !== ref) return; // a listener called leave
+    this.#accepted = true;
     this.#joining.resolve(response);
     for (const push of [...this.#pushes]) if (!push.entry && this.#joinRef === ref) this.#transmit(push);
   }
@@ -173,7 +184,7 @@ export class Channel {
     const later = reason === "rate_limited"; // too many at once: it is asked again, a first join too
     const passing = later || reason === "join crashed" || reason === "internal"; // a failure of the server, not a refusal
     const error = new ChimeError(passing ? "error" : "refused", `${this.#topic}: ${reason}`, { response, sent: true });
-    if (later || (passing && this.#joining.settled)) this.#rejoin(error);
+    if (later || (passing && this.#accepted)) this.#rejoin(error);
     else this.#close(error);
   }
 
@@ -209,10 +220,15 @@ export class Channel {
     this.#setState("joining", error);
   }
 
+  #waiting(ms) {
+    const why = this.#wire.why();
+    return `${this.#topic} phx_join: no answer within ${ms} ms${why && `: ${why}`}; the channel goes on joining until leave()`;
+  }
+
   // halt: the socket stays away until the application calls connect(). Then this channel joins again if its join was ever
   // accepted; a join without an answer is rejected.
   #halt(error) {
-    this.#close(error ?? new ChimeError("closed", `${this.#topic}: disconnect() was called`), !error, this.#joining.settled);
+    this.#close(error ?? new ChimeError("closed", `${this.#topic}: disconnect() was called`), !error, this.#accepted);
   }
 
   #close(error, wanted = false, returns = false) {
@@ -233,6 +249,18 @@ export class Channel {
     this.#state = state;
     this.#onState.call(this.#wire.report, state, error);
   }
+}
+
+// timeoutOf returns the timeout among the options of join or push.
+function timeoutOf(what, options) {
+  const { timeout = ANSWER_MS } = only(options, ["timeout"]);
+  if (typeof timeout !== "number" || !(timeout >= 0)) throw new TypeError(`chime: ${what}: the timeout is ${shown(timeout)}: a number of milliseconds from 0 is needed`);
+  return timeout;
+}
+
+// after calls fn after a timeout, if there is one.
+function after(ms, fn) {
+  return ms > 0 && ms < 2 ** 31 ? setTimeout(fn, ms) : 0;
 }
 
 function deferred() {

@@ -1,29 +1,45 @@
 import { Session } from "./session.js";
 import { parsed, shown } from "./values.js";
 
-const HELLO_MS = 10_000; // and for this long: it is given up
+const HELLO_MS = 10_000; // a connection without a hello for this long is given up
+const PROOF_MS = 10_000; // and one that was greeted and does not carry both ways
 const ACK_FRAMES = 64; // the server keeps what is not acknowledged: acknowledge after this many frames,
 const ACK_MS = 10_000; // or this long after the first of them
-const PROBE_MS = 2_000; // how long a doubtful connection has to show that it works
+const PROBE_MS = 2_000; // how long a doubtful connection may say nothing,
+const ECHO_MS = 10_000; // and how long it may say all but the answer to the probe
+const BUNCH_MS = 1_000; // heartbeats this near to each other, after a silence, were held back
+const BUNCHES = 2;
 
-// A Link is one connection: it takes the hello, acknowledges, and notices silence. Its kinds send frames: resume(), flush(), ack(),
-// beat(), say(text) and shut(goodbye). hooks.broke is called once, unless close came first; no hook is called after either.
+// A Link is one connection: it takes the hello, proves that frames pass both ways, acknowledges, and notices silence. Its kinds send
+// frames: resume(), flush(), ack(), beat(), say(text) and shut(goodbye). hooks.broke is called once, unless close came first; no
+// hook is called after either.
 export class Link {
   #hooks;
-  #heardAt = 0;
   #watch;
-  #probe = 0;
+  #doubt = 0;
   #ackTimer = 0;
-  #retryMs;
+  #drain; // what the server has said of coming back
   #heartbeat = 0;
+  #askedAt = 0; // when the probe was sent that is not answered
+  #echoed = false; // the server has answered on this connection
+  #gap = false; // the last heartbeat came after a silence
+  #bunches = 0;
   name;
   address;
   session; // the one to resume, or null; after hello the present one
+  secret = null; // of its hello; the session has that of the connection which carries it
+  began = Date.now();
   since = 0; // when hello came, or 0
+  heardAt = 0;
+  sureAt = 0; // when the probe was sent that was answered last
+  rtt = 0;
   silence = 0; // ms without anything received after which the connection counts as broken
   had = 0; // frames of ours that the server had at its hello
+  offers = []; // the transports of the server
   resumed = false;
+  answered = true; // what this client sends arrives. Where that needs another request, not before one was answered
   confirmed = false; // the server has shown that this connection carries the session
+  proven = false;
   ended = false;
 
   constructor(name, address, hooks, session = null) {
@@ -33,20 +49,23 @@ export class Link {
   }
 
   take(text) {
-    if (this.ended) return;
-    this.#heardAt = Date.now();
-    clearTimeout(this.#probe);
-    this.#probe = 0;
-    const frame = parsed(text);
+    if (!this.ended) this.frame(parsed(text), text);
+  }
+
+  frame(frame, text) {
+    const quiet = Date.now() - this.heardAt;
+    this.heardAt = Date.now();
     if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent what is not a frame: an array of 5 elements is expected", over: this.since > 0 });
     const [, , topic, event, payload] = frame;
     if (!this.since && !(topic === "chime" && event === "closed")) { // which is all that some are told
       if (topic !== "chime" || event !== "hello") return this.end({ code: 1002, reason: `the server's first frame is ${shown(event)}: hello is expected` });
       return this.#greet(payload);
     }
-    if (topic === "chime") return this.#control(event, payload);
+    if (topic === "chime") return this.#control(event, payload, quiet);
     if (topic !== "phoenix") {
       this.confirmed = true;
+      this.#echo(); // the server counts nothing on a connection before it has heard of the client there
+      if (this.ended) return;
       this.session.received++;
     }
     this.#hooks.frame(frame, text);
@@ -69,25 +88,40 @@ export class Link {
   // carry makes this the connection of its session. Its first frame or POST promotes it at the server; then each side sends again
   // what the other does not have.
   carry() {
+    this.session.secret = this.secret;
     if (!this.resumed) return;
     this.session.queue = this.session.queue.filter(({ uncounted }) => !uncounted); // a probe of the former connection
     this.resume();
   }
 
-  // probe asks the server for an answer, and ends the connection without one. Not if the server resumes nothing: then a new
+  // prove asks for an answer: a connection that opened may pass nothing further, or one way only. hooks.proven follows.
+  prove() {
+    this.#watch = setTimeout(() => {
+      const reason = this.answered ? "opened, and nothing comes back" : `opened, and nothing reaches the server${this.post ? `: a POST was answered with status ${this.post}` : ""}`;
+      this.end({ code: 1006, reason, post: this.post, held: true });
+    }, PROOF_MS);
+    this.#ask();
+  }
+
+  // shows notes that a frame or a request of this client has arrived.
+  shows() {
+    this.answered = true;
+    this.#judge();
+  }
+
+  // doubt asks the server for an answer, and ends the connection without one. Not if the server resumes nothing: then a new
   // connection costs more than the wait until silence is noticed.
-  probe() {
+  doubt() {
     if (!this.session?.graceMs) return false;
-    if (this.#probe) return true;
-    this.#probe = setTimeout(() => this.end({ code: 1006, reason: `no answer to a probe within ${PROBE_MS} ms` }), PROBE_MS);
-    this.say(`[null,null,"chime","probe",{"nonce":"${Math.random()}"}]`);
+    this.#ask();
+    this.#doubt ||= setTimeout(() => this.#judgeDoubt(), PROBE_MS);
     return true;
   }
 
   // end is for a connection that ends by itself: hooks.broke is called with why. The session has ended too with why.over, of which
   // the server is told, and with why.said, which it has said itself in a frame: any box in between may close with any code.
   end(why) {
-    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.broke({ retryMs: this.#retryMs, said: this.#retryMs !== undefined, ...why });
+    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.broke({ ...this.#drain, ...why });
   }
 
   // close ends the connection for its caller, and with a goodbye the session too: "goodbye", or "last" from a page that is being
@@ -96,20 +130,63 @@ export class Link {
     this.#finish(goodbye);
   }
 
-  #greet({ secret, resumed = false, received = 0, heartbeat_ms: heartbeat = 15_000, grace_ms: graceMs = 0, limits }) {
+  #greet({ secret, resumed = false, received = 0, heartbeat_ms: heartbeat = 15_000, grace_ms: graceMs = 0, limits, transports = [] }) {
     clearTimeout(this.#watch);
     this.resumed = resumed && this.session !== null;
     this.confirmed = !this.resumed;
-    if (!this.resumed) this.session = new Session();
+    if (!this.resumed) this.session = new Session(secret);
     else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received + 1}, which is not kept here` });
     this.had = received;
+    this.secret = secret;
     this.since = Date.now();
     this.session.knows(received);
-    Object.assign(this.session, { secret, graceMs, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
-    this.#heartbeat = heartbeat;
-    this.silence = 2 * heartbeat + 5_000;
-    this.#listen(heartbeat);
+    Object.assign(this.session, { graceMs, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
+    Object.assign(this.session, { heartbeat, transports });
+    this.#begin();
+  }
+
+  // continues: the server goes on with a connection that it has, so there is no hello.
+  continues() {
+    clearTimeout(this.#watch);
+    this.resumed = true;
+    this.had = this.session.known;
+    this.secret = this.session.secret;
+    this.since = Date.now();
+    this.#begin();
+  }
+
+  #begin() {
+    this.offers = this.session.transports;
+    this.#heartbeat = this.session.heartbeat;
+    this.silence = 2 * this.#heartbeat + 5_000;
     this.#hooks.hello();
+  }
+
+  #ask() {
+    if (this.#askedAt) return;
+    this.#askedAt = Date.now();
+    this.say(`[null,null,"chime","probe",{"nonce":"${Math.random()}"}]`);
+  }
+
+  #echo() {
+    this.#echoed = true;
+    this.#judge();
+  }
+
+  #judge() {
+    if (this.proven || this.ended || !this.since || !this.answered || !this.#echoed) return;
+    this.proven = true;
+    clearTimeout(this.#watch);
+    this.#listen(Math.min(this.#heartbeat, this.address.pingMs?.() || Infinity));
+    this.#hooks.proven?.();
+  }
+
+  #judgeDoubt() {
+    this.#doubt = 0;
+    if (!this.#askedAt) return;
+    const waited = Date.now() - this.#askedAt;
+    if (this.heardAt <= this.#askedAt || waited >= ECHO_MS) return this.end({ code: 1006, reason: `no answer to a probe within ${waited} ms` });
+    this.#doubt = setTimeout(() => this.#judgeDoubt(), PROBE_MS);
   }
 
   // One timer that looks back, not one that every frame resets. It runs once per heartbeat, so that a run that is far too late
@@ -118,19 +195,28 @@ export class Link {
     const due = Date.now() + ms;
     this.#watch = setTimeout(() => {
       const now = Date.now();
-      const quiet = now - this.#heardAt;
+      const quiet = now - this.heardAt;
       const slept = now - due > this.#heartbeat && quiet > this.#heartbeat;
-      if (slept && this.probe()) this.#listen(this.#heartbeat);
-      else if (quiet >= this.silence) this.end({ code: 1006, reason: `nothing was received for ${this.silence} ms` });
-      else this.#listen(Math.min(this.silence - quiet, this.#heartbeat));
+      const pingMs = this.address.pingMs?.() || Infinity; // where connections are cut that are idle for less than a heartbeat
+      if (slept && this.doubt()) this.#hooks.slept?.();
+      else if (quiet >= this.silence) return this.end({ code: 1006, reason: `nothing was received for ${this.silence} ms` });
+      else if (quiet >= pingMs / 2) this.#ask();
+      this.#listen(Math.min(slept ? Infinity : this.silence - quiet, this.#heartbeat, pingMs));
     }, ms);
   }
 
-  #control(event, payload) {
-    if (event === "heartbeat") {
+  #control(event, payload, quiet) {
+    if (event === "probe_ok") {
+      if (this.#askedAt) [this.rtt, this.sureAt, this.#askedAt] = [Date.now() - this.#askedAt, this.#askedAt, 0];
+      clearTimeout(this.#doubt);
+      this.#doubt = 0;
+      this.#echo();
+    } else if (event === "heartbeat") {
       this.session.knows(payload.received);
       this.beat();
-    } else if (event === "drain") this.#retryMs = payload.retry_ms;
+      if (this.#gap && quiet < BUNCH_MS && ++this.#bunches >= BUNCHES) return this.end({ code: 1006, reason: "what the server sends is held back", held: true });
+      this.#gap = quiet > 1.8 * this.#heartbeat;
+    } else if (event === "drain") this.#drain = { retryMs: payload.retry_ms, said: true };
     else if (event === "moved") this.end({ code: 4001, reason: event, moved: true });
     else if (event === "closed") this.end({ code: payload.code, reason: payload.reason, said: payload.code !== 4001, ...this.blame(payload.code, payload.reason) });
   }
@@ -141,7 +227,7 @@ export class Link {
   #finish(goodbye) {
     if (this.ended) return false;
     this.ended = true;
-    for (const timer of [this.#watch, this.#probe, this.#ackTimer]) clearTimeout(timer);
+    for (const timer of [this.#watch, this.#doubt, this.#ackTimer]) clearTimeout(timer);
     this.shut(goodbye);
     return true;
   }

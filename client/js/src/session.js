@@ -1,16 +1,22 @@
 // A Session is one client socket: what outlives its connections. It numbers the frames that are sent, keeps each until the server
 // is known to have it, and counts those received.
 export class Session {
-  secret = "";
+  secret; // of the connection that carries it
   graceMs = 0; // how long the server keeps it without a connection
   until = 0; // when that ends, at the earliest
   limits = {};
+  heartbeat = 0;
+  transports = [];
   received = 0; // counted frames of the server
   acked = 0; // of them, those acknowledged
   sent = 0; // numbers given to frames of ours
   known = 0; // of them, those the server is known to have
   keepsAll = false; // an attempt is under way: its hello may be older than what arrives meanwhile, so nothing is forgotten
   queue = []; // entries, oldest first: numbered ones, then those not sent yet
+
+  constructor(secret) {
+    this.secret = secret;
+  }
 
   // after returns what to send to a server that has frame n.
   after(n) {
@@ -22,6 +28,7 @@ export class Session {
   count(entry) {
     if (!entry.sent && !entry.uncounted) entry.number = ++this.sent;
     entry.sent = true;
+    entry.sentAt ??= Date.now();
   }
 
   // uncount takes back the newest numbers, which the server has not seen.

@@ -1,42 +1,58 @@
 import { addressOf, farewell } from "./address.js";
+import { localAccess, unreachable } from "./causes.js";
 import { Channel } from "./channel.js";
 import { ChimeError } from "./errors.js";
 import { Listeners } from "./listeners.js";
-import { jitter, RETRY_CAP_MS, STEADY_MS } from "./pauses.js";
-import { ENVELOPE, StreamLink } from "./stream.js";
+import { Memory } from "./memory.js";
+import { Page } from "./page.js";
+import { Pauses } from "./pauses.js";
+import { Pending } from "./pending.js";
+import { ENVELOPE } from "./posting.js";
+import { isRefusal, Race } from "./race.js";
+import { Trial } from "./trial.js";
 import { checkedName, only, shown, sizeOf, valueOf } from "./values.js";
-import { WebSocketLink } from "./websocket.js";
 
-const FALLBACK_MS = 2_000; // a transport without a hello for this long: the next one starts beside it
-const MEMO_MS = 30 * 60_000; // how long a network is remembered as one that blocks WebSockets
-const PAGE_EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
+const TRANSPORTS = ["websocket", "sse", "longpoll"]; // the best first
+const WOKEN_MS = 500; // without an answer for so long after the page woke up, another connection starts beside the one that there is
+const ASK_MS = [500, 2_000]; // when to ask a token function again whose token was refused: it may have fetched a new one
+const BACK_MS = [5_000, 60_000, 300_000, 900_000]; // when to try a better transport again
+const UPDATE_MS = 1_000; // how long a service worker that is to be replaced is left alone
+const RECORDS = 20;
 
 /** One client of one server: it keeps a connection and the channels that use it. */
 export class Socket {
   #url;
   #options;
-  #transport; // the choice: "auto", "websocket" or "sse"
+  #transport; // the choice: "auto", or one of TRANSPORTS
   #state = "closed";
   #session = null; // the client socket, from its hello until it ends
-  #link = null; // the connection that carries it, if there is one
+  #link = null; // the connection that carries it, if there is one; before it is proven, too
   #announced = null; // the transport that listeners were last called with
-  #trying = new Set(); // connections that have not said hello yet
-  #untried = []; // transports that this attempt may still start
+  #race = null;
   #attempting = false;
-  #failures = []; // of this attempt's transports
-  #timer = 0; // the next transport of this attempt, or the next attempt
-  #waiting = false; // for the next attempt
+  #doubted = null; // the connection that woke up with the page, while another is asked for
+  #forced = false; // the attempt is a move that the application wants
+  #timer = 0; // of the next attempt
+  #waiting = false; // for it
   #round = 0; // changes when an attempt is cancelled, which may be waiting for a token
   #address = null; // of the last attempt
-  #attempts = 0;
-  #leastMs = 0; // what the server last asked to wait for, until a connection opens
-  #webSocketWorked = false;
-  #streamUntil = 0;
+  #pauses = new Pauses();
+  #memory;
+  #worked = new Set(); // transports
+  #offers = TRANSPORTS; // of the server
+  #rttMs = 0;
+  #refusals = 0; // of tokens of a function, in a row
+  #returns = 0; // attempts to come back to a better transport
+  #returning = 0;
+  #trial = null;
+  #told = new Set(); // the causes that the application knows of, until a connection works
+  #left = false; // disconnect was called: a join waits for connect
+  #records = [];
   #members = new Map(); // topic → the channel that is joined, is joining, or will join with the next connect()
-  #pending = new Map(); // ref → the entry that waits for its reply
+  #pending = new Pending(() => this.#link);
   #refs = 0;
   #listeners = { state: new Listeners(), transport: new Listeners(), error: new Listeners() };
-  #page = { handleEvent: (event) => this.#pageChanged(event) };
+  #page = new Page({ closed: () => this.#stop("closed", undefined, "last"), frozen: () => this.#froze(), woke: (online) => this.#woke(online), updated: () => this.#updated() });
 
   constructor(url, options = {}) {
     if (typeof url !== "string" && !(url instanceof URL)) throw new TypeError(`chime: new Socket: the URL is ${shown(url)}: a string or a URL is needed`);
@@ -47,10 +63,19 @@ export class Socket {
     this.#options.WebSocket ??= globalThis.WebSocket;
     this.#options.fetch ??= (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`
     this.#transport = this.#checked(options.transport ?? "auto");
+    this.#memory = new Memory(this.#url.origin + this.#url.pathname);
   }
 
   get state() { return this.#state; }
-  get transport() { return this.#link?.name ?? null; }
+  get transport() { return this.#link?.proven ? this.#link.name : null; }
+
+  get diagnosis() {
+    const { transport } = this;
+    return {
+      transport, rttMs: transport && this.#rttMs, order: this.#order(), blocked: this.#memory.blocked, pingMs: this.#memory.pingMs || null,
+      serviceWorker: this.#page.worker, attempts: this.#records.map((record) => ({ ...record })),
+    };
+  }
 
   on(name, fn) {
     if (!Object.hasOwn(this.#listeners, name)) throw new TypeError(`chime: socket.on: the name is ${shown(name)}: it must be "state", "transport" or "error"`);
@@ -59,8 +84,11 @@ export class Socket {
 
   connect() {
     if (this.#state === "connecting" || this.#state === "open") return;
-    this.#listens("addEventListener");
-    this.#attempts = 0;
+    this.#page.follow();
+    this.#pauses.reset();
+    this.#refusals = 0;
+    this.#told.clear();
+    this.#left = false;
     this.#setState("connecting");
     // Any listener may call disconnect.
     for (const member of this.#members.values()) if (this.#state === "connecting") member.down();
@@ -68,15 +96,18 @@ export class Socket {
   }
 
   disconnect() {
+    this.#left = true;
     this.#stop("closed", undefined, "goodbye");
   }
 
   force(transport) {
     this.#transport = this.#checked(transport);
     if (this.#state !== "open" && this.#state !== "connecting") return;
-    this.#attempts = 0;
+    this.#pauses.reset();
     this.#cancel();
-    if (this.#link?.name !== this.#order()[0]) this.#attempt();
+    const names = this.#order();
+    if (this.#link?.name === names[0]) return this.#planReturn();
+    this.#attempt(this.#link ? { names: names.slice(0, 1), beside: this.#link, forced: true } : {});
   }
 
   channel(topic, params) {
@@ -93,160 +124,242 @@ export class Socket {
       }
       this.#members.set(member.topic, member);
       if (this.#session) member.up();
+      else if (this.#state === "closed" && !this.#left) this.connect();
     },
     exit: (member) => this.#members.get(member.topic) === member && this.#members.delete(member.topic),
     send: (entry) => this.#send(entry),
-    forget: (entry) => this.#forget(entry),
-    drop: (member, cause) => this.#drop((entry) => entry.member === member, cause),
+    forget: (entry) => this.#pending.forget(entry),
+    drop: (member, cause) => this.#pending.drop((entry) => entry.member === member, cause),
+    why: () => (this.#state === "open" ? "" : [...this.#told].at(-1) ?? `the socket is ${this.#state}${this.#state === "connecting" ? "" : ": connect() is needed"}`),
     report: (error) => this.#report(error),
   };
 
   #checked(transport) {
-    if (!["auto", "websocket", "sse"].includes(transport)) throw new TypeError(`chime: the transport is ${shown(transport)}: it must be "auto", "websocket" or "sse"`);
+    if (!["auto", ...TRANSPORTS].includes(transport)) throw new TypeError(`chime: the transport is ${shown(transport)}: it must be "auto", ${TRANSPORTS.map(shown).join(" or ")}`);
     if (transport === "websocket" && !this.#options.WebSocket) throw new TypeError(`chime: the transport is "websocket": this platform has no WebSocket, so the option WebSocket is needed`);
     return transport;
   }
 
   #order() {
     if (this.#transport !== "auto") return [this.#transport];
-    if (!this.#options.WebSocket) return ["sse"];
-    return Date.now() < this.#streamUntil ? ["sse", "websocket"] : ["websocket", "sse"];
+    return this.#memory.order(TRANSPORTS.filter((name) => this.#offers.includes(name) && (name !== "websocket" || this.#options.WebSocket)));
   }
 
-  // attempt opens a connection. While there is one it is a move to the transport that force chose.
-  async #attempt() {
+  // attempt opens a connection, beside the one that there is if that is given.
+  async #attempt({ names = this.#order(), beside = null, forced = false, woken = false } = {}) {
     this.#cancel();
     const round = this.#round;
     this.#attempting = true;
-    this.#failures = [];
-    const { params, token } = this.#options;
-    let address;
-    try {
-      address = addressOf(this.#url, await valueOf(params), await valueOf(token), this.#options);
-    } catch (cause) {
-      if (round !== this.#round) return;
+    this.#forced = forced;
+    if (this.#link && !beside) this.#doubted = { link: this.#link, at: Date.now() };
+    const address = await this.#credentials();
+    if (round !== this.#round) return; // cancelled meanwhile
+    if (address instanceof ChimeError) {
       this.#attempting = false;
-      this.#listeners.error.call(this.#report, new ChimeError("credentials", `params or token of the socket failed: ${cause?.message ?? cause}`, { cause }));
-      if (round === this.#round && !this.#link) this.#retry({}); // else a listener has called disconnect or connect
+      this.#tell(address);
+      if (round === this.#round && !this.#link) this.#retry(); // else a listener has called disconnect or connect
       return;
     }
-    if (round !== this.#round) return; // cancelled meanwhile
     this.#address = address;
-    this.#untried = this.#link ? this.#order().slice(0, 1) : this.#order();
-    this.#next();
+    this.#race = new Race(address, names, { session: this.#session, beside, rttMs: this.#rttMs, woken, note: (record) => this.#note(record) }, {
+      carry: (link) => this.#carry(link),
+      won: (link, race) => this.#won(link, race),
+      unlinked: (link, why) => this.#unlinked(link, why),
+      lost: (race, why) => this.#lost(race, why),
+      refused: (link, why) => this.#refusal(why, link.session),
+      frame: (frame) => this.#receive(frame),
+      slept: () => this.#woke(),
+      broke: (why) => this.#broke(why),
+    });
   }
 
-  // next starts the attempt's next transport. The former one goes on: the first hello wins, so a slow network is not taken for
-  // one that blocks WebSockets.
-  #next() {
-    clearTimeout(this.#timer);
-    const name = this.#untried.shift();
-    const link = new (name === "websocket" ? WebSocketLink : StreamLink)(this.#address, {
-      hello: () => this.#opened(link),
-      frame: (frame) => this.#receive(frame),
-      broke: (why) => (link === this.#link ? this.#broke(why) : this.#failed(link, why)),
-    }, this.#session);
-    this.#trying.add(link);
-    if (this.#session) this.#session.keepsAll = true;
-    if (this.#untried.length) this.#timer = setTimeout(() => this.#next(), FALLBACK_MS);
+  // credentials returns the address of an attempt, or the error with which the application's functions failed.
+  async #credentials() {
+    const { params, token } = this.#options;
+    try {
+      const address = addressOf(this.#url, await valueOf(params), await valueOf(token), this.#options);
+      address.pingMs = () => this.#memory.pingMs;
+      if (address.page) address.local = await localAccess(address);
+      return address;
+    } catch (cause) {
+      return new ChimeError("credentials", `params or token of the socket failed: ${cause?.message ?? cause}`, { cause });
+    }
   }
 
   // cancel ends an attempt, or the wait for the next one.
   #cancel() {
     this.#round++;
     clearTimeout(this.#timer);
+    clearTimeout(this.#returning);
     this.#waiting = this.#attempting = false;
-    for (const link of this.#trying) link.close();
-    this.#trying.clear();
-    this.#untried = [];
-    if (this.#session) this.#session.keepsAll = false;
+    this.#race?.cancel();
+    this.#trial?.cancel();
+    this.#race = this.#trial = this.#doubted = null;
+    if (!this.#link || this.#link.proven) return;
+    this.#link.close(); // only a race makes use of one that is not
+    this.#link = null;
   }
 
-  #opened(link) {
+  // carry has a connection carry the client socket from now on, instead of the one that did.
+  #carry(link) {
     const [before, former] = [this.#link, this.#session];
     const resumed = link.session === former;
-    // In a move, a new client socket is worse than the one there is, unless this server resumes none.
-    if (before && !resumed && former.graceMs) return link.end({ code: 1006, reason: "the server did not resume the client socket", over: true });
-    this.#trying.delete(link);
-    this.#leastMs = 0;
-    const tried = this.#failures.length || this.#trying.size;
-    if (link.name === "websocket") {
-      this.#webSocketWorked = true;
-      this.#streamUntil = 0;
-    } else if (this.#transport === "auto" && tried && !this.#webSocketWorked) {
-      this.#streamUntil = Date.now() + MEMO_MS;
-    }
+    if (before && before === this.#doubted?.link && before.heardAt > this.#doubted.at) return this.#cancel(); // it has answered
     this.#session = link.session;
     this.#link = link;
     link.carry();
     before?.close(resumed ? undefined : "goodbye");
-    this.#cancel();
-    if (former && !resumed) {
-      const error = new ChimeError("disconnected", "the server did not resume the client socket, and opened a new one");
-      this.#drop(() => true, error);
-      for (const member of this.#members.values()) if (this.#link === link) member.down(error);
-    }
-    if (this.#link === link) this.#setState("open");
+    if (former && !resumed) this.#forfeit(new ChimeError("disconnected", "the server did not resume the client socket, and opened a new one"));
     if (!resumed) for (const member of this.#members.values()) if (this.#link === link) member.up();
   }
 
-  #failed(link, why) {
-    this.#trying.delete(link);
-    if (!this.#link && isRefusal(why)) {
-      if (why.status !== 403 || !link.session) return this.#refused(why);
-      // The secret may belong to another identity, since a page can change its user. So try once without it.
-      if (this.#away("connecting", new ChimeError("disconnected", why.reason, { status: why.status }))) this.#attempt();
-      return;
+  #won(link, race) {
+    this.#learn(race.failures);
+    this.#cancel();
+    this.#pauses.opened();
+    this.#refusals = 0;
+    this.#told.clear();
+    this.#rttMs = link.rtt || this.#rttMs;
+    this.#offers = TRANSPORTS.filter((name) => name === link.name || link.offers.includes(name));
+    this.#worked.add(link.name);
+    this.#memory.works(link.name);
+    if (this.#transport === "auto") {
+      for (const name of race.names) if (TRANSPORTS.indexOf(name) < TRANSPORTS.indexOf(link.name) && !this.#worked.has(name)) this.#memory.block(name);
     }
-    this.#failures.push({ name: link.name, ...why });
-    if (this.#untried.length) return this.#next();
-    if (this.#trying.size) return;
-    const reasons = this.#failures.map(({ name, reason, code, status }) => `${name}: ${reason || code || status}`);
-    const page = globalThis.location?.origin;
-    if (page && page !== this.#url.origin && this.#failures.every(({ unanswered }) => unanswered)) {
-      reasons.push(`if the server is up, its WithOrigins may not name ${page} (browsers hide the reason)`);
-    }
-    const { status, retryMs } = this.#failures.find((failure) => failure.status) ?? why; // a browser's WebSocket reports neither
-    const error = new ChimeError("unreachable", reasons.join("; "), { status });
-    if (this.#link) {
-      this.#cancel(); // a move that failed: the connection stays
-      this.#listeners.error.call(this.#report, error);
-    } else if (this.#away("connecting", error, this.#session !== null)) this.#retry({ retryMs });
+    this.#setState("open");
+    if (this.#link === link) this.#planReturn();
   }
 
+  // learn notes connections that were greeted and not proven.
+  #learn(failures) {
+    for (const { name, greeted, said } of failures) if (greeted && !said) this.#memory.died(name, 0, 0);
+  }
+
+  // unlinked: the connection that carried the client socket ended before it was proven.
+  #unlinked(link, why) {
+    const keep = this.#keeps(why);
+    this.#link = null;
+    link.session.until = Date.now() + link.session.graceMs;
+    this.#fail(why);
+    if (!keep && this.#session) this.#forfeit(new ChimeError("disconnected", why.reason, { status: why.code }), true);
+    return keep;
+  }
+
+  #lost({ failures, names }, why) {
+    this.#race = null;
+    if (names.join() === "websocket" && typeof this.#options.token === "function" && !this.#link && failures.every(({ unanswered }) => unanswered)) {
+      const record = this.#note({ transport: "sse", at: Date.now(), outcome: "trying" }); // a browser does not say that a WebSocket was refused
+      this.#trial = new Trial(this.#address, "sse", null, record, (works, cause) => this.#gaveUp(works || !cause.status ? failures : [...failures, { name: "sse", ...cause }], why));
+    } else this.#gaveUp(failures, why);
+  }
+
+  #gaveUp(failures, why) {
+    const refused = failures.find(isRefusal);
+    if (refused && !this.#link) return this.#refusal(refused, this.#session);
+    this.#learn(failures);
+    const error = unreachable(failures, this.#address);
+    if (this.#link) { // a move that failed: the connection stays
+      const forced = this.#forced;
+      this.#cancel();
+      if (forced) this.#tell(error);
+      if (this.#link?.proven) this.#planReturn();
+      return;
+    }
+    if (failures.some(({ greeted }) => greeted)) this.#pauses.ended(0);
+    const { retryMs } = failures.find(({ status }) => status) ?? why;
+    if (this.#away("connecting", error, this.#session !== null)) this.#retry(retryMs);
+  }
+
+  // refusal: a token may have got old while the page slept, and the function that gives it may not have noticed yet.
+  #refusal(why, session) {
+    const known = this.#session !== null;
+    if (why.status === 401 && typeof this.#options.token === "function" && this.#refusals < ASK_MS.length) {
+      if (!this.#away("connecting", undefined, known)) return;
+      this.#timer = setTimeout(() => this.#attempt(), ASK_MS[this.#refusals++]);
+    } else if (why.status === 403 && session && known) {
+      // The secret may belong to another identity, since a page can change its user. So try once without it.
+      if (this.#away("connecting", new ChimeError("disconnected", why.reason, { status: why.status }))) this.#attempt();
+    } else this.#refused(why);
+  }
+
+  // broke: the connection that was proven has ended.
   #broke(why) {
     const link = this.#link;
-    if (Date.now() - link.since >= STEADY_MS) this.#attempts = 0;
-    for (const entry of why.failed ?? []) {
-      this.#forget(entry);
-      entry.fail(why.error);
-    }
+    const lived = Date.now() - link.since;
+    this.#pauses.ended(lived);
+    const young = lived < link.silence - 5_000;
+    if (!young) this.#returns = 0;
+    if (!why.said && !why.over && !why.post && why.code !== 4001 && (young || why.held)) this.#memory.died(link.name, Date.now() - link.heardAt, link.silence / 2);
+    this.#fail(why);
     if (this.#link !== link) return; // a caller of push has called disconnect or connect
     if (isRefusal(why)) return this.#refused(why);
     // Another user of this secret took the client socket over. Resuming would end its connection, and so on for ever. The same
     // code with the reason "not used" means that our promotion did not reach the server: a broken connection like any other.
-    if (why.moved && link.confirmed) return this.#stop("closed", new ChimeError("replaced", "another connection took the client socket over", { status: 4001 }));
+    if (why.moved && link.confirmed) {
+      this.#left = true;
+      return this.#stop("closed", new ChimeError("replaced", "another connection took the client socket over", { status: 4001 }));
+    }
     const error = new ChimeError("disconnected", why.reason || `the connection broke (${why.code})`, { status: why.code });
     this.#session.until = Date.now() + this.#session.graceMs;
-    const keep = this.#session.graceMs > 0 && !why.over && !why.said;
-    if (keep && this.#attempting) { // a move was under way: it goes on
+    const keep = this.#keeps(why);
+    if (keep && this.#attempting) { // another was asked for: that goes on
       this.#link = null;
+      this.#race?.alone();
       this.#setState("connecting", error);
-    } else if (this.#away("connecting", error, keep)) this.#retry(why);
+    } else if (this.#away("connecting", error, keep)) this.#retry(why.retryMs);
+  }
+
+  // keeps reports whether the client socket outlives a connection that ended so.
+  #keeps({ over, said }) {
+    return this.#session?.graceMs > 0 && !over && !said;
+  }
+
+  #fail({ failed = [], error }) {
+    for (const entry of failed) {
+      this.#pending.forget(entry);
+      entry.fail(error);
+    }
+  }
+
+  // forfeit gives a client socket up that has ended, and with lost the session too.
+  #forfeit(error, lost = false) {
+    const round = this.#round;
+    if (lost) this.#session = null;
+    this.#pending.drop(() => true, error);
+    for (const member of this.#members.values()) if (round === this.#round) member.down(error);
   }
 
   #refused({ code, status = code, reason }) {
     this.#stop("refused", new ChimeError("refused", reason || "the server refused the connection", { status, response: { reason } }));
   }
 
-  // retry waits at least for what the server has asked for, and always for a part of a time that grows, at random: what it asks
-  // of all is the same, and it may ask again and again. It waits less while the server keeps the client socket: up to a quarter of
-  // the grace period.
-  #retry({ retryMs = this.#leastMs }) {
-    this.#leastMs = Math.min(retryMs, RETRY_CAP_MS);
-    const most = Date.now() < this.#session?.until ? this.#session.graceMs / 4 : 20_000;
+  // retry waits less while the server keeps the client socket: up to a quarter of the grace period.
+  #retry(asked) {
     this.#waiting = true;
-    this.#timer = setTimeout(() => this.#attempt(), this.#leastMs + jitter(this.#attempts++, 500, most));
+    this.#timer = setTimeout(() => this.#attempt(), this.#pauses.next(asked, Date.now() < this.#session?.until ? this.#session.graceMs / 4 : undefined));
+  }
+
+  // planReturn tries a better transport than the present one, later.
+  #planReturn() {
+    clearTimeout(this.#returning);
+    const names = TRANSPORTS.slice(0, TRANSPORTS.indexOf(this.#link.name)).filter((name) => this.#order().includes(name));
+    if (this.#transport !== "auto" || !names.length) return;
+    const ms = BACK_MS[Math.min(this.#returns++, BACK_MS.length - 1)];
+    this.#returning = setTimeout(() => this.#return(names), ms * (0.8 + 0.4 * Math.random()));
+  }
+
+  async #return([name, ...more]) {
+    const link = this.#link;
+    const address = await this.#credentials();
+    if (!link || link !== this.#link || this.#attempting || address instanceof ChimeError) return;
+    this.#trial?.cancel();
+    const record = this.#note({ transport: name, at: Date.now(), outcome: "trying", trial: true });
+    this.#trial = new Trial(address, name, this.#memory.cuts(name) ? link.silence : 0, record, (works) => {
+      this.#trial = null;
+      if (works) this.#attempt({ names: [name], beside: link });
+      else if (more.length) this.#return(more);
+      else this.#planReturn();
+    });
   }
 
   // away ends the connection and every attempt. Unless the client socket is kept, it fails what was sent on it. It returns false
@@ -259,39 +372,67 @@ export class Socket {
     else if (session && goodbye) farewell(this.#address, session.secret, goodbye);
     if (!keep) {
       this.#session = null;
-      this.#drop(() => true, error);
+      this.#pending.drop(() => true, error);
       if (state === "connecting") for (const member of this.#members.values()) member.down(error);
     }
     this.#setState(state, error);
-    if (error && error.code !== "disconnected") this.#listeners.error.call(this.#report, error);
+    if (error && error.code !== "disconnected") this.#tell(error);
     return round === this.#round;
   }
 
   // stop is away until the application calls connect(). If a listener does so at once, the channels are joining already.
   #stop(state, error, goodbye = undefined) {
-    this.#listens("removeEventListener");
+    this.#page.leave();
     if (!this.#away(state, error, false, goodbye)) return;
     for (const member of [...this.#members.values()]) if (this.#state === state) member.halt(error);
   }
 
-  // listens begins to follow the page's events with "addEventListener", and ends it with "removeEventListener".
-  #listens(how) {
-    for (const type of PAGE_EVENTS) globalThis[how]?.(type, this.#page);
-    globalThis.document?.[how]?.("resume", this.#page); // after a freeze; it does not bubble
+  // froze: a page that enters the back-forward cache keeps its client socket.
+  #froze() {
+    const keep = this.#session?.graceMs > 0;
+    const error = new ChimeError("disconnected", "the page was put into the back-forward cache");
+    if (this.#away("connecting", error, keep, keep ? undefined : "last")) this.#waiting = true;
   }
 
-  // pageChanged follows the page. One that is closed says goodbye, one that enters the back-forward cache keeps its client socket,
-  // and one that is shown or comes online checks its connection.
-  #pageChanged({ type, persisted }) {
-    if (type === "pagehide") {
-      if (!persisted) return this.#stop("closed", undefined, "last");
-      const keep = this.#session?.graceMs > 0;
-      const error = new ChimeError("disconnected", "the page was put into the back-forward cache");
-      if (this.#away("connecting", error, keep, keep ? undefined : "last")) this.#waiting = true;
-    } else if (type === "pageshow" ? persisted : type !== "visibilitychange" || globalThis.document?.visibilityState === "visible") {
-      if (this.#waiting && type !== "visibilitychange") this.#attempt(); // not whenever a tab is shown: the server may have asked for a pause
-      else this.#link?.probe();
+  // woke: a page that is shown, comes online or wakes from a sleep checks its connection.
+  #woke(online) {
+    if (this.#waiting) {
+      if (Date.now() >= this.#pauses.until) this.#attempt({ woken: true });
+      return;
     }
+    const link = this.#link;
+    if (this.#race && !link?.proven) return this.#race.woke();
+    if (online) this.#returns = 0;
+    if (!link?.doubt() || this.#attempting) return;
+    const at = Date.now();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (link !== this.#link || this.#attempting) return;
+      if (link.heardAt <= at) this.#attempt({ woken: true });
+      else if (online) this.#planReturn();
+    }, WOKEN_MS);
+  }
+
+  // updated: the old service worker handles requests, and the new one waits for their end.
+  #updated() {
+    if (!this.#page.worker || !this.#link || this.#link.name === "websocket") return;
+    const error = new ChimeError("disconnected", "a new service worker waits for the present one");
+    if (this.#away("connecting", error, this.#session.graceMs > 0)) this.#timer = setTimeout(() => this.#attempt(), UPDATE_MS);
+  }
+
+  #note(record) {
+    this.#records.push(record);
+    if (this.#records.length > RECORDS) this.#records.shift();
+    return record;
+  }
+
+  // tell tells of a failure that rejects no promise, once for each cause.
+  #tell(error) {
+    const cause = `${error.code}: ${error.message}`;
+    if (this.#told.has(cause)) return;
+    this.#told.add(cause);
+    if (this.#listeners.error.empty) console.warn(`chime: ${cause}`);
+    this.#listeners.error.call(this.#report, error);
   }
 
   #setState(state, error) {
@@ -314,28 +455,15 @@ export class Socket {
     if (entry.bytes > most) {
       return entry.fail(new ChimeError("too_large", `${member.topic} ${event}: the frame has ${entry.bytes} bytes: the server allows ${most}`));
     }
-    this.#pending.set(ref, entry);
+    this.#pending.add(entry);
     this.#session.queue.push(entry);
     this.#link?.flush();
   }
 
-  #forget(entry) {
-    entry.dropped = true;
-    this.#pending.delete(entry.ref);
-  }
-
-  #drop(which, cause) {
-    for (const entry of [...this.#pending.values()].filter(which)) {
-      this.#forget(entry);
-      entry.interrupted(cause);
-    }
-  }
-
   #receive([joinRef, ref, topic, event, payload]) {
     if (event !== "phx_reply") return this.#members.get(topic)?.take(joinRef, ref, event, payload);
-    const entry = this.#pending.get(ref); // by ref alone: some error replies have no join_ref
+    const entry = this.#pending.take(ref);
     if (!entry) return;
-    this.#forget(entry);
     this.#session.knows(entry.number);
     entry.answer(payload?.status, payload?.response);
   }
@@ -347,8 +475,4 @@ export class Socket {
     if (this.#listeners.error.empty) unheard(cause);
     else this.#listeners.error.call(unheard, error);
   };
-}
-
-function isRefusal({ code, status, said }) {
-  return (said && code === 4003) || status === 401 || status === 403;
 }

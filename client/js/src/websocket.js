@@ -46,10 +46,10 @@ export class WebSocketLink extends Link {
   }
 
   shut(goodbye) {
-    if (goodbye) {
+    if (goodbye && this.since) {
       this.say(`[null,null,"chime","goodbye",{}]`);
       // What is sent by a page that is being closed may not arrive, nor is anything sent while the WebSocket closes.
-      if (goodbye === "last" || this.#ws.readyState !== 1) farewell(this.address, this.session.secret, goodbye);
+      if (goodbye === "last" || this.#ws.readyState !== 1) farewell(this.address, this.secret, goodbye);
     }
     this.#ws?.close(goodbye ? 1000 : 4000);
   }

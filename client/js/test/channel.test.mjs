@@ -22,16 +22,23 @@ each("a channel may be joined before the socket is connected", async (t, transpo
   assert.deepEqual(await joining, { ok: true });
 });
 
-each("a join waits for connect, as long as it takes", async (t, transport) => {
-  const { socket, net, clock } = begin(t, { transport });
+each("a join connects a socket that never was, and after disconnect waits for connect", async (t, transport) => {
+  const { socket, net, clock, sockets } = begin(t, { transport });
   const room = socket.channel("room:1");
-  let settled = false;
-  const joining = room.join().finally(() => (settled = true));
-  await clock.pass(120_000);
-  assert.deepEqual([settled, room.state, net.requests.length], [false, "joining", 0]);
-  socket.connect();
+  const joining = room.join();
   await (await Peer.meet(net, transport)).accept("room:1", { ok: true });
-  assert.deepEqual(await joining, { ok: true });
+  assert.deepEqual([await joining, socket.state], [{ ok: true }, "open"]);
+  socket.disconnect();
+  const later = room.join();
+  await clock.pass(19_999);
+  assert.deepEqual([socket.state, room.state, sockets.length + net.gets.length], ["closed", "joining", 1]);
+  await clock.pass(1);
+  await assert.rejects(later, { code: "timeout", message: "room:1 phx_join: no answer within 20000 ms: the socket is closed: connect() is needed; the channel goes on joining until leave()" });
+  const last = room.join({ timeout: 0 });
+  await clock.pass(120_000);
+  socket.connect();
+  await (await Peer.meet(net, transport)).accept("room:1", { ok: 2 });
+  assert.deepEqual([await last, room.state], [{ ok: 2 }, "joined"]);
 });
 
 each("join resolves with the reply, without what is the module's own", async (t, transport) => {

@@ -33,11 +33,14 @@ export class Clock {
 
 export class FakeWebSocket {
   static made = [];
+  static mute = false;
   static get last() { return FakeWebSocket.made.at(-1); }
 
   name = "websocket";
   readyState = 0;
   sent = []; // frames
+  probes = [];
+  mute = FakeWebSocket.mute; // answers no probe
   closed = null; // the code the client closed it with
   onmessage = null;
   onclose = null;
@@ -48,9 +51,13 @@ export class FakeWebSocket {
     FakeWebSocket.made.push(this);
   }
 
+  // What only asks whether the connection works is answered, and not among what was sent, unless the test mutes it.
   send(text) {
     if (this.readyState !== 1) throw new Error("sent before open, or after close");
-    this.sent.push(JSON.parse(text));
+    const frame = JSON.parse(text);
+    if (frame[3] !== "probe") return void this.sent.push(frame);
+    this.probes.push(frame);
+    if (!this.mute) queueMicrotask(() => this.onmessage?.({ data: JSON.stringify([null, null, "chime", "probe_ok", frame[4]]) }));
   }
 
   close(code) {
@@ -90,9 +97,22 @@ export class FakeWebSocket {
 // FakeFetch keeps what was asked; each request is answered by the test.
 export class FakeFetch {
   requests = [];
-  fetch = (url, init = {}) => new Promise((resolve, reject) => this.requests.push(new Request(url, init, resolve, reject)));
+  probes = []; // POSTs that only ask whether the stream works: they are answered, unless the test mutes it
+  mute = false;
+  heard = []; // all POSTs of frames, those among them
+  polling = false; // whether the test answers polls; else they fail
+  fetch = (url, init = {}) => new Promise((resolve, reject) => {
+    const request = new Request(this, url, init, resolve, reject);
+    if (request.path.endsWith("/poll") && !this.polling) return reject(new TypeError("Failed to fetch"));
+    if (request.method === "POST" && request.path.endsWith("/sse")) this.heard.push(request);
+    if (this.mute || this.heard.at(-1) !== request || request.frames.length || !request.probes.length) return void this.requests.push(request);
+    this.probes.push(request);
+    request.echo();
+  });
 
-  get gets() { return this.requests.filter((r) => r.method === "GET"); }
+  get gets() { return this.requests.filter((r) => r.method === "GET" && r.path.endsWith("/sse")); }
+  get pollPosts() { return this.requests.filter((r) => r.method === "POST" && r.path.endsWith("/poll")); }
+  get polls() { return this.requests.filter((r) => r.method === "GET" && r.path.endsWith("/poll")); }
   get posts() { return this.requests.filter((r) => r.method === "POST" && r.path.endsWith("/sse")); }
   get byes() { return this.requests.filter((r) => r.path.endsWith("/bye")); }
   get stream() { return this.gets.at(-1); }
@@ -107,8 +127,8 @@ class Request {
   aborted = false;
   answered = false;
 
-  constructor(url, { method = "GET", headers = {}, body, signal, keepalive = false }, resolve, reject) {
-    Object.assign(this, { url: String(url), path: new URL(url).pathname, method, headers, text: body, keepalive });
+  constructor(net, url, { method = "GET", headers = {}, body, signal, keepalive = false }, resolve, reject) {
+    Object.assign(this, { net, url: String(url), path: new URL(url).pathname, method, headers, text: body, keepalive });
     this.#resolve = resolve;
     this.#reject = reject;
     signal?.addEventListener("abort", () => {
@@ -119,8 +139,10 @@ class Request {
     });
   }
 
-  get body() { return JSON.parse(this.text); }
+  // What only asks whether the connection works is not among the frames.
+  get body() { const body = JSON.parse(this.text); return { ...body, frames: body.frames.filter(([, , , event]) => event !== "probe") }; }
   get frames() { return this.body.frames; }
+  get probes() { return JSON.parse(this.text).frames.filter(([, , , event]) => event === "probe"); }
 
   async answer(status, body = "", headers = {}) {
     this.answered = true;
@@ -130,10 +152,24 @@ class Request {
   }
 
   // apply answers as a server that took the whole batch.
-  apply(more) {
+  async apply(more) {
     const counted = this.frames.filter(([, , topic]) => topic !== "chime" && topic !== "phoenix");
-    return this.answer(200, { applied: this.body.first - 1 + counted.length, sent: 0, ...more });
+    const down = this.net.stream;
+    const echoes = this.net.mute || down.aborted ? [] : this.probes.map(([, , , , payload]) => [null, null, "chime", "probe_ok", payload]);
+    await this.answer(200, { applied: this.body.first - 1 + counted.length, sent: 0, ...more });
+    if (echoes.length) await down.say(...echoes).catch(() => {}); // a stream that was ended takes no more
   }
+
+  // echo is apply at once, for a POST that only asks.
+  echo() {
+    this.answered = true;
+    const { stream } = this.net;
+    this.#resolve(new Response(JSON.stringify({ applied: this.body.first - 1, sent: 0 }), { status: 200 }));
+    stream.#controller?.enqueue(new TextEncoder().encode(this.probes.map(([, , , , payload]) => `data: ${JSON.stringify([null, null, "chime", "probe_ok", payload])}\n\n`).join("")));
+  }
+
+  // reply answers a poll.
+  reply(first, ...frames) { return this.answer(200, { first, frames }, { "Content-Type": "application/json" }); }
 
   async fail(message = "network error") {
     this.answered = true;
@@ -150,6 +186,7 @@ class Request {
   async hello(more) {
     await this.open();
     await this.say(greeting(more));
+    await settle(); // it is asked whether it works
   }
 
   async say(...frames) {
@@ -191,6 +228,19 @@ export class Peer {
 
   say(...frames) { return this.down.say(...frames); }
   drop() { return this.down.drop(); }
+
+  // close is the server's word that the client socket has ended, or this connection.
+  async close(code, reason = "") {
+    await this.say([null, null, "chime", "closed", { code, reason }]);
+    if (this.down.name === "websocket") await this.down.drop(code, reason);
+  }
+
+  // mute answers no probe any more.
+  mute(yes = true) {
+    this.#net.mute = this.down.mute = yes;
+  }
+
+  get probes() { return [...this.#net.heard, ...(this.down.name === "websocket" ? [this.down] : [])].flatMap(({ probes }) => probes); }
 
   // frames are all the client sent on this connection; POSTs are answered until no more come.
   async frames() {

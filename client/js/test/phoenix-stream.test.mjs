@@ -5,8 +5,10 @@ import { test } from "node:test";
 import { ChimeStream } from "../phoenix-stream.js";
 import { Clock, FakeFetch, secret, settle } from "./fakes.mjs";
 
-// begin makes a stream and keeps what it calls back with, in order.
-function begin(t, { url = "ws://chat.test/socket/websocket?vsn=2.0.0", protocols } = {}) {
+let servers = 0;
+
+// begin makes a stream and keeps what it calls back with, in order. Each is of another server: what one does makes its client slower.
+function begin(t, { url = `ws://chat${++servers}.test/socket/websocket?vsn=2.0.0`, protocols } = {}) {
   const clock = new Clock(t);
   const net = new FakeFetch();
   const stream = new (class extends ChimeStream { static fetch = net.fetch })(url, protocols);
@@ -54,7 +56,7 @@ test("the token of the subprotocol becomes a header, and is in no URL", async (t
   await settle();
   assert.equal(net.post.headers.Authorization, `Bearer ${token}`);
   assert.equal(net.post.headers["Chime-Secret"], secret);
-  assert.deepEqual([net.stream.url, net.post.url], Array(2).fill("http://chat.test/socket/sse?vsn=2.0.0"));
+  assert.deepEqual([net.stream.url, net.post.url], Array(2).fill(`http://chat${servers}.test/socket/sse?vsn=2.0.0`));
 });
 
 test("nothing is called back while phoenix.js is still setting it up", async (t) => {

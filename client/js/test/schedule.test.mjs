@@ -27,8 +27,8 @@ async function play(seed, { server = {}, endings = false } = {}) {
   globalThis.addEventListener = (type, listener) => page.set(type, listener);
   globalThis.removeEventListener = (type) => page.delete(type);
   try {
-    const transports = ["websocket", "sse"];
-    const socket = new Socket("https://chat.test/socket", { WebSocket: world.WebSocket, fetch: world.fetch, transport: ["auto", ...transports][random(3)] });
+    const transports = ["websocket", "sse", "longpoll"];
+    const socket = new Socket("https://chat.test/socket", { WebSocket: world.WebSocket, fetch: world.fetch, transport: ["auto", ...transports][random(4)] });
     const seen = { states: [], kept: [], passing: [], errors: [], gaps: 0, fates: [], replies: [] };
     socket.on("error", (error) => seen.errors.push(error));
     const room = socket.channel("room");
@@ -59,7 +59,7 @@ async function play(seed, { server = {}, endings = false } = {}) {
       [4, () => world.pass([10, 100, 400, 2_500][random(4)])],
       [2, () => world.wires.length && world.cut(world.wires.at(-1 - random(Math.min(3, world.wires.length))))],
       [3, () => world.spoil()],
-      [2, () => socket.force(["auto", ...transports][random(3)])],
+      [2, () => socket.force(["auto", ...transports][random(4)])],
       [1, () => world.server.beats()],
       [1, () => page.get("online")?.handleEvent({ type: "online" })],
       [1, () => {
@@ -79,7 +79,8 @@ async function play(seed, { server = {}, endings = false } = {}) {
     page.get("pageshow")?.handleEvent({ type: "pageshow", persisted: true });
     const calm = await world.calm(() => {
       for (const reply of world.pending.splice(0)) reply();
-      return socket.state === "open" && room.state === "joined" && seen.kept.length === said && Object.keys(seen.fates).length === pushed;
+      const heard = endings || server.attaches === false || seen.passing.length === world.server.announced; // or lost for good
+      return socket.state === "open" && room.state === "joined" && seen.kept.length === said && Object.keys(seen.fates).length === pushed && heard;
     });
     const { applied, retained, announced, joins, opened } = world.server;
     const result = { calm, seen: { ...seen, states: [...seen.states] }, pushed, applied, retained, announced, joins, opened, state: `${socket.state}/${room.state}/${socket.transport}` };

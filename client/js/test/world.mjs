@@ -7,6 +7,8 @@ export class World {
   now = 1_000_000_000_000;
   wires = []; // WebSockets and streams on which something is still on its way
   posts = [];
+  polls = []; // on their way to the server
+  replies = []; // on their way back, as functions
   #timers = [];
   #timer = 0;
 
@@ -67,8 +69,21 @@ export class World {
 
   fetch = (url, { method = "GET", headers, body, signal }) => new Promise((resolve, reject) => {
     const abort = (fn) => signal?.addEventListener("abort", fn);
-    if (!/^https:\/\/chat\.test\/socket\/(sse|bye)$/.test(url)) throw new Error(`${method} ${url}, which proxies log`);
-    if (method === "GET") {
+    if (!/^https:\/\/chat\.test\/socket\/(sse|poll|bye)$/.test(url)) throw new Error(`${method} ${url}, which proxies log`);
+    if (method === "GET" && url.endsWith("/poll")) {
+      const poll = { secret: headers["Chime-Secret"], received: Number(headers["Chime-Received"]), hold: headers["Chime-Hold"] !== "0", over: false };
+      poll.answer = (status, answer) => {
+        if (poll.over) return;
+        poll.over = true;
+        this.replies.push((lost) => (lost ? reject(new TypeError("lost")) : resolve(answerOf(status, answer, "application/json"))));
+      };
+      poll.lose = () => {
+        poll.over = true;
+        reject(new TypeError("lost"));
+      };
+      this.polls.push(poll);
+      abort(() => poll.lose());
+    } else if (method === "GET") {
       const chunks = [];
       let wake = null;
       const wire = new Wire(this, "sse", { secret: headers["Chime-Secret"], received: Number(headers["Chime-Received"]) }, {
@@ -116,6 +131,11 @@ export class World {
       if (wire.down.length) list.push(() => wire.client.item(wire.down.shift()));
     }
     for (const post of this.posts) list.push(() => this.#post(post, true));
+    for (const poll of this.polls) list.push(() => {
+      this.polls.splice(this.polls.indexOf(poll), 1);
+      if (!poll.over) this.server.polled(poll);
+    });
+    for (const reply of this.replies) list.push(() => this.replies.splice(this.replies.indexOf(reply), 1)[0]());
     return list;
   }
 
@@ -126,6 +146,7 @@ export class World {
   }
 
   cut(wire) {
+    if (wire.name === "longpoll") return wire.parked?.lose();
     for (const way of [wire.up, wire.down]) {
       way.length = this.random(way.length + 1);
       way.push({ close: 1006 });
@@ -134,6 +155,8 @@ export class World {
 
   // A POST that does not come, comes twice, or whose answer does not come.
   spoil() {
+    if (this.replies.length && this.random(2)) return this.replies.splice(this.random(this.replies.length), 1)[0](true);
+    if (this.polls.length && this.random(2)) return this.polls.splice(this.random(this.polls.length), 1)[0].lose();
     if (!this.posts.length) return;
     const post = this.posts[this.random(this.posts.length)];
     const how = this.random(4);
@@ -146,7 +169,9 @@ export class World {
 
   // calm lets everything arrive, until nothing is under way and done says so.
   async calm(done, minutes = 5) {
+    let steps = 0;
     for (const end = this.now + minutes * 60_000; this.now < end;) {
+      if (++steps > 100_000) throw new Error("they go on for ever");
       const [deliver] = this.deliveries();
       if (deliver) deliver();
       else if (await turn(), this.deliveries().length) continue;
@@ -163,23 +188,39 @@ export class World {
 
 export const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-const answerOf = (status, body) => ({ status, headers: { get: () => null }, text: async () => json(body) });
+const answerOf = (status, body, type = null) => ({ status, headers: { get: (name) => (name === "Content-Type" ? type : null) }, text: async () => json(body) });
 
-// A Wire is one WebSocket or stream: what is under way in it, both ways, in order.
+// A Wire is one WebSocket or stream: what is under way in it, both ways, in order. One of polls has what the next reply takes along.
 class Wire {
   down = [];
+  parked = null;
   constructor(world, name, request, client) {
     Object.assign(this, { world, name, client, up: [{ request }] });
-    world.wires.push(this);
+    if (name !== "longpoll") world.wires.push(this);
   }
   say(frame) {
-    if (!this.ended) this.down.push({ data: json(frame) });
+    if (this.ended) return;
+    this.down.push({ data: json(frame) });
+    this.replies();
   }
   end(code) {
     if (this.ended) return;
     if (code !== 1006 && !(this.name === "websocket" && code === 4001)) this.say([null, null, "chime", "closed", { code, reason: "" }]);
     this.ended = true;
-    this.down.push({ close: code });
+    if (this.name !== "longpoll") this.down.push({ close: code });
+    this.replies();
+  }
+  // replies answers the poll that is parked, if there is something: counted frames are taken anew from those that are not
+  // acknowledged, so that a reply that was lost is given again.
+  replies() {
+    const { owner, parked } = this;
+    if (!parked || parked.over) return;
+    const out = owner.wire === this ? owner.out.slice(parked.received) : [];
+    const frames = [...this.down.splice(0).map(({ data }) => JSON.parse(data)).filter(([, , topic]) => topic === "chime"), ...out];
+    if (!frames.length && parked.hold) return;
+    if (!frames.length) frames.push([null, null, "chime", "heartbeat", { sent: owner.out.length, received: owner.received }]);
+    this.parked = null;
+    parked.answer(200, { first: parked.received + 1, frames });
   }
 }
 
@@ -214,8 +255,8 @@ class Server {
     const [joinRef, ref, topic, event, payload] = JSON.parse(data);
     const { owner } = wire;
     if (owner.over) return;
-    if (event === "goodbye") return owner.left.has(wire) ? undefined : this.#over(owner, 1000);
     if (event === "probe") return wire.say([null, null, "chime", "probe_ok", payload]);
+    if (event === "goodbye") return owner.left.has(wire) ? undefined : this.#over(owner, 1000);
     if (owner.wire !== wire) {
       if (event === "ack" && owner.issued.some((issued) => issued.wire === wire)) return this.#promote(owner, wire, payload.received);
       if (!owner.left.has(wire)) throw new Error(`a candidate's first word is ${data}`);
@@ -234,7 +275,8 @@ class Server {
     if (!owner) return [410, {}];
     const { first, received, frames } = JSON.parse(body);
     const issued = owner.issued.find((issued) => issued.secret === secret);
-    if (issued ? issued.name !== "sse" : owner.name !== "sse") return [410, {}];
+    const name = path === "poll" ? "longpoll" : path;
+    if ((issued ?? owner).name !== name) return [410, {}];
     if (issued) this.#promote(owner, issued.wire, received, issued);
     else this.#acked(owner, received);
     if (owner.over) return [410, {}];
@@ -245,6 +287,25 @@ class Server {
       else if (frame[3] === "probe") owner.wire?.say([null, null, "chime", "probe_ok", frame[4]]);
     }
     return [200, { applied: owner.received, sent: owner.out.length }];
+  }
+
+  polled(poll) {
+    const { secret, received } = poll;
+    const owner = secret && [...this.#clients].find((client) => !client.over && (client.secret === secret || client.issued.some((issued) => issued.secret === secret)));
+    const issued = owner && owner.issued.find((issued) => issued.secret === secret);
+    const wire = issued ? issued.wire : owner?.wire;
+    if (owner && (issued ?? owner).name === "longpoll") {
+      if (issued) this.#promote(owner, issued.wire, received, issued);
+      else this.#acked(owner, received);
+      if (owner.over || !wire) return poll.answer(410, {});
+      wire.parked?.answer(200, { first: wire.parked.received + 1, frames: [] });
+      wire.parked = poll;
+      return wire.replies();
+    }
+    if (secret && !owner) return poll.answer(410, {});
+    const fresh = new Wire(this.#world, "longpoll", {}, null);
+    fresh.parked = poll;
+    this.#attach(fresh, { secret });
   }
 
   // A message of the topic, kept in its history or not, from outside any client.
@@ -303,7 +364,7 @@ class Server {
     if (received < owner.out.length - this.#limits.keeps) return this.#over(owner, 1013);
     this.#acked(owner, received);
     if (!wire || wire.ended) return this.#detach(owner);
-    for (const [at, frame] of owner.out.entries()) if (at >= received) wire.say(frame);
+    if (wire.name !== "longpoll") for (const [at, frame] of owner.out.entries()) if (at >= received) wire.say(frame);
   }
 
   #acked(owner, received) {

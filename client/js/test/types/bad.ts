@@ -7,7 +7,7 @@ declare const room: Channel;
 // @ts-expect-error a url is needed
 new Socket();
 // @ts-expect-error not a transport
-new Socket("/socket", { transport: "longpoll" });
+new Socket("/socket", { transport: "pigeon" });
 // @ts-expect-error not an option
 new Socket("/socket", { tokens: "t" });
 // @ts-expect-error a token is text

@@ -3,8 +3,11 @@ import {
   Channel,
   ChimeError,
   Socket,
+  type AttemptRecord,
   type ChannelState,
+  type Diagnosis,
   type ErrorCode,
+  type JoinOptions,
   type Meta,
   type Params,
   type Position,
@@ -54,6 +57,11 @@ undos.push(
 
 async function use(): Promise<void> {
   const { topic } = await room.join<{ topic: string }>();
+  const patient: JoinOptions = { timeout: 0 };
+  await room.join(patient);
+  const { attempts, order, blocked }: Diagnosis = socket.diagnosis;
+  const last: AttemptRecord | undefined = attempts.at(-1);
+  void [last?.outcome === "broke", last?.provenMs, order[0] === "longpoll", blocked];
   const wait: PushOptions = { timeout: 1_000 };
   const { at } = await room.push<{ at: number }>("message_new", { message: topic }, wait);
   await room.push("typing");

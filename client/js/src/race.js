@@ -1,0 +1,157 @@
+import { PollLink } from "./poll.js";
+import { StreamLink } from "./stream.js";
+import { WebSocketLink } from "./websocket.js";
+
+const FALLBACK_MS = 2_000; // without a hello, or a proof, for this long: another connection starts beside the former
+const SLOW_MS = 5_000; // the same where the server is known to be far away, at most
+const POLL_MS = 3_000; // and for long-polling, which is slower than any other that is only late
+const HURRY_MS = 1_000; // and after the page woke up, when the first connections often hang
+const MOST = 4;
+
+const kinds = { websocket: WebSocketLink, sse: StreamLink, longpoll: PollLink };
+
+/** The class of a transport's connections. */
+export const kindOf = (name) => kinds[name];
+
+/** One attempt to get a connection. It starts one after the other, each beside the former, and ends with the first that is proven
+ * to carry both ways. hooks: carry(link), for the one that frames are to be sent on from now; won(link), when that is proven;
+ * unlinked(link, why), when it ended before, which returns whether the client socket goes on; lost(race, why), when all failed; refused(link, why); and frame and broke of the one that won. */
+export class Race {
+  #address;
+  #order;
+  #hooks;
+  #plan;
+  #racing = new Set();
+  #carrying = null;
+  #started = 0;
+  #timer = 0;
+  #greeted = false;
+  #over = false;
+  failures = [];
+
+  // plan: session, to be resumed, or null; beside, a connection that carries it meanwhile and is in no doubt; rttMs; woken; note,
+  // which keeps a record.
+  constructor(address, order, plan, hooks) {
+    this.#address = address;
+    this.#order = order;
+    this.#plan = { rttMs: 0, ...plan };
+    this.#hooks = hooks;
+    this.#next();
+  }
+
+  get names() { return [...new Set(this.#order.slice(0, this.#started))]; }
+
+  // woke: what hangs since before the page slept delays nothing.
+  woke() {
+    this.#plan.woken = true;
+    this.#wait();
+  }
+
+  // alone: the connection beside is gone.
+  alone() {
+    this.#plan.beside = null;
+  }
+
+  cancel() {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    for (const link of this.#racing) link.close();
+    this.#racing.clear();
+    if (this.#plan.session) this.#plan.session.keepsAll = false;
+  }
+
+  #next() {
+    if (this.#over) return;
+    const { session, note } = this.#plan;
+    const name = this.#order[this.#started++ % this.#order.length];
+    const record = { transport: name, at: Date.now(), outcome: "trying" };
+    note(record);
+    const link = new kinds[name](this.#address, {
+      hello: () => {
+        record.helloMs = link.since - record.at;
+        this.#hello(link);
+      },
+      proven: () => {
+        record.provenMs = Date.now() - record.at;
+        record.outcome = "works";
+        this.#proven(link);
+      },
+      frame: (frame) => this.#hooks.frame(frame),
+      slept: () => this.#hooks.slept(),
+      broke: (why) => {
+        const { code, status = why.post, reason } = why;
+        Object.assign(record, { outcome: record.provenMs === undefined ? "failed" : "broke", lastedMs: Date.now() - record.at, code, status, reason });
+        if (this.#racing.has(link)) this.#failed(link, why);
+        else this.#hooks.broke(why);
+      },
+    }, session);
+    this.#racing.add(link);
+    if (session) session.keepsAll = true;
+    this.#wait();
+  }
+
+  // wait has the next connection start: another transport, or until a hello the same ones again.
+  #wait() {
+    clearTimeout(this.#timer);
+    const fresh = this.#started < this.#order.length;
+    if (this.#over || (!fresh && (this.#greeted || this.#started >= MOST))) return;
+    const { rttMs, woken } = this.#plan;
+    const ms = woken ? HURRY_MS
+      : this.#started === 1 ? Math.max(FALLBACK_MS, Math.min(4 * rttMs, SLOW_MS))
+      : this.#order[this.#started] === "longpoll" ? POLL_MS : FALLBACK_MS;
+    this.#timer = setTimeout(() => (fresh || !this.#greeted) && this.#next(), ms);
+  }
+
+  // hello: a stream and a poll are promoted by what would prove them, so they carry at once what they resume. All others do if
+  // nothing else could win, which saves the time that the proof takes.
+  #hello(link) {
+    const { session, beside } = this.#plan;
+    this.#greeted = true;
+    if (beside && !link.resumed && session.graceMs) {
+      return link.end({ code: 1006, reason: "the server did not resume the client socket", over: true }); // that is worse than what there is
+    }
+    this.#plan.session ??= link.session;
+    if (link.resumed && link.name !== "websocket" || !beside && this.#racing.size === 1) this.#carry(link);
+    if (!link.ended && !this.#over) link.prove();
+  }
+
+  // carry ends all others: the promotion of this connection makes their secrets bad. Those that begin later show its own.
+  #carry(link) {
+    this.#carrying = link;
+    this.#hooks.carry(link);
+    for (const other of this.#racing) {
+      if (other === link) continue;
+      this.#racing.delete(other);
+      other.close();
+      if (other.since) this.failures.push({ name: other.name, greeted: true, reason: "it was not proven to work" });
+    }
+  }
+
+  #proven(link) {
+    if (this.#carrying !== link) this.#carry(link);
+    if (this.#over || link.ended) return;
+    this.#racing.delete(link);
+    this.cancel();
+    link.session.keepsAll = false;
+    this.#hooks.won(link, this);
+  }
+
+  #failed(link, why) {
+    this.#racing.delete(link);
+    this.failures.push({ name: link.name, greeted: link.since > 0, ...why });
+    if (link === this.#carrying) {
+      this.#carrying = null;
+      if (!this.#hooks.unlinked(link, why)) this.#plan.session = null;
+      if (this.#over) return; // a caller of push has called disconnect or connect
+    }
+    if (!this.#plan.beside && isRefusal(why)) return this.#hooks.refused(link, why);
+    if (!link.since && this.#started < this.#order.length) return this.#next();
+    if (this.#racing.size) return;
+    this.cancel();
+    this.#hooks.lost(this, why);
+  }
+}
+
+export function isRefusal({ code, status, said }) {
+  return (said && code === 4003) || status === 401 || status === 403;
+}
