@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/go-chime/chime/internal/leak"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/metrics"
+	"github.com/go-chime/chime/store"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -162,6 +164,90 @@ func TestWhatHappensIsCounted(t *testing.T) {
 				t.Errorf("after the drain: %s: got %v, want none", name, n)
 			}
 		}
+	})
+}
+
+// Each of these has a test of what happens; here is that it is counted.
+func TestWhatIsRefusedOrMissedIsCounted(t *testing.T) {
+	history := store.NewMemory()
+	options := []chime.Option{chime.WithGrace(15 * time.Second), chime.WithStore(history), chime.WithLimits(chime.Limits{InboxMessages: 1, UnackedMessages: 2})}
+	raw.InBubble(t, &http.Server{}, options, func(t *testing.T, s *raw.Site) {
+		say := func(topic string) error { return s.Live.Broadcast(t.Context(), topic, "new", struct{}{}) }
+		const own = "Authorization: Bearer alice"
+		alice := s.Phoenix(t, own)
+		alice.Text(`["1","1","book:1","phx_join",{"@last":0}]`)
+		var joined struct{ Response map[string]store.Position }
+		var frame []json.RawMessage
+		if json.Unmarshal([]byte(alice.Next()), &frame) != nil || json.Unmarshal(frame[4], &joined) != nil {
+			t.Fatal("got no reply to the join")
+		}
+		at, _ := json.Marshal(joined.Response["@history"])
+		alice.Text(`["2","2","book:1","phx_join",{"@since":` + string(at) + `}]`)
+		alice.Next()
+		alice.Next()
+		wantThese(t, s.Live, map[string]float64{"chime_recoveries_total{recovered,book:{id}}": 1})
+		before := gather(t, s.Live)["chime_sent_bytes_total"]
+		if err := say("book:1"); err != nil {
+			t.Fatal(err)
+		}
+		sent := alice.Next()
+		if got := gather(t, s.Live)["chime_sent_bytes_total"] - before; got != float64(len(sent)+2) { // and a head of two bytes
+			t.Errorf("chime_sent_bytes_total: got %v more, want %d", got, len(sent)+2)
+		}
+
+		// A handler that waits, and an inbox that is full.
+		bob := s.Phoenix(t)
+		bob.Text(`["1","1","hall:1","phx_join",{"as":"bob"}]`)
+		bob.Next()
+		bob.Text(`["1","2","hall:1","block",{}]`)
+		s.Hall.WantBegun(t, "bob")
+		bob.Text(`["1","3","hall:1","say",{}]`)
+		bob.Text(`["1","4","hall:1","say",{}]`)
+		wantThese(t, s.Live, map[string]float64{"chime_refusals_total{inbox}": 1})
+		close(s.Hall.Release)
+
+		// A client that missed more than is kept.
+		es, secret := s.Half(t, own)
+		s.Post(t, secret, `{"first":1,"frames":[["1","1","hall:2","phx_join",{}]]}`, own, "Connection: close").WantApplied(t, 1)
+		es.Next()
+		for range 4 {
+			if err := say("hall:2"); err != nil {
+				t.Fatal(err)
+			}
+			es.Next()
+		}
+		_ = es.Conn.Close()
+		_, fresh := s.Half(t, own, "Chime-Secret: "+secret)
+		s.Post(t, fresh, `{"first":2,"received":0,"frames":[]}`, own, "Connection: close")
+		wantThese(t, s.Live, map[string]float64{"chime_resumes_total{missed_too_much}": 1, "chime_slow_total{unacked}": 1})
+
+		// A store that is out of order.
+		_ = history.Close()
+		if err := say("book:1"); err == nil {
+			t.Error("a broadcast without its store: got no error")
+		}
+		alice.Text(`["3","3","book:2","phx_join",{"@since":` + string(at) + `}]`)
+		alice.Next()
+		wantThese(t, s.Live, map[string]float64{
+			"chime_publish_errors_total{book:{id}}":       1,
+			"chime_recoveries_total{recovered,book:{id}}": 1, "chime_recoveries_total{unread,book:{id}}": 1,
+		})
+	})
+}
+
+// telling is a store with numbers.
+type telling struct{ *store.Memory }
+
+func (telling) Stats() store.Stats {
+	return store.Stats{Commits: 1, CommitTime: 2 * time.Second, Bytes: 3, MaxBytes: 4, Topics: 5, MaxTopics: 6}
+}
+
+func TestTheNumbersOfAStoreAreThere(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, []chime.Option{chime.WithStore(telling{store.NewMemory()})}, func(t *testing.T, s *raw.Site) {
+		wantThese(t, s.Live, map[string]float64{
+			"chime_store_commits_total": 1, "chime_store_commit_seconds_total": 2,
+			"chime_store_bytes": 3, "chime_store_max_bytes": 4, "chime_store_topics": 5, "chime_store_max_topics": 6,
+		})
 	})
 }
 

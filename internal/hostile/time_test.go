@@ -87,6 +87,9 @@ func TestSlowBodyIsGivenUp(t *testing.T) {
 		if took := time.Since(began); took != 0 {
 			t.Errorf("given up after %s, want at once", took)
 		}
+		if got := refusals(s.Live, "post_busy"); got != 1 {
+			t.Errorf("got %d refused by post_busy, want 1", got)
+		}
 		w.IsWell()
 		es.Want(raw.Tick(1))
 		conn = s.Connect(t)
