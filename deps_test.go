@@ -35,7 +35,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 		never: []string{"log/slog", "net", "net/http"},
 	},
 	"internal/conformance": {others: []string{"github.com/coder/websocket"}},
-	"internal/contract":    {ours: []string{"broker/brokertest", "internal/raw"}, others: []string{chiModule, "github.com/coder/websocket"}},
+	"internal/contract":    {ours: []string{"broker/brokertest", "internal/raw", "transport/transporttest"}, others: []string{chiModule, "github.com/coder/websocket"}},
 	"internal/dialect":     {ours: []string{"internal/stats", "internal/wire"}},
 	"internal/doctor":      {ours: []string{"transport"}, others: []string{"github.com/coder/websocket"}},
 	"internal/e2e":         {},

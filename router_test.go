@@ -5,6 +5,8 @@ import (
 
 	"github.com/go-chime/chime/internal/contract"
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/transport/transporttest"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -19,4 +21,17 @@ func TestContract(t *testing.T) {
 		{Name: "unreliable", Open: contract.OpenMemory, Broker: contract.Unreliable},
 		{Name: "none"},
 	})
+}
+
+// TestContractThroughNetworks is the same through hostile networks, on the transports that
+// get through: each behaviour through some of them.
+func TestContractThroughNetworks(t *testing.T) {
+	var all []*contract.Transport
+	for _, n := range transporttest.Networks() {
+		if n.Lasts == 0 {
+			n = n.Faster(20) // a script may send hundreds of POSTs
+		}
+		all = append(all, contract.Through(n)...)
+	}
+	contract.Sample(t, need.Rounds(1, 4), all, []contract.Store{{Name: "memory", Open: contract.OpenMemory}})
 }

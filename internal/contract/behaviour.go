@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/transport/transporttest"
 )
 
 // behaviour is one thing that is promised.
@@ -40,7 +41,8 @@ const (
 
 func (b *behaviour) isFor(tr *Transport, kept Store) bool {
 	remembers := kept.Open != nil
-	return (b.needs&inStep == 0 || kept.Broker == nil) &&
+	return (!b.timed || tr.network == nil) && // a script that moves the clock would meet those of the network
+		(b.needs&inStep == 0 || kept.Broker == nil) &&
 		(b.needs&toSend == 0 || tr.sends) &&
 		(b.needs&toRemember == 0 || remembers) &&
 		(b.needs&toForget == 0 || !remembers) &&
@@ -58,16 +60,36 @@ type Transport struct {
 	sends   bool // and is answered; what Amber's clients send is in internal/dialect
 	dial    func(visit) (line, error)
 	lasting func(visit) (line, error) // of a client that can lose its connection and come back
+	network *transporttest.Network    // between the clients and the server; nil is none
 }
 
 // Transports are all that there are. On "moving" a client changes its connection,
 // of either transport, at random.
 var Transports = []*Transport{
-	{"websocket", "phoenix", true, dialPhoenix, nil},
-	{"websocket", "phoenix1", true, dialPhoenix1, nil},
-	{"websocket", "chime", true, dialChime, dialLastingOn("websocket")},
-	{"websocket", "amber", false, dialAmber, nil},
-	{"sse", "chime", true, dialStream, dialLastingOn("sse")},
-	{"sse", "bare", false, dialBare, nil},
-	{"moving", "chime", true, dialMoving, dialMoving},
+	{"websocket", "phoenix", true, dialPhoenix, nil, nil},
+	{"websocket", "phoenix1", true, dialPhoenix1, nil, nil},
+	{"websocket", "chime", true, dialChime, dialLastingOn("websocket"), nil},
+	{"websocket", "amber", false, dialAmber, nil, nil},
+	{"sse", "chime", true, dialStream, dialLastingOn("sse"), nil},
+	{"sse", "bare", false, dialBare, nil, nil},
+	{"moving", "chime", true, dialMoving, dialMoving, nil},
+}
+
+// Through are the transports of the chime dialect that get through a network, and on
+// which a script can be played: some have more clients than six connections are for, and
+// some look at the header of a refusal, of which a service worker leaves nothing.
+func Through(n transporttest.Network) (list []*Transport) {
+	if n.Name == "six-connections" || n.Name == "service-worker" {
+		return nil
+	}
+	for _, kind := range n.Passes {
+		for _, tr := range Transports {
+			if tr.Name == kind && tr.Dialect == "chime" {
+				through := *tr
+				through.network = &n
+				list = append(list, &through)
+			}
+		}
+	}
+	return list
 }

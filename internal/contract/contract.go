@@ -23,22 +23,46 @@ type Store struct {
 	Broker func(*testing.T, store.Store) broker.Broker
 }
 
+// Sample is Run of each behaviour on a few of the transports, each on others.
+func Sample(t *testing.T, few int, transports []*Transport, stores []Store) {
+	for i, b := range behaviours() {
+		possible := slices.DeleteFunc(slices.Clone(transports), func(tr *Transport) bool {
+			return !slices.ContainsFunc(stores, func(kept Store) bool { return b.isFor(tr, kept) })
+		})
+		var some []*Transport
+		for n := range min(few, len(possible)) {
+			some = append(some, possible[(i*few+n)%len(possible)])
+		}
+		t.Run(b.name, func(t *testing.T) { b.runOn(t, some, stores) })
+	}
+}
+
 // Run runs each behaviour as <behaviour>/<transport>/<dialect>/<store>, wherever
 // the three have what it needs.
 func Run(t *testing.T, transports []*Transport, stores []Store) {
-	for _, b := range slices.Concat(joining, answering, sending, suffering, leaving, remembering, resuming, lasting) {
-		t.Run(b.name, func(t *testing.T) {
-			for _, tr := range transports {
-				for _, kept := range stores {
-					if b.isFor(tr, kept) {
-						t.Run(tr.Name+"/"+tr.Dialect+"/"+kept.Name, func(t *testing.T) {
-							t.Parallel() // while one waits for its disk
-							b.run(t, tr, kept)
-						})
-					}
+	for _, b := range behaviours() {
+		t.Run(b.name, func(t *testing.T) { b.runOn(t, transports, stores) })
+	}
+}
+
+func behaviours() []behaviour {
+	return slices.Concat(joining, answering, sending, suffering, leaving, remembering, resuming, lasting)
+}
+
+func (b *behaviour) runOn(t *testing.T, transports []*Transport, stores []Store) {
+	for _, tr := range transports {
+		for _, kept := range stores {
+			if b.isFor(tr, kept) {
+				where := tr.Name + "/" + tr.Dialect + "/" + kept.Name
+				if tr.network != nil {
+					where = tr.network.Name + "/" + where
 				}
+				t.Run(where, func(t *testing.T) {
+					t.Parallel() // while one waits for its disk
+					b.run(t, tr, kept)
+				})
 			}
-		})
+		}
 	}
 }
 

@@ -412,7 +412,7 @@ func (l *streamLine) batch(first, received uint64, frames ...json.RawMessage) (a
 	if err != nil {
 		return 0, err
 	}
-	answer, err := l.post("/sse", body, http.Header{"Content-Type": {"application/json"}, "Chime-Secret": {l.secret}})
+	answer, err := l.postAgain("/sse", body, http.Header{"Content-Type": {"application/json"}, "Chime-Secret": {l.secret}})
 	if err != nil {
 		return 0, err
 	}
@@ -421,6 +421,18 @@ func (l *streamLine) batch(first, received uint64, frames ...json.RawMessage) (a
 		return 0, fmt.Errorf("the POST's answer is %s: %w", answer, err)
 	}
 	return got.Applied, nil
+}
+
+// postAgain is post, and sends the same again where a box on the way says that there was no
+// answer.
+func (l *streamLine) postAgain(path string, body []byte, head http.Header) (answer []byte, err error) {
+	for range 3 {
+		answer, err = l.post(path, body, head.Clone())
+		if no, ok := errors.AsType[*refusedError](err); !ok || no.status != http.StatusBadGateway {
+			break
+		}
+	}
+	return answer, err
 }
 
 // post sends a POST. It carries another X-Visit than the stream: the channel

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ import (
 	needs "github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport/transporttest"
 )
 
 // position is a place in a history, as a join names it.
@@ -41,8 +44,10 @@ type stage struct {
 	room      *room
 	store     store.Store // nil: nothing is kept
 	server    *httptest.Server
-	url       string
+	url       string // as clients reach it, by way of the network
 	http      *http.Client
+	desk      string // without the network, which the app's own handlers are not for
+	deskHTTP  *http.Client
 
 	mu      sync.Mutex // guards what follows
 	expires time.Time  // of ann
@@ -100,20 +105,36 @@ func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way b
 	return s
 }
 
-// serve serves app over TCP, or over pipes.
+// serve serves app over TCP, or over pipes, and behind a network if there is one.
 func (s *stage) serve(app http.Handler, overPipes bool) {
+	reach := (&net.Dialer{}).DialContext
 	if !overPipes {
 		s.server = httptest.NewServer(app)
-		s.url, s.http = s.server.URL, s.server.Client()
+		s.desk = s.server.URL
+	} else {
+		pipes := raw.NewPipes()
+		s.server = &httptest.Server{Listener: pipes, Config: &http.Server{Handler: app}}
+		s.server.Start()
+		s.desk = "http://chime.example"
+		reach = func(context.Context, string, string) (net.Conn, error) { return pipes.Dial() }
+	}
+	s.deskHTTP = &http.Client{Transport: &http.Transport{DialContext: reach}}
+	s.url, s.http = s.desk, s.deskHTTP
+	if s.transport.network == nil {
 		return
 	}
-	pipes := raw.NewPipes()
-	s.server = &httptest.Server{Listener: pipes, Config: &http.Server{Handler: app}}
-	s.server.Start()
-	s.url = "http://chime.example"
-	s.http = &http.Client{Transport: &http.Transport{
-		DialContext: func(context.Context, string, string) (net.Conn, error) { return pipes.Dial() },
-	}}
+	var box *transporttest.Box
+	if !overPipes {
+		box = s.transport.network.Start(s.desk)
+		s.url, reach = box.URL, (&net.Dialer{}).DialContext
+	} else {
+		outside := raw.NewPipes()
+		box = s.transport.network.Serve(outside, s.desk, reach)
+		scheme, _, _ := strings.Cut(box.URL, ":")
+		s.url, reach = scheme+"://chime.example", func(context.Context, string, string) (net.Conn, error) { return outside.Dial() }
+	}
+	s.http = &http.Client{Transport: &http.Transport{DialContext: reach, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	s.Cleanup(box.Close) // after the stage's own end
 }
 
 // connect is the app's idea of who a client is: whoever it says.
@@ -155,6 +176,7 @@ func (s *stage) end() {
 	}
 	s.server.Close()
 	s.http.CloseIdleConnections()
+	s.deskHTTP.CloseIdleConnections()
 	s.room.check()
 }
 
@@ -312,7 +334,7 @@ func (s *stage) Flood(topic, event string) (stop func()) {
 // Say has the app's own handler broadcast, and wants its status.
 func (s *stage) Say(tenant, topic string, status int) {
 	s.Helper()
-	resp, err := s.http.Post(s.url+"/"+tenant+"/say/"+topic, "text/plain", nil)
+	resp, err := s.deskHTTP.Post(s.desk+"/"+tenant+"/say/"+topic, "text/plain", nil)
 	if err != nil {
 		s.Fatalf("say: %v", err)
 	}

@@ -1,7 +1,9 @@
 package transporttest
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -39,7 +41,7 @@ func (g *gate) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{Conn: conn, gate: g, since: time.Now()}
+	e := &entry{Conn: conn, gate: g, since: time.Now(), abort: make(chan struct{}, 1)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.conns == nil {
@@ -72,6 +74,7 @@ type entry struct {
 	net.Conn
 	gate  *gate
 	since time.Time
+	abort chan struct{} // of a Read
 	once  sync.Once
 }
 
@@ -86,11 +89,29 @@ func (e *entry) Read(p []byte) (int, error) {
 		if !e.mute() {
 			return n, err
 		}
-		if err != nil { // of which the server hears as little
-			<-e.gate.over
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // the end, of which the server hears as little
+			select {
+			case <-e.gate.over:
+			case <-e.abort:
+				err = os.ErrDeadlineExceeded
+			}
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
+}
+
+// SetReadDeadline ends a Read that waits, too, where the deadline has passed: so net/http
+// takes its own Read back.
+func (e *entry) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() && !t.After(time.Now()) {
+		select {
+		case e.abort <- struct{}{}:
+		default:
+		}
+	}
+	return e.Conn.SetReadDeadline(t)
 }
 
 func (e *entry) Write(p []byte) (int, error) {

@@ -33,6 +33,10 @@ type Network struct {
 	// end now and then all the same, Does says so.
 	Passes []string
 
+	// Lasts is how long a connection on one of these works at most, however much it
+	// carries; 0 is for ever.
+	Lasts time.Duration
+
 	factor  time.Duration // by which times are shorter; 0 is 1
 	conduct func(Network) conduct
 }
@@ -41,6 +45,7 @@ type Network struct {
 // 10, for clients whose own times are shortened.
 func (n Network) Faster(factor int) Network {
 	n.factor = max(n.factor, 1) * time.Duration(factor)
+	n.Lasts /= time.Duration(factor)
 	return n
 }
 
@@ -129,10 +134,10 @@ var networks = []Network{
 		conduct: func(Network) conduct { return conduct{carry: through(withoutUpgrade, gzipped)} },
 	},
 	{
-		Name: "cuts-by-time", Passes: any3,
+		Name: "cuts-by-time", Passes: any3, Lasts: time.Minute,
 		Does: "Cuts WebSockets and answers on which nothing has come for 30 s, and all of them after 60 s.",
 		conduct: func(n Network) conduct {
-			return conduct{carry: through(leased(n.after(30*time.Second), n.after(60*time.Second)))}
+			return conduct{carry: through(leased(n.after(30*time.Second), n.Lasts))}
 		},
 	},
 	{
@@ -163,9 +168,9 @@ var networks = []Network{
 		conduct: func(Network) conduct { return conduct{carry: through(withoutUpgrade), room: 6} },
 	},
 	{
-		Name: "half-open", Passes: any3,
+		Name: "half-open", Passes: any3, Lasts: 30 * time.Second,
 		Does:    "Drops what is sent on a connection, either way, from 30 s after it was opened on, and tells nobody.",
-		conduct: func(n Network) conduct { return conduct{silent: n.after(30 * time.Second)} },
+		conduct: func(n Network) conduct { return conduct{silent: n.Lasts} },
 	},
 	{
 		Name: "strips-headers", Passes: []string{transport.WebSocket},
@@ -178,10 +183,10 @@ var networks = []Network{
 		conduct: func(Network) conduct { return conduct{carry: through(shortHeaders(8 << 10))} },
 	},
 	{
-		Name: "resets-http2", Passes: noSockets,
+		Name: "resets-http2", Passes: noSockets, Lasts: 16 * time.Second,
 		Does: "Speaks HTTP/2 behind TLS, and resets each answer 16 s after it has begun; knows no upgrades.",
 		conduct: func(n Network) conduct {
-			return conduct{carry: through(withoutUpgrade, leased(0, n.after(16*time.Second))), tls: true}
+			return conduct{carry: through(withoutUpgrade, leased(0, n.Lasts)), tls: true}
 		},
 	},
 	{
