@@ -71,7 +71,7 @@ func TestWebSocketOnHTTP2(t *testing.T) {
 	}
 	t.Run("it lives through silence, and ends with a close", func(t *testing.T) {
 		open(t, func(t *testing.T, s *raw.Site, c *http2.Transport) {
-			ws, res := openHTTP2(t, s, c, "/socket/websocket", "Sec-WebSocket-Protocol", "chime.v1")
+			ws, res := openHTTP2(t, s, c, "/socket/websocket", "Sec-WebSocket-Protocol", "chime.v1") //nolint:bodyclose // openHTTP2 has it closed
 			if res.StatusCode != http.StatusOK || res.ProtoMajor != 2 || res.Header.Get("Sec-WebSocket-Protocol") != "chime.v1" || res.Header.Get("Sec-WebSocket-Accept") != "" {
 				t.Fatalf("got %s %s %v", res.Proto, res.Status, res.Header)
 			}
@@ -99,7 +99,7 @@ func TestWebSocketOnHTTP2(t *testing.T) {
 	})
 	t.Run("a server that drains says so", func(t *testing.T) {
 		open(t, func(t *testing.T, s *raw.Site, c *http2.Transport) {
-			ws, _ := openHTTP2(t, s, c, raw.PhoenixTarget)
+			ws, _ := openHTTP2(t, s, c, raw.PhoenixTarget) //nolint:bodyclose // openHTTP2 has it closed
 			ws.Join("hall:1", "guest")
 			s.Shutdown(t)
 			s.Hall.WantLeft(t, "hall:1", "guest", "drain")
@@ -110,7 +110,7 @@ func TestWebSocketOnHTTP2(t *testing.T) {
 	})
 	t.Run("another origin is refused", func(t *testing.T) {
 		open(t, func(t *testing.T, s *raw.Site, c *http2.Transport) {
-			ws, _ := openHTTP2(t, s, c, raw.PhoenixTarget, "Origin", "https://evil.example")
+			ws, _ := openHTTP2(t, s, c, raw.PhoenixTarget, "Origin", "https://evil.example") //nolint:bodyclose // openHTTP2 has it closed
 			ws.Head.Want(t, http.StatusForbidden, `{"reason":"origin not allowed"}`)
 		})
 	})
