@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/boltstore"
 )
 
 // scale is how much of everything there is.
@@ -51,7 +53,22 @@ func scaleOf(t *testing.T) scale {
 // as slow, and each accepted join was left once.
 func TestChaos(t *testing.T) {
 	c := scaleOf(t)
-	s := open(t, c, need.Seed(t))
+	t.Run("memory", func(t *testing.T) { chaos(t, c, store.NewMemory()) })
+	if c == short {
+		return
+	}
+	t.Run("file", func(t *testing.T) {
+		file, err := boltstore.Open(filepath.Join(t.TempDir(), "chime.db"), boltstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		chaos(t, c, file)
+	})
+}
+
+func chaos(t *testing.T, c scale, k kept) {
+	t.Helper()
+	s := open(t, c, k, need.Seed(t))
 	s.run(c.lasts / 2)
 	if c == short { // a drain has patience with those that never read
 		s.dropMutes()
@@ -77,13 +94,19 @@ type stage struct {
 
 	mu   sync.Mutex // guards what follows
 	ends map[string]int
-	tops map[string]uint64
+	tops map[string]top
 }
 
-func open(t *testing.T, c scale, seed uint64) *stage {
+// top is the last message of a topic with a history.
+type top struct {
+	offset uint64
+	what   said
+	all    map[said]bool // that there are
+}
+
+func open(t *testing.T, c scale, k kept, seed uint64) *stage {
 	t.Helper()
-	kept := store.NewMemory()
-	s := &stage{T: t, scale: c, seed: seed, node: newNode(t, kept), ends: map[string]int{}, tops: map[string]uint64{}}
+	s := &stage{T: t, scale: c, seed: seed, node: newNode(t, k), ends: map[string]int{}, tops: map[string]top{}}
 	s.url = s.node.http.URL
 	s.net = newNetwork(s.node.http.Listener.Addr().String())
 	for i := range c.books {
@@ -108,17 +131,18 @@ func open(t *testing.T, c scale, seed uint64) *stage {
 
 func (s *stage) newClient(i int) client {
 	var c client
-	name := fmt.Sprint("client ", i)
+	name, speaks := fmt.Sprint("client ", i), phoenix2
 	switch {
 	case i >= s.scale.clients:
 		c, name = &mute{}, fmt.Sprint(muteName, i)
 	case i%4 < 2:
 		c = &resumer{}
 	case i%4 == 2:
-		c = &phoenix{}
+		c, speaks = &phoenix{}, dialects[i/4%len(dialects)]
 	default:
 		c = &bare{}
 	}
+	c.common().dialect = speaks
 	c.common().init(s, name, uint64(i))
 	return c
 }
@@ -230,8 +254,8 @@ func (s *stage) ended(p *peer, err error) {
 	}
 }
 
-// top is the offset of the last message of a topic, once all is settled.
-func (s *stage) top(topic string) uint64 {
+// top is the last message of a topic, once all is settled.
+func (s *stage) top(topic string) top {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tops[topic]

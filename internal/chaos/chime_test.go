@@ -108,6 +108,9 @@ func (c *resumer) open(stream bool, secret string, received uint64) (*connection
 		return nil, h, err
 	}
 	f, err := conn.readHello()
+	if err == nil && f.event == "closed" { // in the moment in which it was opened
+		err = errors.New("closed before the hello")
+	}
 	if err == nil && f.event != "hello" {
 		c.stage.node.fault("%s: got %s %s first, want hello", c.name, f.topic, f.event)
 	}

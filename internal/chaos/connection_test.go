@@ -119,10 +119,11 @@ func refused(res *http.Response) error {
 
 // connection is a WebSocket or an event stream.
 type connection struct {
-	link *link
-	ws   *websocket.Conn // or
-	es   *bufio.Reader
-	body io.Closer
+	link  *link
+	parse func(text []byte) (frame, error)
+	ws    *websocket.Conn // or
+	es    *bufio.Reader
+	body  io.Closer
 }
 
 // dialSocket opens a WebSocket.
@@ -142,7 +143,7 @@ func (p *peer) dialSocket(target string, protocols ...string) (*connection, erro
 		return nil, err
 	}
 	ws.SetReadLimit(-1)
-	return &connection{link: l, ws: ws}, nil
+	return &connection{link: l, parse: p.dialect.parse, ws: ws}, nil
 }
 
 // dialStream opens an event stream. Head is a list of names and values.
@@ -167,17 +168,21 @@ func (p *peer) dialStream(target string, head ...string) (*connection, error) {
 		defer l.cut()
 		return nil, refused(res)
 	}
-	return &connection{link: l, es: bufio.NewReader(res.Body), body: res.Body}, nil
+	return &connection{link: l, parse: parseFrame, es: bufio.NewReader(res.Body), body: res.Body}, nil
 }
 
 // read returns the next frame.
 func (c *connection) read() (frame, error) {
 	if c.ws != nil {
-		_, text, err := c.ws.Read(context.Background())
-		if err != nil {
-			return frame{}, err
+		for {
+			_, text, err := c.ws.Read(context.Background())
+			if err != nil {
+				return frame{}, err
+			}
+			if string(text) != "ping" { // Amber's heartbeat
+				return c.parse(text)
+			}
 		}
-		return parseFrame(text)
 	}
 	var f frame
 	var id string
@@ -195,7 +200,7 @@ func (c *connection) read() (frame, error) {
 		case name == "data":
 			data = []byte(value)
 		case len(line) == 0 && data != nil:
-			if f, err = parseFrame(data); err != nil {
+			if f, err = c.parse(data); err != nil {
 				return f, err
 			}
 			if f.id = id; f.topic == "chime" && f.event == "closed" {

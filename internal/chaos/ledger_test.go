@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 // is compared with the history when all is over.
 type ledger struct {
 	client, topic string
+	placed        bool // messages come with their offsets
 	fault         func(string, ...any)
 
 	mu    sync.Mutex // guards what follows
@@ -21,6 +23,7 @@ type ledger struct {
 	notes []note
 	hums  map[string]map[int]bool // numbers of the ephemeral messages, by who said them
 	last  map[string]int
+	stays [][]said // what came in each join, if it came without offsets
 }
 
 // note is the reply to a join, or a retained message.
@@ -32,8 +35,8 @@ type note struct {
 	recovered bool
 }
 
-func newLedger(client, topic string, fault func(string, ...any)) *ledger {
-	return &ledger{client: client, topic: topic, fault: fault, hums: map[string]map[int]bool{}, last: map[string]int{}}
+func newLedger(client, topic string, placed bool, fault func(string, ...any)) *ledger {
+	return &ledger{client: client, topic: topic, placed: placed, fault: fault, hums: map[string]map[int]bool{}, last: map[string]int{}}
 }
 
 // begin takes the reply to a join from a position.
@@ -41,6 +44,10 @@ func (l *ledger) begin(r reply, since *store.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.in = true
+	if !l.placed {
+		l.stays = append(l.stays, nil)
+		return
+	}
 	if !l.retained() {
 		return
 	}
@@ -70,6 +77,11 @@ func (l *ledger) see(offset uint64, payload []byte) {
 		l.blame("%v", err)
 	case !l.in:
 		l.blame("%v came outside of a join", what)
+	case !l.placed:
+		if !l.isNew(what) {
+			l.blame("%v came twice", what)
+		}
+		l.stays[len(l.stays)-1] = append(l.stays[len(l.stays)-1], what)
 	case offset == 0:
 		l.hear(what)
 	case l.pos == nil || !l.retained():
@@ -84,21 +96,27 @@ func (l *ledger) see(offset uint64, payload []byte) {
 // order; those of a client need not be, since it may say one in a join of which the
 // server has not taken leave, and the next in another. l.mu is held.
 func (l *ledger) hear(what said) {
-	heard := l.hums[what.By]
-	if heard == nil {
-		heard = map[int]bool{}
-		l.hums[what.By] = heard
-	}
-	if heard[what.N] {
+	if !l.isNew(what) {
 		l.blame("%v came twice", what)
 	}
-	heard[what.N] = true
 	if isPublisher(what.By) {
 		if what.N < l.last[what.By] {
 			l.blame("%v came behind %d", what, l.last[what.By])
 		}
 		l.last[what.By] = what.N
 	}
+}
+
+// isNew notes what was said, and reports whether it had not come before. l.mu is held.
+func (l *ledger) isNew(what said) bool {
+	heard := l.hums[what.By]
+	if heard == nil {
+		heard = map[int]bool{}
+		l.hums[what.By] = heard
+	}
+	was := heard[what.N]
+	heard[what.N] = true
+	return !was
 }
 
 // end ends the join.
@@ -131,11 +149,18 @@ func (l *ledger) forget() {
 	l.pos = nil
 }
 
-// isAt reports whether the client is in the topic, and has seen what is at an offset.
-func (l *ledger) isAt(offset uint64) bool {
+// isAt reports whether the client is in the topic, and has seen the last of its messages.
+func (l *ledger) isAt(last top) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.in && (!l.retained() || l.pos != nil && l.pos.Offset >= offset)
+	switch {
+	case !l.in || !l.retained():
+		return l.in
+	case !l.placed: // of a join in which nothing came, nothing says what was before it
+		stay := l.stays[len(l.stays)-1]
+		return slices.Contains(stay, last.what) || !slices.ContainsFunc(stay, func(what said) bool { return last.all[what] })
+	}
+	return l.pos != nil && l.pos.Offset >= last.offset
 }
 
 // sums are what the ledgers of a run have in them.
@@ -147,6 +172,10 @@ type sums struct{ seen, joins, recovered, gaps int }
 func (l *ledger) wantAll(history []store.Message, whats []said, sum *sums) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.placed {
+		l.wantStays(whats, sum)
+		return
+	}
 	index := map[uint64]int{0: 0} // of the message after an offset
 	for i, m := range history {
 		index[m.Offset] = i + 1
@@ -186,6 +215,34 @@ func (l *ledger) wantAll(history []store.Message, whats []said, sum *sums) {
 	}
 	if l.in && next != len(history) {
 		l.blame("has seen up to %d, want %d", offsetAt(history, next), offsetAt(history, len(history)))
+	}
+}
+
+// wantStays wants that what was retained came in the order of the history, with nothing
+// missing, from the first that came in a join to the last. l.mu is held.
+func (l *ledger) wantStays(whats []said, sum *sums) {
+	index := map[said]int{}
+	for i, what := range whats {
+		index[what] = i
+	}
+	for i, stay := range l.stays {
+		sum.joins++
+		next := -1
+		for _, what := range stay {
+			at, retained := index[what]
+			switch {
+			case !retained:
+			case next >= 0 && at != next:
+				l.blame("%v came where %v was to come", what, whats[min(next, len(whats)-1)])
+				next = at + 1
+			default:
+				sum.seen++
+				next = at + 1
+			}
+		}
+		if l.in && i == len(l.stays)-1 && next >= 0 && next != len(whats) {
+			l.blame("has seen up to %v, want %v", whats[next-1], whats[len(whats)-1])
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ func isMute(name string) bool      { return strings.HasPrefix(name, muteName) }
 func isPublisher(name string) bool { return strings.HasPrefix(name, publisherName) }
 
 func (c *mute) live() {
-	conn, err := c.dialSocket("/socket/websocket?vsn=2.0.0")
+	conn, err := c.dialSocket(c.dialect.path)
 	if err != nil {
 		return
 	}

@@ -23,11 +23,17 @@ import (
 // patience is how long anything may take that has to come, on a busy machine.
 const patience = 60 * time.Second
 
+// kept is a store that the test closes.
+type kept interface {
+	store.Store
+	Close() error
+}
+
 // node is a server whose Router can be shut down, and followed by another over the
 // same store.
 type node struct {
 	*testing.T
-	store *store.Memory
+	store kept
 	room  room
 	http  *httptest.Server
 
@@ -35,9 +41,9 @@ type node struct {
 	live *chime.Router
 }
 
-func newNode(t *testing.T, kept *store.Memory) *node {
+func newNode(t *testing.T, k kept) *node {
 	t.Helper()
-	n := &node{T: t, store: kept}
+	n := &node{T: t, store: k}
 	n.room = room{fault: n.fault, joins: map[*channel.Socket]*visit{}, applied: map[said]int{}}
 	n.live = n.router()
 	n.http = httptest.NewServer(n)

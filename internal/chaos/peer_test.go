@@ -24,6 +24,7 @@ type client interface {
 // peer is what all clients have.
 type peer struct {
 	stage    *stage
+	dialect  *dialect
 	name     string
 	dice     *dice
 	trickles bool // it reads slowly
@@ -102,7 +103,7 @@ func (p *peer) init(s *stage, name string, number uint64) {
 		p.roams = topics[p.dice.n(len(topics))]
 	}
 	for _, topic := range append(slices.Clone(p.stays), p.roams) {
-		p.ledgers[topic] = newLedger(p.name, topic, s.node.fault)
+		p.ledgers[topic] = newLedger(p.name, topic, p.dialect.placed, s.node.fault)
 		p.joins[topic] = &join{wants: topic != p.roams}
 	}
 }
@@ -164,7 +165,11 @@ func (p *peer) joining(topic string) string {
 	if j.since != nil {
 		payload = map[string]any{"@since": j.since}
 	}
-	return encode(ref, ref, topic, "phx_join", payload)
+	if !p.dialect.answers { // and nobody is refused
+		j.in = true
+		p.ledgers[topic].begin(reply{}, nil)
+	}
+	return p.dialect.encode(ref, ref, topic, "phx_join", payload)
 }
 
 // wanted makes the frames that join all topics that the client wants to be in. p.mu is held.
@@ -205,7 +210,7 @@ func (p *peer) roam() string {
 		return p.joining(topic)
 	case j.in && j.leave == "":
 		j.wants, j.leave = false, p.nextRef()
-		return encode(j.ref, j.leave, topic, "phx_leave", map[string]any{})
+		return p.dialect.encode(j.ref, j.leave, topic, "phx_leave", map[string]any{})
 	}
 	return ""
 }
@@ -229,9 +234,11 @@ func (p *peer) say() string {
 		event = "hum"
 	}
 	ref := p.nextRef()
-	p.pushes[ref] = push{what, topic}
+	if p.dialect.answers {
+		p.pushes[ref] = push{what, topic}
+	}
 	p.sent = append(p.sent, what)
-	return encode(j.ref, ref, topic, event, what.payload())
+	return p.dialect.encode(j.ref, ref, topic, event, what.payload())
 }
 
 // take takes a frame of a topic. P.mu is held.

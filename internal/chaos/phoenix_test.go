@@ -7,13 +7,13 @@ import (
 	"github.com/coder/websocket"
 )
 
-// phoenix is a client of Phoenix version 2. When its connection ends so do its joins,
-// and it joins again from its positions.
+// phoenix is a client of Phoenix, of either version, or of Amber. When its connection
+// ends so do its joins, and it joins again: from its positions, if it knows them.
 type phoenix struct{ peer }
 
 func (c *phoenix) live() {
 	for {
-		conn, err := c.dialSocket("/socket/websocket?vsn=2.0.0")
+		conn, err := c.dialSocket(c.dialect.path)
 		if err == nil {
 			c.mu.Lock()
 			c.conn = conn
@@ -41,7 +41,9 @@ func (c *phoenix) act() {
 	case 0:
 		c.conn.link.cut()
 	case 1, 2:
-		text = c.roam()
+		if c.dialect.answers { // or nobody knows what it is in
+			text = c.roam()
+		}
 	default:
 		text = c.say()
 	}

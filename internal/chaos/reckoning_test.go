@@ -27,8 +27,12 @@ func (s *stage) settle() {
 		return s.missing()
 	})
 	for _, topic := range s.topics {
-		if messages, _ := s.history(topic); len(messages) > 0 {
-			s.tops[topic] = messages[len(messages)-1].Offset
+		if messages, whats := s.history(topic); len(messages) > 0 {
+			all := map[said]bool{}
+			for _, what := range whats {
+				all[what] = true
+			}
+			s.tops[topic] = top{messages[len(messages)-1].Offset, whats[len(whats)-1], all}
 		}
 	}
 	s.await(ctx, s.missing)
