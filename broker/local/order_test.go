@@ -2,6 +2,7 @@ package local
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,6 +97,43 @@ func TestNothingIsAnnouncedAfterAnOrderIsClosed(t *testing.T) {
 	if len(s.offsets) > 0 {
 		t.Errorf("announced %v after the close, want nothing", s.offsets)
 	}
+}
+
+// Whoever unsubscribes may subscribe again at once: what is still being announced then
+// would come to the next members, who have it from the history.
+func TestCloseWaitsForWhatIsBeingAnnounced(t *testing.T) {
+	s := slow{begun: make(chan struct{}), free: make(chan struct{})}
+	o := newOrder(s)
+	o.add(broker.Publication{Message: store.Message{Offset: 1}})
+	var wg sync.WaitGroup
+	wg.Go(o.announce)
+	<-s.begun
+	closed := make(chan struct{})
+	wg.Go(func() {
+		o.close()
+		close(closed)
+	})
+	for range 1000 {
+		runtime.Gosched()
+	}
+	select {
+	case <-closed:
+		t.Error("an order is closed while it announces, want it to wait")
+	default:
+	}
+	close(s.free)
+	wg.Wait()
+}
+
+// slow is a sink that takes its time.
+type slow struct {
+	*noted
+	begun, free chan struct{}
+}
+
+func (s slow) Published(broker.Publication) {
+	close(s.begun)
+	<-s.free
 }
 
 type noted struct{ offsets []uint64 }
