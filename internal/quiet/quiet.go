@@ -14,11 +14,11 @@ import (
 const (
 	period    = 10 * time.Second
 	most      = 10  // lines of one cause in a period
-	maxCauses = 128 // messages are constants of the code, so there are fewer
+	maxCauses = 128 // messages are constants of chime's code; those of net/http have an address in them
 )
 
 // Handler passes on what it is given, but of each cause, which is a message, ten lines
-// in ten seconds. Those left out are counted, and the next line of their cause has their
+// in ten seconds. Beyond 128 causes all others are one. Those left out are counted, and the next line of their cause has their
 // number as "repeated". Lines of the level Debug are not counted: whoever wants these
 // wants all.
 type Handler struct {
@@ -80,10 +80,11 @@ func (cs *causes) count(message string) (leftOut uint64, written bool) {
 	defer cs.mu.Unlock()
 	now := mono.Now()
 	c := cs.known[message]
+	if c == nil && len(cs.known) >= maxCauses {
+		message = "" // all others
+		c = cs.known[message]
+	}
 	if c == nil {
-		if len(cs.known) >= maxCauses {
-			return 0, true
-		}
 		c = &cause{began: now}
 		cs.known[message] = c
 	}

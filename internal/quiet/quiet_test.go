@@ -2,6 +2,7 @@ package quiet_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -39,5 +40,26 @@ func TestACauseThatRepeatsIsCounted(t *testing.T) {
 			t.Errorf("got %d lines, want 2", got)
 		}
 		lines(1, "repeated=12490")
+	})
+}
+
+// Whoever can put something of their own into a message, as an address in those of
+// net/http, fills no log and no memory by that.
+func TestCausesWithoutEndAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		log := slog.New(quiet.New(slog.NewTextHandler(&text, nil)))
+		for n := range 10_000 {
+			log.Warn(fmt.Sprintf("http: panic serving 192.0.2.1:%d", n))
+		}
+		if got := strings.Count(text.String(), "\n"); got != 128+10 {
+			t.Errorf("got %d lines of 10,000 different ones, want 138", got)
+		}
+		time.Sleep(10 * time.Second)
+		text.Reset()
+		log.Warn("something else")
+		if got := text.String(); !strings.Contains(got, "repeated=9862") {
+			t.Errorf("got %s, want how many were left out", got)
+		}
 	})
 }
