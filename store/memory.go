@@ -24,6 +24,9 @@ const (
 // with it the epoch. Its methods never block for longer than announcements take.
 // It runs no goroutine: appending looks after the room that other topics take
 // up, so aged messages are freed only as long as something is appended.
+//
+// It has no bound for all topics together, in bytes or in number: where strangers may
+// name topics, use boltstore, which has both.
 type Memory struct {
 	epoch  string
 	seq    atomic.Uint64 // the last offset given; moved on with the topic locked, or offsets could pass each other
