@@ -179,7 +179,6 @@ export class Socket {
     try {
       const address = addressOf(this.#url, await valueOf(params), await valueOf(token), this.#options);
       address.pingMs = () => this.#memory.pingMs;
-      if (address.page) address.local = await localAccess(address);
       return address;
     } catch (cause) {
       return new ChimeError("credentials", `params or token of the socket failed: ${cause?.message ?? cause}`, { cause });
@@ -250,6 +249,12 @@ export class Socket {
     if (names.join() === "websocket" && typeof this.#options.token === "function" && !this.#link && failures.every(({ unanswered }) => unanswered)) {
       const record = this.#note({ transport: "sse", at: Date.now(), outcome: "trying" }); // a browser does not say that a WebSocket was refused
       this.#trial = new Trial(this.#address, "sse", null, record, (works, cause) => this.#gaveUp(works || !cause.status ? failures : [...failures, { name: "sse", ...cause }], why));
+    } else if (this.#address.page) {
+      const [round, address] = [this.#round, this.#address];
+      localAccess(address).then((local) => { // it is decided by the first request that needs it
+        address.local = local;
+        if (round === this.#round) this.#gaveUp(failures, why);
+      });
     } else this.#gaveUp(failures, why);
   }
 

@@ -5,7 +5,7 @@ import { Socket } from "../chime.js";
 import { turn, World } from "./world.mjs";
 
 const seed = Number(process.env.CHIME_SEED) || (Date.now() % 1_000_000_000);
-const rounds = Number(process.env.CHIME_ROUNDS) || 1_000;
+const rounds = Number(process.env.CHIME_ROUNDS) || (process.env.CHIME_TEST_ALL ? 1_000 : 300);
 
 function chance(seed) {
   let state = seed >>> 0;
