@@ -239,6 +239,8 @@ func TestTopicsOfOneClient(t *testing.T) {
 			{"phx_join", 85, 90, 0, 5},
 			{"on", 50, 85, 35, 0},
 			{"on", 0, 5, 5, 0},
+			{"phx_leave", 50, 85, 35, 0},
+			{"phx_join", 100, 110, 5, 5}, // 70 leaves still run: they are not piled up beyond twice as many
 		} {
 			if ok, refused := do(step.event, step.from, step.to); ok != step.ok || refused != step.refused {
 				t.Errorf("%s in t%d to t%d: got %d ok and %d refused, want %d and %d", step.event, step.from, step.to-1, ok, refused, step.ok, step.refused)
