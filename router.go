@@ -243,6 +243,7 @@ var endpoints = map[string]endpoint{
 	"sse":       {get: (*Router).stream, post: (*Router).post},
 	"poll":      {get: (*Router).poll, post: (*Router).post},
 	"wait":      {post: (*Router).waitFor},
+	"longpoll":  {get: (*Router).longPoll, post: (*Router).longPollPost},
 	"bye":       {post: (*Router).bye},
 	"chime.js":  {get: script(js.Module, "text/javascript; charset=utf-8")},
 	// A .ts file has the media type of an MPEG stream in many tables.
@@ -271,6 +272,16 @@ func (rt *Router) poll(w http.ResponseWriter, r *http.Request) {
 	}
 	rt.server.ServePoll(w, r)
 }
+
+func (rt *Router) longPoll(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "application/json")
+		return // as of a stream
+	}
+	rt.server.ServeLongPoll(w, r)
+}
+
+func (rt *Router) longPollPost(w http.ResponseWriter, r *http.Request) { rt.server.ServeLongPollPost(w, r) }
 
 // greet answers at the mount itself: an Amber client, a browser or a health check.
 func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {

@@ -63,6 +63,7 @@ type Opening struct {
 	Identity transport.Identity
 	Address  string // which an anonymous client is counted by; "" if it is not
 	Dialect  stats.Dialect
+	Polled   bool // it has a secret, whatever its dialect
 	Context  context.Context
 }
 
@@ -105,7 +106,7 @@ func (cs *Clients) init(c *ClientSocket, o Opening) {
 	c.expires.set(o.Identity.Expires)
 	c.dialect = o.Dialect
 	c.chime = o.Dialect == stats.Chime
-	if c.chime {
+	if o.Dialect == stats.Chime || o.Polled {
 		c.out.credentials.current = newSecret()
 	}
 	c.keeps = c.chime && cs.config.Grace > 0

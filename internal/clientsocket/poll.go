@@ -28,12 +28,19 @@ func (p *Poll) wake() {
 	}
 }
 
-// Polls reports whether secret is of a connection that is polled, which the next poll
-// goes on with, or promotes.
-func (c *ClientSocket) Polls(secret string) bool {
+// Polled returns the connection that is polled with secret, which the next poll goes on
+// with or promotes, or nil.
+func (c *ClientSocket) Polled(secret string) *Connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.out.polledWith(secret) != nil
+	return c.out.polledWith(secret)
+}
+
+// Secret returns the one that n is polled with.
+func (n *Connection) Secret() string {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	return n.c.out.credentials.current
 }
 
 // Poll takes p, and returns the connection that is to answer it, or nil if the secret is
@@ -120,35 +127,45 @@ const (
 	Aborted
 )
 
-// Fetch appends to b what there is to write in answer to p: what comes after the counted
-// frame with the number that is returned. If there is nothing p is parked, or if it is
-// late answered with a heartbeat.
-func (n *Connection) Fetch(p *Poll, b []byte, late bool) (_ []byte, after uint64, got Fetched) {
+// Reply is what there was for a poll: what comes after the counted frame with one number,
+// up to that with another.
+type Reply struct {
+	Frames    []byte
+	After, To uint64
+}
+
+// Fetch gives r what there is to write in answer to p, behind the Frames that it has. If
+// there is nothing p is parked, or if it is late answered with a heartbeat, in the dialects
+// that have one.
+func (n *Connection) Fetch(p *Poll, r *Reply, late bool) Fetched {
 	c, o := n.c, &n.out
-	after = p.received
+	r.After, r.To = p.received, p.received
 	c.mu.Lock()
 	switch {
 	case o.poll != p:
 		c.mu.Unlock()
-		return b, after, Replaced
+		return Replaced
 	case o.over:
 		o.poll = nil
 		c.mu.Unlock()
-		return b, after, Aborted
+		return Aborted
 	case !o.due() && !late:
 		o.writing, o.blocked = false, false
 		c.mu.Unlock()
-		return b, after, Parked
+		return Parked
 	}
 	o.poll = nil
 	o.rest()
-	if !o.due() {
+	if !o.due() && c.chime {
 		n.sendControl(wire.NewHeartbeat(c.out.queue.Sent(), c.in.received.Load()))
 	}
 	if c.out.carrier == n {
-		after = c.out.queue.At()
+		r.After = c.out.queue.At()
 	}
-	b = o.take(b)
+	r.Frames = o.take(r.Frames)
+	if c.out.carrier == n && !o.over {
+		r.To = c.out.queue.At()
+	}
 	over, ended, ready := o.over, c.ended, c.out.takeReady()
 	c.mu.Unlock()
 	if ready != nil {
@@ -160,7 +177,7 @@ func (n *Connection) Fetch(p *Poll, b []byte, late bool) (_ []byte, after uint64
 			c.reportEnd() // the secret is of no use any more
 		}
 	}
-	return b, after, Answered
+	return Answered
 }
 
 // rest takes note that no poll is parked: whoever has something to write need not wake

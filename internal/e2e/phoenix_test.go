@@ -93,3 +93,19 @@ func (c phoenixClient) run(t *testing.T, urls ...string) {
 	t.Helper()
 	c.wait(t, c.start(t, urls...))
 }
+
+// A client that may fall back to polls does, where no WebSocket gets through.
+func TestPhoenixClientFallsBackBehindAProxy(t *testing.T) {
+	node := need.Program(t, "node")
+	s := serve(t)
+	front := "http://" + nginxProduct.front(t, reserve(t), inServer(shown(t, "no-upgrade.conf")), s.addr)
+	for _, pkg := range []string{"phoenix-1.7", "phoenix"} {
+		need.Path(t, "node_modules/"+pkg, "run make deps")
+		for _, behaviour := range []string{"joins", "pushes and is replied to"} {
+			t.Run(pkg+"/"+behaviour, func(t *testing.T) {
+				t.Parallel()
+				phoenixClient{behaviour, []string{node, "phoenix.mjs", pkg, "fallback", behaviour}}.run(t, front)
+			})
+		}
+	}
+}

@@ -195,7 +195,7 @@ func (s *Server) ServePreflight(w http.ResponseWriter, r *http.Request, methods 
 	}
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", methods)
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, "+headerSecret+", "+headerReceived+", "+headerHold)
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, X-Phoenix-AuthToken, "+headerPollToken+", "+headerSecret+", "+headerReceived+", "+headerHold)
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 }

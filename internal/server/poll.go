@@ -66,7 +66,7 @@ func (s *Server) ServePoll(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
-	if former != nil && former.Polls(head.secret) {
+	if former != nil && former.Polled(head.secret) != nil {
 		from, refused := s.admission.post(r, head.secret)
 		if refused != nil {
 			if refused == unavailable {
@@ -108,7 +108,7 @@ func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from caller, h
 	l.begin()
 	p := clientsocket.NewPoll(head.received)
 	l.conn.Attend(p)
-	l.answer(w, r, p, head)
+	l.answer(w, r, p, head.hold, chimeReply{head.received})
 }
 
 // goOn answers a poll of a client socket that is polled. It reports false if that has
@@ -123,26 +123,44 @@ func (s *Server) goOn(w http.ResponseWriter, r *http.Request, former *clientsock
 	case n == nil:
 		return false
 	default:
-		n.Line().(*pollLine).answer(w, r, p, head)
+		n.Line().(*pollLine).answer(w, r, p, head.hold, chimeReply{head.received})
 	}
 	return true
 }
 
+// replier writes the answers to a poll in the form of a dialect.
+type replier interface {
+	reply(w http.ResponseWriter, r *clientsocket.Reply)
+	replaced(w http.ResponseWriter)
+	over(w http.ResponseWriter)
+}
+
+// chimeReply is that of the chime dialect, for a client that has received so many frames.
+type chimeReply struct{ received uint64 }
+
+func (chimeReply) reply(w http.ResponseWriter, r *clientsocket.Reply) {
+	respond(w, r.After+1, r.Frames)
+}
+func (c chimeReply) replaced(w http.ResponseWriter) { respond(w, c.received+1, nil) }
+func (chimeReply) over(w http.ResponseWriter) {
+	refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
+}
+
 // answer answers p when there is something, or nothing for the time of its hold.
-func (l *pollLine) answer(w http.ResponseWriter, r *http.Request, p *clientsocket.Poll, head pollHeaders) {
+func (l *pollLine) answer(w http.ResponseWriter, r *http.Request, p *clientsocket.Poll, hold time.Duration, to replier) {
 	rc := http.NewResponseController(w)
-	hold := holdOf(r, rc, head.hold, l.server.limits.StuckFor)
+	hold = holdOf(r, rc, hold, l.server.limits.StuckFor)
 	timer := time.NewTimer(hold)
 	defer timer.Stop()
 	ended := r.Context().Done()
 	for late := hold <= 0; ; {
-		switch l.fetch(w, rc, p, late) {
+		switch l.fetch(w, rc, p, late, to) {
 		case clientsocket.Parked:
 		case clientsocket.Replaced:
-			respond(w, head.received+1, nil)
+			to.replaced(w)
 			return
 		case clientsocket.Aborted:
-			refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
+			to.over(w)
 			return
 		case clientsocket.Answered:
 			return
@@ -165,15 +183,16 @@ var replies = sync.Pool{New: func() any { return new([]byte) }}
 
 // fetch writes a reply with what there is, into a borrowed buffer: a poll that is parked
 // has none.
-func (l *pollLine) fetch(w http.ResponseWriter, rc *http.ResponseController, p *clientsocket.Poll, late bool) clientsocket.Fetched {
+func (l *pollLine) fetch(w http.ResponseWriter, rc *http.ResponseController, p *clientsocket.Poll, late bool, to replier) clientsocket.Fetched {
 	buf := replies.Get().(*[]byte)
 	defer replies.Put(buf)
-	b, after, got := l.conn.Fetch(p, (*buf)[:0], late)
-	if cap(b) <= maxReplyKept {
-		*buf = b
+	r := clientsocket.Reply{Frames: (*buf)[:0]}
+	got := l.conn.Fetch(p, &r, late)
+	if cap(r.Frames) <= maxReplyKept {
+		*buf = r.Frames
 	}
 	if got == clientsocket.Answered {
-		l.write(rc, func() { respond(w, after+1, b) })
+		l.write(rc, func() { to.reply(w, &r) })
 	}
 	return got
 }
@@ -184,12 +203,7 @@ const maxReplyKept = 128 << 10
 // respond writes a reply whose first counted frame has, or would have, a number. Frames
 // have the end of the reply with them; nil is none.
 func respond(w http.ResponseWriter, first uint64, frames []byte) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("Content-Encoding", "identity") // chi's Compress and its like
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(http.StatusOK)
+	replyHeaders(w)
 	head := append(make([]byte, 0, 48), `{"first":`...)
 	head = append(strconv.AppendUint(head, first, 10), `,"frames":[`...)
 	if frames == nil {
@@ -197,6 +211,15 @@ func respond(w http.ResponseWriter, first uint64, frames []byte) {
 	}
 	_, _ = w.Write(head)
 	_, _ = w.Write(frames) // what is lost is given again
+}
+
+func replyHeaders(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("Content-Encoding", "identity") // chi's Compress and its like
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
 }
 
 // holdOf is how long a poll may be parked, where a middleware or the http.Server may end

@@ -17,8 +17,9 @@ import (
 // pollLine is the connection of a client that polls: what its replies hold, and how
 // long it may do without a poll. Between two polls it costs a timer.
 type pollLine struct {
-	conn   clientsocket.Connection
-	server *Server
+	conn    clientsocket.Connection
+	server  *Server
+	dialect *dialect.Dialect // of Phoenix; nil is chime
 
 	mu     sync.Mutex // guards what follows
 	timer  *time.Timer
@@ -30,14 +31,22 @@ type pollLine struct {
 // begin has l look at what is due. The client socket is there.
 func (l *pollLine) begin() {
 	l.mu.Lock()
-	l.timer = time.AfterFunc(dialect.Silence, func() { l.server.tasks.Do(l.look) })
+	l.timer = time.AfterFunc(l.silence(), func() { l.server.tasks.Do(l.look) })
 	l.mu.Unlock()
 	l.look()
 }
 
+// silence is how long a client may do without a poll.
+func (l *pollLine) silence() time.Duration {
+	if l.dialect != nil {
+		return phoenixHold + phoenixHold/2 // as Phoenix; its clients have no goodbye
+	}
+	return dialect.Silence
+}
+
 // look does what is due, and has itself called when something is again.
 func (l *pollLine) look() {
-	wait, alive := l.conn.Watch(0, dialect.Silence, nil, nil)
+	wait, alive := l.conn.Watch(0, l.silence(), nil, nil)
 	l.mu.Lock()
 	if l.until != 0 {
 		left := l.until.Sub(mono.Now())
@@ -84,20 +93,30 @@ func (l *pollLine) Transport() stats.Transport { return stats.LongPoll }
 
 // Encode implements clientsocket.Line.
 func (l *pollLine) Encode(b []byte, it queue.Item, _ uint64) (_ []byte, ends bool) {
+	if l.dialect != nil {
+		return append(wire.AppendString(b, string(l.dialect.AppendText(nil, it.M, it.To))), ','), false
+	}
 	return append(it.M.AppendElement(b), ','), false
 }
 
 // Farewell implements clientsocket.Line. Like a stream, it has no close frame.
 func (l *pollLine) Farewell(b []byte, code wire.CloseCode, reason string, _ bool) []byte {
+	if l.dialect != nil {
+		return b // the next poll is told
+	}
 	return append(wire.NewClosed(code, reason).AppendElement(b), ',')
 }
 
 // Open implements clientsocket.Line.
 func (l *pollLine) Open(b []byte) []byte { return b }
 
-// Seal implements clientsocket.Line: b holds one frame at least, and a comma behind
-// each.
-func (l *pollLine) Seal(b []byte, _ bool) []byte { return append(b[:len(b)-1], "]}\n"...) }
+// Seal implements clientsocket.Line: there is a comma behind each frame.
+func (l *pollLine) Seal(b []byte, _ bool) []byte {
+	if len(b) == 0 {
+		return b
+	}
+	return append(b[:len(b)-1], "]}\n"...)
+}
 
 // BoundWrites implements clientsocket.Line. A farewell waits no longer than that for a
 // poll.

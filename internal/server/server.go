@@ -192,7 +192,7 @@ func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh
 	if fresh == nil {
 		fresh = new(clientsocket.ClientSocket)
 	}
-	err := s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Address: from.from, Dialect: from.speaks, Context: s.detach(r.Context())})
+	err := s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Address: from.from, Dialect: from.speaks, Polled: line.Transport() == stats.LongPoll, Context: s.detach(r.Context())})
 	if err == nil {
 		s.greeted(line, from)
 		return nil

@@ -231,7 +231,7 @@ func (m *Message) form(form int) []byte {
 	case formTail:
 		b = m.appendTail(b, true)
 	case formV1:
-		b = endFrame(m.appendV1Text(beginFrame(b)), 0, opText)
+		b = endFrame(m.AppendV1Text(beginFrame(b)), 0, opText)
 	case formAmber:
 		b = endFrame(m.appendAmberText(beginFrame(b)), 0, opText)
 	default:

@@ -1,0 +1,262 @@
+package server
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/dialect"
+	"github.com/go-chime/chime/internal/wire"
+)
+
+// Long-polling of Phoenix: the status of each answer is in its JSON, and a token stands
+// for the client socket. Ours names what the reply held it came with, so that the next
+// poll acknowledges that reply, and one that was lost is given again.
+
+// phoenixHold is the window of Phoenix; phoenix.js gives up after 20 s.
+const phoenixHold = 10 * time.Second
+
+var errTooLarge = errors.New("frame is larger than a message may be")
+
+const headerPollToken = "X-Phoenix-Longpoll-Token"
+
+// Statuses of Phoenix's answers.
+const (
+	phoenixOK        = 200
+	phoenixNothing   = 204
+	phoenixMalformed = 400
+	phoenixRefused   = 403 // the client stays away
+	phoenixOpened    = 410 // or the client socket is over: the client connects anew
+	phoenixLater     = 500 // the client tries again
+)
+
+// pollToken is what a client shows: a secret, and how many frames it has.
+type pollToken struct {
+	secret   string
+	received uint64
+}
+
+func (k pollToken) String() string { return k.secret + "." + strconv.FormatUint(k.received, 10) }
+
+// pollTokenOf reads the token of a request, or none.
+func pollTokenOf(r *http.Request) (k pollToken) {
+	text := r.Header.Get(headerPollToken)
+	if text == "" {
+		text = r.URL.Query().Get("token")
+	}
+	secret, number, _ := strings.Cut(text, ".")
+	received, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return pollToken{}
+	}
+	return pollToken{secret, received}
+}
+
+// ServeLongPoll answers GET {mount}/longpoll.
+func (s *Server) ServeLongPoll(w http.ResponseWriter, r *http.Request) {
+	if !s.admission.origin(w, r) {
+		return
+	}
+	d, reason := dialect.Of(r)
+	if reason != "" || d == &dialect.Chime {
+		s.log.Debug("poll refused", "reason", reason)
+		phoenixAnswer(w, phoenixRefused)
+		return
+	}
+	token := pollTokenOf(r)
+	c := s.clients.Registry.Find(token.secret)
+	if c == nil && token.secret != "" {
+		phoenixReply{}.over(w)
+		return
+	}
+	if c == nil {
+		from, refused := s.admission.connection(r, d.Counted, "")
+		if refused != nil {
+			phoenixRefuse(w, refused)
+			return
+		}
+		s.tasks.Do(func() { s.openLongPoll(w, r, d, from) })
+		return
+	}
+	if refused := s.admitPoll(c, r, token.secret); refused != nil {
+		phoenixRefuse(w, refused)
+		return
+	}
+	s.tasks.Do(func() {
+		p := clientsocket.NewPoll(token.received)
+		n, err := c.Poll(p, token.secret)
+		if err != nil || n == nil {
+			phoenixReply{}.over(w)
+			return
+		}
+		l, ok := n.Line().(*pollLine)
+		if !ok || l.dialect == nil { // a secret of the chime dialect
+			phoenixReply{}.over(w)
+			return
+		}
+		l.answer(w, r, p, phoenixHold, phoenixReply{token})
+	})
+}
+
+// admitPoll finds out who goes on with c, or how that is refused.
+func (s *Server) admitPoll(c *clientsocket.ClientSocket, r *http.Request, secret string) *refusal {
+	from, refused := s.admission.post(r, secret)
+	switch {
+	case refused == unavailable:
+		c.Heard(secret) // nobody can say who it is, but it is there
+	case refused == nil:
+		c.Refresh(from.id.Expires)
+	}
+	return refused
+}
+
+// openLongPoll opens a client socket, and answers with its token.
+func (s *Server) openLongPoll(w http.ResponseWriter, r *http.Request, d *dialect.Dialect, from caller) {
+	l, fresh := together[pollLine](from)
+	l.server, l.dialect = s, d
+	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+		phoenixAnswer(w, phoenixLater)
+		return
+	}
+	l.begin()
+	phoenixMessages(w, phoenixOpened, pollToken{secret: l.conn.Secret()}.String(), nil)
+}
+
+// ServeLongPollPost answers POST {mount}/longpoll: frames of the client, a line each if
+// that is their type, of which the first Limits.BatchMessages are taken.
+func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
+	_, done := s.bodies.bound(w)
+	defer done()
+	if !s.admission.origin(w, r) {
+		return
+	}
+	token := pollTokenOf(r)
+	c := s.clients.Registry.Find(token.secret)
+	if c == nil {
+		phoenixAnswer(w, phoenixOpened)
+		return
+	}
+	if refused := s.admitPoll(c, r, token.secret); refused != nil {
+		phoenixRefuse(w, refused)
+		return
+	}
+	body, err := s.bodies.read(w, r, s.limits.BatchBytes)
+	if err != nil {
+		phoenixAnswer(w, phoenixMalformed)
+		return
+	}
+	n := c.Polled(token.secret)
+	if n == nil || !c.Connected() {
+		phoenixAnswer(w, phoenixOpened)
+		return
+	}
+	l, ok := n.Line().(*pollLine)
+	if !ok || l.dialect == nil {
+		phoenixAnswer(w, phoenixOpened)
+		return
+	}
+	n.Heard()
+	frames, err := l.decode(body, strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-ndjson"))
+	if err != nil {
+		n.Close(wire.CloseUndecodable, err.Error())
+		phoenixAnswer(w, phoenixMalformed)
+		return
+	}
+	for _, f := range frames {
+		n.Receive(f)
+	}
+	phoenixAnswer(w, phoenixOK)
+}
+
+// decode reads the frames of a POST: text, or bytes in base64.
+func (l *pollLine) decode(body []byte, lines bool) ([]wire.Frame, error) {
+	list := [][]byte{body}
+	if lines {
+		list = bytes.Split(body, []byte("\n"))
+		list = list[:min(len(list), l.server.limits.BatchMessages)]
+	}
+	var frames []wire.Frame
+	for _, line := range list {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		data, isBytes := line, line[0] != '[' && line[0] != '{'
+		if isBytes {
+			var err error
+			if data, err = base64.StdEncoding.AppendDecode(nil, line); err != nil {
+				return nil, err
+			}
+		}
+		if len(data) > l.server.limits.MessageBytes {
+			return nil, errTooLarge
+		}
+		f, err := l.dialect.Decode(isBytes, data)
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, f)
+	}
+	return frames, nil
+}
+
+// phoenixReply is a reply to the poll that came with a token.
+type phoenixReply struct{ token pollToken }
+
+func (p phoenixReply) reply(w http.ResponseWriter, r *clientsocket.Reply) {
+	if len(r.Frames) == 0 {
+		p.nothing(w)
+		return
+	}
+	next := pollToken{p.token.secret, r.To}
+	phoenixMessages(w, phoenixOK, next.String(), r.Frames)
+}
+
+func (p phoenixReply) replaced(w http.ResponseWriter) { p.nothing(w) }
+
+func (p phoenixReply) nothing(w http.ResponseWriter) {
+	phoenixMessages(w, phoenixNothing, p.token.String(), nil)
+}
+
+func (phoenixReply) over(w http.ResponseWriter) { phoenixMessages(w, phoenixOpened, "", nil) }
+
+// phoenixMessages writes an answer with messages, which have the end of it with them; nil
+// is none. Without a token the client has none from then on.
+func phoenixMessages(w http.ResponseWriter, status int, token string, messages []byte) {
+	replyHeaders(w)
+	head := strconv.AppendInt([]byte(`{"status":`), int64(status), 10)
+	head = append(head, `,"token":`...)
+	if token == "" {
+		head = append(head, "null"...)
+	} else {
+		head = wire.AppendString(head, token)
+	}
+	head = append(head, `,"messages":[`...)
+	if messages == nil {
+		messages = []byte("]}\n")
+	}
+	_, _ = w.Write(head)
+	_, _ = w.Write(messages) // what is lost is given again
+}
+
+// phoenixRefuse answers a request that is refused: phoenix.js knows no other statuses.
+func phoenixRefuse(w http.ResponseWriter, e *refusal) {
+	if e.retry > 0 {
+		phoenixAnswer(w, phoenixLater)
+		return
+	}
+	phoenixAnswer(w, phoenixRefused)
+}
+
+// phoenixAnswer answers with a status alone.
+func phoenixAnswer(w http.ResponseWriter, status int) {
+	replyHeaders(w)
+	_ = json.NewEncoder(w).Encode(struct {
+		Status int `json:"status"`
+	}{status})
+}
