@@ -129,6 +129,9 @@ func late(by time.Duration) func(io.ReadCloser) io.ReadCloser {
 		return overtaken(body, func(f *flow) func() ([]byte, error) {
 			return func() ([]byte, error) {
 				piece := f.next()
+				if piece.err != nil && !errors.Is(piece.err, io.EOF) {
+					return nil, piece.err // a broken connection is told at once
+				}
 				timer := time.NewTimer(time.Until(piece.at.Add(by)))
 				defer timer.Stop()
 				select {

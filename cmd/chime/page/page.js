@@ -146,7 +146,16 @@ function showEmpty() {
 
 function showTransport(name) {
   $("transport").dataset.transport = name ?? "";
-  $("transport").textContent = { websocket: "websocket", sse: "sse + post" }[name] ?? "";
+  $("transport").textContent = { websocket: "websocket", sse: "sse + post", longpoll: "long-poll" }[name] ?? "";
+  $("transport").title = name ? why(socket.diagnosis) : "";
+}
+
+// why says why this transport: what became of each that was tried, the newest last.
+function why({ rttMs, attempts, serviceWorker }) {
+  const lines = attempts.slice(-6).map(({ transport, outcome, provenMs, lastedMs, reason }) =>
+    `${transport}: ${outcome}${provenMs === undefined ? "" : `, proven after ${provenMs} ms`}${lastedMs === undefined ? "" : `, lasted ${lastedMs} ms`}${reason ? ` (${reason})` : ""}`);
+  if (serviceWorker) lines.push("a service worker controls this page");
+  return [`an answer takes ${rttMs} ms`, ...lines].join("\n");
 }
 
 function force() {
