@@ -113,6 +113,31 @@ func TestAWaitIsAnsweredWhenOneOfItsClientsHasSomethingToPoll(t *testing.T) {
 	})
 }
 
+func TestAWaitTellsWhoIsNotPolledAnyMore(t *testing.T) {
+	inBubble(t, network{}, server.Config{Grace: time.Minute}, nil, func(t *testing.T, b *bubble) {
+		tabs := openTabs(t, b, 2)
+		say(t, tabs[1].app)
+		if text, err := tabs[1].Next(); text != said {
+			t.Fatalf("got %s and error %v, want %s", text, err, said)
+		}
+		came := tabs[0].waits(t.Context(), namesOf(tabs))
+		time.Sleep(time.Second)
+		es, err := b.stream("/sse", "Chime-Received: 1", "Chime-Secret: "+tabs[1].secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer es.Vanish()
+		text, err := es.text()
+		if es.secret = secretIn(text); err != nil || es.secret == "" {
+			t.Fatalf("got %s and error %v, want hello", text, err)
+		}
+		if status, text, err := es.post("/sse", `{"first":1,"received":1,"frames":[]}`, "Chime-Secret: "+es.secret); status != http.StatusOK {
+			t.Fatalf("the POST that promotes: %d %s %v", status, text, err)
+		}
+		tabs[0].wantWait(t, came, time.Second, tabs[1].name)
+	})
+}
+
 // A client that nobody hears of any more is gone, though others wait for it.
 func TestAWaitIsNoSignOfLifeOfThoseItIsFor(t *testing.T) {
 	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
