@@ -67,6 +67,12 @@ export interface SocketOptions {
   readonly token?: string | null | (() => string | null | undefined | Promise<string | null | undefined>);
   /** Default `"auto"`. */
   readonly transport?: TransportChoice;
+  /**
+   * Default `true`: where WebSockets do not get through, tabs of one origin park no more than three of the six connections that a
+   * browser has to a server on HTTP/1.1. Two tabs have a stream each; the others poll when one of them, which waits for all, says so.
+   * With `false` this tab keeps its own connection, whatever the others do.
+   */
+  readonly shareConnections?: boolean;
   /** Default: the global one. Node 20 has none, and `"auto"` uses the stream there. */
   readonly WebSocket?: WebSocketClass;
   /** Default: the global one. Another function can add credentials or headers. */

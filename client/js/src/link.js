@@ -130,7 +130,7 @@ export class Link {
     this.#finish(goodbye);
   }
 
-  #greet({ secret, resumed = false, received = 0, heartbeat_ms: heartbeat = 15_000, grace_ms: graceMs = 0, limits, transports = [] }) {
+  #greet({ secret, resumed = false, received = 0, heartbeat_ms: heartbeat = 15_000, grace_ms: graceMs = 0, limits, transports = [], wait }) {
     clearTimeout(this.#watch);
     this.resumed = resumed && this.session !== null;
     this.confirmed = !this.resumed;
@@ -141,7 +141,7 @@ export class Link {
     this.since = Date.now();
     this.session.knows(received);
     Object.assign(this.session, { graceMs, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
-    Object.assign(this.session, { heartbeat, transports });
+    Object.assign(this.session, { heartbeat, transports, wait });
     this.#begin();
   }
 

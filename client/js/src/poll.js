@@ -28,7 +28,10 @@ export class PollLink extends PostingLink {
       if (failed && tries >= TRIES) return this.end({ code: 1006, reason: failed, unanswered: true });
       if (reply?.frames?.length) { // else another poll with this secret came, and is the one that counts
         tries = 0;
+        const had = this.session?.received;
         await this.#hand(reply);
+        const { tabs } = this.address;
+        if (tabs?.crowded && this.proven && !this.ended && this.session.received === had) await tabs.turn(this.session.wait);
         continue;
       }
       const age = Date.now() - began;
@@ -40,7 +43,7 @@ export class PollLink extends PostingLink {
   // poll returns the server's reply, or nothing if it is to be asked for again: it is kept until it is acknowledged.
   async #poll() {
     try {
-      const hold = this.since ? this.address.holdMs?.() ?? this.#hold : 0;
+      const hold = this.since && !this.address.tabs?.crowded ? this.#hold : 0;
       if (this.since) this.acknowledged(this.session.received);
       const response = await this.get("application/json", hold === null ? {} : { "Chime-Hold": String(Math.round(hold)) }, (status) => (this.since ? isPassing(status) : status === 410 && this.session));
       if (!response) return {};

@@ -7,6 +7,7 @@ export class Session {
   limits = {};
   heartbeat = 0;
   transports = [];
+  wait; // the name by which other tabs know it while it polls
   received = 0; // counted frames of the server
   acked = 0; // of them, those acknowledged
   sent = 0; // numbers given to frames of ours

@@ -9,6 +9,7 @@ import { Pauses } from "./pauses.js";
 import { Pending } from "./pending.js";
 import { ENVELOPE } from "./posting.js";
 import { isRefusal, Race } from "./race.js";
+import { Tabs } from "./tabs.js";
 import { Trial } from "./trial.js";
 import { checkedName, only, shown, sizeOf, valueOf } from "./values.js";
 
@@ -38,6 +39,7 @@ export class Socket {
   #address = null; // of the last attempt
   #pauses = new Pauses();
   #memory;
+  #tabs = null;
   #worked = new Set(); // transports
   #offers = TRANSPORTS; // of the server
   #rttMs = 0;
@@ -59,11 +61,12 @@ export class Socket {
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace(/^ws/, "http");
     if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`chime: new Socket: the scheme of the URL is ${shown(this.#url.protocol)}: http, https, ws or wss is needed`);
-    this.#options = { ...only(options, ["params", "token", "transport", "WebSocket", "fetch"]) };
+    this.#options = { ...only(options, ["params", "token", "transport", "WebSocket", "fetch", "shareConnections"]) };
     this.#options.WebSocket ??= globalThis.WebSocket;
     this.#options.fetch ??= (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`
     this.#transport = this.#checked(options.transport ?? "auto");
     this.#memory = new Memory(this.#url.origin + this.#url.pathname);
+    if (this.#options.shareConnections ?? true) this.#tabs = new Tabs(this.#url);
   }
 
   get state() { return this.#state; }
@@ -142,11 +145,11 @@ export class Socket {
 
   #order() {
     if (this.#transport !== "auto") return [this.#transport];
-    return this.#memory.order(TRANSPORTS.filter((name) => this.#offers.includes(name) && (name !== "websocket" || this.#options.WebSocket)));
+    return this.#memory.order(TRANSPORTS.filter((name) => this.#offers.includes(name) && (name !== "websocket" || this.#options.WebSocket) && !(name === "sse" && this.#tabs?.crowded)));
   }
 
   // attempt opens a connection, beside the one that there is if that is given.
-  async #attempt({ names = this.#order(), beside = null, forced = false, woken = false } = {}) {
+  async #attempt({ names, beside = null, forced = false, woken = false } = {}) {
     this.#cancel();
     const round = this.#round;
     this.#attempting = true;
@@ -161,7 +164,7 @@ export class Socket {
       return;
     }
     this.#address = address;
-    this.#race = new Race(address, names, { session: this.#session, beside, rttMs: this.#rttMs, woken, note: (record) => this.#note(record) }, {
+    this.#race = new Race(address, names ?? this.#order(), { session: this.#session, beside, rttMs: this.#rttMs, woken, note: (record) => this.#note(record) }, {
       carry: (link) => this.#carry(link),
       won: (link, race) => this.#won(link, race),
       unlinked: (link, why) => this.#unlinked(link, why),
@@ -179,6 +182,8 @@ export class Socket {
     try {
       const address = addressOf(this.#url, await valueOf(params), await valueOf(token), this.#options);
       address.pingMs = () => this.#memory.pingMs;
+      address.tabs = this.#tabs;
+      if (this.#transport !== "websocket") await this.#tabs?.enter(address);
       return address;
     } catch (cause) {
       return new ChimeError("credentials", `params or token of the socket failed: ${cause?.message ?? cause}`, { cause });
@@ -222,6 +227,7 @@ export class Socket {
     this.#offers = TRANSPORTS.filter((name) => name === link.name || link.offers.includes(name));
     this.#worked.add(link.name);
     this.#memory.works(link.name);
+    if (link.name === "websocket") this.#tabs?.leave();
     if (this.#transport === "auto") {
       for (const name of race.names) if (TRANSPORTS.indexOf(name) < TRANSPORTS.indexOf(link.name) && !this.#worked.has(name)) this.#memory.block(name);
     }
@@ -388,6 +394,7 @@ export class Socket {
   // stop is away until the application calls connect(). If a listener does so at once, the channels are joining already.
   #stop(state, error, goodbye = undefined) {
     this.#page.leave();
+    this.#tabs?.leave();
     if (!this.#away(state, error, false, goodbye)) return;
     for (const member of [...this.#members.values()]) if (this.#state === state) member.halt(error);
   }
@@ -396,6 +403,7 @@ export class Socket {
   #froze() {
     const keep = this.#session?.graceMs > 0;
     const error = new ChimeError("disconnected", "the page was put into the back-forward cache");
+    this.#tabs?.leave();
     if (this.#away("connecting", error, keep, keep ? undefined : "last")) this.#waiting = true;
   }
 
