@@ -259,7 +259,7 @@ var postChecks = []check{
 		for _, secret := range []string{"", "unknown", c.hello.Secret} {
 			t.answered(204, "", "POST", "bye", secret, "Content-Type", "text/plain")
 		}
-		c.ends(1000, "")
+		c.ends(1000)
 		t.over(kind, c.hello.Secret)
 		if kind == onStream {
 			c.posts(batch(2, 1), 410, "")

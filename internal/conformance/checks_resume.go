@@ -122,7 +122,7 @@ var endChecks = []check{
 	{"ends: a goodbye ends the client socket", false, each, func(t *try, kind string) {
 		c, _ := t.lasting(kind)
 		c.send(encode(nil, nil, "chime", "goodbye", fields{}))
-		c.ends(1000, "")
+		c.ends(1000)
 		t.over(kind, c.hello.Secret)
 	}},
 	{"ends: an undecodable frame is 1007, and ends the client socket", false, once, func(t *try, _ string) {
@@ -130,14 +130,14 @@ var endChecks = []check{
 			`["` + strings.Repeat("1", 256) + `","1","t","e",{}]`, `[null,null,"chime","ack",{}]`, `[null,null,"chime","ack",{"received":99}]`, `[null,null,"chime","probe",{}]`} {
 			c, _ := t.lasting(onWebSocket)
 			t.works("send", c.ws.Write(t.ctx, websocket.MessageText, []byte(bad)))
-			c.ends(1007, "")
+			c.ends(1007)
 			t.over(onWebSocket, c.hello.Secret)
 		}
 	}},
 	{"ends: a frame over message_bytes is 1009, and ends the client socket", false, once, func(t *try, _ string) {
 		c, _ := t.lasting(onWebSocket)
 		c.send(encode("1", "1", t.topic, t.Event, fields{"x": strings.Repeat("x", c.hello.Limits["message_bytes"])}))
-		c.ends(1009, "")
+		c.ends(1009)
 		t.over(onWebSocket, c.hello.Secret)
 	}},
 }

@@ -274,16 +274,17 @@ func (c *conn) next() frame {
 	return f
 }
 
-// ends fails unless the client socket ends with a code and a reason, which a frame says,
-// and the connection carries nothing counted before.
-func (c *conn) ends(code int, why string) {
-	c.endsAlone(wait, code, why)
+// ends fails unless the client socket ends with a code, which a frame says, and the
+// connection carries nothing counted before.
+func (c *conn) ends(code int) {
+	c.endsAlone(wait, code, "")
 	if c.said != code {
 		c.t.fail("the connection ended with %d, and before it a frame has said %d", code, c.said)
 	}
 }
 
-// endsAlone is ends for a connection, and not for its client socket.
+// endsAlone is ends for a connection, and not for its client socket. Any reason will do
+// for an empty one.
 func (c *conn) endsAlone(within time.Duration, code int, why string) {
 	for start := time.Now(); !c.ended; {
 		if f, ok := c.read(within - time.Since(start)); ok && f.counted() || !ok && !c.ended {

@@ -50,7 +50,7 @@ func TestCausesWithoutEndAreOne(t *testing.T) {
 		var text bytes.Buffer
 		log := slog.New(quiet.New(slog.NewTextHandler(&text, nil)))
 		for n := range 10_000 {
-			log.Warn(fmt.Sprintf("http: panic serving 192.0.2.1:%d", n))
+			log.Warn(fmt.Sprintf("http: panic serving 192.0.2.1:%d", n)) //nolint:sloglint // as net/http's ErrorLog has it
 		}
 		if got := strings.Count(text.String(), "\n"); got != 128+10 {
 			t.Errorf("got %d lines of 10,000 different ones, want 138", got)

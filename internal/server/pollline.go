@@ -23,6 +23,7 @@ type pollLine struct {
 
 	mu     sync.Mutex // guards what follows
 	timer  *time.Timer
+	held   bool                     // the timer may fire, or its function runs: Shutdown waits for it, and so for the last reply
 	closed bool                     // the timer is of no use any more
 	until  mono.Instant             // when it is aborted, since it ends; 0 before
 	rc     *http.ResponseController // of the reply that is being written; nil without one
@@ -31,9 +32,31 @@ type pollLine struct {
 // begin has l look at what is due. The client socket is there.
 func (l *pollLine) begin() {
 	l.mu.Lock()
-	l.timer = time.AfterFunc(l.silence(), func() { l.server.tasks.Do(l.look) })
+	if !l.closed {
+		l.server.tasks.Add()
+		l.held = true
+		l.timer = l.server.tasks.After(l.silence(), l.fired)
+	}
 	l.mu.Unlock()
 	l.look()
+}
+
+// fired is called by the timer, which may have been too late to be stopped.
+func (l *pollLine) fired() {
+	l.look()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		l.letGo()
+	}
+}
+
+// letGo is called when the timer will not fire any more. l.mu is held.
+func (l *pollLine) letGo() {
+	if l.held {
+		l.held = false
+		l.server.tasks.Done()
+	}
 }
 
 // silence is how long a client may do without a poll.
@@ -130,7 +153,6 @@ func (l *pollLine) BoundWrites(wait time.Duration) {
 		return
 	}
 	l.until = mono.Now().Add(wait)
-	l.server.tasks.Add() // Shutdown waits for the last reply
 	if l.rc != nil {
 		_ = l.rc.SetWriteDeadline(l.until.Deadline())
 	}
@@ -158,11 +180,8 @@ func (l *pollLine) Abort() {
 
 // end stops the timer. l.mu is held.
 func (l *pollLine) end() {
-	if !l.closed && l.until != 0 {
-		l.server.tasks.Done()
-	}
 	l.closed = true
-	if l.timer != nil {
-		l.timer.Stop()
+	if l.timer != nil && l.timer.Stop() {
+		l.letGo()
 	}
 }

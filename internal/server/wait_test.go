@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -49,7 +48,7 @@ type answered struct {
 }
 
 // waits asks which of them should poll.
-func (p *tab) waits(ctx context.Context, ids []string, header ...string) <-chan answered {
+func (p *tab) waits(ids []string, header ...string) <-chan answered {
 	came, begun := make(chan answered, 1), time.Now()
 	body, _ := json.Marshal(map[string]any{"ids": ids})
 	go func() {
@@ -84,14 +83,14 @@ func TestAWaitIsAnsweredWhenOneOfItsClientsHasSomethingToPoll(t *testing.T) {
 		tabs := openTabs(t, b, 3)
 		ids := namesOf(tabs)
 		leader := tabs[0]
-		leader.wantWait(t, leader.waits(t.Context(), ids), 20*time.Second)
-		leader.wantWait(t, leader.waits(t.Context(), ids, "Chime-Hold: 3000"), 3*time.Second)
+		leader.wantWait(t, leader.waits(ids), 20*time.Second)
+		leader.wantWait(t, leader.waits(ids, "Chime-Hold: 3000"), 3*time.Second)
 		for range 2 { // what it was told once does not make it deaf
-			came := leader.waits(t.Context(), ids)
+			came := leader.waits(ids)
 			time.Sleep(time.Second)
 			say(t, tabs[1].app)
 			leader.wantWait(t, came, time.Second, ids[1])
-			leader.wantWait(t, leader.waits(t.Context(), ids), 0, ids[1]) // until it has polled
+			leader.wantWait(t, leader.waits(ids), 0, ids[1]) // until it has polled
 			if text, err := tabs[1].Next(); text != said {
 				t.Fatalf("got %s and error %v, want %s", text, err, said)
 			}
@@ -101,7 +100,7 @@ func TestAWaitIsAnsweredWhenOneOfItsClientsHasSomethingToPoll(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		came := leader.waits(t.Context(), ids)
+		came := leader.waits(ids)
 		synctest.Wait()
 		b.server.Disconnect("", "enough")
 		got := inTime(t, came, "answer to a wait")
@@ -109,7 +108,7 @@ func TestAWaitIsAnsweredWhenOneOfItsClientsHasSomethingToPoll(t *testing.T) {
 			t.Errorf("after %v got %s, want at once those that are told why they end", got.after, got.text)
 		}
 		time.Sleep(time.Minute)
-		leader.wantWait(t, leader.waits(t.Context(), ids[2:]), 0, ids[2]) // unknown by now
+		leader.wantWait(t, leader.waits(ids[2:]), 0, ids[2]) // unknown by now
 	})
 }
 
@@ -120,7 +119,7 @@ func TestAWaitTellsWhoIsNotPolledAnyMore(t *testing.T) {
 		if text, err := tabs[1].Next(); text != said {
 			t.Fatalf("got %s and error %v, want %s", text, err, said)
 		}
-		came := tabs[0].waits(t.Context(), namesOf(tabs))
+		came := tabs[0].waits(namesOf(tabs))
 		time.Sleep(time.Second)
 		es, err := b.stream("/sse", "Chime-Received: 1", "Chime-Secret: "+tabs[1].secret)
 		if err != nil {
@@ -145,7 +144,7 @@ func TestAWaitIsNoSignOfLifeOfThoseItIsFor(t *testing.T) {
 		begun := time.Now()
 		for time.Since(begun) < 35*time.Second {
 			_, _ = tabs[0].ask(t.Context(), 0, "Chime-Hold: 0")
-			<-tabs[0].waits(t.Context(), namesOf(tabs), "Chime-Hold: 10000")
+			<-tabs[0].waits(namesOf(tabs), "Chime-Hold: 10000")
 		}
 		wantDeparture(t, tabs[1].app, begun, 35*time.Second, "vanished")
 	})
@@ -154,9 +153,9 @@ func TestAWaitIsNoSignOfLifeOfThoseItIsFor(t *testing.T) {
 func TestOfTwoWaitsForAClientTheLaterIsTold(t *testing.T) {
 	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
 		tabs := openTabs(t, b, 2)
-		one := tabs[0].waits(t.Context(), namesOf(tabs))
+		one := tabs[0].waits(namesOf(tabs))
 		synctest.Wait()
-		two := tabs[1].waits(t.Context(), namesOf(tabs)[:1])
+		two := tabs[1].waits(namesOf(tabs)[:1])
 		synctest.Wait()
 		time.Sleep(time.Second)
 		say(t, tabs[0].app)
@@ -170,10 +169,10 @@ func TestOfTwoWaitsForAClientTheLaterIsTold(t *testing.T) {
 func TestAWaitThatIsToldOfNobodyEnds(t *testing.T) {
 	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
 		tabs := openTabs(t, b, 2)
-		came := tabs[0].waits(t.Context(), namesOf(tabs))
+		came := tabs[0].waits(namesOf(tabs))
 		for _, p := range tabs {
 			synctest.Wait()
-			p.waits(t.Context(), []string{p.name})
+			p.waits([]string{p.name})
 		}
 		tabs[0].wantWait(t, came, 0)
 	})
@@ -216,11 +215,11 @@ func TestWhichWaitsAreRefused(t *testing.T) {
 func TestAWaitGivesUpWithItsClientAndWithTheServer(t *testing.T) {
 	inBubble(t, network{}, server.Config{}, nil, func(t *testing.T, b *bubble) {
 		tabs := openTabs(t, b, 2)
-		came := tabs[0].waits(t.Context(), namesOf(tabs))
+		came := tabs[0].waits(namesOf(tabs))
 		synctest.Wait()
 		tabs[0].Vanish()
 		<-came
-		came = tabs[1].waits(t.Context(), namesOf(tabs[1:]))
+		came = tabs[1].waits(namesOf(tabs[1:]))
 		synctest.Wait()
 		begun := time.Now()
 		go func() { _, _ = tabs[1].Next() }() // or the farewell would wait for it

@@ -6,6 +6,7 @@ package task
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Group is a number of running goroutines. The zero value is ready.
@@ -29,6 +30,12 @@ func (g *Group) Do(f func()) {
 	g.Add()
 	defer g.Done()
 	f()
+}
+
+// After runs f once d has passed, as Do. Wait does not wait for the timer: who stops it
+// holds the group until then.
+func (g *Group) After(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() { g.Do(f) })
 }
 
 // Add holds the group as a running goroutine would, until Done: for what is at
