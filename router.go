@@ -281,7 +281,9 @@ func (rt *Router) longPoll(w http.ResponseWriter, r *http.Request) {
 	rt.server.ServeLongPoll(w, r)
 }
 
-func (rt *Router) longPollPost(w http.ResponseWriter, r *http.Request) { rt.server.ServeLongPollPost(w, r) }
+func (rt *Router) longPollPost(w http.ResponseWriter, r *http.Request) {
+	rt.server.ServeLongPollPost(w, r)
+}
 
 // greet answers at the mount itself: an Amber client, a browser or a health check.
 func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {

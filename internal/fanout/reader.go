@@ -103,9 +103,22 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 			t.renew(page.Epoch, page.Top)
 		}
 		t.tail.take(entries, part, page)
+		t.tail.giveUp(r.outdone(page))
 		t.budget.charge(t)
 		return entries, page, nil
 	}
+}
+
+// outdone counts the messages that were published and erased while a page was read. Each
+// may have taken the place of one that the page has, which the history has let go of for
+// it; nothing in memory counts against what is kept any more.
+func (r *reader) outdone(page store.Page) (n int) {
+	for _, at := range r.erased {
+		if at.Epoch == page.Epoch && at.Offset > page.Top {
+			n++
+		}
+	}
+	return n
 }
 
 // fetch reads a part of the history, without the topic's lock.

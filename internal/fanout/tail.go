@@ -150,6 +150,14 @@ func (t *tail) dropFirst() {
 	t.entries = t.entries[1:]
 }
 
+// giveUp drops the oldest n, which the history may have let go of.
+func (t *tail) giveUp(n int) {
+	for ; n > 0 && len(t.entries) > 0; n-- {
+		t.whole = false
+		t.dropFirst()
+	}
+}
+
 // expire drops what is over the age that the history keeps.
 func (t *tail) expire(now time.Time) {
 	for t.age > 0 && len(t.entries) > 0 && !now.Before(t.entries[0].at.Add(t.age)) {

@@ -260,6 +260,38 @@ func TestAJoinEndsWhileMessagesAreErased(t *testing.T) {
 	})
 }
 
+// A message that is published and redacted while a page is read has pushed out the oldest of
+// that page, though nothing in memory shows it.
+func TestWhatARedactedMessageHasPushedOutIsNotSentFromMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(3)
+		for range 3 {
+			w.retain(t)
+		}
+		_, p := w.client(100)
+		first := newOwner(w.topic, p, "1")
+		w.history.shut(&w.history.after)
+		go func() { _ = first.join(Want{Last: 3}) }()
+		synctest.Wait()
+		w.publish(t, 1)
+		if err := w.history.now().Redact(t.Context(), "a", 4); err != nil {
+			t.Fatal(err)
+		}
+		w.topic.Erased(store.Position{Epoch: w.history.Epoch(), Offset: 4})
+		w.history.open(&w.history.after)
+		synctest.Wait()
+		q, p := w.client(100)
+		later := newOwner(w.topic, p, "2")
+		if err := later.join(Want{Last: 3}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, want := q.offsets(), []uint64{2, 3}; !slices.Equal(got, want) {
+			t.Errorf("a join of the newest 3 was sent %d, want %d", got, want)
+		}
+	})
+}
+
 // What has aged while a member was behind is not sent to it, though it is still in
 // memory: it is told of a gap.
 func TestWhatHasAgedIsNotSentFromMemory(t *testing.T) {
