@@ -23,7 +23,7 @@ func (x *exam) headers() {
 		}
 		passes = size
 	}
-	x.note("headers", "up to", "%d KiB and more", passes)
+	x.note("headers", "up to", "%d KiB at least", passes)
 }
 
 // crowd is more connections than a browser has for one origin.

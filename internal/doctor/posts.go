@@ -65,14 +65,17 @@ func (x *exam) posts(c *conn) {
 			twice++
 		}
 	}
-	text := strings.Join(order, " ")
+	text, first := strings.Join(order, " "), "neither"
+	if len(order) > 0 {
+		first = order[0]
+	}
 	switch {
 	case len(unanswered) > 0:
-		x.fault(postsUnanswered, "%d of %d POSTs were heard and yet answered with %s", len(unanswered), times, unanswered[0])
+		x.fault(postsUnanswered, "%d of %d POSTs were taken and yet answered with %s", len(unanswered), times, unanswered[0])
 	case twice > 0:
-		x.fault(postsRepeated, "%d of %d POSTs were heard twice", twice, len(heard))
+		x.fault(postsRepeated, "%d of %d POSTs were taken twice", twice, len(heard))
 	case strings.HasPrefix(text, "later") && strings.Contains(text, "earlier"):
 		x.fault(postsReordered, "of two POSTs the later one came first")
 	}
-	x.note(c.kind, "POSTs", "%d sent; %d heard and not answered, %d heard twice, at once: %s", times+2, len(unanswered), twice, text)
+	x.note(c.kind, "POSTs", "%d sent: %d taken and not answered, %d taken twice; of two at once, taken first: %s", times+2, len(unanswered), twice, first)
 }
