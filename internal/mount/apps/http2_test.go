@@ -69,7 +69,7 @@ func TestWebSocketOnHTTP2(t *testing.T) {
 			run(t, s, c)
 		})
 	}
-	t.Run("it lives through silence, and ends with a close", func(t *testing.T) {
+	t.Run("it lives through silence, and ends with a goodbye", func(t *testing.T) {
 		open(t, func(t *testing.T, s *raw.Site, c *http2.Transport) {
 			ws, res := openHTTP2(t, s, c, "/socket/websocket", "Sec-WebSocket-Protocol", "chime.v1") //nolint:bodyclose // openHTTP2 has it closed
 			if res.StatusCode != http.StatusOK || res.ProtoMajor != 2 || res.Header.Get("Sec-WebSocket-Protocol") != "chime.v1" || res.Header.Get("Sec-WebSocket-Accept") != "" {
@@ -85,7 +85,7 @@ func TestWebSocketOnHTTP2(t *testing.T) {
 				t.Fatal(err)
 			}
 			ws.Want(`[null,null,"hall:1","tick",{}]`)
-			ws.Write(raw.Masked(raw.Fin|raw.OpClose, "\x03\xe8"))
+			ws.Text(`[null,null,"chime","goodbye",{}]`)
 			s.Hall.WantLeft(t, "hall:1", "guest", "closed")
 		})
 	})
