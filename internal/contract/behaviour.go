@@ -64,7 +64,7 @@ type Transport struct {
 }
 
 // Transports are all that there are. On "moving" a client changes its connection,
-// of either transport, at random.
+// a WebSocket or a stream, at random.
 var Transports = []*Transport{
 	{"websocket", "phoenix", true, dialPhoenix, nil, nil},
 	{"websocket", "phoenix1", true, dialPhoenix1, nil, nil},
@@ -72,6 +72,7 @@ var Transports = []*Transport{
 	{"websocket", "amber", false, dialAmber, nil, nil},
 	{"sse", "chime", true, dialStream, dialLastingOn("sse"), nil},
 	{"sse", "bare", false, dialBare, nil, nil},
+	{polls, "chime", true, dialPolls, dialLastingOn(polls), nil},
 	{"moving", "chime", true, dialMoving, dialMoving, nil},
 }
 

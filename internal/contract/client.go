@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -401,6 +402,21 @@ func (c *client) WantRetry() {
 	if ms, err := strconv.Atoi(c.box.retry); err != nil || ms < 1 {
 		c.Fatalf("retry: got %q, want a number", c.box.retry)
 	}
+}
+
+// Silence is how long the server takes to miss the connection of the client, if that is
+// cut: polls that are cut off end nothing until there have been none for long.
+func (c *client) Silence() time.Duration {
+	transport := c.stage.transport.Name
+	if l, ok := c.line.(*lastingLine); ok {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		transport = l.conn.transport
+	}
+	if transport == polls {
+		return silence
+	}
+	return 0
 }
 
 // Close ends the connection as a well-mannered client does.

@@ -18,6 +18,8 @@ import (
 const (
 	grace  = 15 * time.Second // unless WithGrace says otherwise
 	within = 14 * time.Second
+
+	silence = 35 * time.Second // after which a client that polls counts as cut off
 )
 
 // A client socket outlives its connections, and nobody notices. All of these
@@ -90,7 +92,7 @@ var lasting = []behaviour{
 		s.room.left = hasLeft(s)
 		bob, ann := s.Join("bob", "room:1"), s.Join("ann", "room:1")
 		ann.Lose()
-		time.Sleep(grace - time.Millisecond)
+		time.Sleep(ann.Silence() + grace - time.Millisecond)
 		bob.WantNothing()
 		s.WantNobodyLeft()
 		time.Sleep(time.Millisecond)
@@ -138,10 +140,14 @@ var lasting = []behaviour{
 				s.expire(time.Now().Add(end.after))
 			}
 			ann := s.Join("ann", "room:1")
-			cut := time.Now()
 			ann.Lose()
+			synctest.Wait() // a poll shows it again
 			s.expire(time.Time{})
+			if end.why != channel.Expired { // who expires on time whether the server has seen it or not
+				time.Sleep(ann.Silence())
+			}
 			synctest.Wait() // until the server has seen it
+			cut := time.Now()
 			end.by(ann)
 			if end.after > 0 {
 				time.Sleep(end.after - time.Millisecond)
@@ -399,8 +405,15 @@ var lasting = []behaviour{
 				s.BroadcastMany("room:1", n, n)
 				synctest.Wait()
 			}
+			polled := c.Silence() > 0
 			c.Lose()
 			c.Return()
+			if polled { // nothing is on its way that was not asked for
+				ann.WantMany(2, 20)
+				ann.WantNothing()
+				s.WantNobodyLeft()
+				return
+			}
 			s.WantLeave("room:1", channel.Vanished)
 			again := s.Dial("ann")
 			again.Rest() // or it would miss too much of the replay, too

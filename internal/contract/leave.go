@@ -180,11 +180,12 @@ var leaving = []behaviour{
 		ann.WantEnd(1000)
 	}},
 
-	{name: "leave_gone", grace: noTime, script: func(s *stage) {
+	{name: "leave_gone", grace: noTime, timed: true, script: func(s *stage) {
 		ann, bob := s.Join("ann", "room:1"), s.Join("bob", "room:1")
 		ann.Cut()
 		s.Broadcast("room:1", "news", obj{"n": 1}) // whether it has been noticed or not
 		bob.WantBroadcast("news", obj{"n": 1})
+		time.Sleep(ann.Silence())
 		s.WantLeave("room:1", channel.Vanished)
 		s.Broadcast("room:1", "news", obj{"n": 2})
 		bob.WantBroadcast("news", obj{"n": 2})
@@ -341,7 +342,7 @@ var leaving = []behaviour{
 		}
 	}},
 
-	{name: "leave_in_every_topic", needs: toSend, grace: noTime, script: func(s *stage) {
+	{name: "leave_in_every_topic", needs: toSend, grace: noTime, timed: true, script: func(s *stage) {
 		ann := s.Dial("ann")
 		want := map[leave]int{}
 		for n := range 10 {
@@ -349,6 +350,7 @@ var leaving = []behaviour{
 			want[leave{m.topic, channel.Vanished}]++
 		}
 		ann.Cut()
+		time.Sleep(ann.Silence())
 		got := map[leave]int{}
 		for range want {
 			got[raw.Await(s.T, s.room.leaves, "HandleLeave")]++

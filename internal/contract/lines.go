@@ -2,10 +2,8 @@ package contract
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -255,20 +252,15 @@ func (l *socketLine) cut() {
 // streamLine is an event stream. In the chime dialect POSTs are its other half;
 // a bare one has none, and opens when it is asked to join.
 type streamLine struct {
-	visit
+	posts
 	bare   bool
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the stream has ended; nil before it began
 	hello  chan string   // the secret
-	heard  atomic.Uint64 // counted frames, those of former connections too
-
-	mu     sync.Mutex // guards what follows, and keeps POSTs in order
-	secret string     // that of its hello
-	posted uint64     // counted frames
 }
 
 func dialStream(v visit) (line, error) {
-	l := &streamLine{visit: v, hello: make(chan string, 1)}
+	l := &streamLine{posts: posts{visit: v, path: "/sse"}, hello: make(chan string, 1)}
 	head := http.Header{"Chime-Received": {fmt.Sprint(v.received)}}
 	if v.secret != "" {
 		head.Set("Chime-Secret", v.secret)
@@ -289,7 +281,7 @@ func dialStream(v visit) (line, error) {
 	}
 }
 
-func dialBare(v visit) (line, error) { return &streamLine{visit: v, bare: true}, nil }
+func dialBare(v visit) (line, error) { return &streamLine{posts: posts{visit: v}, bare: true}, nil }
 
 func (l *streamLine) open(query string, extra http.Header) error {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -390,70 +382,7 @@ func (l *streamLine) send(f frame) error {
 	if l.bare {
 		return l.join(f)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	first := l.posted + 1
-	if f.counted() {
-		l.posted++
-	}
-	applied, err := l.batch(first, 0, f.text())
-	if err == nil && applied != l.posted {
-		err = fmt.Errorf("the POST has %d frames applied, want %d", applied, l.posted)
-	}
-	return err
-}
-
-// batch posts frames, and returns how many the server then has.
-func (l *streamLine) batch(first, received uint64, frames ...json.RawMessage) (applied uint64, err error) {
-	if frames == nil {
-		frames = []json.RawMessage{}
-	}
-	body, err := json.Marshal(obj{"first": first, "received": received, "frames": frames})
-	if err != nil {
-		return 0, err
-	}
-	answer, err := l.postAgain("/sse", body, http.Header{"Content-Type": {"application/json"}, "Chime-Secret": {l.secret}})
-	if err != nil {
-		return 0, err
-	}
-	var got struct{ Applied uint64 }
-	if err := json.Unmarshal(answer, &got); err != nil {
-		return 0, fmt.Errorf("the POST's answer is %s: %w", answer, err)
-	}
-	return got.Applied, nil
-}
-
-// postAgain is post, and sends the same again where a box on the way says that there was no
-// answer.
-func (l *streamLine) postAgain(path string, body []byte, head http.Header) (answer []byte, err error) {
-	for range 3 {
-		answer, err = l.post(path, body, head.Clone())
-		if no, ok := errors.AsType[*refusedError](err); !ok || no.status != http.StatusBadGateway {
-			break
-		}
-	}
-	return answer, err
-}
-
-// post sends a POST. It carries another X-Visit than the stream: the channel
-// must only ever see that of the stream.
-func (l *streamLine) post(path string, body []byte, head http.Header) ([]byte, error) {
-	req, err := http.NewRequest(http.MethodPost, l.mount+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header = head
-	req.Header.Set("Authorization", l.head.Get("Authorization"))
-	req.Header.Set("X-Visit", "a POST")
-	resp, err := l.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode/100 != 2 {
-		return nil, refused(resp)
-	}
-	defer resp.Body.Close()
-	return io.ReadAll(resp.Body)
+	return l.posts.send(f)
 }
 
 // join opens a bare stream: the topic and the payload of the join are in the URL.
@@ -474,12 +403,15 @@ func (l *streamLine) join(f frame) error {
 	return l.open("?"+query.Encode(), nil)
 }
 
+// goOn counts from there.
+func (l *streamLine) goOn(heard uint64) { l.heard.Store(heard) }
+
 func (l *streamLine) close() {
 	if l.bare {
 		l.cut()
 		return
 	}
-	_, _ = l.post("/bye", []byte(l.secret), http.Header{"Content-Type": {"text/plain"}})
+	l.bye(l.secret)
 }
 
 func (l *streamLine) cut() {

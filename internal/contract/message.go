@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -155,7 +156,7 @@ var answering = []behaviour{
 		ann.WantReply(ann.Push("describe", nil), want)
 	}},
 
-	{name: "context_of_the_opening_request", needs: toBeAnswered, grace: noTime, script: func(s *stage) {
+	{name: "context_of_the_opening_request", needs: toBeAnswered, grace: noTime, timed: true, script: func(s *stage) {
 		see := func(ctx context.Context) obj {
 			return obj{"tenant": chi.URLParamFromCtx(ctx, "tenant"), "visit": ctx.Value(visitKey{}), "alive": ctx.Err() == nil}
 		}
@@ -180,6 +181,7 @@ var answering = []behaviour{
 			ann.WantReply(ann.Push("see", nil), want)
 		}
 		c.Cut()
+		time.Sleep(c.Silence())
 		if got := raw.Await(s.T, left, "HandleLeave"); fmt.Sprint(got) != fmt.Sprint(want) {
 			s.Errorf("in HandleLeave: got %v, want %v", got, want)
 		}
@@ -316,7 +318,7 @@ var sending = []behaviour{
 		ann.WantBinary("image", []byte("\x89PNG\r\n"))
 	}},
 
-	{name: "members", grace: noTime, script: func(s *stage) {
+	{name: "members", grace: noTime, timed: true, script: func(s *stage) {
 		if got := s.live.Members("room:1"); len(got) != 0 {
 			s.Errorf("Members of an empty room: got %v", got)
 		}
@@ -327,6 +329,7 @@ var sending = []behaviour{
 			s.Errorf("Members: got %v, want ann with the ID %s", got, id)
 		}
 		ann.Cut()
+		time.Sleep(ann.Silence())
 		s.WantLeave("room:1", channel.Vanished)
 		if got := s.live.Members("room:1"); len(got) != 0 {
 			s.Errorf("Members after everybody has gone: got %v", got)

@@ -51,7 +51,9 @@ const cuts = websocket.StatusCode(0) // the code of an end without a close frame
 
 var errOver = errors.New("the client socket has ended")
 
-var dialTransport = map[string]func(visit) (line, error){"websocket": dialChime, "sse": dialStream}
+const polls = "longpoll"
+
+var dialTransport = map[string]func(visit) (line, error){"websocket": dialChime, "sse": dialStream, polls: openPolls}
 
 func dialMoving(v visit) (line, error) { return dialLasting(v, true, "websocket", "sse") }
 
@@ -70,121 +72,18 @@ func dialLasting(v visit, restless bool, transports ...string) (line, error) {
 	return l, err
 }
 
-// carrier is one connection of a lasting line.
-type carrier struct {
-	of        *lastingLine
-	transport string
-	line      line
-	had       uint64 // counted frames that had come when it was asked for
-	hello     greeting
-	greeted   chan greeting
-	cut       chan struct{} // closed by lose
-	proved    chan struct{} // closed when the server is known to have promoted it
-	ended     chan struct{}
-
-	// Guarded by of.mu.
-	code     int
-	dead     bool
-	promoted bool // it was, once
-	aborted  bool // by this client
-	moved    bool // it has been told that another has taken its place
-	last     bool // its end was that of the client socket
-}
-
-func (c *carrier) keep(raw []byte)                  { c.of.box.keep(raw) }
-func (c *carrier) retryAfter(ms string)             { c.of.box.retryAfter(ms) }
-func (c *carrier) blame(format string, args ...any) { c.of.box.blame(format, args...) }
-
-func (c *carrier) put(f frame) {
-	l := c.of
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for c == l.conn && l.here && f.counted() && l.reads == 0 {
-		l.mu.Unlock()
-		<-c.cut
-		l.mu.Lock()
-	}
-	switch {
-	case f.topic == "chime" && f.event == "hello":
-		var g greeting
-		text, _ := json.Marshal(f.payload)
-		if err := json.Unmarshal(text, &g); err != nil {
-			c.blame("hello %s: %v", text, err)
-		}
-		select {
-		case c.greeted <- g:
-		default:
-			c.blame("a second hello")
-		}
-	case f.topic == "chime" && f.event == "probe_ok":
-		close(c.proved)
-	case f.topic == "chime" && f.event == "moved":
-		c.moved = true
-	case !c.promoted && f.counted():
-		c.blame("got %v before the connection was promoted", f)
-	case c != l.conn || !l.here: // what comes here comes again
-	case !f.counted():
-		l.box.put(f)
-		if f.event == "heartbeat" {
-			l.ack(c)
-		}
-	case l.hears == 0:
-	default:
-		l.hears--
-		l.reads--
-		l.heard++
-		l.box.put(f)
-		const often = 64
-		if l.heard >= l.acked+often {
-			l.ack(c)
-		}
-		if l.restless && l.toss(20) {
-			l.stir()
-		}
-	}
-}
-
 // ack acknowledges what has come. Whoever reads finds out if it fails. l.mu is held.
 func (l *lastingLine) ack(c *carrier) {
 	first, heard := uint64(l.passed)+1, l.heard
 	l.acked = heard
 	if ws, ok := c.line.(*socketLine); ok {
 		_ = ws.send(ackFrame(heard))
-	} else if !l.finished {
+	} else if to, ok := c.line.(*streamLine); ok && !l.finished { // the next poll says so
 		l.working.Go(func() {
 			l.out.Lock() // one POST at a time
 			defer l.out.Unlock()
-			_, _ = c.line.(*streamLine).batch(first, heard)
+			_, _ = to.batch(first, heard)
 		})
-	}
-}
-
-func (c *carrier) say(code int) {
-	c.of.mu.Lock()
-	defer c.of.mu.Unlock()
-	c.code = code
-	if c.last {
-		c.of.box.say(code)
-	}
-}
-
-func (c *carrier) end() {
-	const moved = 4001
-	l := c.of
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer close(c.ended)
-	c.dead = true
-	switch {
-	case l.finished:
-	case c == l.conn && l.here:
-		if c.code == moved {
-			c.blame("the connection that was promoted last ended with %d", moved)
-		}
-		l.here, c.last = false, true
-		l.finish(c.code)
-	case c.promoted && !c.aborted && (c.code == 0 || c.code == moved && !c.moved):
-		c.blame("the former connection ended with the code %d; told that it was moved: %v", c.code, c.moved)
 	}
 }
 
@@ -270,10 +169,21 @@ func (l *lastingLine) comeBack() {
 	}
 }
 
+// choose chooses the transport of the next connection. Whoever polls and has no reason to
+// do anything else polls on. l.mu is held.
+func (l *lastingLine) choose() string {
+	for {
+		to := l.transports[l.random.IntN(len(l.transports))]
+		if to != polls || !l.here || l.conn.transport != polls {
+			return to
+		}
+	}
+}
+
 // open opens a connection, and returns it when it has its hello.
 func (l *lastingLine) open() (*carrier, error) {
 	l.mu.Lock()
-	c := &carrier{of: l, transport: l.transports[l.random.IntN(len(l.transports))], greeted: make(chan greeting, 1), had: l.heard}
+	c := &carrier{of: l, transport: l.choose(), greeted: make(chan greeting, 1), had: l.heard}
 	c.proved, c.ended, c.cut = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	v := l.visit
 	v.box, v.received = c, l.heard
@@ -330,8 +240,8 @@ func (l *lastingLine) promote(c *carrier) bool {
 			_ = to.send(ackFrame(heard)) // whoever reads finds out if this fails
 			_ = to.send(frame{topic: "chime", event: "probe", payload: obj{"nonce": c.transport}})
 		}
-	case *streamLine:
-		to.heard.Store(heard)
+	case posting:
+		to.goOn(heard)
 		if hello.Resumed {
 			l.blameUnlessOver(l.post(to))
 			close(c.proved)
@@ -348,8 +258,8 @@ func (l *lastingLine) blameUnlessOver(err error) {
 	}
 }
 
-// pour sends what has not been sent on the present connection. A stream takes
-// POSTs when it is broken, too. l.out is held.
+// pour sends what has not been sent on the present connection. POSTs are
+// taken when the connection is broken, too. l.out is held.
 func (l *lastingLine) pour() error {
 	for {
 		l.mu.Lock()
@@ -360,7 +270,7 @@ func (l *lastingLine) pour() error {
 			return nil
 		}
 		switch to := c.line.(type) {
-		case *streamLine:
+		case posting:
 			if err := l.post(to); err != nil {
 				return err
 			}
@@ -378,7 +288,7 @@ func (l *lastingLine) pour() error {
 }
 
 // post sends one batch, which may arrive twice. l.out is held.
-func (l *lastingLine) post(to *streamLine) error {
+func (l *lastingLine) post(to posting) error {
 	const most = 50
 	l.mu.Lock()
 	first, heard := l.passed+1, l.heard
@@ -483,7 +393,7 @@ func (l *lastingLine) close() {
 		c.line.close()
 		return
 	}
-	_, _ = (&streamLine{visit: l.visit}).post("/bye", []byte(secret), map[string][]string{"Content-Type": {"text/plain"}})
+	(&posts{visit: l.visit}).bye(secret)
 }
 
 func (l *lastingLine) cut() {
@@ -493,7 +403,16 @@ func (l *lastingLine) cut() {
 	l.changing.Lock() // nobody opens another
 	defer l.changing.Unlock()
 	l.working.Wait()
+	if p, ok := l.conn.line.(*pollLine); ok {
+		p.hangUp(l.secret)
+	}
 	for _, c := range l.all {
+		l.mu.Lock()
+		if !c.aborted {
+			c.aborted = true
+			close(c.cut)
+		}
+		l.mu.Unlock()
 		c.line.cut()
 	}
 	l.box.end()

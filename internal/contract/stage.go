@@ -233,7 +233,12 @@ func (s *stage) tryDial(tenant, token string) (*client, error) {
 	s.mu.Lock()
 	s.clients = append(s.clients, c)
 	s.mu.Unlock()
-	s.Cleanup(l.cut)
+	s.Cleanup(func() {
+		if p, ok := l.(*pollLine); ok {
+			p.hangUp(p.secret)
+		}
+		l.cut()
+	})
 	return c, nil
 }
 
