@@ -102,7 +102,7 @@ export interface AttemptRecord {
   readonly code?: number;
   readonly status?: number;
   readonly reason?: string;
-  /** A look beside the connection in use whether a better transport works by now. */
+  /** A look at a transport that carried no channel: whether a better one works by now, or what the server answers where a browser hides it. */
   readonly trial?: true;
 }
 

@@ -46,7 +46,11 @@ export class ChimeStream {
   }
 
   get readyState() { return this.#state; }
-  get bufferedAmount() { return this.#link?.buffered ?? 0; }
+
+  get bufferedAmount() {
+    const session = this.#link?.session;
+    return session ? session.after(session.known).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
+  }
 
   #connect(address) {
     this.#link = new StreamLink(address, {

@@ -1,14 +1,19 @@
+// baseOf is what the addresses of a server begin with.
+export function baseOf({ origin, pathname }) {
+  return origin + pathname.replace(/\/+$/, "");
+}
+
 // addressOf is the address and the credentials of one attempt.
-export function addressOf(url, params, token, { WebSocket, fetch }) {
+export function addressOf(url, params, token) {
   const query = new URLSearchParams(url.search);
   for (const [key, value] of flat(params ?? {})) query.append(key, value);
   const search = String(query) && `?${query}`;
   const { origin } = globalThis.location ?? {};
   return {
-    token, WebSocket, fetch,
+    token,
     host: url.host,
     page: origin === url.origin ? undefined : origin, // if it is another
-    of: (path) => url.origin + url.pathname.replace(/\/+$/, "") + path + search,
+    of: (path) => baseOf(url) + path + search,
     headers: (own) => (token ? { ...own, Authorization: `Bearer ${token}` } : own),
   };
 }

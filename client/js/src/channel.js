@@ -1,7 +1,7 @@
 import { ChimeError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { jitter, STEADY_MS } from "./pauses.js";
-import { checkedName, encoded, only, shown, valueOf } from "./values.js";
+import { checkedName, encoded, misuse, only, valueOf } from "./values.js";
 
 const ANSWER_MS = 20_000; // longer than the default grace period of a server
 const UNANSWERED = 500; // pushes of one channel without an answer: all of them fit into its inbox on the server, which has 512 places
@@ -27,7 +27,7 @@ export class Channel {
   #onGap = new Listeners();
   #member;
 
-  constructor(wire, topic, params = {}) {
+  constructor(wire, topic, params) {
     this.#wire = wire;
     this.#topic = topic;
     this.#params = params;
@@ -35,7 +35,7 @@ export class Channel {
       topic,
       up: () => this.#joinRef === null && this.#sendJoin(),
       down: (error) => this.#rest(error),
-      halt: (error) => this.#halt(error),
+      halt: (error) => this.#close(error ?? new ChimeError("closed", `${topic}: disconnect() was called`), !error, this.#accepted),
       wanted: () => this.#state !== "closed",
       take: (...frame) => this.#take(...frame),
     };
@@ -43,7 +43,7 @@ export class Channel {
 
   get topic() { return this.#topic; }
   get state() { return this.#state; }
-  get position() { return this.#epoch === null || this.#offset === null ? null : { epoch: this.#epoch, offset: this.#offset }; }
+  get position() { return this.#epoch === null ? null : { epoch: this.#epoch, offset: this.#offset }; }
   get recovered() { return this.#recovered; }
 
   on(event, fn) {
@@ -70,7 +70,10 @@ export class Channel {
     const joining = deferred();
     joining.promise.catch(() => {}); // a page that does not await its join learns of it by onState, not by an unhandled rejection
     this.#joining = joining;
-    const timer = after(timeout, () => joining.reject(new ChimeError("timeout", this.#waiting(timeout))));
+    const timer = after(timeout, () => {
+      const why = this.#wire.why();
+      joining.reject(new ChimeError("timeout", `${this.#topic} phx_join: no answer within ${timeout} ms${why && `: ${why}`}; joining goes on`));
+    });
     joining.promise.finally(() => clearTimeout(timer)).catch(() => {});
     if (this.#state !== "closed") return joining.promise; // the former call has timed out, and its join goes on
     this.#accepted = false;
@@ -106,9 +109,9 @@ export class Channel {
       const timeout = timeoutOf("push", options);
       const what = `${this.#topic} ${checkedName("event", event, /^phx_/)}`;
       const body = encoded(payload, what); // now: the application may change the payload later
-      if (this.#state === "closed") throw new ChimeError("closed", `${what}: the channel is not joined: join() is needed first`);
-      if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes of this channel have no answer yet: no more are allowed`);
-      const push = { event, what, body, entry: null };
+      if (this.#state === "closed") throw new ChimeError("closed", `${what}: not joined: join() is needed`);
+      if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes have no answer: no more are allowed`);
+      const push = { event, body, entry: null };
       const timer = after(timeout, () => {
         if (push.entry) this.#wire.forget(push.entry);
         push.fail("timeout", `no answer within ${timeout} ms`);
@@ -135,7 +138,7 @@ export class Channel {
       },
       fail: (error) => push.reject(error),
       interrupted: (cause) => {
-        if (push.entry.sent) push.fail("outcome_unknown", "it was sent, and the client socket or the join ended before the answer", { cause });
+        if (push.entry.sent) push.fail("outcome_unknown", "sent, and the join ended before the answer", { cause });
         else if (this.#state === "closed") push.fail("closed", "leave() was called");
         else push.entry = null; // it was not sent: it waits for the next join
       },
@@ -202,9 +205,7 @@ export class Channel {
       if (this.#offset !== null && offset <= this.#offset) return;
       this.#offset = offset; // before the handlers: if one throws, the message must not come again
     }
-    const meta = { event, offset };
-    this.#handlers.get(event)?.call(this.#wire.report, payload, meta);
-    this.#handlers.get("*")?.call(this.#wire.report, payload, meta);
+    for (const name of [event, "*"]) this.#handlers.get(name)?.call(this.#wire.report, payload, { event, offset });
   }
 
   #rejoin(error) {
@@ -220,28 +221,15 @@ export class Channel {
     this.#setState("joining", error);
   }
 
-  #waiting(ms) {
-    const why = this.#wire.why();
-    return `${this.#topic} phx_join: no answer within ${ms} ms${why && `: ${why}`}; the channel goes on joining until leave()`;
-  }
-
   // halt: the socket stays away until the application calls connect(). Then this channel joins again if its join was ever
   // accepted; a join without an answer is rejected.
-  #halt(error) {
-    this.#close(error ?? new ChimeError("closed", `${this.#topic}: disconnect() was called`), !error, this.#accepted);
-  }
-
   #close(error, wanted = false, returns = false) {
     clearTimeout(this.#timer);
     this.#joinRef = null;
     if (!returns) this.#wire.exit(this.#member);
     this.#joining.reject(error);
-    this.#abandon(error);
+    for (const push of [...this.#pushes]) if (!push.entry) push.fail("closed", "not sent: the channel was closed", { cause: error });
     this.#setState("closed", wanted ? undefined : error); // last: a listener may call join
-  }
-
-  #abandon(cause) {
-    for (const push of [...this.#pushes]) if (!push.entry) push.fail("closed", "not sent: the channel or the socket was closed", { cause });
   }
 
   #setState(state, error) {
@@ -254,7 +242,7 @@ export class Channel {
 // timeoutOf returns the timeout among the options of join or push.
 function timeoutOf(what, options) {
   const { timeout = ANSWER_MS } = only(options, ["timeout"]);
-  if (typeof timeout !== "number" || !(timeout >= 0)) throw new TypeError(`chime: ${what}: the timeout is ${shown(timeout)}: a number of milliseconds from 0 is needed`);
+  if (typeof timeout !== "number" || !(timeout >= 0)) throw misuse(`${what}: the timeout`, timeout, "a number of ms from 0");
   return timeout;
 }
 

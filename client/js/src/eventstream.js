@@ -9,7 +9,7 @@ export class EventStream {
     let text = this.#decoder.decode(bytes, { stream: true });
     if (text === "") return;
     if (this.#afterCR && text[0] === "\n") text = text.slice(1); // the second half of a CRLF
-    this.#afterCR = text === "" ? false : text.endsWith("\r");
+    this.#afterCR = text.endsWith("\r");
     const lines = text.split(/\r\n|\r|\n/);
     lines[0] = this.#line + lines[0];
     this.#line = lines.pop();

@@ -19,7 +19,6 @@ export class Link {
   #doubt = 0;
   #ackTimer = 0;
   #drain; // what the server has said of coming back
-  #heartbeat = 0;
   #askedAt = 0; // when the probe was sent that is not answered
   #echoed = false; // the server has answered on this connection
   #gap = false; // the last heartbeat came after a silence
@@ -28,14 +27,13 @@ export class Link {
   address;
   session; // the one to resume, or null; after hello the present one
   secret = null; // of its hello; the session has that of the connection which carries it
-  began = Date.now();
+  record; // what diagnosis tells of it
   since = 0; // when hello came, or 0
   heardAt = 0;
   sureAt = 0; // when the probe was sent that was answered last
   rtt = 0;
   silence = 0; // ms without anything received after which the connection counts as broken
   had = 0; // frames of ours that the server had at its hello
-  offers = []; // the transports of the server
   resumed = false;
   answered = true; // what this client sends arrives. Where that needs another request, not before one was answered
   confirmed = false; // the server has shown that this connection carries the session
@@ -43,7 +41,7 @@ export class Link {
   ended = false;
 
   constructor(name, address, hooks, session = null) {
-    Object.assign(this, { name, address, session });
+    Object.assign(this, { name, address, session, record: { transport: name, at: Date.now(), outcome: "trying" } });
     this.#hooks = hooks;
     this.#watch = setTimeout(() => this.end({ code: 1006, reason: `no hello within ${HELLO_MS} ms` }), HELLO_MS);
   }
@@ -55,7 +53,7 @@ export class Link {
   frame(frame, text) {
     const quiet = Date.now() - this.heardAt;
     this.heardAt = Date.now();
-    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent what is not a frame: an array of 5 elements is expected", over: this.since > 0 });
+    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent no frame: an array of 5 is expected", over: this.since > 0 });
     const [, , topic, event, payload] = frame;
     if (!this.since && !(topic === "chime" && event === "closed")) { // which is all that some are told
       if (topic !== "chime" || event !== "hello") return this.end({ code: 1002, reason: `the server's first frame is ${shown(event)}: hello is expected` });
@@ -121,45 +119,52 @@ export class Link {
   // end is for a connection that ends by itself: hooks.broke is called with why. The session has ended too with why.over, of which
   // the server is told, and with why.said, which it has said itself in a frame: any box in between may close with any code.
   end(why) {
-    if (this.#finish(why.over ? "goodbye" : undefined)) this.#hooks.broke({ ...this.#drain, ...why });
+    if (!this.close(why.over && "goodbye")) return;
+    const { code, status = why.post, reason } = why;
+    Object.assign(this.record, { outcome: this.proven ? "broke" : "failed", lastedMs: this.#age(), code, status, reason });
+    this.#hooks.broke({ ...this.#drain, ...why });
   }
 
   // close ends the connection for its caller, and with a goodbye the session too: "goodbye", or "last" from a page that is being
-  // closed.
+  // closed. It returns false if the connection has ended before.
   close(goodbye) {
-    this.#finish(goodbye);
+    if (this.ended) return false;
+    this.ended = true;
+    for (const timer of [this.#watch, this.#doubt, this.#ackTimer]) clearTimeout(timer);
+    this.shut(goodbye);
+    return true;
   }
 
   #greet({ secret, resumed = false, received = 0, heartbeat_ms: heartbeat = 15_000, grace_ms: graceMs = 0, limits, transports = [], wait }) {
-    clearTimeout(this.#watch);
     this.resumed = resumed && this.session !== null;
     this.confirmed = !this.resumed;
     if (!this.resumed) this.session = new Session(secret);
-    else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received + 1}, which is not kept here` });
+    else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received + 1}, not kept here` });
     this.had = received;
     this.secret = secret;
-    this.since = Date.now();
     this.session.knows(received);
-    Object.assign(this.session, { graceMs, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
-    Object.assign(this.session, { heartbeat, transports, wait });
+    Object.assign(this.session, { graceMs, heartbeat, transports, wait, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
     this.#begin();
   }
 
   // continues: the server goes on with a connection that it has, so there is no hello.
   continues() {
-    clearTimeout(this.#watch);
     this.resumed = true;
     this.had = this.session.known;
     this.secret = this.session.secret;
-    this.since = Date.now();
     this.#begin();
   }
 
   #begin() {
-    this.offers = this.session.transports;
-    this.#heartbeat = this.session.heartbeat;
-    this.silence = 2 * this.#heartbeat + 5_000;
+    clearTimeout(this.#watch);
+    this.since = Date.now();
+    this.record.helloMs = this.#age();
+    this.silence = 2 * this.session.heartbeat + 5_000;
     this.#hooks.hello();
+  }
+
+  #age() {
+    return Date.now() - this.record.at;
   }
 
   #ask() {
@@ -176,9 +181,10 @@ export class Link {
   #judge() {
     if (this.proven || this.ended || !this.since || !this.answered || !this.#echoed) return;
     this.proven = true;
+    Object.assign(this.record, { outcome: "works", provenMs: this.#age() });
     clearTimeout(this.#watch);
-    this.#listen(Math.min(this.#heartbeat, this.address.pingMs?.() || Infinity));
-    this.#hooks.proven?.();
+    this.#listen();
+    this.#hooks.proven();
   }
 
   #judgeDoubt() {
@@ -191,17 +197,19 @@ export class Link {
 
   // One timer that looks back, not one that every frame resets. It runs once per heartbeat, so that a run that is far too late
   // shows that the machine slept; silence during a sleep says nothing about the connection.
-  #listen(ms) {
+  #listen(mostMs = Infinity) {
+    const { heartbeat } = this.session;
+    const pingMs = this.address.memory?.pingMs || Infinity; // where connections are cut that are idle for less than a heartbeat
+    const ms = Math.min(mostMs, heartbeat, pingMs);
     const due = Date.now() + ms;
     this.#watch = setTimeout(() => {
       const now = Date.now();
       const quiet = now - this.heardAt;
-      const slept = now - due > this.#heartbeat && quiet > this.#heartbeat;
-      const pingMs = this.address.pingMs?.() || Infinity; // where connections are cut that are idle for less than a heartbeat
+      const slept = now - due > heartbeat && quiet > heartbeat;
       if (slept && this.doubt()) this.#hooks.slept?.();
-      else if (quiet >= this.silence) return this.end({ code: 1006, reason: `nothing was received for ${this.silence} ms` });
+      else if (quiet >= this.silence) return this.end({ code: 1006, reason: `nothing came for ${this.silence} ms` });
       else if (quiet >= pingMs / 2) this.#ask();
-      this.#listen(Math.min(slept ? Infinity : this.silence - quiet, this.#heartbeat, pingMs));
+      this.#listen(slept ? Infinity : this.silence - quiet);
     }, ms);
   }
 
@@ -214,8 +222,8 @@ export class Link {
     } else if (event === "heartbeat") {
       this.session.knows(payload.received);
       this.beat();
-      if (this.#gap && quiet < BUNCH_MS && ++this.#bunches >= BUNCHES) return this.end({ code: 1006, reason: "what the server sends is held back", held: true });
-      this.#gap = quiet > 1.8 * this.#heartbeat;
+      if (this.#gap && quiet < BUNCH_MS && ++this.#bunches >= BUNCHES) return this.end({ code: 1006, reason: "frames are held back", held: true });
+      this.#gap = quiet > 1.8 * this.session.heartbeat;
     } else if (event === "drain") this.#drain = { retryMs: payload.retry_ms, said: true };
     else if (event === "moved") this.end({ code: 4001, reason: event, moved: true });
     else if (event === "closed") this.end({ code: payload.code, reason: payload.reason, said: payload.code !== 4001, ...this.blame(payload.code, payload.reason) });
@@ -223,12 +231,4 @@ export class Link {
 
   // blame says which of our frames has ended the session, for a kind that can't learn it otherwise.
   blame() {}
-
-  #finish(goodbye) {
-    if (this.ended) return false;
-    this.ended = true;
-    for (const timer of [this.#watch, this.#doubt, this.#ackTimer]) clearTimeout(timer);
-    this.shut(goodbye);
-    return true;
-  }
 }

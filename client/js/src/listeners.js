@@ -1,12 +1,12 @@
-import { shown } from "./values.js";
+import { misuse } from "./values.js";
 
 export class Listeners {
   #all = new Set();
 
-  get empty() { return this.#all.size === 0; }
+  get empty() { return !this.#all.size; }
 
   add(fn) {
-    if (typeof fn !== "function") throw new TypeError(`chime: the listener is ${shown(fn)}: a function is needed`);
+    if (typeof fn !== "function") throw misuse("the listener", fn, "a function");
     const own = { fn }; // so that a function added twice is called twice, and each undo removes its own
     this.#all.add(own);
     return () => void this.#all.delete(own);

@@ -14,18 +14,18 @@ export class Memory {
   constructor(url) {
     this.#key = `chime ${url}`;
     try {
-      this.#facts = JSON.parse(globalThis.localStorage?.getItem(this.#key)) ?? {};
+      this.#facts = JSON.parse(localStorage.getItem(this.#key)) ?? {};
     } catch {
       // a page without storage remembers for itself alone
     }
   }
 
-  get blocked() { return Object.keys(this.#facts).filter((name) => this.#fact(name).until > Date.now()); }
+  get blocked() { return Object.keys(this.#facts).filter((name) => this.#facts[name].until > Date.now()); }
 
   // order puts what this network blocks behind the others.
   order(names) {
     const { blocked } = this;
-    return [...names.filter((name) => !blocked.includes(name)), ...names.filter((name) => blocked.includes(name))];
+    return [...names].sort((a, b) => blocked.includes(a) - blocked.includes(b));
   }
 
   // cuts reports whether connections of a transport have died young lately.
@@ -65,9 +65,9 @@ export class Memory {
 
   #keep() {
     try {
-      globalThis.localStorage?.setItem(this.#key, JSON.stringify(this.#facts));
+      localStorage.setItem(this.#key, JSON.stringify(this.#facts));
     } catch {
-      // full, or not allowed
+      // full, not allowed, or there is none
     }
   }
 }

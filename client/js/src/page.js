@@ -11,7 +11,7 @@ export class Page {
   }
 
   // A request that a service worker answers keeps that from being replaced.
-  get worker() { return Boolean(globalThis.navigator?.serviceWorker?.controller); }
+  get worker() { return !!globalThis.navigator?.serviceWorker?.controller; }
 
   follow() {
     this.#listens("addEventListener");

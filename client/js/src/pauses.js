@@ -1,6 +1,6 @@
 // How long to wait before something is tried again.
 
-export const RETRY_CAP_MS = 60_000; // the longest Retry-After or retry_ms that is obeyed
+const RETRY_CAP_MS = 60_000; // the longest Retry-After or retry_ms that is obeyed
 export const STEADY_MS = 10_000; // a connection or a join that lasted this long has worked: the count of tries starts over
 const LONGEST_MS = 20_000;
 const FLAPS = 2; // after more connections that ended young, the pauses are longer also while the server keeps the client socket
@@ -51,6 +51,11 @@ export class Pauses {
 // Full jitter, so that the clients of a server that stopped do not come back at the same moment.
 export function jitter(tries, first, cap) {
   return Math.random() * Math.min(cap, first * 2 ** tries);
+}
+
+// brief is the pause before a request is made again.
+export function brief(retryMs = 0, tries) {
+  return Math.min(retryMs, RETRY_CAP_MS) + jitter(tries, 250, 5_000);
 }
 
 // retryAfter is the least that an answer asks to wait.

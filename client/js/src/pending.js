@@ -28,8 +28,9 @@ export class Pending {
     this.#entries.delete(entry.ref);
   }
 
-  drop(which, cause) {
-    for (const entry of [...this.#entries.values()].filter(which)) {
+  // drop is for the entries of one member, or all.
+  drop(cause, member) {
+    for (const entry of [...this.#entries.values()].filter((entry) => !member || entry.member === member)) {
       this.forget(entry);
       entry.interrupted(cause);
     }

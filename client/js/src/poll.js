@@ -1,9 +1,8 @@
-import { jitter, RETRY_CAP_MS, retryAfter } from "./pauses.js";
+import { brief, retryAfter } from "./pauses.js";
 import { isPassing, PostingLink } from "./posting.js";
 import { parsed } from "./values.js";
 
-const LEAST_HOLD_MS = 1_000; // of a poll that a network cut before the server answered it
-const CUT_MS = 2_000; // one that failed earlier was not cut for its age
+const CUT_MS = 2_000; // a poll that failed earlier was not cut for its age
 const TRIES = 2; // polls in a row without an answer are a connection that is broken
 
 /** A connection on which this client asks again and again, and the server answers when it has something. */
@@ -23,7 +22,7 @@ export class PollLink extends PostingLink {
   async #run() {
     for (let tries = 0; !this.ended;) {
       const began = Date.now();
-      const { reply, retryMs = 0, failed } = await this.#poll();
+      const { reply, retryMs, failed } = await this.#poll();
       if (this.ended) return;
       if (failed && tries >= TRIES) return this.end({ code: 1006, reason: failed, unanswered: true });
       if (reply?.frames?.length) { // else another poll with this secret came, and is the one that counts
@@ -35,8 +34,8 @@ export class PollLink extends PostingLink {
         continue;
       }
       const age = Date.now() - began;
-      if (age > CUT_MS) this.#hold = Math.max(LEAST_HOLD_MS, age * 0.6);
-      await new Promise((resolve) => setTimeout(resolve, Math.min(retryMs, RETRY_CAP_MS) + jitter(tries++, 250, 5_000)));
+      if (age > CUT_MS) this.#hold = age * 0.6;
+      await new Promise((resolve) => setTimeout(resolve, brief(retryMs, tries++)));
     }
   }
 
@@ -62,7 +61,7 @@ export class PollLink extends PostingLink {
     for (const frame of frames) {
       if (this.ended) return;
       const counted = this.since && !["chime", "phoenix"].includes(frame?.[2]);
-      if (counted && number > this.session.received + 1) return this.end({ code: 1006, reason: `the server answered with frame ${number} instead of ${this.session.received + 1}`, over: true });
+      if (counted && number > this.session.received + 1) return this.end({ code: 1006, reason: `the server sent frame ${number} instead of ${this.session.received + 1}`, over: true });
       if (!counted || number++ > this.session.received) this.frame(frame);
       await null; // as on a WebSocket: code that awaited a reply runs before the next frame is handled
     }

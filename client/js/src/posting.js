@@ -1,7 +1,7 @@
 import { farewell } from "./address.js";
 import { ChimeError } from "./errors.js";
 import { Link } from "./link.js";
-import { jitter, RETRY_CAP_MS, retryAfter } from "./pauses.js";
+import { brief, retryAfter } from "./pauses.js";
 import { parsed } from "./values.js";
 
 export const ENVELOPE = 66; // most bytes of a POST's body around its frames
@@ -20,12 +20,9 @@ export class PostingLink extends Link {
   #lag = 0;
   #most = Infinity; // entries in a batch; less after one that was refused as a whole
   #ackDue = false;
-  #beatDue = false;
-  #promotionDue = false;
+  #postDue = false; // even without frames
   #pumping = false;
   #wake = () => {};
-
-  get buffered() { return this.session ? this.session.after(this.session.known).reduce((sum, { bytes }) => sum + bytes, 0) : 0; }
 
   send(entry) {
     this.session.queue.push(entry);
@@ -34,8 +31,7 @@ export class PostingLink extends Link {
 
   // resume: the first POST with the new secret promotes the connection, with or without frames.
   resume() {
-    this.#promotionDue = true;
-    this.flush();
+    this.beat();
   }
 
   flush() {
@@ -49,7 +45,7 @@ export class PostingLink extends Link {
 
   // beat: only a POST shows the server that somebody reads the stream. The heartbeat has woken the radio already.
   beat() {
-    this.#beatDue = true;
+    this.#postDue = true;
     this.#pump();
   }
 
@@ -62,26 +58,27 @@ export class PostingLink extends Link {
     this.#post?.abort();
     clearTimeout(this.#lag);
     this.#wake();
-    if (!goodbye || !this.since) return this.down.abort();
+    const down = () => this.down.abort();
+    if (!goodbye || !this.since) return down();
     // The stream ends after the goodbye: before it, the server would see a broken connection.
-    const timer = setTimeout(() => this.down.abort(), BYE_MS);
+    const timer = setTimeout(down, BYE_MS);
     farewell(this.address, this.secret, goodbye).then(() => {
       clearTimeout(timer);
-      this.down.abort();
+      down();
     });
   }
 
   // get asks for what comes from the server. An answer of another type than expected ends the connection, and null is returned;
   // one with a status after which to ask again is returned too.
-  async get(type, own, again = () => false) {
+  async get(type, own, again) {
     await null; // so that a failure comes after the socket has this link
-    const headers = { ...own, "Chime-Received": String(this.session?.received ?? 0) };
+    const headers = { ...own, Accept: type, "Chime-Received": String(this.session?.received ?? 0) };
     if (this.session) headers["Chime-Secret"] = this.secret ?? this.session.secret;
     const response = await this.address.fetch(this.address.of(this.path), { headers: this.address.headers(headers), cache: "no-store", redirect: "manual", signal: this.down.signal });
     const status = response.status || REDIRECTED;
     const found = response.headers.get("Content-Type") ?? "";
     if (status === 200 && found.startsWith(type)) return response;
-    if (again(status)) return response;
+    if (again?.(status)) return response;
     const body = parsed(await response.text());
     const html = found.startsWith("text/html");
     // Where there was a hello, the status is not that of the connection: whether the client is refused is for the next one to learn.
@@ -96,7 +93,7 @@ export class PostingLink extends Link {
     for (let batch, given; !this.ended; await this.#deliver(batch, given)) {
       given = this.session.sent;
       batch = this.#batch();
-      if (!batch.length && !this.#promotionDue && !this.#beatDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
+      if (!batch.length && !this.#postDue && !(this.#ackDue && this.session.received > this.session.acked)) break;
     }
     this.#pumping = false;
   }
@@ -134,15 +131,15 @@ export class PostingLink extends Link {
       const final = status && !isPassing(status) && status !== 200 && status !== 409;
       if (final || (batch.length && Date.now() - started > this.silence)) {
         // The status is not that of the connection: whether the client is refused is for the next one to learn.
-        return this.end({ code: 1006, reason: status ? `a POST was answered with status ${status}` : "a POST was not answered", post: status });
+        return this.end({ code: 1006, reason: status ? `a POST was answered with status ${status}` : "no answer to a POST", post: status });
       }
-      await this.#pause(Math.min(retryMs ?? 0, RETRY_CAP_MS) + jitter(tries, 250, 5_000));
+      await this.#pause(brief(retryMs, tries));
       if (!batch.length && this.session.after(before).length) return;
     }
   }
 
   #settle(has, batch, before) {
-    if (has < before || has > this.session.sent) return this.end({ code: 1006, reason: `the server wants frame ${has + 1}, which is not kept here`, over: true });
+    if (has < before || has > this.session.sent) return this.end({ code: 1006, reason: `the server wants frame ${has + 1}, not kept here`, over: true });
     this.session.knows(has);
     for (const entry of batch) { // one without a number was taken with those before it
       if (entry.number > has) break;
@@ -164,7 +161,7 @@ export class PostingLink extends Link {
     const post = (this.#post = new AbortController());
     const timer = setTimeout(() => post.abort(), POST_MS);
     const { received } = this.session;
-    this.#ackDue = this.#beatDue = this.#promotionDue = false;
+    this.#ackDue = this.#postDue = false;
     try {
       const response = await this.address.fetch(this.address.of(this.path), {
         method: "POST",
@@ -196,7 +193,7 @@ export class PostingLink extends Link {
       const now = Date.now();
       if (this.session.received >= sent) return;
       if (this.heardAt > due - LAG_MS || now > due + LAG_MS) return this.#follows(sent); // the second: this page slept
-      this.end({ code: 1006, reason: `nothing came for ${LAG_MS} ms, although the server has sent more`, held: true });
+      this.end({ code: 1006, reason: `nothing came for ${LAG_MS} ms, but more was sent`, held: true });
     }, LAG_MS);
   }
 

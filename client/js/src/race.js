@@ -8,14 +8,13 @@ const POLL_MS = 3_000; // and for long-polling, which is slower than any other t
 const HURRY_MS = 1_000; // and after the page woke up, when the first connections often hang
 const MOST = 4;
 
-const kinds = { websocket: WebSocketLink, sse: StreamLink, longpoll: PollLink };
-
-/** The class of a transport's connections. */
-export const kindOf = (name) => kinds[name];
+/** The class of each transport's connections. */
+export const kinds = { websocket: WebSocketLink, sse: StreamLink, longpoll: PollLink };
 
 /** One attempt to get a connection. It starts one after the other, each beside the former, and ends with the first that is proven
- * to carry both ways. hooks: carry(link), for the one that frames are to be sent on from now; won(link), when that is proven;
- * unlinked(link, why), when it ended before, which returns whether the client socket goes on; lost(race, why), when all failed; refused(link, why); and frame and broke of the one that won. */
+ * to carry both ways. hooks: note(record) of each; carry(link), for the one that frames are to be sent on from now; won(link), when
+ * that is proven; unlinked(link, why), when it ended before, which returns whether the client socket goes on; lost(race, why), when
+ * all failed; refused(link, why); and frame, slept and broke of the one that won. */
 export class Race {
   #address;
   #order;
@@ -29,17 +28,16 @@ export class Race {
   #over = false;
   failures = [];
 
-  // plan: session, to be resumed, or null; beside, a connection that carries it meanwhile and is in no doubt; rttMs; woken; note,
-  // which keeps a record.
+  // plan: session, to be resumed, or null; beside, a connection that carries it meanwhile and is in no doubt; rttMs; woken.
   constructor(address, order, plan, hooks) {
     this.#address = address;
     this.#order = order;
-    this.#plan = { rttMs: 0, ...plan };
+    this.#plan = plan;
     this.#hooks = hooks;
     this.#next();
   }
 
-  get names() { return [...new Set(this.#order.slice(0, this.#started))]; }
+  get names() { return this.#order.slice(0, this.#started); }
 
   // woke: what hangs since before the page slept delays nothing.
   woke() {
@@ -62,29 +60,15 @@ export class Race {
 
   #next() {
     if (this.#over) return;
-    const { session, note } = this.#plan;
+    const { session } = this.#plan;
     const name = this.#order[this.#started++ % this.#order.length];
-    const record = { transport: name, at: Date.now(), outcome: "trying" };
-    note(record);
     const link = new kinds[name](this.#address, {
-      hello: () => {
-        record.helloMs = link.since - record.at;
-        this.#hello(link);
-      },
-      proven: () => {
-        record.provenMs = Date.now() - record.at;
-        record.outcome = "works";
-        this.#proven(link);
-      },
-      frame: (frame) => this.#hooks.frame(frame),
-      slept: () => this.#hooks.slept(),
-      broke: (why) => {
-        const { code, status = why.post, reason } = why;
-        Object.assign(record, { outcome: record.provenMs === undefined ? "failed" : "broke", lastedMs: Date.now() - record.at, code, status, reason });
-        if (this.#racing.has(link)) this.#failed(link, why);
-        else this.#hooks.broke(why);
-      },
+      ...this.#hooks,
+      hello: () => this.#hello(link),
+      proven: () => this.#proven(link),
+      broke: (why) => (this.#racing.has(link) ? this.#failed(link, why) : this.#hooks.broke(why)),
     }, session);
+    this.#hooks.note(link.record);
     this.#racing.add(link);
     if (session) session.keepsAll = true;
     this.#wait();
@@ -123,7 +107,7 @@ export class Race {
       if (other === link) continue;
       this.#racing.delete(other);
       other.close();
-      if (other.since) this.failures.push({ name: other.name, greeted: true, reason: "it was not proven to work" });
+      if (other.since) this.failures.push({ name: other.name, greeted: true, reason: "not proven to work" });
     }
   }
 

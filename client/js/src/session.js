@@ -2,11 +2,11 @@
 // is known to have it, and counts those received.
 export class Session {
   secret; // of the connection that carries it
-  graceMs = 0; // how long the server keeps it without a connection
+  graceMs; // how long the server keeps it without a connection
   until = 0; // when that ends, at the earliest
-  limits = {};
-  heartbeat = 0;
-  transports = [];
+  limits;
+  heartbeat;
+  transports;
   wait; // the name by which other tabs know it while it polls
   received = 0; // counted frames of the server
   acked = 0; // of them, those acknowledged

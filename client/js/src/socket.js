@@ -1,4 +1,4 @@
-import { addressOf, farewell } from "./address.js";
+import { addressOf, baseOf, farewell } from "./address.js";
 import { localAccess, unreachable } from "./causes.js";
 import { Channel } from "./channel.js";
 import { ChimeError } from "./errors.js";
@@ -11,7 +11,7 @@ import { ENVELOPE } from "./posting.js";
 import { isRefusal, Race } from "./race.js";
 import { Tabs } from "./tabs.js";
 import { Trial } from "./trial.js";
-import { checkedName, only, shown, sizeOf, valueOf } from "./values.js";
+import { checkedName, misuse, only, sizeOf, valueOf } from "./values.js";
 
 const TRANSPORTS = ["websocket", "sse", "longpoll"]; // the best first
 const WOKEN_MS = 500; // without an answer for so long after the page woke up, another connection starts beside the one that there is
@@ -57,16 +57,16 @@ export class Socket {
   #page = new Page({ closed: () => this.#stop("closed", undefined, "last"), frozen: () => this.#froze(), woke: (online) => this.#woke(online), updated: () => this.#updated() });
 
   constructor(url, options = {}) {
-    if (typeof url !== "string" && !(url instanceof URL)) throw new TypeError(`chime: new Socket: the URL is ${shown(url)}: a string or a URL is needed`);
+    if (typeof url !== "string" && !(url instanceof URL)) throw misuse("the URL", url, "a string or a URL");
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace(/^ws/, "http");
-    if (!/^https?:$/.test(this.#url.protocol)) throw new TypeError(`chime: new Socket: the scheme of the URL is ${shown(this.#url.protocol)}: http, https, ws or wss is needed`);
+    if (!/^https?:$/.test(this.#url.protocol)) throw misuse("the scheme of the URL", this.#url.protocol, "http(s) or ws(s)");
     this.#options = { ...only(options, ["params", "token", "transport", "WebSocket", "fetch", "shareConnections"]) };
     this.#options.WebSocket ??= globalThis.WebSocket;
     this.#options.fetch ??= (...request) => globalThis.fetch(...request); // a browser's fetch refuses any other `this`
     this.#transport = this.#checked(options.transport ?? "auto");
-    this.#memory = new Memory(this.#url.origin + this.#url.pathname);
-    if (this.#options.shareConnections ?? true) this.#tabs = new Tabs(this.#url);
+    this.#memory = new Memory(baseOf(this.#url));
+    if (this.#options.shareConnections ?? true) this.#tabs = new Tabs(baseOf(this.#url));
   }
 
   get state() { return this.#state; }
@@ -81,7 +81,7 @@ export class Socket {
   }
 
   on(name, fn) {
-    if (!Object.hasOwn(this.#listeners, name)) throw new TypeError(`chime: socket.on: the name is ${shown(name)}: it must be "state", "transport" or "error"`);
+    if (!Object.hasOwn(this.#listeners, name)) throw misuse("socket.on: the name", name, Object.keys(this.#listeners).join(" or "));
     return this.#listeners[name].add(fn);
   }
 
@@ -123,7 +123,7 @@ export class Socket {
     enter: (member) => {
       const other = this.#members.get(member.topic);
       if (other && other !== member && other.wanted()) {
-        throw new ChimeError("duplicate", `join ${member.topic}: another channel of this socket has joined it: one per topic is allowed`);
+        throw new ChimeError("duplicate", `join ${member.topic}: another channel has joined it: one per topic is allowed`);
       }
       this.#members.set(member.topic, member);
       if (this.#session) member.up();
@@ -132,20 +132,21 @@ export class Socket {
     exit: (member) => this.#members.get(member.topic) === member && this.#members.delete(member.topic),
     send: (entry) => this.#send(entry),
     forget: (entry) => this.#pending.forget(entry),
-    drop: (member, cause) => this.#pending.drop((entry) => entry.member === member, cause),
+    drop: (member, cause) => this.#pending.drop(cause, member),
     why: () => (this.#state === "open" ? "" : [...this.#told].at(-1) ?? `the socket is ${this.#state}${this.#state === "connecting" ? "" : ": connect() is needed"}`),
     report: (error) => this.#report(error),
   };
 
   #checked(transport) {
-    if (!["auto", ...TRANSPORTS].includes(transport)) throw new TypeError(`chime: the transport is ${shown(transport)}: it must be "auto", ${TRANSPORTS.map(shown).join(" or ")}`);
-    if (transport === "websocket" && !this.#options.WebSocket) throw new TypeError(`chime: the transport is "websocket": this platform has no WebSocket, so the option WebSocket is needed`);
+    const choices = ["auto", ...TRANSPORTS];
+    if (!choices.includes(transport)) throw misuse("the transport", transport, choices.join(" or "));
+    if (transport === "websocket" && !this.#options.WebSocket) throw misuse("the transport", transport, "on this platform the option WebSocket");
     return transport;
   }
 
   #order() {
     if (this.#transport !== "auto") return [this.#transport];
-    return this.#memory.order(TRANSPORTS.filter((name) => this.#offers.includes(name) && (name !== "websocket" || this.#options.WebSocket) && !(name === "sse" && this.#tabs?.crowded)));
+    return this.#memory.order(this.#offers.filter((name) => (name !== "websocket" || this.#options.WebSocket) && !(name === "sse" && this.#tabs?.crowded)));
   }
 
   // attempt opens a connection, beside the one that there is if that is given.
@@ -164,7 +165,8 @@ export class Socket {
       return;
     }
     this.#address = address;
-    this.#race = new Race(address, names ?? this.#order(), { session: this.#session, beside, rttMs: this.#rttMs, woken, note: (record) => this.#note(record) }, {
+    this.#race = new Race(address, names ?? this.#order(), { session: this.#session, beside, rttMs: this.#rttMs, woken }, {
+      note: this.#note,
       carry: (link) => this.#carry(link),
       won: (link, race) => this.#won(link, race),
       unlinked: (link, why) => this.#unlinked(link, why),
@@ -180,13 +182,11 @@ export class Socket {
   async #credentials() {
     const { params, token } = this.#options;
     try {
-      const address = addressOf(this.#url, await valueOf(params), await valueOf(token), this.#options);
-      address.pingMs = () => this.#memory.pingMs;
-      address.tabs = this.#tabs;
+      const address = { ...this.#options, memory: this.#memory, tabs: this.#tabs, ...addressOf(this.#url, await valueOf(params), await valueOf(token)) };
       if (this.#transport !== "websocket") await this.#tabs?.enter(address);
       return address;
     } catch (cause) {
-      return new ChimeError("credentials", `params or token of the socket failed: ${cause?.message ?? cause}`, { cause });
+      return new ChimeError("credentials", `params or token failed: ${cause?.message ?? cause}`, { cause });
     }
   }
 
@@ -213,7 +213,7 @@ export class Socket {
     this.#link = link;
     link.carry();
     before?.close(resumed ? undefined : "goodbye");
-    if (former && !resumed) this.#forfeit(new ChimeError("disconnected", "the server did not resume the client socket, and opened a new one"));
+    if (former && !resumed) this.#forfeit(new ChimeError("disconnected", "the server did not resume the client socket"));
     if (!resumed) for (const member of this.#members.values()) if (this.#link === link) member.up();
   }
 
@@ -224,7 +224,7 @@ export class Socket {
     this.#refusals = 0;
     this.#told.clear();
     this.#rttMs = link.rtt || this.#rttMs;
-    this.#offers = TRANSPORTS.filter((name) => name === link.name || link.offers.includes(name));
+    this.#offers = TRANSPORTS.filter((name) => name === link.name || link.session.transports.includes(name));
     this.#worked.add(link.name);
     this.#memory.works(link.name);
     if (link.name === "websocket") this.#tabs?.leave();
@@ -246,22 +246,22 @@ export class Socket {
     this.#link = null;
     link.session.until = Date.now() + link.session.graceMs;
     this.#fail(why);
-    if (!keep && this.#session) this.#forfeit(new ChimeError("disconnected", why.reason, { status: why.code }), true);
-    return keep;
+    if (keep || !this.#session) return keep;
+    this.#session = null;
+    this.#forfeit(new ChimeError("disconnected", why.reason, { status: why.code }));
+    return false;
   }
 
-  #lost({ failures, names }, why) {
+  async #lost({ failures, names }, why) {
     this.#race = null;
     if (names.join() === "websocket" && typeof this.#options.token === "function" && !this.#link && failures.every(({ unanswered }) => unanswered)) {
-      const record = this.#note({ transport: "sse", at: Date.now(), outcome: "trying" }); // a browser does not say that a WebSocket was refused
-      this.#trial = new Trial(this.#address, "sse", null, record, (works, cause) => this.#gaveUp(works || !cause.status ? failures : [...failures, { name: "sse", ...cause }], why));
-    } else if (this.#address.page) {
-      const [round, address] = [this.#round, this.#address];
-      localAccess(address).then((local) => { // it is decided by the first request that needs it
-        address.local = local;
-        if (round === this.#round) this.#gaveUp(failures, why);
-      });
-    } else this.#gaveUp(failures, why);
+      // A browser does not say that a WebSocket was refused.
+      this.#trial = new Trial(this.#address, "sse", null, this.#note, (works, cause) => this.#gaveUp(works || !cause.status ? failures : [...failures, { name: "sse", ...cause }], why));
+      return;
+    }
+    const [round, address] = [this.#round, this.#address];
+    if (address.page) address.local = await localAccess(address); // it is decided by the first request that needs it
+    if (round === this.#round) this.#gaveUp(failures, why);
   }
 
   #gaveUp(failures, why) {
@@ -308,7 +308,7 @@ export class Socket {
     // code with the reason "not used" means that our promotion did not reach the server: a broken connection like any other.
     if (why.moved && link.confirmed) {
       this.#left = true;
-      return this.#stop("closed", new ChimeError("replaced", "another connection took the client socket over", { status: 4001 }));
+      return this.#stop("closed", new ChimeError("replaced", "the client socket was taken over", { status: 4001 }));
     }
     const error = new ChimeError("disconnected", why.reason || `the connection broke (${why.code})`, { status: why.code });
     this.#session.until = Date.now() + this.#session.graceMs;
@@ -332,11 +332,10 @@ export class Socket {
     }
   }
 
-  // forfeit gives a client socket up that has ended, and with lost the session too.
-  #forfeit(error, lost = false) {
+  // forfeit gives a client socket up that has ended.
+  #forfeit(error) {
     const round = this.#round;
-    if (lost) this.#session = null;
-    this.#pending.drop(() => true, error);
+    this.#pending.drop(error);
     for (const member of this.#members.values()) if (round === this.#round) member.down(error);
   }
 
@@ -364,8 +363,7 @@ export class Socket {
     const address = await this.#credentials();
     if (!link || link !== this.#link || this.#attempting || address instanceof ChimeError) return;
     this.#trial?.cancel();
-    const record = this.#note({ transport: name, at: Date.now(), outcome: "trying", trial: true });
-    this.#trial = new Trial(address, name, this.#memory.cuts(name) ? link.silence : 0, record, (works) => {
+    this.#trial = new Trial(address, name, this.#memory.cuts(name) ? link.silence : 0, this.#note, (works) => {
       this.#trial = null;
       if (works) this.#attempt({ names: [name], beside: link });
       else if (more.length) this.#return(more);
@@ -375,7 +373,7 @@ export class Socket {
 
   // away ends the connection and every attempt. Unless the client socket is kept, it fails what was sent on it. It returns false
   // if a listener has called connect or disconnect meanwhile.
-  #away(state, error, keep = false, goodbye = undefined) {
+  #away(state, error, keep = false, goodbye) {
     this.#cancel();
     const [round, link, session] = [this.#round, this.#link, this.#session];
     this.#link = null;
@@ -383,8 +381,8 @@ export class Socket {
     else if (session && goodbye) farewell(this.#address, session.secret, goodbye);
     if (!keep) {
       this.#session = null;
-      this.#pending.drop(() => true, error);
-      if (state === "connecting") for (const member of this.#members.values()) member.down(error);
+      if (state === "connecting") this.#forfeit(error);
+      else this.#pending.drop(error);
     }
     this.#setState(state, error);
     if (error && error.code !== "disconnected") this.#tell(error);
@@ -392,7 +390,7 @@ export class Socket {
   }
 
   // stop is away until the application calls connect(). If a listener does so at once, the channels are joining already.
-  #stop(state, error, goodbye = undefined) {
+  #stop(state, error, goodbye) {
     this.#page.leave();
     this.#tabs?.leave();
     if (!this.#away(state, error, false, goodbye)) return;
@@ -402,7 +400,7 @@ export class Socket {
   // froze: a page that enters the back-forward cache keeps its client socket.
   #froze() {
     const keep = this.#session?.graceMs > 0;
-    const error = new ChimeError("disconnected", "the page was put into the back-forward cache");
+    const error = new ChimeError("disconnected", "the page went into the back-forward cache");
     this.#tabs?.leave();
     if (this.#away("connecting", error, keep, keep ? undefined : "last")) this.#waiting = true;
   }
@@ -429,15 +427,15 @@ export class Socket {
   // updated: the old service worker handles requests, and the new one waits for their end.
   #updated() {
     if (!this.#page.worker || !this.#link || this.#link.name === "websocket") return;
-    const error = new ChimeError("disconnected", "a new service worker waits for the present one");
+    const error = new ChimeError("disconnected", "a new service worker waits");
     if (this.#away("connecting", error, this.#session.graceMs > 0)) this.#timer = setTimeout(() => this.#attempt(), UPDATE_MS);
   }
 
-  #note(record) {
+  // note keeps the record of a connection. An arrow function, since it is passed to those who make them.
+  #note = (record) => {
     this.#records.push(record);
     if (this.#records.length > RECORDS) this.#records.shift();
-    return record;
-  }
+  };
 
   // tell tells of a failure that rejects no promise, once for each cause.
   #tell(error) {

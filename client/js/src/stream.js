@@ -13,7 +13,7 @@ export class StreamLink extends PostingLink {
   async #read() {
     let response;
     try {
-      response = await this.get("text/event-stream", { Accept: "text/event-stream" });
+      response = await this.get("text/event-stream");
       if (!response) return;
       const reader = response.body.getReader();
       const events = new EventStream();

@@ -18,8 +18,8 @@ export class Tabs {
   #names; // of all that wait, in the tab that waits for them
   #asking;
 
-  constructor({ origin, pathname }) {
-    this.#url = origin + pathname.replace(/\/+$/, "");
+  constructor(url) {
+    this.#url = url;
   }
 
   get crowded() { return !!this.#ends; }

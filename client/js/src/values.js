@@ -5,17 +5,15 @@ const LEVELS = 9_997; // nesting of a payload: the server reads 10,000 levels, o
 
 // checkedName returns a name that is valid for a topic or an event and not reserved by the protocol.
 export function checkedName(kind, name, reserved) {
-  const valid = typeof name === "string" && /^[^\p{Cc}\p{Cs}\u2028\u2029]+$/u.test(name) && sizeOf(name) <= NAME_BYTES;
-  if (!valid || reserved.test(name)) {
-    throw new TypeError(`chime: the ${kind} is ${shown(name)}: 1 to ${NAME_BYTES} bytes of UTF-8 without control characters are allowed, and no reserved name`);
-  }
+  const valid = typeof name === "string" && /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]+$/u.test(name) && sizeOf(name) <= NAME_BYTES;
+  if (!valid || reserved.test(name)) throw misuse(`the ${kind}`, name, `1 to ${NAME_BYTES} bytes of UTF-8 without control characters, not reserved,`);
   return name;
 }
 
 // only returns options that have no other names than these: a misspelled one would have no effect.
 export function only(options, names) {
-  if (options === null || typeof options !== "object") throw new TypeError(`chime: the options are ${shown(options)}: an object is needed`);
-  for (const name of Object.keys(options)) if (!names.includes(name)) throw new TypeError(`chime: the option is ${shown(name)}: ${names.join(", ")} are allowed`);
+  if (options === null || typeof options !== "object") throw misuse("options", options, "an object");
+  for (const name of Object.keys(options)) if (!names.includes(name)) throw misuse("the option", name, names.join(" or "));
   return options;
 }
 
@@ -27,13 +25,11 @@ export function encoded(payload, what) {
   } catch (error) {
     cause = error;
   }
-  if (body === undefined) throw new TypeError(`chime: ${what}: the payload is ${shown(payload)}: a value that JSON can express is needed`, { cause });
+  if (body === undefined) throw misuse(`${what}: the payload`, payload, "what JSON can express", { cause });
   const { "@binary": bytes, ...more } = body.startsWith('{"@binary":"') ? JSON.parse(body) : { "@binary": "" };
   const base64 = bytes.replace(/[\r\n]/g, "");
-  if (!Object.keys(more).length && (base64.length % 4 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64))) {
-    throw new TypeError(`chime: ${what}: the @binary of the payload is ${shown(bytes)}: padded base64 is needed`);
-  }
-  if (body.length > 2 * LEVELS && levelsOf(body) > LEVELS) throw new TypeError(`chime: ${what}: the payload is nested deeper than ${LEVELS} levels: no more are allowed`);
+  if (!Object.keys(more).length && (base64.length % 4 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64))) throw misuse(`${what}: @binary`, bytes, "padded base64");
+  if (body.length > 2 * LEVELS && levelsOf(body) > LEVELS) throw misuse(`${what}: the payload`, payload, `one of at most ${LEVELS} levels`);
   return body;
 }
 
@@ -49,9 +45,14 @@ function levelsOf(json) {
   return most;
 }
 
+// misuse is the error for a value that an application gave.
+export function misuse(what, given, needed, more) {
+  return new TypeError(`chime: ${what} is ${shown(given)}: ${needed} is needed`, more);
+}
+
 // shown is a value as errors show it.
 export function shown(value) {
-  if (value !== null && ["object", "function"].includes(typeof value)) return `of type ${typeof value}`;
+  if (value === Object(value)) return `of type ${typeof value}`;
   return typeof value === "string" ? JSON.stringify(value.slice(0, 2 * NAME_BYTES)) : String(value);
 }
 
