@@ -97,7 +97,14 @@ func (n *Connection) close(code wire.CloseCode, reason string) (ends bool) {
 // closeAlone closes the connection, and not its client socket. c.mu is held.
 func (n *Connection) closeAlone(code wire.CloseCode, reason string) {
 	n.out.close(code, reason)
-	n.c.clients.config.Tasks.Go(func() { n.line.BoundWrites(closeWait) })
+	unread := n.out.awaits() && n.out.poll == nil
+	n.c.clients.config.Tasks.Go(func() {
+		if unread { // nor will it be: a poll with its secret goes to another connection, or to none
+			n.Abort(transport.Vanished)
+			return
+		}
+		n.line.BoundWrites(closeWait)
+	})
 }
 
 // PeerClosed takes note of a close frame. One with any code may be of a box between the

@@ -64,7 +64,7 @@ type Transport struct {
 }
 
 // Transports are all that there are. On "moving" a client changes its connection,
-// a WebSocket or a stream, at random.
+// of any transport, at random.
 var Transports = []*Transport{
 	{"websocket", "phoenix", true, dialPhoenix, nil, nil},
 	{"websocket", "phoenix1", true, dialPhoenix1, nil, nil},

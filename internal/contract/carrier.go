@@ -100,6 +100,7 @@ func (c *carrier) end() {
 		}
 		l.here, c.last = false, true
 		l.finish(c.code)
+	case c.transport == polls && c.code <= 0: // between two polls it cannot be told
 	case c.promoted && !c.aborted && (c.code == 0 || c.code == moved && !c.moved):
 		c.blame("the former connection ended with the code %d; told that it was moved: %v", c.code, c.moved)
 	}

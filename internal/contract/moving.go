@@ -55,7 +55,7 @@ const polls = "longpoll"
 
 var dialTransport = map[string]func(visit) (line, error){"websocket": dialChime, "sse": dialStream, polls: openPolls}
 
-func dialMoving(v visit) (line, error) { return dialLasting(v, true, "websocket", "sse") }
+func dialMoving(v visit) (line, error) { return dialLasting(v, true, "websocket", "sse", polls) }
 
 // dialLastingOn dials a client that loses its connection and comes back when it
 // is told to, on one transport.
@@ -396,6 +396,14 @@ func (l *lastingLine) close() {
 	(&posts{visit: l.visit}).bye(secret)
 }
 
+// hangUp ends the client socket if its end would wait for a poll.
+func (l *lastingLine) hangUp() {
+	l.rest()
+	if p, ok := l.conn.line.(*pollLine); ok {
+		p.hangUp(l.secret)
+	}
+}
+
 func (l *lastingLine) cut() {
 	l.mu.Lock()
 	l.finished = true
@@ -403,9 +411,6 @@ func (l *lastingLine) cut() {
 	l.changing.Lock() // nobody opens another
 	defer l.changing.Unlock()
 	l.working.Wait()
-	if p, ok := l.conn.line.(*pollLine); ok {
-		p.hangUp(l.secret)
-	}
 	for _, c := range l.all {
 		l.mu.Lock()
 		if !c.aborted {

@@ -100,12 +100,18 @@ func (l *pollLine) read(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	for failed := 0; failed < 5; {
+	_, lasts := l.box.(*carrier)
+	for n, failed := 0, 0; failed < 5; n++ {
 		received := l.received()
 		reply, err := l.poll(ctx, received, "")
 		refused, answered := errors.AsType[*refusedError](err)
 		switch {
-		case ctx.Err() != nil, answered && refused.status == http.StatusGone:
+		case ctx.Err() != nil:
+			return
+		case answered && refused.status == http.StatusGone:
+			if n == 0 && lasts { // it has ended before this connection was promoted
+				l.box.say(whileAway)
+			}
 			return
 		case err != nil:
 			failed++

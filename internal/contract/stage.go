@@ -234,8 +234,11 @@ func (s *stage) tryDial(tenant, token string) (*client, error) {
 	s.clients = append(s.clients, c)
 	s.mu.Unlock()
 	s.Cleanup(func() {
-		if p, ok := l.(*pollLine); ok {
-			p.hangUp(p.secret)
+		switch l := l.(type) {
+		case *pollLine:
+			l.hangUp(l.secret)
+		case *lastingLine:
+			l.hangUp()
 		}
 		l.cut()
 	})

@@ -177,6 +177,25 @@ func TestTheEndWaitsForAPoll(t *testing.T) {
 	})
 }
 
+// A poll with the secret of a connection that another has taken the place of is refused: so
+// nothing waits for one.
+func TestNobodyWaitsForAPollOfAFormerConnection(t *testing.T) {
+	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
+		p, _ := poller(t, h)
+		cr := resume(t, h, knock{transport: transport.SSE, secret: p.secret})
+		cr.promote(t, h, 0)
+		_ = cr.plug.Close() // nor for this one
+		synctest.Wait()
+		began := time.Now()
+		if err := h.server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("Shutdown took %v, want no time", took)
+		}
+	})
+}
+
 func TestADrainIsToldInTheLastReply(t *testing.T) {
 	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
 		p, _ := poller(t, h)
