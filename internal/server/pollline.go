@@ -21,12 +21,12 @@ type pollLine struct {
 	server  *Server
 	dialect *dialect.Dialect // of Phoenix; nil is chime
 
-	mu     sync.Mutex // guards what follows
-	timer  *time.Timer
-	held   bool                     // the timer may fire, or its function runs: Shutdown waits for it, and so for the last reply
-	closed bool                     // the timer is of no use any more
-	until  mono.Instant             // when it is aborted, since it ends; 0 before
-	rc     *http.ResponseController // of the reply that is being written; nil without one
+	mu      sync.Mutex // guards what follows
+	timer   *time.Timer
+	awaited bool                     // the timer may fire, or its function runs: Shutdown waits for it, and so for the last reply
+	closed  bool                     // the timer is of no use any more
+	until   mono.Instant             // when it is aborted, since it ends; 0 before
+	rc      *http.ResponseController // of the reply that is being written; nil without one
 }
 
 // begin has l look at what is due. The client socket is there.
@@ -34,7 +34,7 @@ func (l *pollLine) begin() {
 	l.mu.Lock()
 	if !l.closed {
 		l.server.tasks.Add()
-		l.held = true
+		l.awaited = true
 		l.timer = l.server.tasks.After(l.silence(), l.fired)
 	}
 	l.mu.Unlock()
@@ -47,14 +47,14 @@ func (l *pollLine) fired() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		l.letGo()
+		l.release()
 	}
 }
 
-// letGo is called when the timer will not fire any more. l.mu is held.
-func (l *pollLine) letGo() {
-	if l.held {
-		l.held = false
+// release is called when the timer will not fire any more. l.mu is held.
+func (l *pollLine) release() {
+	if l.awaited {
+		l.awaited = false
 		l.server.tasks.Done()
 	}
 }
@@ -182,6 +182,6 @@ func (l *pollLine) Abort() {
 func (l *pollLine) end() {
 	l.closed = true
 	if l.timer != nil && l.timer.Stop() {
-		l.letGo()
+		l.release()
 	}
 }
