@@ -187,8 +187,11 @@ func (c *ClientSocket) CloseWith(secret string, code wire.CloseCode, reason stri
 func (c *ClientSocket) Goodbye(secret string) {
 	c.CloseWith(secret, wire.CloseNormal, "bye", transport.Closed)
 	c.mu.Lock()
-	n := c.out.carrier
-	unread := c.ended && n != nil && n.out.awaits() && n.out.poll == nil
+	n, unread := c.out.carrier, false
+	if c.ended && n != nil {
+		n.out.left = true
+		unread = n.unread()
+	}
 	c.mu.Unlock()
 	if unread {
 		n.Abort(transport.Closed)

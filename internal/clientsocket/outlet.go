@@ -34,6 +34,7 @@ type outlet struct {
 	blocked  bool // by the goroutine of its own, since the connection took no more
 	over     bool // nothing more is written
 	polled   bool // its client asks for what is written; writing and blocked are set while no poll is parked
+	left     bool // its client has said goodbye, and does not poll for the farewell
 	poll     *Poll
 }
 

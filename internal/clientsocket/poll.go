@@ -1,6 +1,9 @@
 package clientsocket
 
-import "github.com/go-chime/chime/internal/wire"
+import (
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
 
 // A client that polls has a connection that lives between its requests. What there is
 // to write waits in the queue until the client asks for it, and is kept until its next
@@ -108,12 +111,20 @@ func (n *Connection) attend(p *Poll) {
 // Leave takes note that p is not waited for any more.
 func (n *Connection) Leave(p *Poll) {
 	n.c.mu.Lock()
-	defer n.c.mu.Unlock()
 	if n.out.poll == p {
 		n.out.poll = nil
 		n.out.rest()
 	}
+	unread := n.unread()
+	n.c.mu.Unlock()
+	if unread {
+		n.Abort(transport.Closed)
+	}
 }
+
+// unread reports whether the farewell waits for a poll that will not come, since the client
+// has said goodbye. c.mu is held.
+func (n *Connection) unread() bool { return n.out.left && n.out.awaits() && n.out.poll == nil }
 
 // Fetched is what has become of a poll.
 type Fetched int

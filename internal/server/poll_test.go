@@ -302,3 +302,26 @@ func TestNobodyWaitsForAPollAfterAGoodbye(t *testing.T) {
 		wantClosed(t, a, start, 0, transport.Closed)
 	})
 }
+
+// A page that goes says goodbye while a poll of it is parked, and takes that along: whether
+// the poll was answered in between is chance.
+func TestAPollThatIsCutAtTheGoodbyeIsNotWaitedFor(t *testing.T) {
+	for range 20 {
+		inHall(t, server.Config{}, func(t *testing.T, h *hall) {
+			p, a := poller(t, h)
+			start := time.Now()
+			ctx, cut := context.WithCancel(t.Context())
+			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/poll", nil)
+			r.Header.Set("Chime-Secret", p.secret)
+			r.Header.Set("Chime-Received", "0")
+			go h.server.ServePoll(httptest.NewRecorder(), r)
+			synctest.Wait()
+			h.server.ServeBye(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/bye", strings.NewReader(p.secret)))
+			cut()
+			if err := h.server.Shutdown(context.Background()); err != nil || time.Since(start) != 0 {
+				t.Errorf("Shutdown took %v, want no time: %v", time.Since(start), err)
+			}
+			wantClosed(t, a, start, 0, transport.Closed)
+		})
+	}
+}
