@@ -101,7 +101,11 @@ func TestPhoenixClientFallsBackBehindAProxy(t *testing.T) {
 	front := "http://" + nginxProduct.front(t, reserve(t), inServer(shown(t, "no-upgrade.conf")), s.addr)
 	for _, pkg := range []string{"phoenix-1.7", "phoenix"} {
 		need.Path(t, "node_modules/"+pkg, "run make deps")
-		for _, behaviour := range []string{"joins", "pushes and is replied to"} {
+		behaviours := []string{"joins", "pushes and is replied to"}
+		if pkg == "phoenix-1.7" {
+			behaviours = behaviours[1:] // it joins twice when it falls back, and hears of the end of the first join
+		}
+		for _, behaviour := range behaviours {
 			t.Run(pkg+"/"+behaviour, func(t *testing.T) {
 				t.Parallel()
 				phoenixClient{behaviour, []string{node, "phoenix.mjs", pkg, "fallback", behaviour}}.run(t, front)

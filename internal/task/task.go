@@ -34,6 +34,8 @@ func (g *Group) Do(f func()) {
 
 // After runs f once d has passed, as Do. Wait does not wait for the timer: who stops it
 // holds the group until then.
+//
+//go:noinline
 func (g *Group) After(d time.Duration, f func()) *time.Timer {
 	return time.AfterFunc(d, func() { g.Do(f) })
 }
