@@ -85,15 +85,22 @@ func (a *admission) connection(r *http.Request, speaks stats.Dialect, secret str
 // fullRetry is when those are asked to come back for whom there is no room.
 const fullRetry = 10 * time.Second
 
-// post finds out who sends a POST, or how that is refused.
+// post finds out who sends a POST or polls, and that its client is there, or how that is
+// refused.
 func (a *admission) post(r *http.Request, secret string) (caller, *refusal) {
 	from, refused := a.caller(r, secret, true)
 	if refused != nil {
+		if c := a.clients.Registry.Find(secret); c != nil && refused == unavailable {
+			c.Heard(secret) // nobody can say who it is, but it is there
+		}
 		return caller{}, refused
 	}
 	if wait := a.posts.try(from.id, r); wait > 0 {
 		a.stats.Refusals.Add(stats.RefusedPost)
 		return caller{}, &refusal{http.StatusTooManyRequests, "too many POSTs", wait}
+	}
+	if from.former != nil {
+		from.former.Refresh(from.id.Expires)
 	}
 	return from, nil
 }

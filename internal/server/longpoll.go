@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/dialect"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -84,36 +85,23 @@ func (s *Server) ServeLongPoll(w http.ResponseWriter, r *http.Request) {
 		s.tasks.Do(func() { s.openLongPoll(w, r, d, from) })
 		return
 	}
-	if refused := s.admitPoll(c, r, token.secret); refused != nil {
+	if _, refused := s.admission.post(r, token.secret); refused != nil {
 		phoenixRefuse(w, refused)
+		return
+	}
+	l := polledLine(c, token.secret, true)
+	if l == nil {
+		phoenixReply{}.over(w)
 		return
 	}
 	s.tasks.Do(func() {
 		p := clientsocket.NewPoll(token.received)
-		n, err := c.Poll(p, token.secret)
-		if err != nil || n == nil {
-			phoenixReply{}.over(w)
-			return
-		}
-		l, ok := n.Line().(*pollLine)
-		if !ok || l.dialect == nil { // a secret of the chime dialect
+		if n, err := c.Poll(p, token.secret); err != nil || n != &l.conn {
 			phoenixReply{}.over(w)
 			return
 		}
 		l.answer(w, r, p, phoenixHold, phoenixReply{token})
 	})
-}
-
-// admitPoll finds out who goes on with c, or how that is refused.
-func (s *Server) admitPoll(c *clientsocket.ClientSocket, r *http.Request, secret string) *refusal {
-	from, refused := s.admission.post(r, secret)
-	switch {
-	case refused == unavailable:
-		c.Heard(secret) // nobody can say who it is, but it is there
-	case refused == nil:
-		c.Refresh(from.id.Expires)
-	}
-	return refused
 }
 
 // openLongPoll opens a client socket, and answers with its token.
@@ -131,7 +119,7 @@ func (s *Server) openLongPoll(w http.ResponseWriter, r *http.Request, d *dialect
 // ServeLongPollPost answers POST {mount}/longpoll: frames of the client, a line each if
 // that is their type, of which the first Limits.BatchMessages are taken.
 func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
-	_, done := s.bodies.bound(w)
+	giveUp, done := s.bodies.bound(w)
 	defer done()
 	if !s.admission.origin(w, r) {
 		return
@@ -142,25 +130,33 @@ func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
 		phoenixAnswer(w, phoenixOpened)
 		return
 	}
-	if refused := s.admitPoll(c, r, token.secret); refused != nil {
+	if _, refused := s.admission.post(r, token.secret); refused != nil {
 		phoenixRefuse(w, refused)
 		return
 	}
+	this, only := s.posts.begin(token.secret, giveUp)
+	if !only {
+		s.stats.Refusals.Add(stats.RefusedSecond)
+		phoenixRefuse(w, busy)
+		return
+	}
+	defer s.posts.end(token.secret, this)
 	body, err := s.bodies.read(w, r, s.limits.BatchBytes)
+	if !s.posts.come(this) {
+		s.stats.Refusals.Add(stats.RefusedSecond)
+		phoenixRefuse(w, busy)
+		return
+	}
 	if err != nil {
 		phoenixAnswer(w, phoenixMalformed)
 		return
 	}
-	n := c.Polled(token.secret)
-	if n == nil || !c.Connected() {
+	l := polledLine(c, token.secret, true)
+	if l == nil || !c.Connected() {
 		phoenixAnswer(w, phoenixOpened)
 		return
 	}
-	l, ok := n.Line().(*pollLine)
-	if !ok || l.dialect == nil {
-		phoenixAnswer(w, phoenixOpened)
-		return
-	}
+	n := &l.conn
 	n.Heard()
 	frames, err := l.decode(body, strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-ndjson"))
 	if err != nil {
@@ -178,8 +174,9 @@ func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
 func (l *pollLine) decode(body []byte, lines bool) ([]wire.Frame, error) {
 	list := [][]byte{body}
 	if lines {
-		list = bytes.Split(body, []byte("\n"))
-		list = list[:min(len(list), l.server.limits.BatchMessages)]
+		most := l.server.limits.BatchMessages
+		list = bytes.SplitN(body, []byte("\n"), most+1) // what is beyond stays in one piece
+		list = list[:min(len(list), most)]
 	}
 	var frames []wire.Frame
 	for _, line := range list {

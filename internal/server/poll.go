@@ -66,16 +66,11 @@ func (s *Server) ServePoll(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
-	if former != nil && former.Polled(head.secret) != nil {
-		from, refused := s.admission.post(r, head.secret)
-		if refused != nil {
-			if refused == unavailable {
-				former.Heard(head.secret)
-			}
+	if polledLine(former, head.secret, false) != nil {
+		if _, refused := s.admission.post(r, head.secret); refused != nil {
 			refuseWith(w, refused)
 			return
 		}
-		former.Refresh(from.id.Expires)
 		var over bool
 		if s.tasks.Do(func() { over = !s.goOn(w, r, former, head) }); !over {
 			return

@@ -29,6 +29,22 @@ type pollLine struct {
 	rc      *http.ResponseController // of the reply that is being written; nil without one
 }
 
+// polledLine returns the line that a client polls with secret, or nil. A secret of one of
+// Phoenix's clients is none for a client of the chime dialect, and the other way round.
+func polledLine(c *clientsocket.ClientSocket, secret string, phoenix bool) *pollLine {
+	if c == nil {
+		return nil
+	}
+	n := c.Polled(secret)
+	if n == nil {
+		return nil
+	}
+	if l := n.Line().(*pollLine); (l.dialect != nil) == phoenix {
+		return l
+	}
+	return nil
+}
+
 // begin has l look at what is due. The client socket is there.
 func (l *pollLine) begin() {
 	l.mu.Lock()

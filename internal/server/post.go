@@ -26,9 +26,6 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	}
 	from, refused := s.admission.post(r, secret)
 	if refused != nil {
-		if c := s.clients.Registry.Find(secret); c != nil && refused == unavailable {
-			c.Heard(secret) // nobody can say who it is, but it is there
-		}
 		refuseWith(w, refused)
 		return
 	}
@@ -37,7 +34,6 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
-	c.Refresh(from.id.Expires)
 	this, only := s.posts.begin(secret, giveUp)
 	if !only {
 		s.second(w)
