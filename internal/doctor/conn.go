@@ -30,7 +30,7 @@ func parse(text []byte) (f frame, ok bool) {
 
 // conn is a connection, of whatever transport.
 type conn struct {
-	x      *exam
+	site   *site
 	kind   string
 	opened time.Time
 	head   head // of the answer that opened it
@@ -44,9 +44,9 @@ type conn struct {
 	ended time.Time // zero while it is open
 }
 
-func (x *exam) newConn(kind string) *conn {
+func (s *site) newConn(kind string) *conn {
 	now := time.Now()
-	return &conn{x: x, kind: kind, opened: now, heard: now, in: make(chan frame, 1000)}
+	return &conn{site: s, kind: kind, opened: now, heard: now, in: make(chan frame, 1000)}
 }
 
 func (c *conn) hear(f frame) {
@@ -56,7 +56,7 @@ func (c *conn) hear(f frame) {
 	c.mu.Unlock()
 	select {
 	case c.in <- f:
-	case <-c.x.ctx.Done():
+	case <-c.site.ctx.Done():
 	}
 }
 
@@ -94,7 +94,7 @@ func (c *conn) greeted(wait time.Duration) bool {
 	f, ok := c.await("hello", "", wait)
 	if ok {
 		c.hello = f
-		c.x.transports = f.payload.Transports
+		c.site.transports = f.payload.Transports
 	}
 	return ok
 }
@@ -124,12 +124,12 @@ const ack = `[null,null,"chime","ack",{"received":0}]`
 // post sends frames as a client on a stream or on polls does.
 func (c *conn) post(client *http.Client, path string, frames []string) head {
 	body := fmt.Sprintf(`{"first":1,"received":0,"frames":[%s]}`, strings.Join(frames, ","))
-	return c.x.ask(client, http.MethodPost, path, body, "Chime-Secret", c.hello.payload.Secret, "Content-Type", "application/json")
+	return c.site.ask(client, http.MethodPost, path, body, "Chime-Secret", c.hello.payload.Secret, "Content-Type", "application/json")
 }
 
 // bye ends the client socket.
 func (c *conn) bye() {
 	if secret := c.hello.payload.Secret; secret != "" {
-		c.x.ask(c.x.client(false), http.MethodPost, "bye", secret, "Content-Type", "text/plain")
+		c.site.ask(c.site.client(false), http.MethodPost, "bye", secret, "Content-Type", "text/plain")
 	}
 }

@@ -6,14 +6,10 @@ package doctor
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
-	"strings"
-	"sync"
 
 	"github.com/go-chime/chime/transport"
 )
@@ -64,7 +60,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	x := &exam{Config: cfg, base: base, ctx: ctx, report: &Report{URL: cfg.URL, Faults: []Fault{}, Works: []string{}}}
+	x := &exam{&site{Config: cfg, base: base, ctx: ctx}, &findings{found: cfg.Found, waiting: cfg.Waiting, report: &Report{URL: cfg.URL, Faults: []Fault{}, Works: []string{}}}}
 	defer x.end(cancel)
 	if err := x.all(); err != nil {
 		return nil, fmt.Errorf("doctor: URL: got %q: %w", cfg.URL, err)
@@ -76,16 +72,10 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	return x.report, nil
 }
 
-// exam is one run.
+// exam is one run: what is looked at, and in which order.
 type exam struct {
-	Config
-	base    *url.URL
-	ctx     context.Context
-	working sync.WaitGroup // what reads connections
-	report  *Report
-
-	foreign    bool     // the server does not take the origin of its own pages for its own
-	transports []string // that the server speaks; nil: no hello has said so
+	*site
+	*findings
 }
 
 func (x *exam) all() error {
@@ -111,63 +101,4 @@ func (x *exam) all() error {
 func (x *exam) end(cancel func()) {
 	cancel()
 	x.working.Wait()
-}
-
-// note adds a row.
-func (x *exam) note(about, what, format string, args ...any) {
-	row := Row{about, what, fmt.Sprintf(format, args...)}
-	x.report.Rows = append(x.report.Rows, row)
-	if x.Found != nil {
-		x.Found(row)
-	}
-}
-
-func (x *exam) wait(format string, args ...any) {
-	if x.Waiting != nil {
-		x.Waiting(fmt.Sprintf(format, args...))
-	}
-}
-
-func (x *exam) carries(kind string)    { x.report.Works = append(x.report.Works, kind) }
-func (x *exam) works(kind string) bool { return slices.Contains(x.report.Works, kind) }
-
-// offers reports whether the server speaks a transport, as far as it has said.
-func (x *exam) offers(kind string) bool {
-	return x.transports == nil || slices.Contains(x.transports, kind)
-}
-
-// client has a connection for each request. A WebSocket needs HTTP/1.
-func (x *exam) client(http1 bool) *http.Client {
-	pool := &http.Transport{
-		DialContext:        x.Dial,
-		DisableCompression: true,
-		DisableKeepAlives:  true, // a box may have room for few connections
-		TLSClientConfig:    &tls.Config{InsecureSkipVerify: x.Insecure},
-		Protocols:          &http.Protocols{},
-	}
-	pool.Protocols.SetHTTP1(true)
-	pool.Protocols.SetHTTP2(!http1)
-	return &http.Client{Transport: pool, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-}
-
-// request is one of a client of the server: with its token, and as a page of the
-// server's own origin.
-func (x *exam) request(ctx context.Context, method, path, body string, header ...string) *http.Request {
-	r, err := http.NewRequestWithContext(ctx, method, x.base.JoinPath(path).String(), strings.NewReader(body))
-	if err != nil {
-		panic("chime: doctor: " + err.Error()) // of a method or a URL that was good before
-	}
-	if body == "" {
-		r.Body, r.ContentLength = nil, 0
-	}
-	if x.Token != "" {
-		r.Header.Set("Authorization", "Bearer "+x.Token)
-	}
-	if !x.foreign {
-		r.Header.Set("Origin", x.base.Scheme+"://"+x.base.Host)
-	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	return r
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -67,14 +66,6 @@ type Fault struct {
 type Fix struct {
 	Product string   `json:"product"`
 	Lines   []string `json:"lines"`
-}
-
-// fault adds one. Of the same name the first is kept.
-func (x *exam) fault(name, format string, args ...any) {
-	if slices.ContainsFunc(x.report.Faults, func(f Fault) bool { return f.Name == name }) {
-		return
-	}
-	x.report.Faults = append(x.report.Faults, Fault{name, fmt.Sprintf(format, args...), slices.Contains(cautions, name), fixesOf(name)})
 }
 
 // conclude writes the verdict.

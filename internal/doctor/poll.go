@@ -59,25 +59,25 @@ func (x *exam) hold(c *conn) {
 
 // openPoll returns nil where the answer is no hello. Behind it the connection polls until
 // it is aborted, or a poll fails.
-func (x *exam) openPoll() (*conn, head) {
-	h := x.ask(x.client(false), http.MethodGet, "poll", "", "Chime-Received", "0")
+func (s *site) openPoll() (*conn, head) {
+	h := s.ask(s.client(false), http.MethodGet, "poll", "", "Chime-Received", "0")
 	if h.err != nil || h.status != http.StatusOK {
 		return nil, h
 	}
-	c := x.newConn(transport.LongPoll)
+	c := s.newConn(transport.LongPoll)
 	c.head = h
 	if c.take(h.body); !c.greeted(patience) {
 		return nil, h
 	}
-	posts, polls := x.client(false), x.client(false)
+	posts, polls := s.client(false), s.client(false)
 	c.say = func(frames ...string) head { return c.post(posts, "poll", frames) }
-	ctx, cancel := context.WithCancel(x.ctx)
+	ctx, cancel := context.WithCancel(s.ctx)
 	c.abort = cancel
-	x.working.Go(func() {
+	s.working.Go(func() {
 		defer c.end()
 		defer cancel()
 		for {
-			res, err := polls.Do(x.request(ctx, http.MethodGet, "poll", "", "Chime-Received", "0", "Chime-Secret", c.hello.payload.Secret))
+			res, err := polls.Do(s.request(ctx, http.MethodGet, "poll", "", "Chime-Received", "0", "Chime-Secret", c.hello.payload.Secret))
 			if err != nil {
 				return
 			}

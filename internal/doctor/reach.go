@@ -61,23 +61,6 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// ask sends a request and reads its answer to the end.
-func (x *exam) ask(client *http.Client, method, path, body string, header ...string) head {
-	ctx, cancel := context.WithTimeout(x.ctx, patience)
-	defer cancel()
-	start := time.Now()
-	res, err := client.Do(x.request(ctx, method, path, body, header...))
-	if err != nil {
-		return head{err: err, after: time.Since(start)}
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(res.Body, 256<<10))
-	if err != nil && ctx.Err() != nil {
-		return head{err: ctx.Err(), after: time.Since(start)}
-	}
-	return head{status: res.StatusCode, header: res.Header, proto: res.Proto, body: string(text), after: time.Since(start)}
-}
-
 // reach finds out whether anything gets through, and who answers.
 func (x *exam) reach() (through bool, err error) {
 	client := x.client(false)

@@ -87,11 +87,11 @@ func (x *exam) noStream(h head) {
 }
 
 // openStream waits for the header of the answer, and returns nil where it is no stream.
-func (x *exam) openStream(wait time.Duration) (*conn, head) {
-	ctx, cancel := context.WithCancel(x.ctx)
+func (s *site) openStream(wait time.Duration) (*conn, head) {
+	ctx, cancel := context.WithCancel(s.ctx)
 	timer := time.AfterFunc(wait, cancel)
 	start := time.Now()
-	res, err := x.client(false).Do(x.request(ctx, http.MethodGet, "sse", "", "Chime-Received", "0", "Accept-Encoding", "gzip"))
+	res, err := s.client(false).Do(s.request(ctx, http.MethodGet, "sse", "", "Chime-Received", "0", "Accept-Encoding", "gzip"))
 	timer.Stop()
 	if err != nil {
 		late := ctx.Err() != nil
@@ -109,11 +109,11 @@ func (x *exam) openStream(wait time.Duration) (*conn, head) {
 		h.body = string(text)
 		return nil, h
 	}
-	c := x.newConn(transport.SSE)
+	c := s.newConn(transport.SSE)
 	c.opened, c.head, c.abort = start, h, cancel
-	posts := x.client(false)
+	posts := s.client(false)
 	c.say = func(frames ...string) head { return c.post(posts, "sse", frames) }
-	x.working.Go(func() {
+	s.working.Go(func() {
 		defer c.end()
 		defer cancel()
 		defer res.Body.Close()

@@ -83,19 +83,6 @@ func (x *exam) tick(done <-chan struct{}) {
 	}
 }
 
-func (x *exam) open(kind string) (c *conn) {
-	if kind == transport.WebSocket {
-		c, _ = x.openWebSocket()
-	} else {
-		c, _ = x.openStream(patience)
-	}
-	if c != nil && !c.greeted(patience) {
-		c.abort()
-		return nil
-	}
-	return c
-}
-
 // live answers heartbeats, and sends a probe every so often; 0 is never.
 func (c *conn) live(every time.Duration) (l life) {
 	defer c.abort()
@@ -111,7 +98,7 @@ func (c *conn) live(every time.Duration) (l life) {
 			c.say(ack)
 		case !ok && every > 0 && !time.Now().Before(next):
 			next = time.Now().Add(every)
-			c.x.working.Go(func() { c.say(probe("busy")) }) // which may hang
+			c.site.working.Go(func() { c.say(probe("busy")) }) // which may hang
 		}
 	}
 	c.mu.Lock()

@@ -24,7 +24,7 @@ func TestWhatCutsConnectionsIsNamed(t *testing.T) {
 		{"only the busy one", "HTTP/1.1", stays, life{20 * time.Second, 5 * time.Second, true}, cutAtTimes},
 		{"silence", "HTTP/1.1", life{age: watched, quiet: 45 * time.Second}, life{age: watched, quiet: 45 * time.Second}, halfOpen},
 	} {
-		x := &exam{report: &Report{}}
+		x := &exam{findings: &findings{report: &Report{}}}
 		x.judge("sse", c.proto, heartbeat, c.quiet, c.busy)
 		got := ""
 		for _, f := range x.report.Faults {

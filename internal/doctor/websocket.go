@@ -82,11 +82,11 @@ func (x *exam) cutYoung(c *conn) {
 }
 
 // openWebSocket returns nil where the answer is no WebSocket.
-func (x *exam) openWebSocket() (*conn, head) {
-	ctx, cancel := context.WithTimeout(x.ctx, patience)
+func (s *site) openWebSocket() (*conn, head) {
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	r := x.request(ctx, http.MethodGet, "websocket", "")
-	ws, res, err := websocket.Dial(ctx, r.URL.String(), &websocket.DialOptions{HTTPClient: x.client(true), HTTPHeader: r.Header, Subprotocols: []string{"chime.v1"}})
+	r := s.request(ctx, http.MethodGet, "websocket", "")
+	ws, res, err := websocket.Dial(ctx, r.URL.String(), &websocket.DialOptions{HTTPClient: s.client(true), HTTPHeader: r.Header, Subprotocols: []string{"chime.v1"}})
 	if err != nil {
 		h := head{err: err}
 		if res != nil {
@@ -96,22 +96,22 @@ func (x *exam) openWebSocket() (*conn, head) {
 		}
 		return nil, h
 	}
-	c := x.newConn(transport.WebSocket)
+	c := s.newConn(transport.WebSocket)
 	c.head = head{status: res.StatusCode, header: res.Header, proto: res.Proto}
 	c.abort = func() { _ = ws.CloseNow() }
 	c.say = func(frames ...string) head {
 		for _, text := range frames {
-			if err := ws.Write(x.ctx, websocket.MessageText, []byte(text)); err != nil {
+			if err := ws.Write(s.ctx, websocket.MessageText, []byte(text)); err != nil {
 				return head{err: err}
 			}
 		}
 		return head{status: http.StatusOK}
 	}
-	x.working.Go(func() {
+	s.working.Go(func() {
 		defer c.end()
 		defer c.abort()
 		for {
-			_, text, err := ws.Read(x.ctx)
+			_, text, err := ws.Read(s.ctx)
 			if err != nil {
 				return
 			}
