@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -34,14 +35,32 @@ func appendEscaped(b []byte, s string) []byte {
 	return append(b, text...)
 }
 
+// encoder is json.Encoder with a buffer that is used again.
+type encoder struct {
+	text bytes.Buffer
+	json *json.Encoder
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{}
+	e.json = json.NewEncoder(&e.text)
+	e.json.SetEscapeHTML(false)
+	return e
+}}
+
+// maxSpare is the largest buffer that is used again.
+const maxSpare = 64 << 10
+
 func marshal(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	e := encoders.Get().(*encoder)
+	if err := e.json.Encode(v); err != nil { // it has written nothing
 		return nil, err
 	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	text := bytes.Clone(bytes.TrimSuffix(e.text.Bytes(), []byte("\n")))
+	if e.text.Reset(); e.text.Cap() <= maxSpare {
+		encoders.Put(e)
+	}
+	return text, nil
 }
 
 // EncodeValue encodes v as JSON in one line of valid UTF-8. Nil becomes {}.

@@ -21,8 +21,8 @@ type Message struct {
 	payload      []byte // a JSON object, or raw bytes if binary
 	binary       bool
 	positions    bool // it is the reply to a join that asked for positions
-	forms        [formCount]atomic.Pointer[[]byte]
 	holders      atomic.Int32
+	forms        [formCount]atomic.Pointer[[]byte]
 }
 
 // History is what the reply to a join says of the position at which it begins:
