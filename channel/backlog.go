@@ -49,17 +49,17 @@ func (b *backlog) pushFront(j job) {
 	b.count(j.frame.Size())
 }
 
-// pop takes out the first job.
-func (b *backlog) pop() (job, bool) {
+// pop takes out the first job, or returns nil. It stays where it is in memory, and
+// whoever has done it clears it: it must not live as long as what waits behind it.
+func (b *backlog) pop() *job {
 	if len(b.jobs) == 0 {
 		b.jobs = nil
-		return job{}, false
+		return nil
 	}
-	j := b.jobs[0]
-	b.jobs[0] = job{}
+	j := &b.jobs[0]
 	b.jobs = b.jobs[1:]
 	b.count(-j.frame.Size())
-	return j, true
+	return j
 }
 
 func (b *backlog) clear() {

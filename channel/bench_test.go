@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -53,7 +54,7 @@ func (s *sink) Send(m *wire.Message, to string) error {
 func crowd(tb testing.TB, members int, forms bool, options ...Option) (*Hub, *atomic.Int64) {
 	tb.Helper()
 	h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
-	h.Channel("{topic}", &silent{}, options...)
+	h.Channel("{topic}", &quiet{}, options...)
 	got := new(atomic.Int64)
 	for i := range members {
 		join(tb, h, &sink{id: fmt.Sprint("client-", i), got: got, forms: forms}, "{}")
@@ -62,12 +63,12 @@ func crowd(tb testing.TB, members int, forms bool, options ...Option) (*Hub, *at
 	return h, got
 }
 
-type silent struct {
+type quiet struct {
 	AnyoneMayJoin
 	NothingOnLeave
 }
 
-func (*silent) HandleMessage(context.Context, *Socket, Message) (any, error) { return nil, nil }
+func (*quiet) HandleMessage(context.Context, *Socket, Message) (any, error) { return nil, nil }
 
 func join(tb testing.TB, h *Hub, s *sink, payload string) transport.Receiver {
 	r := h.Accept(s)
@@ -102,6 +103,31 @@ func TestABroadcastIsEncodedOnce(t *testing.T) {
 		}
 		if !raceDetector && allocs[1] > allocs[0]+1 { // the detector allocates; .ci/run counts without it. The history grows, and with it this and that
 			t.Errorf("kept %t: a broadcast to 1,000 allocates %v times, one to 1 %v times", options != nil, allocs[1], allocs[0])
+		}
+	}
+}
+
+// What goes to few members costs mostly memory.
+func TestABroadcastAllocatesItsMessage(t *testing.T) {
+	var payload any = json.RawMessage(`{"text":"hello"}`)
+	for _, test := range []struct {
+		name    string
+		options []Option
+		send    []SendOption
+		want    float64
+	}{
+		{"ephemeral", nil, nil, 1},
+		{"from", nil, []SendOption{from("client-7")}, 1},
+		{"kept", []Option{History{Keep: 1000}}, nil, 4}, // and what waits for the store
+	} {
+		h, _ := crowd(t, 1, false, test.options...)
+		got := testing.AllocsPerRun(1000, func() {
+			if err := h.Broadcast(t.Context(), "a", "message_new", payload, test.send...); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if !raceDetector && got > test.want {
+			t.Errorf("%s: a broadcast allocates %v times, want %v", test.name, got, test.want)
 		}
 	}
 }
@@ -141,7 +167,7 @@ func BenchmarkBroadcastBesideABusyRoom(b *testing.B) {
 		for _, busy := range []int{0, 4000} {
 			b.Run(fmt.Sprintf("%s/%d", kept.name, busy), func(b *testing.B) {
 				h := NewHub(Config{Broker: local.New(kept.open()), Log: slog.New(slog.DiscardHandler)})
-				h.Channel("{topic}", &silent{}, History{Keep: 1000})
+				h.Channel("{topic}", &quiet{}, History{Keep: 1000})
 				got := new(atomic.Int64)
 				for i := range busy {
 					join(b, h, &sink{id: fmt.Sprint("client-", i), got: got, forms: true}, "{}")
@@ -183,7 +209,7 @@ func BenchmarkPublishers(b *testing.B) {
 		for _, topics := range []int{1, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", kept.name, topics), func(b *testing.B) {
 				h := NewHub(Config{Broker: local.New(kept.open()), Log: slog.New(slog.DiscardHandler)})
-				h.Channel("{topic}", &silent{}, History{Keep: 1000})
+				h.Channel("{topic}", &quiet{}, History{Keep: 1000})
 				got := new(atomic.Int64)
 				for i := range topics {
 					for range 10 {

@@ -42,7 +42,7 @@ func (c *client) Receive(f wire.Frame) {
 	anew := f.Event == wire.EventJoin && !in.seated
 	if anew && c.full() {
 		c.mu.Unlock()
-		c.refuse(f, f.JoinRef, tooMany)
+		c.refuse(&f, f.JoinRef, tooMany)
 		return
 	}
 	full, failing := in.put(f)
@@ -59,14 +59,14 @@ func (c *client) Receive(f wire.Frame) {
 	switch {
 	case !full:
 	case f.Event == wire.EventLeave:
-		c.left(f) // the join ends, and with that the client has left
+		c.left(&f) // the join ends, and with that the client has left
 	case failing == nil || f.Event == wire.EventJoin:
-		c.refuse(f, f.JoinRef, overloaded)
+		c.refuse(&f, f.JoinRef, overloaded)
 	}
 }
 
 // left answers a leave of a topic that the client is not in.
-func (c *client) left(f wire.Frame) {
+func (c *client) left(f *wire.Frame) {
 	c.send(wire.NewReply(f.JoinRef, f.Ref, f.Topic, "ok", []byte("{}")))
 }
 
@@ -74,23 +74,20 @@ func (c *client) left(f wire.Frame) {
 // inbox, anything else an answer, to be called without the lock. c.mu is held.
 func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 	refuse := func(joinRef wire.Ref, why string) func() {
-		return func() { c.refuse(f, joinRef, why) }
+		return func() { c.refuse(&f, joinRef, why) }
 	}
 	switch {
 	case c.ended:
 		return nil, func() {}
 	case f.Event == wire.EventLeave:
-		return nil, func() { c.left(f) }
+		return nil, func() { c.left(&f) }
 	case f.Event != wire.EventJoin || !wire.ValidName(f.Topic):
 		return nil, refuse(wire.Ref{}, unmatched)
 	case c.full():
 		return nil, refuse(f.JoinRef, tooMany)
 	}
-	if r, _ := c.hub.routes.match(f.Topic); r == nil {
-		return nil, func() {
-			c.hub.nameUnmatched(f.Topic, c.cs.ID())
-			c.refuse(f, wire.Ref{}, unmatched)
-		}
+	if c.hub.routes.match(f.Topic) == nil {
+		return nil, refuse(wire.Ref{}, unmatched)
 	}
 	in = &inbox{client: c, topic: f.Topic, backlog: backlog{all: &c.bytes}}
 	c.inboxes.add(in)
@@ -99,7 +96,7 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 }
 
 // refuse answers a frame with an error of the hub's own.
-func (c *client) refuse(f wire.Frame, joinRef wire.Ref, why string) {
+func (c *client) refuse(f *wire.Frame, joinRef wire.Ref, why string) {
 	c.logRefusal(f, why)
 	if why == tooMany {
 		c.hub.stats.Refusals.Add(stats.RefusedTopics)
@@ -108,7 +105,7 @@ func (c *client) refuse(f wire.Frame, joinRef wire.Ref, why string) {
 }
 
 // logRefusal is for clients whose dialect has no form for a refusal.
-func (c *client) logRefusal(f wire.Frame, why string) {
+func (c *client) logRefusal(f *wire.Frame, why string) {
 	c.hub.log.Debug("frame refused", "reason", why, "topic", f.Topic, "event", f.Event, "client", c.cs.ID())
 }
 

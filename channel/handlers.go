@@ -71,7 +71,7 @@ func (h *handlers) names(routes *routes) string {
 	h.mu.Lock()
 	for in, c := range h.running {
 		pattern := "no pattern"
-		if r, _ := routes.match(in.topic); r != nil {
+		if r := routes.match(in.topic); r != nil {
 			pattern = r.pattern.text
 		}
 		count[fmt.Sprintf("%s of %q (%s)", c.handler, in.topic, pattern)]++

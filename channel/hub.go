@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/fanout"
-	"github.com/go-chime/chime/internal/mono"
-	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
@@ -33,7 +30,6 @@ type Hub struct {
 	log     *slog.Logger
 	stats   *stats.Stats
 	routes  routes
-	missed  quiet.Once[string] // topics that no pattern matches
 	topics  *registry
 	running handlers
 	tasks   task.Group
@@ -128,20 +124,11 @@ func (h *Hub) route(topic string) (*route, error) {
 	if !wire.ValidName(topic) {
 		return nil, fmt.Errorf("topic %.80q: %w: want 1 to %d bytes of UTF-8 without control characters", topic, ErrNoChannel, wire.MaxName)
 	}
-	r, _ := h.routes.match(topic)
+	r := h.routes.match(topic)
 	if r == nil {
 		return nil, fmt.Errorf("topic %q: %w", topic, ErrNoChannel)
 	}
 	return r, nil
-}
-
-// nameUnmatched names a topic that was joined and has no channel, once, for whoever
-// wrote the pattern or the page.
-func (h *Hub) nameUnmatched(topic, client string) {
-	topic = strings.Clone(topic) // the rest of its frame is not kept
-	if first, kept := h.missed.Add(topic); first && kept {
-		h.log.Info("no pattern matches the topic of a join", "topic", topic, "nearest", h.routes.nearest(topic), "client", client)
-	}
 }
 
 func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payload any, options []SendOption) error {
@@ -151,18 +138,17 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	}
 	var how sending
 	for _, o := range options {
-		o.apply(&how)
+		how = o.apply(how)
 	}
 	keep := r.keep
 	if how.ephemeral {
 		keep = nil
 	}
-	p := broker.Publication{Topic: topic, From: how.from, Message: store.Message{
-		Event: event, Payload: b.data, Binary: b.binary, At: time.Now(),
-	}}
-	began := mono.Now()
-	_, err = h.broker.Publish(ctx, p, keep)
-	r.stats.Publish.Observe(mono.Now().Sub(began))
+	began := time.Now()
+	_, err = h.broker.Publish(ctx, broker.Publication{Topic: topic, From: how.from, Message: store.Message{
+		Event: event, Payload: b.data, Binary: b.binary, At: began,
+	}}, keep)
+	r.stats.Publish.Observe(time.Since(began))
 	if err != nil {
 		r.stats.Failed.Add(1)
 		return fmt.Errorf("broadcast to %q: %w", topic, err)

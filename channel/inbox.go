@@ -177,19 +177,19 @@ func (in *inbox) unseat(kept bool) {
 	}
 }
 
-// next takes out a job, and returns the socket it is for. Without a job the inbox
+// next takes out a job, and returns the socket it is for. Without a job, nil, the inbox
 // stops running, and is removed if its client is not in the topic.
-func (in *inbox) next() (job, *Socket, bool) {
+func (in *inbox) next() (*job, *Socket) {
 	c := in.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	j, ok := in.backlog.pop()
-	if !ok {
+	j := in.backlog.pop()
+	if j == nil {
 		in.running = false
 		if in.socket == nil {
 			in.rise() // it may have been kept for a join that was dropped
 			c.inboxes.remove(in)
 		}
 	}
-	return j, in.socket, ok
+	return j, in.socket
 }

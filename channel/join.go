@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"encoding/json"
 	"errors"
 
 	"github.com/go-chime/chime/internal/fanout"
@@ -12,14 +13,14 @@ import (
 // inbox.
 type entry struct {
 	in     worker
-	frame  wire.Frame
+	frame  *wire.Frame
 	ask    ask
 	socket *Socket // nil before it is known that the frame asks for what there is
 }
 
 // join lets a client in, or not. Old is its join so far, which ends even if the new
 // one is refused: the client has given it up.
-func (w worker) join(old *Socket, f wire.Frame) {
+func (w worker) join(old *Socket, f *wire.Frame) {
 	e := &entry{in: w, frame: f}
 	if old == nil {
 		e.begin()
@@ -32,7 +33,7 @@ func (w worker) join(old *Socket, f wire.Frame) {
 
 func (e *entry) begin() {
 	c, f := e.in.client, e.frame
-	r, params := c.hub.routes.match(f.Topic)
+	r := c.hub.routes.match(f.Topic)
 	if r == nil { // the topic had a route when the inbox was made
 		e.refuse(unmatched)
 		return
@@ -42,7 +43,7 @@ func (e *entry) begin() {
 		e.refuse(err.Error())
 		return
 	}
-	s := &Socket{inbox: e.in.inbox, route: r, params: params, joinRef: f.JoinRef}
+	s := &Socket{inbox: e.in.inbox, route: r, params: r.pattern.params(f.Topic), joinRef: f.JoinRef}
 	e.ask, e.socket = want, s
 	e.in.begin(s) // before anything that may take long: the end of the client socket cancels it
 	if s.place, err = c.hub.topics.enter(s.context(), f.Topic, r); err != nil {
@@ -53,7 +54,7 @@ func (e *entry) begin() {
 	}
 	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.positioned())
 	e.in.place()
-	e.decide(Message{Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef})
+	e.decide(payload)
 }
 
 // refuse answers a join whose client is not let in.
@@ -62,12 +63,13 @@ func (e *entry) refuse(why string) {
 	e.in.client.send(wire.NewReply(e.frame.JoinRef, e.frame.Ref, e.frame.Topic, "error", reason(why)))
 }
 
-// decide has the channel decide whether the client may join.
-func (e *entry) decide(m Message) {
+// decide has the channel decide whether the client may join. Payload is what its frame
+// has, without what is Chime's own.
+func (e *entry) decide(payload json.RawMessage) {
 	s := e.socket
 	var accepted Accepted
 	why := "join crashed"
-	e.in.guard(call{"HandleJoined", &s.ending, &s.route.stats.HandleJoined}, m.Event, func() { accepted, why = e.handle(m) }, func() {
+	e.in.guard(call{"HandleJoined", &s.ending, &s.route.stats.HandleJoined}, wire.EventJoin, func() { accepted, why = e.handle(payload) }, func() {
 		if accepted.ok {
 			s.route.stats.Joins.Add(stats.Accepted)
 			e.admit(accepted.reply)
@@ -83,19 +85,20 @@ func (e *entry) decide(m Message) {
 
 // handle returns what HandleJoined says, and what the client may read of that if it
 // is refused.
-func (e *entry) handle(m Message) (Accepted, string) {
-	s := e.socket
-	log := s.hub().log.With("topic", m.Topic, "client", s.ID())
-	accepted, err := s.route.channel.HandleJoined(s.context(), s, m)
+func (e *entry) handle(payload json.RawMessage) (Accepted, string) {
+	s, f := e.socket, e.frame
+	accepted, err := s.route.channel.HandleJoined(s.context(), s, Message{
+		Topic: f.Topic, Event: f.Event, Payload: payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef,
+	})
 	switch {
 	case err != nil:
 		text, public := readable(err)
 		if !public {
-			log.Error("join failed", "error", err)
+			s.hub().log.Error("join failed", "topic", f.Topic, "client", s.ID(), "error", err)
 		}
 		return Accepted{}, text
 	case !accepted.ok:
-		log.Warn("join refused: HandleJoined returned neither Accept nor an error")
+		s.hub().log.Warn("join refused: HandleJoined returned neither Accept nor an error", "topic", f.Topic, "client", s.ID())
 		return Accepted{}, "not accepted"
 	}
 	return accepted, ""
@@ -108,14 +111,19 @@ func (e *entry) admit(reply any) {
 	err := errEncodePanicked
 	// The reply's MarshalJSON is the application's code, and may panic too.
 	e.in.guard(call{"MarshalJSON", nil, &e.socket.route.stats.MarshalJSON}, wire.EventJoin, func() { response, err = e.response(reply) }, func() {
-		if err == nil {
-			e.enter(response)
+		if err != nil {
+			e.unanswered(err)
 			return
 		}
-		s := e.socket
-		s.hub().log.Error("reply to a join can't be sent", "topic", s.Topic(), "client", s.ID(), "error", err)
-		e.in.end(s, Panicked, wire.NewReply(s.joinRef, e.frame.Ref, s.Topic(), "error", reason("internal")))
+		e.enter(response)
 	})
+}
+
+// unanswered ends a join whose reply can't be sent.
+func (e *entry) unanswered(err error) {
+	s := e.socket
+	s.hub().log.Error("reply to a join can't be sent", "topic", s.Topic(), "client", s.ID(), "error", err)
+	e.in.end(s, Panicked, wire.NewReply(s.joinRef, e.frame.Ref, s.Topic(), "error", reason("internal")))
 }
 
 // response encodes the reply to a join. Whether it may be binary depends on the
@@ -164,8 +172,5 @@ func (e *entry) enter(response body) {
 	})
 	if err != nil && s.context().Err() == nil { // else its end has come, and did not wait for the store
 		s.hub().log.Error("history could not be read", "topic", s.Topic(), "error", err)
-	}
-	if h := s.route.member; h != nil {
-		e.in.guarded(s, call{"HandleMember", &s.ending, &s.route.stats.HandleMember}, wire.EventJoin, func() { h.HandleMember(s.context(), s) })
 	}
 }

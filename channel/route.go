@@ -14,7 +14,7 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Option is a decision for the topics of a channel: History, or what Use makes.
+// Option is a decision for the topics of a channel. There is one: History.
 type Option interface {
 	apply(*route) error
 }
@@ -64,11 +64,9 @@ func (h History) apply(r *route) error {
 type route struct {
 	pattern pattern
 	names   []string
-	channel Channel          // with all that Use put around it
-	member  MemberHandler    // nil: the channel has no HandleMember
+	channel Channel
 	keep    *store.Retention // nil: no history
 	replay  int
-	around  []Middleware
 	stats   *stats.Pattern
 }
 
@@ -88,13 +86,8 @@ func newRoute(text string, ch Channel, options []Option) (*route, error) {
 	if ch == nil {
 		return nil, errors.New("the channel is nil")
 	}
-	if err := checkMethods(reflect.TypeOf(ch)); err != nil {
-		return nil, fmt.Errorf("%T.%w", ch, err)
-	}
-	if events, ok := ch.(interface{ check() error }); ok {
-		if err := events.check(); err != nil {
-			return nil, err
-		}
+	if name, like := misspelt(reflect.TypeOf(ch)); name != "" {
+		return nil, fmt.Errorf("%T.%s has the signature of %s: want that name, or an unexported one", ch, name, like)
 	}
 	p, err := parsePattern(text)
 	if err != nil {
@@ -106,7 +99,47 @@ func newRoute(text string, ch Channel, options []Option) (*route, error) {
 			return nil, err
 		}
 	}
-	return r, r.wrap()
+	return r, nil
+}
+
+// misspelt finds an exported method with the signature of a handler and another
+// name. A type that embeds AnyoneMayJoin compiles with a HandleJoind, which nothing
+// calls, and lets everybody in.
+func misspelt(t reflect.Type) (name, like string) {
+	handlers := reflect.TypeFor[Channel]()
+	if t.Kind() != reflect.Pointer {
+		t = reflect.PointerTo(t) // whose methods are those of t too
+	}
+	for m := range t.Methods() {
+		if _, ok := handlers.MethodByName(m.Name); ok {
+			continue
+		}
+		for h := range handlers.Methods() {
+			if sameSignature(m.Type, h.Type) {
+				return m.Name, h.Name
+			}
+		}
+	}
+	return "", ""
+}
+
+// sameSignature compares a method of a type, whose first parameter is its
+// receiver, with one of an interface.
+func sameSignature(method, handler reflect.Type) bool {
+	if method.NumIn() != handler.NumIn()+1 || method.NumOut() != handler.NumOut() {
+		return false
+	}
+	for i := range handler.NumIn() {
+		if method.In(i+1) != handler.In(i) {
+			return false
+		}
+	}
+	for i := range handler.NumOut() {
+		if method.Out(i) != handler.Out(i) {
+			return false
+		}
+	}
+	return true
 }
 
 // routes are ordered from the most specific to the least.
@@ -123,16 +156,16 @@ func (rs *routes) add(r *route) error {
 
 // match finds the route of a topic. Chime's own topics have none, even if a pattern
 // is "*": their frames are about the connection.
-func (rs *routes) match(topic string) (*route, []string) {
+func (rs *routes) match(topic string) *route {
 	if !wire.Counted(topic) {
-		return nil, nil
+		return nil
 	}
 	for _, r := range *rs {
-		if params, ok := r.pattern.match(topic); ok {
-			return r, params
+		if r.pattern.match(topic) {
+			return r
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // param returns the value for a name.

@@ -48,10 +48,6 @@ func (s *Socket) Assign(key string, value any) { s.assigns.set(key, value) }
 // Assigned returns what was assigned to key, or nil.
 func (s *Socket) Assigned(key string) any { return s.assigns.get(key) }
 
-// Members returns who is in the topic on this node, in no particular order: this
-// client too from HandleMember on, and no longer in HandleLeave.
-func (s *Socket) Members() []Member { return s.hub().Members(s.Topic()) }
-
 // Push sends an event to this client only. It never blocks. Payload encodes to a
 // JSON object, or is Binary; anything else is an error. In HandleJoined up to 256
 // pushes wait for the reply; they are dropped if the join is refused. After the
@@ -159,7 +155,7 @@ func (s *Socket) Disconnect(reason string) {
 
 // SendOption is a decision for one broadcast. There is one: Ephemeral.
 type SendOption interface {
-	apply(*sending)
+	apply(sending) sending
 }
 
 // sending is how an event is broadcast.
@@ -173,11 +169,17 @@ func Ephemeral() SendOption { return ephemeral{} }
 
 type ephemeral struct{}
 
-func (ephemeral) apply(s *sending) { s.ephemeral = true }
+func (ephemeral) apply(s sending) sending {
+	s.ephemeral = true
+	return s
+}
 
 type from string
 
-func (id from) apply(s *sending) { s.from = string(id) }
+func (id from) apply(s sending) sending {
+	s.from = string(id)
+	return s
+}
 
 func (s *Socket) client() *client { return s.inbox.client }
 func (s *Socket) hub() *Hub       { return s.inbox.client.hub }

@@ -22,17 +22,20 @@ func (w worker) run() {
 		}
 	}()
 	for {
-		j, s, ok := w.next()
-		if !ok {
+		j, s := w.next()
+		if j == nil {
 			done = true
 			return
 		}
 		w.work(s, j)
+		*j = job{}
 	}
 }
 
-func (w worker) work(s *Socket, j job) {
-	f := j.frame
+// work does one job. The frame is not copied from here on: the stack of a goroutine
+// that begins for each burst of frames would have to grow for that.
+func (w worker) work(s *Socket, j *job) {
+	f := &j.frame
 	switch {
 	case j.why != "":
 		if s != nil && j.ends(s) { // else that join has already ended, and s is a later one
@@ -48,14 +51,19 @@ func (w worker) work(s *Socket, j job) {
 		// It belongs to an earlier join, and is dropped without an answer, as in
 		// Phoenix: that join has ended for its client too.
 	case f.Event == wire.EventLeave:
-		w.end(s, Left, wire.NewReply(s.joinRef, f.Ref, f.Topic, "ok", []byte("{}")), s.frame(wire.EventClose, nil))
+		w.leave(s, f)
 	default:
 		w.message(s, f)
 	}
 }
 
+// leave ends s, whose client has left.
+func (w worker) leave(s *Socket, f *wire.Frame) {
+	w.end(s, Left, wire.NewReply(s.joinRef, f.Ref, f.Topic, "ok", []byte("{}")), s.frame(wire.EventClose, nil))
+}
+
 // close ends s for a reason of the server's.
-func (w worker) close(s *Socket, j job) {
+func (w worker) close(s *Socket, j *job) {
 	switch {
 	case j.text != nil:
 		s.fail(j.text)
@@ -68,28 +76,21 @@ func (w worker) close(s *Socket, j job) {
 }
 
 // message hands one message to the channel and answers it.
-func (w worker) message(s *Socket, f wire.Frame) {
+func (w worker) message(s *Socket, f *wire.Frame) {
 	m := Message{Topic: f.Topic, Event: f.Event, Payload: f.Payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
 	if !validEvent(f.Event) {
 		w.client.logRefusal(f, invalid)
 		_ = s.Reply(m, nil, Refuse(invalid))
 		return
 	}
+	crashed := true
 	// Replying is guarded too: MarshalJSON of the reply and the methods of the
 	// error are the application's code, and may panic.
-	w.guarded(s, call{"HandleMessage", &s.ending, &s.route.stats.HandleMessage}, f.Event, func() {
+	w.guard(call{"HandleMessage", &s.ending, &s.route.stats.HandleMessage}, f.Event, func() {
 		reply, err := s.route.channel.HandleMessage(s.context(), s, m)
 		if err != nil || reply != Later {
 			_ = s.Reply(m, reply, err)
 		}
-	})
-}
-
-// guarded calls a handler of a member, whose join ends if that panics.
-func (w worker) guarded(s *Socket, c call, what string, f func()) {
-	crashed := true
-	w.guard(c, what, func() {
-		f()
 		crashed = false
 	}, func() {
 		if crashed {
@@ -119,21 +120,37 @@ func (w worker) end(s *Socket, why Reason, last ...*wire.Message) {
 // ended the goroutine by runtime.Goexit, as t.FailNow does. A Goexit can't be
 // stopped: then is called on the way out, and another goroutine goes on with run.
 func (w worker) guard(c call, what string, f, then func()) {
+	ended := true
+	defer func() {
+		if ended {
+			then()
+		}
+	}()
+	w.try(c, what, f)
+	ended = false
+	then() // not when deferred: the stack of this goroutine would have to grow for it
+}
+
+// try calls f, and returns even if f has panicked.
+func (w worker) try(c call, what string, f func()) {
 	returned, began := false, mono.Now()
 	w.client.hub.running.began(w.inbox, c)
 	defer func() {
 		w.client.hub.running.returned(w.inbox)
 		c.stats.Done(mono.Now().Sub(began), returned)
 		if !returned {
-			v := recover()
-			if v == nil {
-				v = "runtime.Goexit"
-			}
-			w.client.hub.log.Error("handler panicked", "handler", c.handler, "topic", w.topic, "of", what,
-				"client", w.client.cs.ID(), "panic", v, "stack", string(debug.Stack()))
+			w.panicked(c, what, recover())
 		}
-		then()
 	}()
 	f()
 	returned = true
+}
+
+// panicked logs a handler that has panicked with v, or ended its goroutine if v is nil.
+func (w worker) panicked(c call, what string, v any) {
+	if v == nil {
+		v = "runtime.Goexit"
+	}
+	w.client.hub.log.Error("handler panicked", "handler", c.handler, "topic", w.topic, "of", what,
+		"client", w.client.cs.ID(), "panic", v, "stack", string(debug.Stack()))
 }

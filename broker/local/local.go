@@ -92,9 +92,14 @@ func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.R
 		l.sink.Published(p)
 		return store.Position{}, nil
 	}
+	return l.retain(ctx, p, *keep)
+}
+
+// retain appends p, and announces it in the order of its topic.
+func (l *local) retain(ctx context.Context, p broker.Publication, keep store.Retention) (store.Position, error) {
 	p.Epoch = l.store.Epoch()
 	var o *order
-	err := l.store.Append(ctx, p.Topic, p.Message, *keep, func(m store.Message) {
+	err := l.store.Append(ctx, p.Topic, p.Message, keep, func(m store.Message) {
 		p.Message = m
 		// Looked up here, not before: whoever subscribes later reads a history
 		// that has this message, and whoever has subscribed by now is told.

@@ -68,7 +68,7 @@ func (s *Stats) Families(m Moment) Families {
 		{Name: "chime_publish_errors_total", Labels: []string{"pattern"}, Samples: each(pattern, func(p *Pattern) []Sample { return one(float64(p.Failed.Load()), p.name) }),
 			Help: "Broadcasts that returned the error of a store or a broker."},
 		{Name: "chime_fanout_seconds", Kind: Distribution, Labels: []string{"pattern"}, Samples: each(pattern, func(p *Pattern) []Sample { return []Sample{p.Fanout.sample(p.name)} }),
-			Help: "How long it took to queue a message for all members of its topic on this node."},
+			Help: "How long it took to queue a message for all members of its topic on this node; for fewer than 32 it is not measured, and counts as 0."},
 	}
 	return append(fs, ofStore(m.Store)...)
 }
@@ -106,7 +106,7 @@ func (s *Stats) known() []*Pattern {
 }
 
 func (p *Pattern) handlers(of func(h *Handler, name string) Sample) []Sample {
-	return []Sample{of(&p.HandleJoined, "HandleJoined"), of(&p.HandleMember, "HandleMember"), of(&p.HandleMessage, "HandleMessage"), of(&p.HandleLeave, "HandleLeave"), of(&p.MarshalJSON, "MarshalJSON")}
+	return []Sample{of(&p.HandleJoined, "HandleJoined"), of(&p.HandleMessage, "HandleMessage"), of(&p.HandleLeave, "HandleLeave"), of(&p.MarshalJSON, "MarshalJSON")}
 }
 
 func one(value float64, values ...string) []Sample { return []Sample{{Values: values, Value: value}} }
