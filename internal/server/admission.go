@@ -95,14 +95,23 @@ func (a *admission) post(r *http.Request, secret string) (caller, *refusal) {
 		}
 		return caller{}, refused
 	}
-	if wait := a.posts.try(from.id, r); wait > 0 {
-		a.stats.Refusals.Add(stats.RefusedPost)
-		return caller{}, &refusal{http.StatusTooManyRequests, "too many POSTs", wait}
+	if refused := a.pace(from.id, r); refused != nil {
+		return caller{}, refused
 	}
 	if from.former != nil {
 		from.former.Refresh(from.id.Expires)
 	}
 	return from, nil
+}
+
+// pace refuses a POST or a poll of those who ask too often.
+func (a *admission) pace(id transport.Identity, r *http.Request) *refusal {
+	wait := a.posts.try(id, r)
+	if wait == 0 {
+		return nil
+	}
+	a.stats.Refusals.Add(stats.RefusedPost)
+	return &refusal{http.StatusTooManyRequests, "too many POSTs", wait}
 }
 
 // caller finds out who sends a request, or how that is refused. While the server

