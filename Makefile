@@ -2,7 +2,7 @@
 include .ci/versions
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all nightly e2e bench lint fmt deps ci
+.PHONY: help serve test test-all nightly e2e times bench lint fmt deps ci
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '%-10s %s\n' "$$name" "$$what"; done
@@ -32,6 +32,9 @@ nightly: ## the long forms: 50 kills, a restart under 1,000 clients, the wide mo
 
 e2e: deps ## browsers, nginx, phoenix.js and curl against the built server; keeps screenshots/
 	CHIME_TEST_ALL=1 CHIME_SCREENSHOTS=$(CURDIR)/screenshots go test -count=1 -v ./internal/e2e
+
+times: deps ## how soon the first message is through each network, and eight tabs work: on a machine that does nothing else
+	CHIME_TIMES=1 CHIME_TEST_ALL=1 go test -count=1 -v -run 'GetsThroughEachNetwork|EightTabs' ./internal/e2e
 
 bench: ## every benchmark, with allocations
 	go test -run '^$$' -bench . -benchmem ./...

@@ -2,7 +2,7 @@
 // site_test.go. At the desk one asks for what happens to a server: a broadcast
 // from elsewhere, a cut in the network, a restart.
 import assert from "node:assert/strict"
-import { Log, connect as dial, desk, frames, listen, mark, reply, run, streams, transports, within } from "./phoenix-kit.mjs"
+import { Log, connect as dial, desk, frames, listen, mark, polls, reply, run, streams, transports, within } from "./phoenix-kit.mjs"
 
 const room = "room:" + mark // with history
 const quiet = "quiet:" + mark // without
@@ -13,7 +13,15 @@ async function ask(what, query = {}, body) {
 }
 
 const say = (n, topic = room) => ask("say", { topic, event: "message_new" }, JSON.stringify({ n }))
-const cut = () => ask("cut")
+
+// A poll may be between two requests, where nothing is cut; a second later there is one.
+async function cut(socket) {
+  const down = closes(socket)
+  const again = polls && setInterval(() => ask("cut"), 1_000)
+  down.finally(() => clearInterval(again)).catch(() => {})
+  await ask("cut")
+  return down
+}
 
 // Who connected with the mark of this behaviour, in order.
 const arrived = async () => (await fetch(`${desk}/test/arrived?mark=${mark}`)).json()
@@ -59,7 +67,13 @@ function following(socket, topic = room) {
 
 const closes = (socket) => within("close", (resolve) => socket.onClose(resolve))
 const bytes = (...list) => Uint8Array.from(list).buffer
-const list = (buffer) => [...new Uint8Array(buffer)]
+
+// Phoenix's polls carry bytes to the server alone; chime's replies have them as in a version that knows none.
+function list(payload) {
+  if (!polls || payload instanceof ArrayBuffer) return [...new Uint8Array(payload)]
+  assert.deepEqual(Object.keys(payload), ["@binary"])
+  return [...Uint8Array.from(atob(payload["@binary"]), (char) => char.charCodeAt(0))]
+}
 
 const behaviours = {
   async "is told what the channel accepted it with"() {
@@ -125,18 +139,19 @@ const behaviours = {
 
   async "leaves, and others see why"() {
     const [, adaSees] = await joined(connect(), quiet)
-    for (const [go, why] of [
+    for (const [go, how] of [
       [async (bob) => assert.deepEqual(await reply("leave", bob.leave()), ["ok", {}]), "left"],
       [(_, socket) => socket.disconnect(), "closed"],
-      [cut, "vanished"],
+      [(_, socket) => cut(socket), "vanished"],
     ]) {
       const socket = connect({ user: "Bob" })
       const [bob, bobSees] = await joined(socket, quiet)
       assert.equal((await adaSees.next("Bob came")).event, "came")
-      const closed = within("close", (resolve) => (why === "vanished" ? bob.onError(resolve) : why === "left" ? bob.onClose(resolve) : socket.onClose(resolve)))
+      const closed = within("close", (resolve) => (how === "vanished" ? bob.onError(resolve) : how === "left" ? bob.onClose(resolve) : socket.onClose(resolve)))
       await go(bob, socket)
       await closed
-      if (why === "vanished") break // Ada's line is cut as well
+      if (how === "vanished") break // Ada's line is cut as well
+      const why = how === "closed" && polls ? "vanished" : how // a poll has no way to say so
       assert.deepEqual((await adaSees.next("Bob went")).payload, { who: "Bob", why })
       assert.deepEqual(bobSees.rest(), [])
     }
@@ -273,13 +288,13 @@ const behaviours = {
     let n = 0
     const socket = connect({ params: () => ({ user: "Ada", mark, n: ++n, deep: { a: "x y&" } }) })
     await joined(socket, quiet)
-    const down = closes(socket)
-    await cut()
-    const { code } = await down
+    const { code } = await cut(socket)
     assert.notEqual(code, 1000)
     await within("open", (resolve) => socket.onOpen(resolve))
     const seen = await arrived()
-    assert.deepEqual(seen.map(({ query }) => query.n), [["1"], ["2"]])
+    const asked = seen.map(({ query }) => query.n[0])
+    if (!polls) assert.deepEqual(asked, ["1", "2"])
+    assert.deepEqual(asked, asked.map((_, n) => String(n + 1))) // before 1.8 a poll and a POST that fail together have it connect more than once
     assert.deepEqual(seen[0].query["deep[a]"], ["x y&"])
   },
 
@@ -295,7 +310,7 @@ const behaviours = {
       return
     }
     assert.equal((await answers.next("first join"))[1].you, "Ada~~>")
-    await cut()
+    await cut(socket)
     assert.equal((await answers.next("second join"))[1].you, "Ada again") // refused twice, it came back
     const seen = await arrived()
     assert.deepEqual(seen.map(({ token }) => token), ["Ada~~>", "stale", "stale", "Ada again"])
@@ -310,7 +325,8 @@ const behaviours = {
     const down = closes(socket)
     await ask("kick", { user: mark })
     const { code } = await down
-    assert.equal(code, 1001) // after 1000 older versions would stay away
+    if (polls) assert.notEqual(code, 1000) // which code it is phoenix.js says
+    else assert.equal(code, 1001) // after 1000 older versions would stay away
     await answers.next("second join")
     assert.deepEqual(await reply("echo", channel.push("echo", {})), ["ok", {}])
   },
@@ -324,7 +340,8 @@ const behaviours = {
     const down = closes(socket)
     await ask("restart")
     const { code } = await down
-    assert.equal(code, 1012)
+    if (polls) assert.notEqual(code, 1000)
+    else assert.equal(code, 1012)
     await say(2)
     const { recovered } = await answers.next("second join")
     assert.equal(recovered, true)
@@ -356,7 +373,7 @@ const behaviours = {
     let said = 0
     for (const rounds of [1, 2, 3]) {
       for (let n = 0; n < 30; n++) await say(++said)
-      await cut()
+      await cut(socket)
       for (let n = 0; n < 30; n++) await say(++said)
       const { recovered } = await answers.next(`join ${rounds + 1}`)
       assert.equal(recovered, true)
@@ -389,7 +406,7 @@ const behaviours = {
     await ask("silence")
     await say(2)
     await failed
-    assert.ok(logged.rest().some((text) => text.startsWith("heartbeat timeout")))
+    if (!polls) assert.ok(logged.rest().some((text) => text.startsWith("heartbeat timeout"))) // a poll that says nothing is given up after 20 s
     await ask("up")
     assert.equal((await answers.next("second join")).recovered, true)
     assert.deepEqual((await log.next("message 2")).payload, { n: 2 })
@@ -411,13 +428,11 @@ const behaviours = {
       const { payload, ref } = await log.next("bytes " + n)
       assert.deepEqual(list(payload), [0, 255, n])
       assert.match(ref, /^@\d+$/)
-      await cut()
+      await cut(socket)
       const { recovered, offset } = await answers.next("join after bytes " + n)
       assert.deepEqual([recovered, offset], [true, Number(ref.slice(1))])
     }
-    const down = closes(socket)
-    await cut()
-    await down
+    await cut(socket)
     await say()
     assert.equal((await answers.next("join after a message was missed")).recovered, true)
     assert.deepEqual(list((await log.next("no bytes")).payload), [])

@@ -12,8 +12,8 @@ import (
 // The clients as npm has them; the versions are in package.json.
 var phoenixes = []string{"phoenix-1.6", "phoenix-1.7", "phoenix"}
 
-// What carries them: a WebSocket, and the transport that chime adds.
-var carriers = []string{"websocket", "stream"}
+// What carries them: a WebSocket, the transport that chime adds, and their own polls.
+var carriers = []string{"websocket", "stream", "longpoll"}
 
 func TestPhoenixClient(t *testing.T) {
 	eachPhoenix(t, "phoenix.mjs", func(t *testing.T) func(t *testing.T, client phoenixClient) {
@@ -58,6 +58,9 @@ func eachPhoenix(t *testing.T, script string, open func(t *testing.T) func(t *te
 	}
 	for _, pkg := range phoenixes {
 		for _, carrier := range carriers {
+			if carrier == "longpoll" && pkg == "phoenix-1.6" {
+				continue // it sends each frame in a POST of its own, all at once
+			}
 			t.Run(pkg+"/"+carrier, func(t *testing.T) {
 				t.Parallel() // each on a server of its own, and mostly waiting for a backoff
 				check := open(t)

@@ -23,6 +23,7 @@ func TestChromiumHasEightTabsWithoutWebSockets(t *testing.T) {
 	need.Program(t, "chromium", "chromium-browser", "google-chrome")
 	need.Program(t, "chromedriver")
 	const tabs, parked = 8, 3
+	const most = 2 * time.Second // where times are held
 	s := serve(t)
 	f := &counter{}
 	front := httptest.NewServer(f.before(t, s.url))
@@ -31,8 +32,12 @@ func TestChromiumHasEightTabsWithoutWebSockets(t *testing.T) {
 	all := make([]*chatter, tabs)
 	for i := range all {
 		begun := time.Now()
-		all[i] = enter(t, b, front.URL, "lobby", fmt.Sprint("Tab", i))
-		t.Logf("tab %d is in the room after %v", i, time.Since(begun))
+		c := &chatter{b.open(t, front.URL+"/rooms/lobby"), fmt.Sprint("Tab", i)}
+		wantWithin(t, "the document of "+c.name, time.Since(begun), most)
+		begun = time.Now()
+		c.comesIn(t)
+		wantWithin(t, "the join of "+c.name, time.Since(begun), most)
+		all[i] = c
 	}
 	for i, c := range all {
 		begun, said := time.Now(), fmt.Sprint("from tab ", i)
@@ -40,7 +45,7 @@ func TestChromiumHasEightTabsWithoutWebSockets(t *testing.T) {
 		for _, other := range all {
 			other.reads(t, said)
 		}
-		t.Logf("all heard tab %d after %v", i, time.Since(begun))
+		wantWithin(t, "the message of "+c.name+", for all,", time.Since(begun), most)
 	}
 	if most := f.settled(); most > parked {
 		t.Errorf("%d requests are parked, want %d at most", most, parked)
