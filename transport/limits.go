@@ -38,8 +38,9 @@ type Limits struct {
 	UnackedMessages int // 1024
 
 	// Rates of one client socket: averages, of which ten seconds' worth may come at once.
-	// A frame beyond is refused with the reason rate_limited; a client that goes on
-	// regardless, for as many again, is ended. NoLimit is none.
+	// A frame beyond is refused with the reason rate_limited, a POST beyond BytesPerSecond
+	// with 429 and Retry-After; a client that goes on regardless, for as many again, is
+	// ended. NoLimit is none.
 	FramesPerSecond int // 1000
 	JoinsPerSecond  int // of these frames; 100, and twice as many as Topics at once if that is more
 	BytesPerSecond  int // 4 MiB

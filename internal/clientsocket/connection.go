@@ -61,8 +61,8 @@ func (n *Connection) Heard() { n.heard.Store(int64(mono.Now())) }
 // Line is what Init was given.
 func (n *Connection) Line() Line { return n.line }
 
-// Receive takes a frame of the client.
-func (n *Connection) Receive(f wire.Frame) { n.c.in.receive(n, f) }
+// Receive takes a frame of the client, of whose bytes so many have not been paid for.
+func (n *Connection) Receive(f wire.Frame, size int) { n.c.in.receive(n, f, size) }
 
 // ID is that of the client socket.
 func (n *Connection) ID() string { return n.c.id }

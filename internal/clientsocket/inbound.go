@@ -37,9 +37,9 @@ type inbound struct {
 	spent    spent
 }
 
-// receive takes a frame of connection n, where the numbers go on from what the
-// client was told in its hello.
-func (in *inbound) receive(n *Connection, f wire.Frame) {
+// receive takes a frame of connection n, of whose bytes so many are not paid for, where
+// the numbers go on from what the client was told in its hello.
+func (in *inbound) receive(n *Connection, f wire.Frame, size int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	c := in.c
@@ -48,7 +48,7 @@ func (in *inbound) receive(n *Connection, f wire.Frame) {
 	}
 	counted := wire.Counted(f.Topic)
 	if c.chime && f.Topic == wire.TopicChime {
-		if !in.spend(&f) {
+		if !in.spend(&f, size) {
 			return
 		}
 		switch err := in.control(n, f); {
@@ -71,11 +71,11 @@ func (in *inbound) receive(n *Connection, f wire.Frame) {
 	if c.chime && counted {
 		n.number++
 		if !in.count(n.number) {
-			in.waste(f.Size())
+			in.waste(1, size)
 			return
 		}
 	}
-	if in.spend(&f) {
+	if in.spend(&f, size) {
 		in.deliver(f)
 	}
 }
@@ -149,7 +149,8 @@ type Batched struct {
 
 // Apply hands on the frames of a POST that are new, as a whole or not at all. Of
 // two batches at once the second finds the first one's frames applied and skips
-// them. Decode returns the batch; one is decoded at a time. The error is that of decode,
+// them. Decode returns the batch; one is decoded at a time. Its bytes are paid for, its
+// frames are not; without a new one it counts as a frame. The error is that of decode,
 // ErrUnknown, ErrBeyond or a *GapError.
 func (c *ClientSocket) Apply(secret string, decode func() (wire.Batch, error)) (Batched, error) {
 	return c.in.apply(secret, decode)
@@ -161,7 +162,18 @@ func (in *inbound) apply(secret string, decode func() (wire.Batch, error)) (Batc
 	defer in.mu.Unlock()
 	batch, err := decode()
 	if err != nil {
+		in.waste(c.clients.rates.malformed, 0)
 		return Batched{}, err
+	}
+	paid := false
+	defer func() {
+		if !paid {
+			in.waste(1, 0)
+		}
+	}()
+	spend := func(f *wire.Frame) bool {
+		paid = true
+		return in.spend(f, 0)
 	}
 	c.mu.Lock()
 	n, err := c.out.use(secret, batch.Received)
@@ -177,18 +189,18 @@ frames:
 	for _, f := range batch.Frames {
 		switch {
 		case f.Topic == wire.TopicChime:
-			in.spend(&f)
+			spend(&f)
 			// The batch has been acknowledged as a whole.
 			if err := in.control(n, f); errors.Is(err, errGoodbye) {
 				c.Bye()
 				break frames
 			}
 		case !wire.Counted(f.Topic):
-			if in.spend(&f) {
+			if spend(&f) {
 				in.deliver(f)
 			}
 		default:
-			if in.count(number) && in.spend(&f) {
+			if in.count(number) && spend(&f) {
 				in.deliver(f)
 			}
 			number++

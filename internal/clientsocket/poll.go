@@ -47,33 +47,43 @@ func (n *Connection) Secret() string {
 }
 
 // Poll takes p, and returns the connection that is to answer it, or nil if the secret is
-// good for a resume only. The error is ErrUnknown or ErrBeyond.
+// good for a resume only. The error is ErrUnknown or ErrBeyond. A poll that takes the place
+// of another, or is given again what one was given, counts as a frame.
 func (c *ClientSocket) Poll(p *Poll, secret string) (*Connection, error) {
 	c.in.mu.Lock() // for a promotion
 	defer c.in.mu.Unlock()
+	n, again, err := c.poll(p, secret)
+	if again {
+		c.in.waste(1, 0)
+	}
+	return n, err
+}
+
+func (c *ClientSocket) poll(p *Poll, secret string) (n *Connection, again bool, _ error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := &c.out
-	n := o.polledWith(secret)
+	n = o.polledWith(secret)
 	switch {
 	case n == nil && (c.ended || !o.credentials.good(secret)):
-		return nil, ErrUnknown
+		return nil, true, ErrUnknown
 	case n == nil:
-		return nil, nil
+		return nil, false, nil
 	case n != o.carrier:
 		if err := o.promote(o.credentials.of(n), p.received); err != nil {
-			return nil, err
+			return nil, true, err
 		}
 	case p.received < o.queue.Forgotten():
-		return n, nil // one that was held up on its way: a later one has been answered
+		return n, true, nil // one that was held up on its way: a later one has been answered
 	default:
 		if err := o.acknowledge(p.received); err != nil {
-			return nil, err
+			return nil, true, err
 		}
+		again = n.out.poll != nil || o.queue.At() > p.received
 		o.queue.Rewind()
 	}
 	n.attend(p)
-	return n, nil
+	return n, again, nil
 }
 
 // polledWith returns the connection that is polled with secret, or nil. A client socket
@@ -147,7 +157,7 @@ type Reply struct {
 
 // Fetch gives r what there is to write in answer to p, behind the Frames that it has. If
 // there is nothing p is parked, or if it is late answered with a heartbeat, in the dialects
-// that have one.
+// that have one, and counts as a frame.
 func (n *Connection) Fetch(p *Poll, r *Reply, late bool) Fetched {
 	c, o := n.c, &n.out
 	r.After, r.To = p.received, p.received
@@ -167,7 +177,8 @@ func (n *Connection) Fetch(p *Poll, r *Reply, late bool) Fetched {
 	}
 	o.poll = nil
 	o.rest()
-	if !o.due() && c.chime {
+	idle := !o.due()
+	if idle && c.chime {
 		n.sendControl(wire.NewHeartbeat(c.out.queue.Sent(), c.in.received.Load()))
 	}
 	if c.out.carrier == n {
@@ -181,6 +192,9 @@ func (n *Connection) Fetch(p *Poll, r *Reply, late bool) Fetched {
 	c.mu.Unlock()
 	if ready != nil {
 		ready()
+	}
+	if idle {
+		n.Spend(0)
 	}
 	if over {
 		n.line.Close()

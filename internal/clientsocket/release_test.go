@@ -137,7 +137,7 @@ func TestWhateverBecomesOfAClientItsQueueIsGivenBack(t *testing.T) {
 					}
 				}
 			case 5, 6: // acknowledges on a WebSocket, which may promote it
-				n.Receive(ackOf(sent - min(sent, uint64(pick(20)))))
+				n.Receive(ackOf(sent-min(sent, uint64(pick(20)))), 0)
 			case 7:
 				_, _ = c.Apply(secret, func() (wire.Batch, error) {
 					return wire.Batch{Received: sent - min(sent, uint64(pick(20))), First: c.in.received.Load() + 1}, nil

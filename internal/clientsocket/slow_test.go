@@ -150,7 +150,7 @@ func TestClientsThatAreSlowAreCountedByCause(t *testing.T) {
 	if !c.Resume(next, c.out.credentials.current) {
 		t.Fatal("it can't resume")
 	}
-	next.Receive(wire.Frame{Topic: wire.TopicChime, Event: wire.EventAck, Payload: []byte(`{"received":0}`)})
+	next.Receive(wire.Frame{Topic: wire.TopicChime, Event: wire.EventAck, Payload: []byte(`{"received":0}`)}, 0)
 	want := map[string]float64{"stuck": 1, "unacked": 1, "queue": 0, "total_queue": 0}
 	for cause, n := range want {
 		if got := cs.slow(cause); got != n {

@@ -198,11 +198,14 @@ func TestJoinsBeyondTheRateAreRefused(t *testing.T) {
 func TestBytesBeyondTheRateAreRefused(t *testing.T) {
 	limits := chime.WithLimits(chime.Limits{BytesPerSecond: 1000, MessageBytes: 1100, BatchBytes: 2200})
 	for name, open := range talkers {
+		if !strings.HasPrefix(name, "websocket/") {
+			continue // see TestAPostIsPaidForBeforeItIsRead
+		}
 		t.Run(name, func(t *testing.T) {
 			raw.InBubble(t, &http.Server{}, []chime.Option{limits}, func(t *testing.T, s *raw.Site) {
 				c := open(t, s)
 				c.join()
-				big := `{"a":"` + strings.Repeat("x", 940) + `"}` // with names 960 bytes and some
+				big := `{"a":"` + strings.Repeat("x", 900) + `"}` // a message of 950 bytes and some
 				for n := range 10 {
 					ref := fmt.Sprint("e", n)
 					c.frame(ref, "hall:1", "refuse", big)

@@ -43,7 +43,7 @@ func (l *Ledger) Try(name string) time.Duration {
 		}
 		b = l.old[name]
 	}
-	wait := b.Try(l.rate, now)
+	wait := b.Try(l.rate, 1, now)
 	l.young[name] = b
 	return wait
 }

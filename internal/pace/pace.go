@@ -56,15 +56,18 @@ func (b *Bucket) Take(r Rate, n int, now mono.Instant) (allowed, enough bool) {
 	return debt <= r.burst, debt > 2*r.burst
 }
 
-// Try uses one if that is allowed. Otherwise it returns how long it is until it will be.
-func (b *Bucket) Try(r Rate, now mono.Instant) time.Duration {
+// Try uses n if they are allowed. Otherwise it returns how long it is until they will be.
+func (b *Bucket) Try(r Rate, n int, now mono.Instant) time.Duration {
 	if r.every == 0 {
 		return 0
 	}
-	paid := b.next(r, 1, now)
+	paid := b.next(r, n, now)
 	if wait := paid.Sub(now) - r.burst; wait > 0 {
 		return wait
 	}
 	b.paid = paid
 	return 0
 }
+
+// Return gives back n of what was used.
+func (b *Bucket) Return(r Rate, n int) { b.paid = b.paid.Add(-time.Duration(n) * r.every) }

@@ -49,24 +49,42 @@ func TestWhatIsRefusedIsToldHowLongToWait(t *testing.T) {
 	var b Bucket
 	r, now := Of(2, 30), mono.Instant(0)
 	for range 30 { // as many as one must be able to do at once
-		if wait := b.Try(r, now); wait != 0 {
+		if wait := b.Try(r, 1, now); wait != 0 {
 			t.Fatalf("got %v to wait, want none", wait)
 		}
 	}
 	for range 3 { // and costs nothing
-		if wait := b.Try(r, now); wait != 500*time.Millisecond {
+		if wait := b.Try(r, 1, now); wait != 500*time.Millisecond {
 			t.Errorf("got %v to wait, want 500ms", wait)
 		}
 	}
-	if wait := b.Try(r, now.Add(500*time.Millisecond)); wait != 0 {
+	if wait := b.Try(r, 1, now.Add(500*time.Millisecond)); wait != 0 {
 		t.Errorf("got %v to wait after that, want none", wait)
+	}
+}
+
+func TestWhatIsGivenBackWasNotUsed(t *testing.T) {
+	var b Bucket
+	r, now := Of(2, 30), mono.Instant(0)
+	if wait := b.Try(r, 30, now); wait != 0 {
+		t.Fatalf("got %v to wait for all at once, want none", wait)
+	}
+	if wait := b.Try(r, 4, now); wait != 2*time.Second {
+		t.Errorf("got %v to wait for 4 more, want 2s", wait)
+	}
+	b.Return(r, 3)
+	if wait := b.Try(r, 4, now); wait != 500*time.Millisecond {
+		t.Errorf("got %v to wait for 4 after 3 were given back, want 500ms", wait)
+	}
+	if wait := b.Try(r, 3, now); wait != 0 {
+		t.Errorf("got %v to wait for these 3, want none", wait)
 	}
 }
 
 func TestNoRateIsNoBound(t *testing.T) {
 	var b Bucket
 	for range 1000 {
-		if allowed, enough := b.Take(Of(-1, 0), 1<<30, 0); !allowed || enough || b.Try(Rate{}, 0) != 0 {
+		if allowed, enough := b.Take(Of(-1, 0), 1<<30, 0); !allowed || enough || b.Try(Rate{}, 1, 0) != 0 {
 			t.Fatal("got it refused")
 		}
 	}

@@ -173,6 +173,8 @@ var (
 	draining    = &refusal{http.StatusServiceUnavailable, clientsocket.ErrDraining.Error(), drainRetry}
 	// busy refuses a POST beside another with the same secret.
 	busy = &refusal{http.StatusTooManyRequests, "another POST of this client is under way", time.Second}
+	// unreadable refuses a POST whose body did not come.
+	unreadable = &refusal{status: http.StatusBadRequest, reason: "body could not be read"}
 	// expired refuses an identity that has expired.
 	expired = &refusal{status: http.StatusUnauthorized, reason: "expired"}
 	// foreign refuses a secret of another identity's client socket.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -13,66 +14,109 @@ const (
 	maxSecretBody = 256
 )
 
+// errTooMuch is an error of body.read.
+var errTooMuch = errors.New("body is too large")
+
 // bodies are the requests whose bodies are being read. Net/http waits for the body
 // of a request before it answers and again before it closes the connection, for
 // ever if nobody sets a deadline. One that does not come must neither keep a
 // connection nor hold up a Shutdown.
 type bodies struct {
-	mu      sync.Mutex                             // guards reading
-	reading map[*http.ResponseController]time.Time // when each is due
+	mu      sync.Mutex // guards reading, and when each is due
+	reading map[*body]struct{}
 }
 
-// read reads the body of a request, of at most so many bytes. The error is an
-// *http.MaxBytesError, or one of reading.
-func (b *bodies) read(w http.ResponseWriter, r *http.Request, most int) ([]byte, error) {
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, int64(most)))
+// body is that of one request: how long it may take, and what has come of it.
+type body struct {
+	of  *bodies
+	rc  *http.ResponseController
+	r   *http.Request
+	due time.Time // guarded by that of all
+	buf buffer
 }
 
 // bound bounds how long the body of a request may take, before anything else is
-// done with that. GiveUp has it fail at once; done is to be called when the request has
-// been answered.
-func (b *bodies) bound(w http.ResponseWriter) (giveUp func() error, done func()) {
-	rc := http.NewResponseController(w)
-	due := time.Now().Add(bodyWait)
-	_ = rc.SetReadDeadline(due) // not all writers can
+// done with that. Done is to be called when the request has been answered.
+func (b *bodies) bound(w http.ResponseWriter, r *http.Request) *body {
+	this := &body{of: b, rc: http.NewResponseController(w), r: r, due: time.Now().Add(bodyWait)}
+	_ = this.rc.SetReadDeadline(this.due) // not all writers can
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.reading == nil {
-		b.reading = map[*http.ResponseController]time.Time{}
+		b.reading = map[*body]struct{}{}
 	}
-	b.reading[rc] = due
-	giveUp = func() error {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if _, reading := b.reading[rc]; !reading {
-			return nil
+	b.reading[this] = struct{}{}
+	return this
+}
+
+// most is how many bytes may come, of at most so many: as many as the head says, if it
+// says it. It reports false if that is more.
+func (b *body) most(allowed int) (size int, fits bool) {
+	switch n := b.r.ContentLength; {
+	case n < 0:
+		return allowed, true
+	default:
+		return int(min(n, int64(allowed))), n <= int64(allowed)
+	}
+}
+
+// read returns the body, of at most so many bytes, which is good until done. On an error
+// it returns what has come; that is errTooMuch, or one of reading.
+func (b *body) read(allowed int) ([]byte, error) {
+	if _, fits := b.most(allowed); !fits {
+		return nil, errTooMuch
+	}
+	for n := 0; ; {
+		b.buf.grow(n, allowed)
+		k, err := b.r.Body.Read(b.buf.bytes[n:])
+		_, tooMuch := errors.AsType[*http.MaxBytesError](err) // of a middleware
+		switch n += k; {
+		case n > allowed, tooMuch:
+			return b.buf.bytes[:min(n, allowed)], errTooMuch
+		case err == io.EOF:
+			return b.buf.bytes[:n], nil
+		case err != nil:
+			return b.buf.bytes[:n], err
 		}
-		b.reading[rc] = time.Now()
-		return rc.SetReadDeadline(b.reading[rc])
 	}
-	return giveUp, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.hurry(rc)
-		delete(b.reading, rc)
+}
+
+// giveUp has the body fail at once. Nothing more of it is read, nor by net/http before it
+// answers: it closes the connection, unless all of the body came with the head.
+func (b *body) giveUp() error {
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	if _, reading := b.of.reading[b]; !reading {
+		return nil
 	}
+	b.due = time.Now()
+	return b.rc.SetReadDeadline(b.due)
+}
+
+// done gives up what has not come soon.
+func (b *body) done() {
+	b.of.mu.Lock()
+	b.hurry()
+	delete(b.of.reading, b)
+	b.of.mu.Unlock()
+	b.buf.release()
 }
 
 // cut gives what is being read little more time. Its client has been drained.
 func (b *bodies) cut() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for rc := range b.reading {
-		b.hurry(rc)
+	for one := range b.reading {
+		one.hurry()
 	}
 }
 
-// hurry makes it due soon, if it is not sooner. b.mu is held: afterwards the request
-// may be answered, and its ResponseController no longer be used.
-func (b *bodies) hurry(rc *http.ResponseController) {
-	if soon := time.Now().Add(bodyEnd); soon.Before(b.reading[rc]) {
-		b.reading[rc] = soon
-		_ = rc.SetReadDeadline(soon)
+// hurry makes it due soon, if it is not sooner. The lock of all is held: afterwards the
+// request may be answered, and its ResponseController no longer be used.
+func (b *body) hurry() {
+	if soon := time.Now().Add(bodyEnd); soon.Before(b.due) {
+		b.due = soon
+		_ = b.rc.SetReadDeadline(soon)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/dialect"
-	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -121,8 +120,8 @@ func (s *Server) openLongPoll(w http.ResponseWriter, r *http.Request, d *dialect
 // whose it is: what WithConnect looks for may be in the polls alone, as the authToken of
 // phoenix.js is.
 func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
-	giveUp, done := s.bodies.bound(w)
-	defer done()
+	body := s.bodies.bound(w, r)
+	defer body.done()
 	if !s.admission.origin(w, r) {
 		return
 	}
@@ -136,23 +135,14 @@ func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
 		phoenixRefuse(w, refused)
 		return
 	}
-	this, only := s.posts.begin(token.secret, giveUp)
-	if !only {
-		s.stats.Refusals.Add(stats.RefusedSecond)
-		phoenixRefuse(w, busy)
-		return
+	lines := strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-ndjson")
+	if refused := s.bring(body, c, token.secret, func(data []byte) { s.takeLines(w, c, token, data, lines) }); refused != nil {
+		phoenixRefuse(w, refused)
 	}
-	defer s.posts.end(token.secret, this)
-	body, err := s.bodies.read(w, r, s.limits.BatchBytes)
-	if !s.posts.come(this) {
-		s.stats.Refusals.Add(stats.RefusedSecond)
-		phoenixRefuse(w, busy)
-		return
-	}
-	if err != nil {
-		phoenixAnswer(w, phoenixMalformed)
-		return
-	}
+}
+
+// takeLines takes what a POST has brought, and answers.
+func (s *Server) takeLines(w http.ResponseWriter, c *clientsocket.ClientSocket, token pollToken, body []byte, lines bool) {
 	l := polledLine(c, token.secret, true)
 	if l == nil || !c.Connected() {
 		phoenixAnswer(w, phoenixOpened)
@@ -160,14 +150,17 @@ func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
 	}
 	n := &l.conn
 	n.Heard()
-	frames, err := l.decode(body, strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-ndjson"))
+	frames, err := l.decode(body, lines)
 	if err != nil {
 		n.Close(wire.CloseUndecodable, err.Error())
 		phoenixAnswer(w, phoenixMalformed)
 		return
 	}
+	if len(frames) == 0 {
+		n.Spend(0)
+	}
 	for _, f := range frames {
-		n.Receive(f)
+		n.Receive(f, 0)
 	}
 	phoenixAnswer(w, phoenixOK)
 }
@@ -247,11 +240,14 @@ func phoenixMessages(w http.ResponseWriter, status int, token string, messages [
 
 // phoenixRefuse answers a request that is refused: phoenix.js knows no other statuses.
 func phoenixRefuse(w http.ResponseWriter, e *refusal) {
-	if e.retry > 0 {
+	switch {
+	case e.retry > 0:
 		phoenixAnswer(w, phoenixLater)
-		return
+	case e.status == http.StatusBadRequest, e.status == http.StatusRequestEntityTooLarge:
+		phoenixAnswer(w, phoenixMalformed)
+	default:
+		phoenixAnswer(w, phoenixRefused)
 	}
-	phoenixAnswer(w, phoenixRefused)
 }
 
 // phoenixAnswer answers with a status alone.

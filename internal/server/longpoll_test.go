@@ -10,8 +10,10 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/go-chime/chime/internal/server"
+	"github.com/go-chime/chime/transport"
 )
 
 // asPhoenix sends a request of Phoenix's long-poll, and returns the status and the token in
@@ -47,6 +49,27 @@ func TestLinesWithoutEndOfAPhoenixPollCostLittle(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		if cost := after.TotalAlloc - before.TotalAlloc; status != 200 || cost > 12*uint64(len(lines)) {
 			t.Errorf("got %d, and %d bytes were allocated for %d, want 200 and at most 12 times as many", status, cost, len(lines))
+		}
+	})
+}
+
+// A POST pays for its body, and its frames not again: a client that waits loses nothing.
+func TestAPostOfPhoenixIsPaidForOnce(t *testing.T) {
+	limits := transport.Limits{BytesPerSecond: 100, MessageBytes: 400, BatchBytes: 1000}
+	inHall(t, server.Config{Limits: limits}, func(t *testing.T, h *hall) {
+		_, token := asPhoenix(t, h, http.MethodGet, "", nil)
+		body := `[null,"1","phoenix","heartbeat",{"a":"` + strings.Repeat("x", 359) + `"}]`
+		for n := range 5 {
+			if status, _ := asPhoenix(t, h, http.MethodPost, token, strings.NewReader(body)); status != 200 {
+				t.Fatalf("POST %d of 400 bytes: got %d, want 200", n, status)
+			}
+		}
+		if status, _ := asPhoenix(t, h, http.MethodPost, token, strings.NewReader(body)); status != 500 {
+			t.Errorf("beyond: got %d, want 500", status)
+		}
+		time.Sleep(4 * time.Second)
+		if status, _ := asPhoenix(t, h, http.MethodPost, token, strings.NewReader(body)); status != 200 {
+			t.Errorf("4 s later: got %d, want 200", status)
 		}
 	})
 }

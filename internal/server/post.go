@@ -3,19 +3,17 @@ package server
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/go-chime/chime/internal/clientsocket"
-	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
 // ServePost answers POST {mount}/sse: frames of a client whose other half is a
 // stream. A batch is applied whole or not at all, once, in its place.
 func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
-	giveUp, done := s.bodies.bound(w)
-	defer done()
+	body := s.bodies.bound(w, r)
+	defer body.done()
 	if !s.admission.origin(w, r) {
 		return
 	}
@@ -34,26 +32,17 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
-	this, only := s.posts.begin(secret, giveUp)
-	if !only {
-		s.second(w)
-		return
+	switch refused := s.bring(body, c, secret, func(data []byte) { s.apply(w, c, secret, data) }); refused {
+	case nil:
+	case unreadable:
+		refuseBatch(w, &wire.BatchError{Reason: refused.reason})
+	default:
+		refuseWith(w, refused)
 	}
-	defer s.posts.end(secret, this)
-	// Read before the lock: a slow body must not hold up other POSTs.
-	body, err := s.bodies.read(w, r, s.limits.BatchBytes)
-	if !s.posts.come(this) {
-		s.second(w)
-		return
-	}
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			refuse(w, http.StatusRequestEntityTooLarge, "batch is over "+strconv.Itoa(s.limits.BatchBytes)+" bytes")
-			return
-		}
-		refuseBatch(w, &wire.BatchError{Reason: "body could not be read"})
-		return
-	}
+}
+
+// apply applies a batch, and answers.
+func (s *Server) apply(w http.ResponseWriter, c *clientsocket.ClientSocket, secret string, body []byte) {
 	applied, err := c.Apply(secret, func() (wire.Batch, error) {
 		return wire.DecodeBatch(body, s.limits.BatchMessages, s.limits.MessageBytes)
 	})
@@ -77,12 +66,6 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// second refuses a POST beside another with the same secret.
-func (s *Server) second(w http.ResponseWriter) {
-	s.stats.Refusals.Add(stats.RefusedSecond)
-	refuseWith(w, busy)
-}
-
 func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
 	answer(w, http.StatusBadRequest, struct {
 		Frame  int    `json:"frame"`
@@ -94,13 +77,13 @@ func refuseBatch(w http.ResponseWriter, e *wire.BatchError) {
 // goes. A beacon can set no header, so the secret is the body; in return this
 // can do nothing but leave, and tells nothing.
 func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
-	_, done := s.bodies.bound(w)
-	defer done()
+	body := s.bodies.bound(w, r)
+	defer body.done()
 	if !s.admission.origin(w, r) {
 		return
 	}
-	if body, err := s.bodies.read(w, r, maxSecretBody); err == nil {
-		secret := strings.TrimSpace(string(body))
+	if data, err := body.read(maxSecretBody); err == nil {
+		secret := strings.TrimSpace(string(data))
 		if c := s.clients.Registry.Find(secret); c != nil {
 			c.Goodbye(secret)
 		}

@@ -187,7 +187,7 @@ func (l *webSocketLine) take(kind websocket.MessageType, r io.Reader) error {
 	f, err := l.dialect.Decode(kind == websocket.MessageBinary, buf.Bytes())
 	switch {
 	case err == nil:
-		l.conn.Receive(f)
+		l.conn.Receive(f, buf.Len())
 	case l.dialect.Lenient:
 		l.conn.Spend(buf.Len())
 		l.server.log.Debug("frame ignored", "dialect", l.dialect.Name, "client", l.conn.ID(), "error", err)

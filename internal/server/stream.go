@@ -91,7 +91,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller,
 		l.age()
 	}
 	for _, f := range joins {
-		l.conn.Receive(f)
+		l.conn.Receive(f, f.Size())
 	}
 	if l.hijacked() {
 		s.tasks.Go(l.attend)

@@ -23,9 +23,9 @@ const (
 // share: one of them waits for all. It shows its own identity and no secret, and what it
 // learns is that there is something, so it is no sign of life of anybody.
 func (s *Server) ServeWait(w http.ResponseWriter, r *http.Request) {
-	_, done := s.bodies.bound(w)
-	names, hold, refused := s.waiting(w, r)
-	done()
+	body := s.bodies.bound(w, r)
+	names, hold, refused := s.waiting(w, r, body)
+	body.done()
 	if refused != nil {
 		refuseWith(w, refused)
 		return
@@ -38,7 +38,7 @@ func (s *Server) ServeWait(w http.ResponseWriter, r *http.Request) {
 
 // waiting reads whom a request waits for, and how long. It has answered what comes from a
 // foreign page: then there are no names.
-func (s *Server) waiting(w http.ResponseWriter, r *http.Request) (names []string, hold time.Duration, _ *refusal) {
+func (s *Server) waiting(w http.ResponseWriter, r *http.Request, body *body) (names []string, hold time.Duration, _ *refusal) {
 	if !s.admission.origin(w, r) {
 		return nil, 0, nil
 	}
@@ -49,8 +49,9 @@ func (s *Server) waiting(w http.ResponseWriter, r *http.Request) (names []string
 	if err != nil {
 		return nil, 0, &refusal{status: http.StatusBadRequest, reason: err.Error()}
 	}
-	body, err := s.bodies.read(w, r, maxWaitBody)
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+	data, err := body.read(maxWaitBody)
+	if errors.Is(err, errTooMuch) {
+		_ = body.giveUp()
 		return nil, 0, &refusal{status: http.StatusRequestEntityTooLarge, reason: "body is over " + strconv.Itoa(maxWaitBody) + " bytes"}
 	}
 	var want struct {
@@ -58,8 +59,8 @@ func (s *Server) waiting(w http.ResponseWriter, r *http.Request) (names []string
 	}
 	switch {
 	case err != nil:
-		return nil, 0, &refusal{status: http.StatusBadRequest, reason: "body could not be read"}
-	case json.Unmarshal(body, &want) != nil || len(want.IDs) == 0:
+		return nil, 0, unreadable
+	case json.Unmarshal(data, &want) != nil || len(want.IDs) == 0:
 		return nil, 0, &refusal{status: http.StatusBadRequest, reason: `body is not of the form {"ids":["…"]}, with one at least`}
 	case len(want.IDs) > maxWaited:
 		return nil, 0, &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("body has %d ids: want at most %d", len(want.IDs), maxWaited)}
