@@ -14,7 +14,9 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -40,7 +42,19 @@ func serveIdle() {
 	live.Channel("room:{id}", listener{}, channel.History{Keep: 100, Replay: 0})
 	r := chi.NewRouter()
 	r.Mount("/socket", live)
-	r.Get("/rss", func(w http.ResponseWriter, _ *http.Request) {
+	var active atomic.Int64 // connections with a request: this one, and polls that are parked
+	r.Get("/http", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Parked") != "" {
+			<-r.Context().Done()
+		}
+		fmt.Fprintln(w, "<>")
+	})
+	r.Get("/rss", func(w http.ResponseWriter, r *http.Request) {
+		for fmt.Sprint(active.Load()-1) != r.URL.Query().Get("parked") {
+			if time.Sleep(time.Millisecond); r.Context().Err() != nil {
+				return
+			}
+		}
 		runtime.GC()
 		runtime.GC() // what the pools held
 		debug.FreeOSMemory()
@@ -56,7 +70,16 @@ func serveIdle() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	fmt.Println(http.Serve(l, r))
+	web := &http.Server{Handler: r, ConnState: func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateActive:
+			active.Add(1)
+		case http.StateIdle, http.StateHijacked:
+			active.Add(-1)
+		case http.StateNew, http.StateClosed:
+		}
+	}}
+	fmt.Println(web.Serve(l))
 	os.Exit(1)
 }
 
@@ -75,9 +98,13 @@ func residentBytes() int64 {
 // BenchmarkIdle reports what a client that has joined one topic and does
 // nothing costs the server, in bytes of resident memory after a collection.
 // The kernel's socket buffers are not in it. Clients of the chime dialect have
-// acknowledged what they got, as chime.js does within 10 s.
+// acknowledged what they got, as chime.js does within 10 s. One that polls keeps its
+// connection between two polls, and acknowledges with the next.
 func BenchmarkIdle(b *testing.B) {
-	const clients = 5000
+	const (
+		clients = 5000
+		polling = 2000 // as many as come within the time that one may be silent
+	)
 	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	const join = `["1","1","room:1","phx_join",{}]`
 	for _, bench := range []struct {
@@ -90,10 +117,20 @@ func BenchmarkIdle(b *testing.B) {
 		{"stream/bare", idler{request: "GET /socket/sse?join=room:1"}},
 		{"stream/chime", idler{request: "GET /socket/sse", header: "Chime-Received: 0\r\n", hello: true,
 			posts: []string{`{"first":1,"received":0,"frames":[` + join + `]}`, `{"first":2,"received":1,"frames":[]}`}}},
+		{"http/parked", idler{poll: (*pollClient).plain, parked: true}}, // what net/http takes of that itself
+		{"http/between", idler{poll: (*pollClient).plain}},
+		{"poll/chime/parked", idler{poll: (*pollClient).joinChime, parked: true}},
+		{"poll/chime/between", idler{poll: (*pollClient).joinChime}},
+		{"longpoll/phoenix/parked", idler{poll: (*pollClient).joinPhoenix, parked: true}},
+		{"longpoll/phoenix/between", idler{poll: (*pollClient).joinPhoenix}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
+			n := clients
+			if bench.poll != nil {
+				n = polling
+			}
 			for range b.N {
-				b.ReportMetric(idleBytes(b, clients, bench.idler), "B/client")
+				b.ReportMetric(idleBytes(b, n, bench.idler), "B/client")
 			}
 		})
 	}
@@ -103,8 +140,10 @@ func BenchmarkIdle(b *testing.B) {
 type idler struct {
 	request, header string
 	hello           bool
-	frames          []string // on a WebSocket; the last is answered
-	posts           []string // with the secret of the hello
+	frames          []string          // on a WebSocket; the last is answered
+	posts           []string          // with the secret of the hello
+	poll            func(*pollClient) // to join
+	parked          bool              // its last poll
 }
 
 func idleBytes(b *testing.B, clients int, who idler) float64 {
@@ -128,16 +167,32 @@ func idleBytes(b *testing.B, clients int, who idler) float64 {
 		b.Fatal(err)
 	}
 	addr := strings.TrimSpace(line)
-	before := askRSS(b, addr)
+	before, parked := askRSS(b, addr, 0), 0
+	polls := make([]*pollClient, 0, clients)
 	for i := range clients {
-		conn := who.open(b, addr, i)
+		conn := dialIdle(b, addr, i)
 		defer conn.Close()
+		if who.poll == nil {
+			who.open(b, addr, conn)
+			continue
+		}
+		p := &pollClient{b: b, addr: addr, conn: conn, answers: bufio.NewReaderSize(conn, 16)}
+		who.poll(p)
+		polls = append(polls, p)
 	}
-	return (askRSS(b, addr) - before) / float64(clients)
+	if who.parked {
+		for parked = range polls {
+			polls[parked].ask()
+		}
+		parked++
+	}
+	return (askRSS(b, addr, parked) - before) / float64(clients)
 }
 
-func askRSS(b *testing.B, addr string) float64 {
-	resp, err := http.Get("http://" + addr + "/rss")
+// askRSS has the server measure when so many polls are parked.
+func askRSS(b *testing.B, addr string, parked int) float64 {
+	patient := http.Client{Timeout: time.Minute}
+	resp, err := patient.Get(fmt.Sprintf("http://%s/rss?parked=%d", addr, parked))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -153,14 +208,19 @@ func askRSS(b *testing.B, addr string) float64 {
 	return n
 }
 
-// open connects, joins, and reads until that is answered.
-func (who idler) open(b *testing.B, addr string, i int) net.Conn {
-	// Of several loopback addresses, so that the ports of one are no limit.
+// dialIdle connects from one of several loopback addresses, so that the ports of one are
+// no limit.
+func dialIdle(b *testing.B, addr string, i int) net.Conn {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%16))}}
 	conn, err := dialer.Dial("tcp4", addr)
 	if err != nil {
 		b.Fatal(err)
 	}
+	return conn
+}
+
+// open joins, and reads until that is answered.
+func (who idler) open(b *testing.B, addr string, conn net.Conn) {
 	fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\n%s\r\n", who.request, addr, who.header)
 	var seen strings.Builder
 	buf := make([]byte, 4096)
@@ -189,20 +249,7 @@ func (who idler) open(b *testing.B, addr string, i int) net.Conn {
 		}
 	}
 	for _, body := range who.posts {
-		req, err := http.NewRequest(http.MethodPost, "http://"+addr+"/socket/sse", strings.NewReader(body))
-		if err != nil {
-			b.Fatal(err)
-		}
-		req.Header.Set("Chime-Secret", secret)
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			b.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			b.Fatalf("POST: %s", res.Status)
-		}
+		postIdle(b, "http://"+addr+"/socket/sse", "Chime-Secret", secret, body)
 		until(`"status":"ok"`)
 	}
 	if len(who.frames) == 0 || strings.Contains(who.frames[len(who.frames)-1], "phx_join") {
@@ -210,5 +257,21 @@ func (who idler) open(b *testing.B, addr string, i int) net.Conn {
 	} else {
 		until("probe_ok")
 	}
-	return conn
+}
+
+func postIdle(b *testing.B, url, header, secret, body string) {
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set(header, secret)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		b.Fatalf("POST: %s", res.Status)
+	}
 }

@@ -28,12 +28,13 @@ import (
 	"github.com/go-chime/chime/transport"
 )
 
-// The clients of these benchmarks are real WebSockets that read all they get.
+// The clients of these benchmarks are real connections, which read all they get.
 // They are in a process of their own, this test binary started again, so that
 // what they cost is not counted as the server's.
 const (
 	benchAddress = "CHIME_BENCH_ADDRESS"
 	benchClients = "CHIME_BENCH_CLIENTS"
+	benchKind    = "CHIME_BENCH_KIND"
 )
 
 func init() {
@@ -43,7 +44,7 @@ func init() {
 }
 
 // readForEver connects, and then tells for each number on its standard input
-// when that many bytes have come in all.
+// when that many bytes, or messages if they have no WebSockets, have come in all.
 func readForEver() {
 	clients, err := strconv.Atoi(os.Getenv(benchClients))
 	if err != nil {
@@ -51,7 +52,23 @@ func readForEver() {
 	}
 	var got atomic.Int64
 	came := make(chan struct{}, 1)
+	count := func(n int) {
+		got.Add(int64(n))
+		select {
+		case came <- struct{}{}:
+		default:
+		}
+	}
 	for i := range clients {
+		if kind := os.Getenv(benchKind); kind != webSockets {
+			conn := benchConn(i)
+			h := &httpReader{conn, bufio.NewReader(conn), count}
+			read := map[string]func(func()){"stream": h.stream, "poll": h.poll, "longpoll": h.longPoll}[kind]
+			opened := make(chan struct{})
+			go read(func() { close(opened) })
+			<-opened
+			continue
+		}
 		conn := benchDial(i)
 		go func() {
 			buf := make([]byte, 4<<10)
@@ -60,11 +77,7 @@ func readForEver() {
 				if err != nil {
 					return
 				}
-				got.Add(int64(n))
-				select {
-				case came <- struct{}{}:
-				default:
-				}
+				count(n)
 			}
 		}()
 	}
@@ -83,14 +96,20 @@ func readForEver() {
 	os.Exit(0)
 }
 
-// benchDial opens the ith WebSocket. It comes from one of several loopback
+// benchConn is the connection of the ith client. It comes from one of several loopback
 // addresses, so that the ports of one are no limit.
-func benchDial(i int) net.Conn {
+func benchConn(i int) net.Conn {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%16))}}
 	conn, err := dialer.Dial("tcp4", os.Getenv(benchAddress))
 	if err != nil {
 		panic(err)
 	}
+	return conn
+}
+
+// benchDial opens the ith WebSocket.
+func benchDial(i int) net.Conn {
+	conn := benchConn(i)
 	const request = "GET /websocket?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	if _, err := io.WriteString(conn, request); err != nil {
@@ -110,7 +129,7 @@ type crowd struct {
 	clients []*clientsocket.ClientSocket
 	in      io.Writer
 	out     *bufio.Reader
-	sent    int64 // bytes, to all
+	sent    int64 // to all, in bytes; in messages to those without WebSockets
 }
 
 // listening is a Server that hands over what its clients send.
@@ -132,7 +151,12 @@ func listening(b *testing.B, receive func(wire.Frame)) (s *server.Server, addres
 	if err != nil {
 		b.Fatal(err)
 	}
-	web := &http.Server{Handler: http.HandlerFunc(s.ServeWebSocket)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/websocket", s.ServeWebSocket)
+	mux.HandleFunc("/sse", s.ServeStream)
+	mux.HandleFunc("/poll", s.ServePoll)
+	mux.HandleFunc("/longpoll", s.ServeLongPoll)
+	web := &http.Server{Handler: mux}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(l) }()
 	b.Cleanup(func() {
@@ -152,11 +176,14 @@ type hearing func(wire.Frame)
 func (h hearing) Receive(f wire.Frame)  { h(f) }
 func (hearing) Closed(transport.Reason) {}
 
-func gather(b *testing.B, clients int) *crowd {
+// webSockets is the kind of clients that have them.
+const webSockets = "websocket"
+
+func gather(b *testing.B, kind string, clients int) *crowd {
 	b.Helper()
 	s, address, entered := listening(b, func(wire.Frame) {})
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), benchAddress+"="+address, fmt.Sprint(benchClients, "=", clients))
+	cmd.Env = append(os.Environ(), benchAddress+"="+address, benchKind+"="+kind, fmt.Sprint(benchClients, "=", clients))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -222,7 +249,7 @@ const thread = 1 // RUSAGE_THREAD
 func BenchmarkSend(b *testing.B) {
 	for _, clients := range []int{1, 1000, 10_000} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			crowd := gather(b, clients)
+			crowd := gather(b, webSockets, clients)
 			// What is sent before all wait for the clients must fit into a queue.
 			rounds := max(16, min(1000, 200_000/clients))
 			runtime.LockOSThread()
@@ -261,7 +288,7 @@ func BenchmarkFlush(b *testing.B) {
 	for _, queued := range []int{1, 16} {
 		b.Run(fmt.Sprintf("messages=%d", queued), func(b *testing.B) {
 			const clients = 1000
-			crowd := gather(b, clients)
+			crowd := gather(b, webSockets, clients)
 			for _, c := range crowd.clients {
 				c.HoldBack() // it is flushed below
 			}
@@ -321,7 +348,7 @@ func BenchmarkDeliver(b *testing.B) {
 
 func deliver(b *testing.B, clients int, resumable bool) {
 	b.Helper()
-	crowd := gather(b, clients)
+	crowd := gather(b, webSockets, clients)
 	for _, c := range crowd.clients {
 		c.Keep(resumable)
 	}

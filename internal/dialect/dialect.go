@@ -23,7 +23,7 @@ type Dialect struct {
 	text        func([]byte) (wire.Frame, error)
 	binary      func([]byte) (wire.Frame, error)
 	encode      func(b []byte, m *wire.Message, to string) []byte
-	appendText  func(b []byte, m *wire.Message, to string) []byte // nil: it is not polled
+	quoted      func(b []byte, m *wire.Message, to string) []byte // nil: it is not polled
 	endsWith    string                                            // an event the dialect has no form for, which ends the client socket instead
 }
 
@@ -50,15 +50,15 @@ const (
 var (
 	phoenixV2 = Dialect{
 		Name: "phoenix v2", Counted: stats.PhoenixV2, subprotocol: protocolPhoenix, text: wire.Decode, binary: wire.DecodeBinary,
-		encode:     func(b []byte, m *wire.Message, to string) []byte { return m.AppendWebSocket(b, false, to) },
-		appendText: func(b []byte, m *wire.Message, to string) []byte { return m.AppendText(b, false, to) },
-		Timing:     Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
+		encode: func(b []byte, m *wire.Message, to string) []byte { return m.AppendWebSocket(b, false, to) },
+		quoted: func(b []byte, m *wire.Message, to string) []byte { return m.AppendQuoted(b, to) },
+		Timing: Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
 	}
 	phoenixV1 = Dialect{
 		Name: "phoenix v1", Counted: stats.PhoenixV1, subprotocol: protocolPhoenix, text: wire.DecodeV1, binary: noBinary,
-		encode:     func(b []byte, m *wire.Message, _ string) []byte { return m.AppendV1(b) },
-		appendText: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendV1Text(b) },
-		Timing:     Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
+		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendV1(b) },
+		quoted: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendV1Quoted(b) },
+		Timing: Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
 	}
 	Chime = Dialect{
 		Name: "chime", Counted: stats.Chime, subprotocol: protocolChime, text: wire.Decode, binary: wire.DecodeBinary,
@@ -93,9 +93,9 @@ func (d *Dialect) Encode(b []byte, m *wire.Message, to string) (_ []byte, ends b
 	return d.encode(b, m, to), d.endsWith != "" && m.Event == d.endsWith
 }
 
-// AppendText appends m as a text without the frame of a WebSocket, in a dialect of Phoenix.
-func (d *Dialect) AppendText(b []byte, m *wire.Message, to string) []byte {
-	return d.appendText(b, m, to)
+// AppendQuoted appends m as Phoenix's long-poll has it: its text as a JSON string.
+func (d *Dialect) AppendQuoted(b []byte, m *wire.Message, to string) []byte {
+	return d.quoted(b, m, to)
 }
 
 // Echo returns what to answer of the subprotocols that r offers.

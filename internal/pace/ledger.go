@@ -24,9 +24,12 @@ type Ledger struct {
 // NewLedger returns a ledger of accounts of a rate.
 func NewLedger(r Rate) *Ledger { return &Ledger{rate: r} }
 
+// Counts reports whether l bounds anything.
+func (l *Ledger) Counts() bool { return l.rate.every != 0 }
+
 // Try is Bucket.Try of the account with a name. Nothing has the name "".
 func (l *Ledger) Try(name string) time.Duration {
-	if l.rate.every == 0 || name == "" {
+	if !l.Counts() || name == "" {
 		return 0
 	}
 	l.mu.Lock()

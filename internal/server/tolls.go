@@ -19,10 +19,13 @@ func newToll(perIdentity, perAddress int) toll {
 
 // try returns how long a request has to wait, or 0 if it may come.
 func (t *toll) try(id transport.Identity, r *http.Request) time.Duration {
-	if id.ID != "" {
+	switch {
+	case id.ID != "":
 		return t.named.Try(id.ID)
+	case t.strange.Counts():
+		return t.strange.Try(addressOf(r))
 	}
-	return t.strange.Try(addressOf(r))
+	return 0
 }
 
 // addressOf is what the anonymous clients of an address are counted by, or "" if it is

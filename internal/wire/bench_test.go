@@ -71,13 +71,16 @@ func TestABroadcastAllocatesTheSameForOneMemberAndForMany(t *testing.T) {
 				buf = m.AppendWebSocket(buf, true, "")
 				buf = m.AppendWebSocket(buf, false, "jr")
 				buf = m.AppendEvent(buf)
+				buf = m.AppendQuoted(buf, "")
+				buf = m.AppendQuoted(buf, "jr")
+				buf = m.AppendV1Quoted(buf)
 			}
 		})
 	}
 	for name, push := range pushes {
 		one, many := allocations(1, push), allocations(1000, push)
-		if one != many || one > 9 { // the message, and two for each of four forms
-			t.Errorf("%s: got %v allocations for 1 member and %v for 1,000, want the same, at most 9", name, one, many)
+		if one != many || one > 30 { // the message, two for each of four forms, and seven for each of three in strings
+			t.Errorf("%s: got %v allocations for 1 member and %v for 1,000, want the same, at most 30", name, one, many)
 		}
 	}
 }
@@ -95,6 +98,8 @@ func BenchmarkAppendForms(b *testing.B) {
 		{"websocket-asked", func(buf []byte) []byte { return m.AppendWebSocket(buf, false, "1") }},
 		{"websocket-asked-binary", func(buf []byte) []byte { return bytes.AppendWebSocket(buf, false, "1") }},
 		{"stream", m.AppendEvent},
+		{"longpoll", func(buf []byte) []byte { return m.AppendQuoted(buf, "") }},
+		{"longpoll-asked", func(buf []byte) []byte { return m.AppendQuoted(buf, "1") }},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			buf := make([]byte, 0, 4<<10)

@@ -17,14 +17,22 @@ var errUTF8 = errors.New("payload is not valid UTF-8")
 // AppendString appends s as a JSON string. It escapes what JSON demands and nothing
 // else, so no HTML characters: some clients compare topics as raw text.
 func AppendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return appendEscaped(b, s)
-		}
+	if !plain(s) {
+		return appendEscaped(b, s)
 	}
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
+}
+
+// plain reports whether s is in a JSON string as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func appendEscaped(b []byte, s string) []byte {

@@ -41,6 +41,9 @@ const (
 	formTail                       // what follows the join_ref of a join that asked for positions
 	formV1                         // for Phoenix V1, on a WebSocket
 	formAmber                      // for Amber, on a WebSocket
+	formQuoted                     // for Phoenix's long-poll: the text as a string
+	formQuotedTail                 // formTail in such a string, up to the end of that
+	formQuotedV1                   // the text of Phoenix V1 as a string
 	formCount
 )
 
@@ -210,6 +213,22 @@ func (m *Message) AppendElement(b []byte) []byte {
 	return append(b, event[len(eventHead):len(event)-len(eventTail)]...)
 }
 
+// AppendQuoted appends as a JSON string what AppendText appends for Phoenix.
+func (m *Message) AppendQuoted(b []byte, to string) []byte {
+	if !m.marked(false, to) {
+		return append(b, m.form(formQuoted)...)
+	}
+	if b = append(b, `"[`...); plain(to) {
+		b = append(append(append(b, `\"`...), to...), `\"`...)
+	} else {
+		b = append(b, inner(quote(AppendString(nil, to)))...)
+	}
+	return append(b, m.form(formQuotedTail)...)
+}
+
+func quote(text []byte) []byte   { return AppendString(nil, string(text)) }
+func inner(quoted []byte) []byte { return quoted[1 : len(quoted)-1] }
+
 // What is around the text of a message in an event stream.
 const (
 	eventHead = "data: "
@@ -231,9 +250,15 @@ func (m *Message) form(form int) []byte {
 	case formTail:
 		b = m.appendTail(b, true)
 	case formV1:
-		b = endFrame(m.AppendV1Text(beginFrame(b)), 0, opText)
+		b = endFrame(m.appendV1Text(beginFrame(b)), 0, opText)
 	case formAmber:
 		b = endFrame(m.appendAmberText(beginFrame(b)), 0, opText)
+	case formQuoted:
+		b = quote(m.AppendText(b, false, ""))
+	case formQuotedTail:
+		b = quote(m.appendTail(b, true))[1:]
+	case formQuotedV1:
+		b = quote(m.appendV1Text(b))
 	default:
 		b = m.frame(b, form == formWebSocketPositioned)
 	}

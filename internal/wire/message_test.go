@@ -85,10 +85,24 @@ func TestFormsOfTextMessages(t *testing.T) {
 				check("chime on a WebSocket", text(t, tt.m.AppendWebSocket(nil, true, "")), tt.want.positioned)
 				check("chime on a WebSocket, join asked", text(t, tt.m.AppendWebSocket(nil, true, "jr")), tt.want.positioned)
 				check("Phoenix on a WebSocket, join asked", text(t, tt.m.AppendWebSocket(nil, false, "jr")), tt.want.joined)
+				check("Phoenix in a string", unquoted(t, tt.m.AppendQuoted([]byte(","), "")), tt.want.phoenix)
+				check("Phoenix in a string, join asked", unquoted(t, tt.m.AppendQuoted([]byte(","), "jr")), tt.want.joined)
+				check("Phoenix in a string, a join with escapes", unquoted(t, tt.m.AppendQuoted([]byte(","), "\"é\n")),
+					string(tt.m.AppendText(nil, false, "\"é\n")))
+				check("Phoenix V1 in a string", unquoted(t, tt.m.AppendV1Quoted([]byte(","))), text(t, tt.m.AppendV1(nil)))
 				check("event", string(tt.m.AppendEvent([]byte("before\n"))), "before\ndata: "+tt.want.positioned+"\n\n")
 			}
 		})
 	}
+}
+
+// unquoted returns what a JSON string behind a comma says.
+func unquoted(t testing.TB, b []byte) (s string) {
+	t.Helper()
+	if err := json.Unmarshal(bytes.TrimPrefix(b, []byte(",")), &s); err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	return s
 }
 
 // text returns what a WebSocket frame holds, which must be one text frame.
@@ -277,6 +291,9 @@ func TestAppendedBytesAreACopy(t *testing.T) {
 		m.AppendEvent,
 		m.AppendV1,
 		m.AppendAmber,
+		m.AppendV1Quoted,
+		func(b []byte) []byte { return m.AppendQuoted(b, "") },
+		func(b []byte) []byte { return m.AppendQuoted(b, "jr") },
 	} {
 		want := string(form(nil))
 		b := form(nil)

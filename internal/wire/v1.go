@@ -60,8 +60,10 @@ func DecodeV1(data []byte) (Frame, error) {
 // join_ref and no positions.
 func (m *Message) AppendV1(b []byte) []byte { return append(b, m.form(formV1)...) }
 
-// AppendV1Text appends m as the text that AppendV1 frames.
-func (m *Message) AppendV1Text(b []byte) []byte {
+// AppendV1Quoted appends as a JSON string the text that AppendV1 frames.
+func (m *Message) AppendV1Quoted(b []byte) []byte { return append(b, m.form(formQuotedV1)...) }
+
+func (m *Message) appendV1Text(b []byte) []byte {
 	b = append(b, `{"topic":`...)
 	b = AppendString(b, m.Topic)
 	b = append(b, `,"event":`...)
