@@ -133,9 +133,8 @@ function addressOf(endpoint, protocols, fetch) {
   const encoded = [protocols].flat().find((protocol) => protocol.startsWith(prefix))?.slice(prefix.length);
   const token = encoded && atob(encoded.replaceAll("-", "+").replaceAll("_", "/"));
   return {
-    fetch, base,
-    of: (path) => base + path + url.search,
-    headers: (own) => (token ? { ...own, Authorization: `Bearer ${token}` } : own),
+    base,
+    ask: (path, headers, more) => fetch(base + path + url.search, { ...more, headers: token ? { ...headers, Authorization: `Bearer ${token}` } : headers }),
   };
 }
 

@@ -3,18 +3,19 @@ export function baseOf({ origin, pathname }) {
   return origin + pathname.replace(/\/+$/, "");
 }
 
-// addressOf is the address and the credentials of one attempt.
-export function addressOf(url, params, token) {
+// addressOf is the address and the credentials of one attempt, with a fetch that has both.
+export function addressOf(url, params, token, fetch) {
   const query = new URLSearchParams(url.search);
   for (const [key, value] of flat(params ?? {})) query.append(key, value);
   const search = String(query) && `?${query}`;
+  const of = (path) => baseOf(url) + path + search;
   const { origin } = globalThis.location ?? {};
   return {
     token,
     host: url.host,
     page: origin === url.origin ? undefined : origin, // if it is another
-    of: (path) => baseOf(url) + path + search,
-    headers: (own) => (token ? { ...own, Authorization: `Bearer ${token}` } : own),
+    of,
+    ask: (path, headers, more) => fetch(of(path), { ...more, headers: token ? { ...headers, Authorization: `Bearer ${token}` } : headers }),
   };
 }
 
@@ -32,10 +33,9 @@ function* flat(value, key) {
 
 // farewell ends a client socket on any transport. A page that is being closed sends a beacon, which the browser still delivers.
 export async function farewell(address, secret, goodbye) {
-  const url = address.of("/bye");
-  if (goodbye === "last" && globalThis.navigator?.sendBeacon?.(url, secret)) return;
+  if (goodbye === "last" && globalThis.navigator?.sendBeacon?.(address.of("/bye"), secret)) return;
   try {
-    await address.fetch(url, { method: "POST", headers: address.headers({ "Content-Type": "text/plain" }), body: secret, keepalive: true });
+    await address.ask("/bye", { "Content-Type": "text/plain" }, { method: "POST", body: secret, keepalive: true });
   } catch {
     // Without it the client socket ends with its grace period.
   }

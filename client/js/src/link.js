@@ -121,7 +121,8 @@ export class Link {
   end(why) {
     if (!this.close(why.over && "goodbye")) return;
     const { code, status = why.post, reason } = why;
-    Object.assign(this.record, { outcome: this.proven ? "broke" : "failed", lastedMs: this.#age(), code, status, reason });
+    if (this.proven) this.record.outcome = "broke";
+    Object.assign(this.record, { lastedMs: this.#age(), code, status, reason });
     this.#hooks.broke({ ...this.#drain, ...why });
   }
 
@@ -130,12 +131,13 @@ export class Link {
   close(goodbye) {
     if (this.ended) return false;
     this.ended = true;
+    if (!this.proven) this.record.outcome = "failed"; // also where another was first
     for (const timer of [this.#watch, this.#doubt, this.#ackTimer]) clearTimeout(timer);
     this.shut(goodbye);
     return true;
   }
 
-  #greet({ secret, resumed = false, received = 0, heartbeat_ms: heartbeat = 15_000, grace_ms: graceMs = 0, limits, transports = [], wait }) {
+  #greet({ secret, resumed, received, heartbeat_ms: heartbeat, grace_ms: graceMs, limits, transports, wait }) {
     this.resumed = resumed && this.session !== null;
     this.confirmed = !this.resumed;
     if (!this.resumed) this.session = new Session(secret);
@@ -143,7 +145,7 @@ export class Link {
     this.had = received;
     this.secret = secret;
     this.session.knows(received);
-    Object.assign(this.session, { graceMs, heartbeat, transports, wait, limits: { message_bytes: Infinity, batch_bytes: 262_144, batch_messages: 100, ...limits } });
+    Object.assign(this.session, { graceMs, heartbeat, transports, wait, limits });
     this.#begin();
   }
 

@@ -74,7 +74,7 @@ export class PostingLink extends Link {
     await null; // so that a failure comes after the socket has this link
     const headers = { ...own, Accept: type, "Chime-Received": String(this.session?.received ?? 0) };
     if (this.session) headers["Chime-Secret"] = this.secret ?? this.session.secret;
-    const response = await this.address.fetch(this.address.of(this.path), { headers: this.address.headers(headers), cache: "no-store", redirect: "manual", signal: this.down.signal });
+    const response = await this.address.ask(this.path, headers, { cache: "no-store", redirect: "manual", signal: this.down.signal });
     const status = response.status || REDIRECTED;
     const found = response.headers.get("Content-Type") ?? "";
     if (status === 200 && found.startsWith(type)) return response;
@@ -163,9 +163,8 @@ export class PostingLink extends Link {
     const { received } = this.session;
     this.#ackDue = this.#postDue = false;
     try {
-      const response = await this.address.fetch(this.address.of(this.path), {
+      const response = await this.address.ask(this.path, { "Content-Type": "application/json", "Chime-Secret": this.secret }, {
         method: "POST",
-        headers: this.address.headers({ "Content-Type": "application/json", "Chime-Secret": this.secret }),
         body: `{"first":${first},"received":${received},"frames":[${batch.map((entry) => entry.text).join(",")}]}`,
         signal: post.signal, redirect: "manual",
       });

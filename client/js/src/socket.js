@@ -180,9 +180,9 @@ export class Socket {
 
   // credentials returns the address of an attempt, or the error with which the application's functions failed.
   async #credentials() {
-    const { params, token } = this.#options;
+    const { params, token, fetch, WebSocket } = this.#options;
     try {
-      const address = { ...this.#options, memory: this.#memory, tabs: this.#tabs, ...addressOf(this.#url, await valueOf(params), await valueOf(token)) };
+      const address = { ...addressOf(this.#url, await valueOf(params), await valueOf(token), fetch), WebSocket, memory: this.#memory, tabs: this.#tabs };
       if (this.#transport !== "websocket") await this.#tabs?.enter(address);
       return address;
     } catch (cause) {

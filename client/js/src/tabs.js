@@ -97,9 +97,8 @@ export class Tabs {
     const { signal } = (this.#asking = new AbortController());
     try {
       if (!ids.length) return await new Promise((resolve) => { signal.onabort = () => resolve([]); });
-      const response = await this.#address.fetch(this.#address.of("/wait"), {
+      const response = await this.#address.ask("/wait", { "Content-Type": "application/json", "Chime-Hold": String(holdMs) }, {
         method: "POST", signal, body: JSON.stringify({ ids }),
-        headers: this.#address.headers({ "Content-Type": "application/json", "Chime-Hold": String(holdMs) }),
       });
       return [...parsed(await response.text()).ids];
     } catch {

@@ -64,9 +64,8 @@ class Browser {
     const tabs = new Tabs(mount);
     const ask = {};
     await tabs.enter({
-      of: (path) => `http://chat.test/socket${path}`, headers: (own) => own,
-      fetch: (url, { body, headers, signal }) => new Promise((resolve, reject) => {
-        const asked = { ids: JSON.parse(body).ids, hold: Number(headers["Chime-Hold"]), url };
+      ask: (path, headers, { body, signal }) => new Promise((resolve, reject) => {
+        const asked = { ids: JSON.parse(body).ids, hold: Number(headers["Chime-Hold"]), path };
         const done = () => (this.asked = this.asked.filter((other) => other !== asked));
         asked.answer = async (ids) => { done(); resolve({ status: 200, text: async () => JSON.stringify({ ids }) }); await settle(); };
         signal.addEventListener("abort", () => { done(); reject(signal.reason); });
@@ -93,7 +92,7 @@ test("one waits for all that have none, and each polls when there is something f
   await a.wait("a");
   await b.wait("b");
   await c.wait("c");
-  assert.deepEqual(browser.asked.map(({ ids, url }) => [ids, url]), [[["a", "b", "c"], "http://chat.test/socket/wait"]]);
+  assert.deepEqual(browser.asked.map(({ ids, path }) => [ids, path]), [[["a", "b", "c"], "/wait"]]);
   assert.ok(browser.asked[0].hold <= 15_000);
   await browser.asked[0].answer(["b"]);
   assert.deepEqual([a.turns, b.turns, c.turns], [0, 1, 0]);

@@ -348,7 +348,7 @@ class Server {
   #hello(wire, { id, received, out }, secret, resumed) {
     const grace = this.#limits.attaches ? Math.min(this.#limits.grace, 120_000) : 0;
     const limits = { message_bytes: 65_536, batch_bytes: 400, batch_messages: 3, topics: 100 };
-    wire.say([null, null, "chime", "hello", { id, secret, heartbeat_ms: 15_000, grace_ms: grace, limits, resumed, received, sent: out.length }]);
+    wire.say([null, null, "chime", "hello", { id, secret, heartbeat_ms: 15_000, grace_ms: grace, limits, transports: [], resumed, received, sent: out.length }]);
   }
 
   #promote(owner, wire, received, issued = owner.issued.find((issued) => issued.wire === wire)) {
