@@ -11,6 +11,8 @@ const REASONS = {
   outcome_unknown: "It may have been sent: the connection was gone before an answer came.",
   too_large: "Not sent: it is too long.",
 };
+const NAMES = { websocket: "websocket", sse: "sse + post", longpoll: "long-poll" };
+const OUTCOMES = { trying: "is tried", works: "works", broke: "worked, and broke", failed: "failed" };
 
 const $ = (id) => document.getElementById(id);
 const room = decodeURIComponent(location.pathname.split("/")[2] ?? "lobby");
@@ -30,6 +32,7 @@ $("name").focus();
 
 socket.on("state", showState);
 socket.on("transport", showTransport);
+$("why").addEventListener("toggle", () => showTransport(socket.transport)); // what has happened since
 socket.on("error", (error) => console.info(`chime: ${error.message}`)); // users see the state
 
 $("force-stream").addEventListener("change", force);
@@ -145,17 +148,23 @@ function showEmpty() {
 }
 
 function showTransport(name) {
+  $("why").hidden = !name;
   $("transport").dataset.transport = name ?? "";
-  $("transport").textContent = { websocket: "websocket", sse: "sse + post", longpoll: "long-poll" }[name] ?? "";
-  $("transport").title = name ? why(socket.diagnosis) : "";
+  $("transport").textContent = NAMES[name] ?? "";
+  $("reasons").replaceChildren(...why(socket.diagnosis).map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 }
 
-// why says why this transport: what became of each that was tried, the newest last.
-function why({ rttMs, attempts, serviceWorker }) {
-  const lines = attempts.slice(-6).map(({ transport, outcome, provenMs, lastedMs, reason }) =>
-    `${transport}: ${outcome}${provenMs === undefined ? "" : `, proven after ${provenMs} ms`}${lastedMs === undefined ? "" : `, lasted ${lastedMs} ms`}${reason ? ` (${reason})` : ""}`);
-  if (serviceWorker) lines.push("a service worker controls this page");
-  return [`an answer takes ${rttMs} ms`, ...lines].join("\n");
+// why says in words what socket.diagnosis knows: why this transport, and what became of each that was tried, the newest first.
+function why({ transport, rttMs, blocked, pingMs, attempts, serviceWorker }) {
+  const lines = transport ? [`This page talks by ${NAMES[transport]}; an answer takes ${rttMs} ms.`] : [];
+  if (blocked.length) lines.push(`This network blocks ${blocked.map((name) => NAMES[name]).join(" and ")}. It is tried again now and then.`);
+  if (pingMs) lines.push(`This network cuts what is silent, so something is sent every ${Math.round(pingMs / 1_000)} s.`);
+  if (serviceWorker) lines.push("A service worker stands between this page and the network.");
+  for (const { transport: name, at, outcome, provenMs, lastedMs, reason } of attempts.slice(-6).reverse()) {
+    const what = [OUTCOMES[outcome], provenMs === undefined ? "" : `proven after ${provenMs} ms`, lastedMs === undefined ? "" : `ended after ${lastedMs} ms`];
+    lines.push(`${new Date(at).toLocaleTimeString()} ${NAMES[name]}: ${what.filter(Boolean).join(", ")}${reason ? `: ${reason}` : ""}`);
+  }
+  return lines;
 }
 
 function force() {
