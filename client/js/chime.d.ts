@@ -92,7 +92,7 @@ export interface AttemptRecord {
   readonly transport: Transport;
   /** When it began, as of `Date.now()`. */
   readonly at: number;
-  /** `trying`: nothing is known yet, or another was there first. `failed`: it was not proven to work. `broke`: it was, and has ended. */
+  /** `trying`: nothing is known yet. `failed`: it was not proven to work, or another was first. `broke`: it was, and has ended. */
   readonly outcome: "trying" | "works" | "failed" | "broke";
   /** Until the server's hello, and until an answer showed that frames pass both ways. */
   readonly helloMs?: number;
