@@ -298,3 +298,46 @@ func ExampleNewCollector() {
 	}
 	// Output: chime_draining 0
 }
+
+// Each transport and dialect that is listed can be spoken, and no other.
+func TestEachTransportIsCountedInEachOfItsDialects(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+		want := map[string]float64{}
+		for kind, open := range map[string]func(){
+			"phoenix_v2,websocket": func() { s.Phoenix(t) },
+			"phoenix_v1,websocket": func() { s.Upgrade(t, "/socket/websocket").Opened() },
+			"amber,websocket":      func() { s.Upgrade(t, "/socket").Opened() },
+			"chime,websocket":      func() { s.Chime(t) },
+			"bare,sse":             func() { s.Bare(t, "join=hall:1") },
+			"chime,sse":            func() { s.Half(t) },
+			"chime,longpoll":       func() { s.Poll(t) },
+			"phoenix_v2,longpoll":  func() { s.Request(t, http.MethodGet, "/socket/longpoll?vsn=2.0.0", "", "Connection: close") },
+			"phoenix_v1,longpoll":  func() { s.Request(t, http.MethodGet, "/socket/longpoll?vsn=1.0.0", "", "Connection: close") },
+		} {
+			open()
+			want["chime_opens_total{"+kind+"}"] = 1
+		}
+		wantThese(t, s.Live, want)
+		for name, n := range gather(t, s.Live) {
+			if strings.HasPrefix(name, "chime_opens_total{") && n == 0 {
+				t.Errorf("%s is listed, and nobody can speak it", name)
+			}
+		}
+	})
+}
+
+// A client that does not read falls behind, and the history goes on without it.
+func TestAMemberThatTheHistoryOvertakesIsCounted(t *testing.T) {
+	limits := chime.WithLimits(chime.Limits{MessageBytes: 1 << 10, QueueBytes: 4 << 10})
+	raw.InBubble(t, &http.Server{}, []chime.Option{limits}, func(t *testing.T, s *raw.Site) {
+		ws := s.Phoenix(t).Join("book:1", "late")
+		for n := range 200 { // of which the history keeps 100
+			if err := s.Live.Broadcast(t.Context(), "book:1", "new", map[string]string{"text": strings.Repeat("x", 1000)}); err != nil {
+				t.Fatalf("message %d: %v", n, err)
+			}
+		}
+		for !strings.Contains(ws.Next(), `"phx_error"`) {
+		}
+		wantThese(t, s.Live, map[string]float64{"chime_overruns_total{book:{id}}": 1, "chime_slow_total{queue}": 0})
+	})
+}

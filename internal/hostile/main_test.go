@@ -4,13 +4,20 @@
 package hostile_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/internal/leak"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	if host := os.Getenv(attackHost); host != "" { // see attackFrom
+		attack(host, rateOfAttack())
+		return
+	}
+	leak.Main(m)
+}
 
 // refusals returns how much live has refused for that reason.
 func refusals(live *chime.Router, reason string) int {
