@@ -18,8 +18,8 @@ type client struct {
 
 	mu      sync.Mutex // guards what follows, and what is in the inboxes
 	inboxes inboxes
-	seats   int // inboxes that are joined or about to be; Limits.Topics bounds them
-	bytes   int // of frames in all inboxes; Limits.InboxBytes bounds them
+	bytes   int   // of frames in all inboxes; Limits.InboxBytes bounds them
+	seats   int32 // inboxes that are joined or about to be; Limits.Topics bounds them
 	ended   bool
 }
 
@@ -122,7 +122,7 @@ const (
 // leaves faster than that must not pile them up. c.mu is held.
 func (c *client) full() bool {
 	most := c.hub.limits.Topics
-	return c.seats >= most || len(c.inboxes.list) >= 2*most
+	return int(c.seats) >= most || len(c.inboxes.list) >= 2*most
 }
 
 // Closed implements transport.Receiver: every join ends.
