@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,17 +60,24 @@ func TestDoctor(t *testing.T) {
 	}
 	t.Run("as JSON", func(t *testing.T) {
 		t.Parallel()
+		network, _ := transporttest.Named("drops-upgrade")
+		box := network.Start(server.URL)
+		defer box.Close()
 		var out, errs strings.Builder
-		if code := run(t.Context(), []string{"doctor", "--quick", "--json", server.URL + "/socket"}, &out, &errs); code != 0 || errs.String() != "" {
-			t.Fatalf("got %d and %q, want 0", code, errs.String())
+		if code := run(t.Context(), []string{"doctor", "--quick", "--json", box.URL + "/socket"}, &out, &errs); code != exitFaults || errs.String() != "" {
+			t.Fatalf("got %d and %q, want %d", code, errs.String(), exitFaults)
 		}
-		var report struct {
-			Rows, Faults []map[string]any
-			Works        []string
-			Verdict      string
+		got, want := shapeOf(t, out.String()), shapeOf(t, documented(t))
+		if got != want {
+			t.Errorf("got an object with %s, and docs/networks.md has one with %s", got, want)
 		}
-		if err := json.Unmarshal([]byte(out.String()), &report); err != nil || len(report.Rows) < 8 || report.Faults == nil || report.Works[0] != "websocket" || report.Verdict == "" {
-			t.Errorf("got %v and\n%s", err, out.String())
+	})
+	t.Run("no Router", func(t *testing.T) {
+		t.Parallel()
+		var out, errs strings.Builder
+		want := "chime: doctor: URL: got \"" + server.URL + "\": 404 Not Found: want the URL at which a router is mounted, which is " + server.URL + "/socket\n"
+		if code := run(t.Context(), []string{"doctor", "--quick", server.URL}, &out, &errs); code != 1 || errs.String() != want {
+			t.Errorf("got %d and %q, want 1 and %q", code, errs.String(), want)
 		}
 	})
 	t.Run("no URL", func(t *testing.T) {
@@ -77,4 +87,46 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("got %d and %q, want 1 and what is missing", code, errs.String())
 		}
 	})
+}
+
+// documented is the object that docs/networks.md shows.
+func documented(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/networks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```json\n")
+	text, _, _ = strings.Cut(text, "```")
+	return text
+}
+
+// shapeOf lists the keys of an object, and of the first of each of its lists, with the types of their values.
+func shapeOf(t *testing.T, text string) string {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	var keys []string
+	var walk func(at string, value any)
+	walk = func(at string, value any) {
+		switch value := value.(type) {
+		case map[string]any:
+			for key, v := range value {
+				walk(at+"."+key, v)
+			}
+		case []any:
+			if len(value) == 0 {
+				t.Errorf("%s is empty", at)
+				return
+			}
+			walk(at+"[]", value[0])
+		default:
+			keys = append(keys, fmt.Sprintf("%s: %T", at, value))
+		}
+	}
+	walk("", value)
+	slices.Sort(keys)
+	return strings.Join(keys, ", ")
 }

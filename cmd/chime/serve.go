@@ -91,17 +91,7 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	if at, err := netip.ParseAddrPort(listener.Addr().String()); err == nil && at.Addr().IsLoopback() {
 		handler = ownHost(origins, log, handler)
 	}
-	srv := &http.Server{
-		Handler: handler,
-		// They are for requests. A WebSocket and a stream outlive them: chime takes
-		// the deadlines off a connection that it takes over, and the streams of HTTP/2
-		// and of wrapped writers set their own.
-		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       readTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHeaders,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
+	srv := newServer(handler, log)
 	live.Attach(srv)
 	greet(out, listener.Addr(), where)
 	log.Info("listening", "addr", listener.Addr().String(), "db", where, "origins", origins)
@@ -220,4 +210,18 @@ func checkOrigin(o string) error {
 		return fmt.Errorf("--origin %q: want http or https, a host and perhaps a port, as in https://chat.example.com", o)
 	}
 	return nil
+}
+
+// newServer serves requests within times, which are for requests alone. A WebSocket and a
+// stream outlive them: chime takes the deadlines off a connection that it takes over, and
+// the streams of HTTP/2 and of wrapped writers set their own.
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       readTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeaders,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
 }

@@ -156,7 +156,7 @@ func (r *Registry) Of(identity string) []*ClientSocket {
 	return list
 }
 
-// Drain refuses new client sockets from now on, and returns the present ones.
+// Drain refuses new client sockets from now on, and returns the present ones, in no order.
 func (r *Registry) Drain() []*ClientSocket {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,7 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // examine runs the doctor against a Router behind a network, in a bubble, where what
-// waits takes no time. A nil network is a fair one.
+// waits takes no time. A nil network is a fair one. The URL is a path, /socket if empty.
 func examine(t *testing.T, network *transporttest.Network, cfg doctor.Config, options ...chime.Option) (*doctor.Report, error) {
 	t.Helper()
 	return examineSite(t, network, func(h http.Handler) http.Handler { return h }, cfg, options)
@@ -61,7 +62,7 @@ func examineSite(t *testing.T, network *transporttest.Network, use func(http.Han
 			cfg.Dial = dialTo(outside.Dial)
 			scheme, _, _ = strings.Cut(box.URL, ":")
 		}
-		cfg.URL, cfg.Insecure = scheme+"://chime.example/socket", true
+		cfg.URL, cfg.Insecure = scheme+"://chime.example"+cmp.Or(cfg.URL, "/socket"), true
 		report, failed = doctor.Run(t.Context(), cfg)
 		if err := live.Shutdown(context.Background()); err != nil {
 			t.Error(err)
@@ -98,6 +99,32 @@ var ill = map[string][]string{
 	"resets-http2":         {"upgrade-dropped", "http2-reset"},
 	"service-worker":       {"answers-made-anew", "answers-held-to-their-end"},
 	"local-network":        {"nothing-passes"},
+}
+
+// A setting of a proxy cures what a proxy does: who has a virus scanner, or an address
+// translation that forgets, must not be sent to nginx.
+func TestSettingsOfProxiesAreForWhatProxiesDo(t *testing.T) {
+	for network, want := range map[string][]string{
+		"drops-upgrade":  {"nginx", "HAProxy", "Apache", "Caddy", "Traefik", "AWS ALB", "Cloudflare"},
+		"deaf-websocket": {"TLS"},
+		"mute-websocket": {"TLS"},
+		"half-open":      nil,
+	} {
+		t.Run(network, func(t *testing.T) {
+			n, _ := transporttest.Named(network)
+			report, err := examine(t, &n, doctor.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, fix := range report.Faults[0].Fixes {
+				got = append(got, fix.Product)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got cures of %q, want of %q: %s", got, want, report.Faults[0].Says)
+			}
+		})
+	}
 }
 
 // The fault has a name, and the transports that get through are those of the network.
@@ -179,6 +206,26 @@ func TestTheDoctorSaysWhatIsWrongWithTheURL(t *testing.T) {
 	} {
 		if _, err := examineBehind(t, behind(c.change), doctor.Config{Quick: true}); err == nil || !strings.HasSuffix(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+	page := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/" {
+				fmt.Fprint(w, "<title>Chat</title>")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	for _, c := range []struct {
+		path, want string
+		use        func(http.Handler) http.Handler
+	}{
+		{"/", `200 OK is no router's: want the URL at which one is mounted, which is http://chime.example/socket`, page},
+		{"/", `404 Not Found: want the URL at which a router is mounted, which is http://chime.example/socket`, behind(func(*http.Request) {})},
+	} {
+		if _, err := examineBehind(t, c.use, doctor.Config{URL: c.path, Quick: true}); err == nil || !strings.HasSuffix(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.path, err, c.want)
 		}
 	}
 	for url, want := range map[string]string{

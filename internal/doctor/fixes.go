@@ -3,6 +3,7 @@ package doctor
 // Products, in the order in which their settings are shown. docs/deployment.md has whole
 // configurations.
 const (
+	encryption = "TLS" // no product: what helps against boxes that are nobody's
 	nginx      = "nginx"
 	haproxy    = "HAProxy"
 	apache     = "Apache"
@@ -12,11 +13,14 @@ const (
 	cloudflare = "Cloudflare"
 )
 
-var products = []string{nginx, haproxy, apache, caddy, traefik, alb, cloudflare}
+var products = []string{encryption, nginx, haproxy, apache, caddy, traefik, alb, cloudflare}
 
 // cure is the settings of each product. No lines: it does not do that, or can't be told
 // not to.
 type cure map[string][]string
+
+// unseen is for boxes that look into connections: virus scanners and filters.
+var unseen = cure{encryption: {"# serve https: most such boxes leave alone what they can't read", "# one that reads TLS too has to be told to leave this host alone"}}
 
 var upgrades = cure{
 	nginx:      {"map $http_upgrade $connection_upgrade { default upgrade; '' close; }", "proxy_http_version 1.1;", "proxy_set_header Upgrade $http_upgrade;", "proxy_set_header Connection $connection_upgrade;"},
@@ -104,9 +108,9 @@ var cures = map[string]cure{
 	oldHTTP:            newHTTP,
 	upgradeDropped:     upgrades,
 	upgradeRefused:     upgrades,
-	webSocketDeaf:      upgrades,
-	webSocketMute:      upgrades,
-	webSocketCutYoung:  patience60,
+	webSocketDeaf:      unseen,
+	webSocketMute:      unseen,
+	webSocketCutYoung:  unseen,
 	streamDelayed:      flushing,
 	streamFirstDelayed: flushing,
 	streamRestDelayed:  flushing,
@@ -120,7 +124,6 @@ var cures = map[string]cure{
 	cutByAge:           ages,
 	cutAtTimes:         patience60,
 	resetOfHTTP2:       ages,
-	halfOpen:           patience60,
 	pollCut:            patience60,
 }
 

@@ -80,7 +80,11 @@ func (x *exam) reach() (through bool, err error) {
 		x.fault(nothingPasses, "requests are given no answer (%s), and a preflight is answered with %s", plain(h.err), preflight)
 		return false, nil
 	case h.status == http.StatusNotFound:
-		return false, fmt.Errorf("%s: want the URL at which a router is mounted", h)
+		return false, fmt.Errorf("%s: want the URL at which a router is mounted%s", h, x.mounted())
+	case !strings.HasPrefix(h.body, mountText):
+		if at := x.mounted(); at != "" { // the page of a site
+			return false, fmt.Errorf("%s is no router's: want the URL at which one is mounted%s", h, at)
+		}
 	}
 	x.note("server", "answers", "%s, after %s, on %s", h, short(h.after), h.proto)
 	if x.base.Scheme == "https" {
@@ -96,6 +100,20 @@ func (x *exam) reach() (through bool, err error) {
 		x.fault(oldHTTP, "answers come as HTTP/1.0: each takes a connection of its own")
 	}
 	return true, nil
+}
+
+// mounts are the paths at which most sites mount a Router, as far as documents of chime,
+// Phoenix and Amber say.
+var mounts = []string{"socket", "live", "chime", "ws"}
+
+// mounted is where below the URL a Router answers, to be said behind an error, or "".
+func (x *exam) mounted() string {
+	for _, path := range mounts {
+		if h := x.ask(x.client(false), http.MethodGet, path+"/", ""); h.err == nil && strings.HasPrefix(h.body, mountText) {
+			return ", which is " + x.base.JoinPath(path).String()
+		}
+	}
+	return ""
 }
 
 // origin finds out whether the server sees the host that clients use. The error says that

@@ -118,16 +118,24 @@ func (x *exam) judge(kind, proto string, heartbeat time.Duration, quiet, busy li
 	switch {
 	case quiet.mute(heartbeat) || busy.mute(heartbeat):
 		enough = "no: nothing comes any more, whatever is sent"
-		x.fault(halfOpen, "a %s carries nothing any more after %s, and nobody is told", kind, short(min(quiet.age-quiet.quiet, busy.age-busy.quiet)+1))
+		x.fault(halfOpen, "the last that %s carried came after %s, and nobody is told: address translation on the way forgets connections, which no proxy's setting cures; clients notice by themselves, and connect anew", article(kind), short(min(quiet.age-quiet.quiet, busy.age-busy.quiet)+1))
 	case quiet.ended && !busy.ended:
 		enough = fmt.Sprintf("no: a connection is cut after %s without anything", short(quiet.quiet))
-		x.fault(cutByIdle, "a %s is cut when nothing has come for %s: the server sends something every %s", kind, short(quiet.quiet), heartbeat)
+		x.fault(cutByIdle, "%s is cut when nothing has come for %s: the server sends something every %s", article(kind), short(quiet.quiet), heartbeat)
 	case quiet.ended && busy.ended && near && proto == "HTTP/2.0":
-		x.fault(resetOfHTTP2, "a %s on HTTP/2 is reset after %s, however much it carries", kind, short(busy.age))
+		x.fault(resetOfHTTP2, "%s on HTTP/2 is reset after %s, however much it carries", article(kind), short(busy.age))
 	case quiet.ended && busy.ended && near:
-		x.fault(cutByAge, "a %s is cut after %s, however much it carries", kind, short(busy.age))
+		x.fault(cutByAge, "%s is cut after %s, however much it carries", article(kind), short(busy.age))
 	case quiet.ended || busy.ended:
-		x.fault(cutAtTimes, "a %s is cut now and then: after %s and after %s", kind, short(quiet.age), short(busy.age))
+		x.fault(cutAtTimes, "%s is cut now and then: after %s and after %s", article(kind), short(quiet.age), short(busy.age))
 	}
 	x.note(kind, "heartbeat", "%s is enough: %s", heartbeat, enough)
+}
+
+// article is a connection of a transport in a sentence.
+func article(kind string) string {
+	if kind == transport.SSE {
+		return "a stream"
+	}
+	return "a WebSocket"
 }

@@ -40,7 +40,6 @@ func (s *Server) Drain(ctx context.Context) {
 			c.Drain(wire.NewDrain(comeBack().Milliseconds()))
 		}
 	}
-	rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	slices.SortStableFunc(rest, func(a, b *clientsocket.ClientSocket) int { return order(a.Posts()) - order(b.Posts()) })
 	window := s.window(ctx, len(rest))
 	start, timer := time.Now(), time.NewTimer(0)

@@ -204,3 +204,48 @@ func TestWhoComesDuringADrainIsAskedToComeBack(t *testing.T) {
 		}
 	})
 }
+
+// Each client is told a time of its own to come back, of between 2 and 6 seconds: those
+// whose connections end together must not return together.
+func TestEachClientOfADrainIsToldATimeOfItsOwn(t *testing.T) {
+	inBubble(t, network{}, server.Config{Drain: server.AtOnce}, nil, func(t *testing.T, b *bubble) {
+		const clients = 10
+		heard := make(chan int, clients)
+		for range clients {
+			l, err := carriers[0].open(b.site)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				defer l.Vanish()
+				for {
+					text, err := l.text()
+					if err != nil {
+						heard <- 0
+						return
+					}
+					if _, rest, ok := strings.Cut(text, `"drain",{"retry_ms":`); ok {
+						ms, _ := strconv.Atoi(strings.TrimRight(rest, "}]\n"))
+						heard <- ms
+						return
+					}
+				}
+			}()
+		}
+		synctest.Wait()
+		if err := b.server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		times := map[int]bool{}
+		for range clients {
+			ms := <-heard
+			if ms < 2000 || ms >= 6000 {
+				t.Errorf("got a time of %d ms, want 2000 to 5999", ms)
+			}
+			times[ms] = true
+		}
+		if len(times) < clients/2 {
+			t.Errorf("got the times %v for %d clients, want one for nearly each", times, clients)
+		}
+	})
+}

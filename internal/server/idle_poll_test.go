@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/transport"
@@ -50,4 +51,18 @@ func TestAClientThatPollsHasAGoroutineWhileItsPollIsParked(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A client whose replies are lost acknowledges nothing, and is there all the same.
+func TestAPollIsASignOfLifeThoughItAcknowledgesNothing(t *testing.T) {
+	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
+		p, a := poller(t, h)
+		said := tell(t, a, 1)
+		for range 3 {
+			p.again(t, h, 0, "0").wantReply(t, 1, said)
+			time.Sleep(20 * time.Second)
+		}
+		p.again(t, h, 1, "0").wantReply(t, 2, beat(1)) // still the same connection
+		wantAlive(t, a)
+	})
 }
