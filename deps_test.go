@@ -26,12 +26,12 @@ var imports = map[string]struct{ ours, others, never []string }{
 	".":            {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
 	"broker":       {ours: []string{"store"}, never: []string{"net", "net/http"}},
 	"broker/local": {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
-	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
+	"channel":      {ours: []string{"broker", "broker/local", "internal/fanout", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"client/js":    {},
 	"cmd":          {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":     {others: []string{chiModule}},
 	"internal/clientsocket": {
-		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/stats", "internal/wire", "transport"},
+		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "transport"},
 		never: []string{"log/slog", "net", "net/http"},
 	},
 	"internal/conformance": {others: []string{"github.com/coder/websocket"}},
@@ -48,7 +48,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/queue":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
 	"internal/raw":         {others: []string{chiModule}},
 	"internal/server": {
-		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/pace", "internal/queue", "internal/stats", "internal/wire", "transport"},
+		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/pace", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "transport"},
 		others: []string{"github.com/coder/websocket"},
 	},
 	"internal/stats":  {ours: []string{"store"}, never: []string{"log/slog", "net", "net/http"}},

@@ -54,7 +54,7 @@ func (s *sink) Send(m *wire.Message, to string) error {
 func crowd(tb testing.TB, members int, forms bool, options ...Option) (*Hub, *atomic.Int64) {
 	tb.Helper()
 	h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
-	h.Channel("{topic}", &quiet{}, options...)
+	h.Channel("{topic}", &silent{}, options...)
 	got := new(atomic.Int64)
 	for i := range members {
 		join(tb, h, &sink{id: fmt.Sprint("client-", i), got: got, forms: forms}, "{}")
@@ -63,12 +63,12 @@ func crowd(tb testing.TB, members int, forms bool, options ...Option) (*Hub, *at
 	return h, got
 }
 
-type quiet struct {
+type silent struct {
 	AnyoneMayJoin
 	NothingOnLeave
 }
 
-func (*quiet) HandleMessage(context.Context, *Socket, Message) (any, error) { return nil, nil }
+func (*silent) HandleMessage(context.Context, *Socket, Message) (any, error) { return nil, nil }
 
 func join(tb testing.TB, h *Hub, s *sink, payload string) transport.Receiver {
 	r := h.Accept(s)
@@ -167,7 +167,7 @@ func BenchmarkBroadcastBesideABusyRoom(b *testing.B) {
 		for _, busy := range []int{0, 4000} {
 			b.Run(fmt.Sprintf("%s/%d", kept.name, busy), func(b *testing.B) {
 				h := NewHub(Config{Broker: local.New(kept.open()), Log: slog.New(slog.DiscardHandler)})
-				h.Channel("{topic}", &quiet{}, History{Keep: 1000})
+				h.Channel("{topic}", &silent{}, History{Keep: 1000})
 				got := new(atomic.Int64)
 				for i := range busy {
 					join(b, h, &sink{id: fmt.Sprint("client-", i), got: got, forms: true}, "{}")
@@ -209,7 +209,7 @@ func BenchmarkPublishers(b *testing.B) {
 		for _, topics := range []int{1, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", kept.name, topics), func(b *testing.B) {
 				h := NewHub(Config{Broker: local.New(kept.open()), Log: slog.New(slog.DiscardHandler)})
-				h.Channel("{topic}", &quiet{}, History{Keep: 1000})
+				h.Channel("{topic}", &silent{}, History{Keep: 1000})
 				got := new(atomic.Int64)
 				for i := range topics {
 					for range 10 {

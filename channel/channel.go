@@ -40,6 +40,18 @@ type Channel interface {
 	HandleLeave(ctx context.Context, s *Socket, why Reason)
 }
 
+// MemberHandler is a Channel that has something to say once a client is a member.
+type MemberHandler interface {
+	Channel
+	// HandleMember is called once for each join whose reply was sent, when the client
+	// is a member: what it pushes follows the reply, what it broadcasts reaches the
+	// client too unless it is a BroadcastFrom, and of two who join at once each is in
+	// the Members of the other or reached by its broadcast. The client's messages wait
+	// until it returns, and HandleLeave comes after it. Replayed messages may come
+	// before or after what it sends.
+	HandleMember(ctx context.Context, s *Socket)
+}
+
 // Accepted is the answer of HandleJoined. The zero value refuses: a forgotten
 // return lets nobody in.
 type Accepted struct {
@@ -60,6 +72,16 @@ type AnyoneMayJoin struct{}
 func (AnyoneMayJoin) HandleJoined(context.Context, *Socket, Message) (Accepted, error) {
 	return Accept(nil), nil
 }
+
+// ListenOnly can be embedded in a Channel whose clients send nothing.
+type ListenOnly struct{}
+
+// HandleMessage refuses: "listen only".
+func (ListenOnly) HandleMessage(context.Context, *Socket, Message) (any, error) {
+	return nil, errListenOnly
+}
+
+var errListenOnly = Refuse("listen only")
 
 // NothingOnLeave can be embedded in a Channel that does nothing when a client leaves.
 type NothingOnLeave struct{}

@@ -87,7 +87,10 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 		return nil, refuse(f.JoinRef, tooMany)
 	}
 	if c.hub.routes.match(f.Topic) == nil {
-		return nil, refuse(wire.Ref{}, unmatched)
+		return nil, func() {
+			c.hub.nameUnmatched(f.Topic, c.cs.ID())
+			c.refuse(&f, wire.Ref{}, unmatched)
+		}
 	}
 	in = &inbox{client: c, topic: f.Topic, backlog: backlog{all: &c.bytes}}
 	c.inboxes.add(in)

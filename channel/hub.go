@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
@@ -30,6 +32,7 @@ type Hub struct {
 	log     *slog.Logger
 	stats   *stats.Stats
 	routes  routes
+	missed  quiet.Once[string] // topics that no pattern matches
 	topics  *registry
 	running handlers
 	tasks   task.Group
@@ -129,6 +132,15 @@ func (h *Hub) route(topic string) (*route, error) {
 		return nil, fmt.Errorf("topic %q: %w", topic, ErrNoChannel)
 	}
 	return r, nil
+}
+
+// nameUnmatched names a topic that was joined and has no channel, once, for whoever
+// wrote the pattern or the page.
+func (h *Hub) nameUnmatched(topic, client string) {
+	topic = strings.Clone(topic) // the rest of its frame is not kept
+	if first, kept := h.missed.Add(topic); first && kept {
+		h.log.Info("no pattern matches the topic of a join", "topic", topic, "nearest", h.routes.nearest(topic), "client", client)
+	}
 }
 
 func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payload any, options []SendOption) error {

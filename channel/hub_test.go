@@ -16,8 +16,8 @@ import (
 
 func TestHistoryForgetRedact(t *testing.T) {
 	h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
-	h.Channel("{topic}", &quiet{}, History{Keep: 10})
-	h.Channel("silent:{id}", &quiet{})
+	h.Channel("{topic}", &silent{}, History{Keep: 10})
+	h.Channel("silent:{id}", &silent{})
 	broadcast(t, h, 3)
 	wantHistory := func(n int, top uint64, want ...uint64) {
 		t.Helper()

@@ -173,4 +173,7 @@ func (e *entry) enter(response body) {
 	if err != nil && s.context().Err() == nil { // else its end has come, and did not wait for the store
 		s.hub().log.Error("history could not be read", "topic", s.Topic(), "error", err)
 	}
+	if h := s.route.member; h != nil {
+		e.in.guarded(s, call{"HandleMember", &s.ending, &s.route.stats.HandleMember}, wire.EventJoin, func() { h.HandleMember(s.context(), s) })
+	}
 }

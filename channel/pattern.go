@@ -42,6 +42,9 @@ func parsePattern(text string) (pattern, error) {
 	if !wire.Counted(text) {
 		return p, errors.New("want another topic than chime and phoenix, which are the protocol's")
 	}
+	if strings.HasPrefix(text, "/") && strings.ContainsAny(text, "{*") {
+		return p, fmt.Errorf("it is a path: want the parts of a topic between colons: %s", strings.ReplaceAll(strings.Trim(text, "/"), "/", ":"))
+	}
 	parts := strings.Split(text, ":")
 	for i, part := range parts {
 		last := i == len(parts)-1
@@ -50,6 +53,8 @@ func parsePattern(text string) (pattern, error) {
 		case braced:
 			name, closed := strings.CutSuffix(inner, "}")
 			switch {
+			case !closed && i < len(parts)-1 && strings.HasSuffix(text, "}"):
+				return p, fmt.Errorf("%s: a {name} has no rule, as it has in chi: want {%s}, and HandleJoined to refuse what does not fit", text[strings.Index(text, part):], inner)
 			case !closed && strings.Contains(inner, "}"):
 				return p, errWhole
 			case !closed:
@@ -142,4 +147,33 @@ func (p pattern) compare(q pattern) int {
 		}
 	}
 	return cmp.Compare(len(q.segments), len(p.segments))
+}
+
+// nearest returns the pattern that a topic comes nearest to, for a person, or "" if
+// there is none at all.
+func (rs routes) nearest(topic string) string {
+	near, best := "", 0
+	for _, r := range rs {
+		if d := distance(topic, r.pattern.like(topic)); near == "" || d < best {
+			near, best = r.pattern.text, d
+		}
+	}
+	return near
+}
+
+// like is a topic that p matches, with what another topic has in its places.
+func (p pattern) like(topic string) string {
+	theirs := strings.Split(topic, ":")
+	var parts []string
+	for i, s := range p.segments {
+		switch {
+		case s.kind == literal || i >= len(theirs):
+			parts = append(parts, s.text)
+		case s.kind == param:
+			parts = append(parts, theirs[i])
+		default:
+			parts = append(parts, s.text+strings.TrimPrefix(strings.Join(theirs[i:], ":"), s.text))
+		}
+	}
+	return strings.Join(parts, ":")
 }

@@ -68,6 +68,8 @@ func TestPatternMistakes(t *testing.T) {
 		"chime":                  "want another topic than chime and phoenix",
 		"phoenix":                "want another topic than chime and phoenix",
 		"room:{id":               "unclosed {",
+		"room:{id:[0-9]+}":       "{id:[0-9]+}: a {name} has no rule, as it has in chi: want {id}",
+		"/room/{id}":             "it is a path: want the parts of a topic between colons: room:{id}",
 		"room:{}":                "want a name between the braces",
 		"room:{a{b}":             "want a name between the braces",
 		"room:{*}":               "want a name between the braces",
@@ -143,5 +145,29 @@ func TestEqualPatternsAreAMistake(t *testing.T) {
 				t.Errorf("%q, then %q: got %v for the %q", pair[0], pair[1], err, text)
 			}
 		}
+	}
+}
+
+func TestTheNearestPatternIsNamed(t *testing.T) {
+	var rs routes
+	for _, text := range []string{"chat_room:{id}", "user:{id}:orders", "lobby", "file:*"} {
+		r, err := newRoute(text, open{}, nil)
+		if err == nil {
+			err = rs.add(r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for topic, want := range map[string]string{
+		"chatroom:42": "chat_room:{id}", "chat_room": "chat_room:{id}", "users:7:orders": "user:{id}:orders",
+		"Lobby:": "lobby", "files:a:b:c": "file:*",
+	} {
+		if got := rs.nearest(topic); got != want {
+			t.Errorf("%q: got %q, want %q", topic, got, want)
+		}
+	}
+	if got := (routes{}).nearest("a"); got != "" {
+		t.Errorf("without patterns: got %q", got)
 	}
 }

@@ -65,6 +65,7 @@ type route struct {
 	pattern pattern
 	names   []string
 	channel Channel
+	member  MemberHandler    // nil: the channel has no HandleMember
 	keep    *store.Retention // nil: no history
 	replay  int
 	stats   *stats.Pattern
@@ -86,60 +87,21 @@ func newRoute(text string, ch Channel, options []Option) (*route, error) {
 	if ch == nil {
 		return nil, errors.New("the channel is nil")
 	}
-	if name, like := misspelt(reflect.TypeOf(ch)); name != "" {
-		return nil, fmt.Errorf("%T.%s has the signature of %s: want that name, or an unexported one", ch, name, like)
+	if err := checkMethods(reflect.TypeOf(ch)); err != nil {
+		return nil, fmt.Errorf("%T.%w", ch, err)
 	}
 	p, err := parsePattern(text)
 	if err != nil {
 		return nil, err
 	}
 	r := &route{pattern: p, names: p.names(), channel: ch}
+	r.member, _ = ch.(MemberHandler)
 	for _, o := range options {
 		if err := o.apply(r); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
-}
-
-// misspelt finds an exported method with the signature of a handler and another
-// name. A type that embeds AnyoneMayJoin compiles with a HandleJoind, which nothing
-// calls, and lets everybody in.
-func misspelt(t reflect.Type) (name, like string) {
-	handlers := reflect.TypeFor[Channel]()
-	if t.Kind() != reflect.Pointer {
-		t = reflect.PointerTo(t) // whose methods are those of t too
-	}
-	for m := range t.Methods() {
-		if _, ok := handlers.MethodByName(m.Name); ok {
-			continue
-		}
-		for h := range handlers.Methods() {
-			if sameSignature(m.Type, h.Type) {
-				return m.Name, h.Name
-			}
-		}
-	}
-	return "", ""
-}
-
-// sameSignature compares a method of a type, whose first parameter is its
-// receiver, with one of an interface.
-func sameSignature(method, handler reflect.Type) bool {
-	if method.NumIn() != handler.NumIn()+1 || method.NumOut() != handler.NumOut() {
-		return false
-	}
-	for i := range handler.NumIn() {
-		if method.In(i+1) != handler.In(i) {
-			return false
-		}
-	}
-	for i := range handler.NumOut() {
-		if method.Out(i) != handler.Out(i) {
-			return false
-		}
-	}
-	return true
 }
 
 // routes are ordered from the most specific to the least.

@@ -23,6 +23,9 @@ type (
 	leaves  struct{ open }
 	helpful struct{ open }
 	pointer struct{ open }
+	greets  struct{ open }
+	failing struct{ open }
+	nearly  struct{ open }
 )
 
 func (nobody) HandleMessage(context.Context, *Socket, Message) (any, error) { return nil, nil }
@@ -36,6 +39,10 @@ func (helpful) Close() error                                                  { 
 func (helpful) handleJoind(context.Context, *Socket, Message) (Accepted, error) {
 	return Accepted{}, nil
 }
+
+func (greets) HandleMember(context.Context, *Socket)        {}
+func (failing) HandleMember(context.Context, *Socket) error { return nil }
+func (nearly) HandleMembers(*Socket)                        {}
 
 func (*pointer) HandleJoind(context.Context, *Socket, Message) (Accepted, error) {
 	return Accepted{}, nil
@@ -58,6 +65,10 @@ func TestMistakesAtSetUpPanic(t *testing.T) {
 		{"HandleJoind of a pointer, given a value", "a", pointer{}, nil, "channel.pointer.HandleJoind"},
 		{"OnMessage", "a", mesage{}, nil, "OnMessage has the signature of HandleMessage"},
 		{"HandleLeft", "a", leaves{}, nil, "HandleLeft has the signature of HandleLeave"},
+		{"HandleMember", "a", greets{}, nil, ""},
+		{"HandleMember with an error", "a", failing{}, nil,
+			"failing.HandleMember is func(context.Context, *channel.Socket) error: want func(context.Context, *channel.Socket)"},
+		{"HandleMembers", "a", nearly{}, nil, "nearly.HandleMembers has nearly the name of HandleMember: want that name, or an unexported one"},
 		{"pattern", "a:{id", open{}, nil, "unclosed {"},
 		{"twice", "taken:{id}", open{}, nil, `matches the same topics as "taken:{name}"`},
 		{"no Keep", "a", open{}, History{}, "History.Keep: 0: want at least 1"},

@@ -48,6 +48,10 @@ func (s *Socket) Assign(key string, value any) { s.assigns.set(key, value) }
 // Assigned returns what was assigned to key, or nil.
 func (s *Socket) Assigned(key string) any { return s.assigns.get(key) }
 
+// Members returns who is in the topic on this node, in no particular order: this
+// client too from HandleMember on, and no longer in HandleLeave.
+func (s *Socket) Members() []Member { return s.hub().Members(s.Topic()) }
+
 // Push sends an event to this client only. It never blocks. Payload encodes to a
 // JSON object, or is Binary; anything else is an error. In HandleJoined up to 256
 // pushes wait for the reply; they are dropped if the join is refused. After the

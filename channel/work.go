@@ -96,14 +96,21 @@ func (w worker) message(s *Socket, f *wire.Frame) {
 		_ = s.Reply(m, nil, Refuse(invalid))
 		return
 	}
-	crashed := true
 	// Replying is guarded too: MarshalJSON of the reply and the methods of the
 	// error are the application's code, and may panic.
-	w.guard(call{"HandleMessage", &s.ending, &s.route.stats.HandleMessage}, f.Event, func() {
+	w.guarded(s, call{"HandleMessage", &s.ending, &s.route.stats.HandleMessage}, f.Event, func() {
 		reply, err := s.route.channel.HandleMessage(s.context(), s, m)
 		if err != nil || reply != Later {
 			_ = s.Reply(m, reply, err)
 		}
+	})
+}
+
+// guarded calls a handler of a member, whose join ends if that panics.
+func (w worker) guarded(s *Socket, c call, what string, f func()) {
+	crashed := true
+	w.guard(c, what, func() {
+		f()
 		crashed = false
 	}, func() {
 		if crashed {

@@ -53,7 +53,7 @@ type who struct {
 }
 
 // HandleJoined lets everybody in.
-func (c *ChatRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
+func (c *ChatRoom) HandleJoined(_ context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
 	var p who
 	if err := m.Decode(&p); err != nil {
 		return channel.Accepted{}, err
@@ -63,11 +63,16 @@ func (c *ChatRoom) HandleJoined(ctx context.Context, s *channel.Socket, m channe
 	}
 	s.Assign("name", p.Name)
 	c.log.Info("joined", "topic", s.Topic(), "name", shortName(p.Name), "transport", s.Transport())
-	if p.Name != "" {
-		c.announce(ctx, s, "user_joined", p.Name)
-	}
 	c.count(person{s.Topic(), p.Name}, 1)
 	return channel.Accept(nil), nil
+}
+
+// HandleMember tells the others. Of two who join at once each is told of the other, which
+// a broadcast of HandleJoined could not do: it reaches who is a member already.
+func (c *ChatRoom) HandleMember(ctx context.Context, s *channel.Socket) {
+	if name, _ := s.Assigned("name").(string); name != "" {
+		c.announce(ctx, s, "user_joined", name)
+	}
 }
 
 // HandleMessage answers message_new, echo and boom.

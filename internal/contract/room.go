@@ -12,11 +12,13 @@ import (
 
 // room is the channel of all scripts. A script replaces what it is about; the
 // rest lets everybody in, and of their messages "say" goes to all and "echo"
-// comes back. It watches that each client of each topic is treated as promised:
-// one call at a time, the join first, and for each accepted join one leave.
+// comes back. It watches that each client of each topic is treated as promised: one
+// call at a time, the join first, then HandleMember once, and for each accepted join
+// one leave.
 type room struct {
 	t      *testing.T
 	joined func(context.Context, *channel.Socket, channel.Message) (channel.Accepted, error)
+	member func(context.Context, *channel.Socket)
 	on     map[string]func(context.Context, *channel.Socket, channel.Message) (any, error)
 	left   func(context.Context, *channel.Socket, channel.Reason)
 	leaves chan leave
@@ -39,6 +41,7 @@ type leave struct {
 // life is what the channel has seen of one join.
 type life struct {
 	in    atomic.Bool  // accepted
+	is    atomic.Bool  // a member
 	calls atomic.Int32 // running
 	left  atomic.Int32
 }
@@ -56,6 +59,7 @@ func newRoom(t *testing.T) *room {
 			return m.Payload, nil
 		},
 	}
+	r.member = func(context.Context, *channel.Socket) {}
 	r.left = func(context.Context, *channel.Socket, channel.Reason) {}
 	return r
 }
@@ -99,9 +103,21 @@ func (r *room) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Me
 	return accepted, err
 }
 
-func (r *room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
-	_, end := r.begin(s, "HandleMessage")
+func (r *room) HandleMember(ctx context.Context, s *channel.Socket) {
+	l, end := r.begin(s, "HandleMember")
 	defer end()
+	if l.is.Swap(true) {
+		r.t.Errorf("%v: HandleMember was called twice", s)
+	}
+	r.member(ctx, s)
+}
+
+func (r *room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
+	l, end := r.begin(s, "HandleMessage")
+	defer end()
+	if !l.is.Load() {
+		r.t.Errorf("%v: a message was handled before HandleMember", s)
+	}
 	if handle := r.on[m.Event]; handle != nil {
 		return handle(ctx, s, m)
 	}
@@ -111,6 +127,9 @@ func (r *room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.M
 func (r *room) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {
 	l, end := r.begin(s, "HandleLeave")
 	defer end()
+	if !l.is.Load() && why != channel.Panicked { // its reply could not be sent
+		r.t.Errorf("%v: HandleLeave with %q, and HandleMember was not called", s, why)
+	}
 	r.left(ctx, s, why)
 	l.left.Add(1)
 	r.leaves <- leave{s.Topic(), why}

@@ -67,8 +67,8 @@ type Stats struct {
 
 // Pattern are the numbers of the topics of one pattern.
 type Pattern struct {
-	HandleJoined, HandleMessage, HandleLeave Handler
-	MarshalJSON                              Handler // of the reply to a join; that of another is part of HandleMessage
+	HandleJoined, HandleMember, HandleMessage, HandleLeave Handler
+	MarshalJSON                                            Handler // of the reply to a join; that of another is part of HandleMessage
 
 	Joins      Causes[Join]
 	Recoveries Causes[Recovery]
