@@ -55,11 +55,15 @@ func validEvent(event string) bool {
 	return wire.ValidName(event) && !strings.HasPrefix(event, "phx_")
 }
 
+func badEvent(event string) error {
+	return fmt.Errorf("event %.80q: want 1 to %d bytes of UTF-8 without control characters, and no phx_ in front", event, wire.MaxName)
+}
+
 // encode checks an event and encodes its payload, which must be an object: some
 // clients fail on anything else.
 func encode(event string, payload any) (body, error) {
 	if !validEvent(event) {
-		return body{}, fmt.Errorf("event %.80q: want 1 to %d bytes of UTF-8 without control characters, and no phx_ in front", event, wire.MaxName)
+		return body{}, badEvent(event)
 	}
 	if b, ok := payload.(Binary); ok {
 		return body{b, true}, nil

@@ -151,9 +151,9 @@ func (p pattern) compare(q pattern) int {
 
 // nearest returns the pattern that a topic comes nearest to, for a person, or "" if
 // there is none at all.
-func (rs routes) nearest(topic string) string {
+func (rs *routes) nearest(topic string) string {
 	near, best := "", 0
-	for _, r := range rs {
+	for _, r := range *rs {
 		if d := distance(topic, r.pattern.like(topic)); near == "" || d < best {
 			near, best = r.pattern.text, d
 		}

@@ -167,7 +167,7 @@ func TestTheNearestPatternIsNamed(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", topic, got, want)
 		}
 	}
-	if got := (routes{}).nearest("a"); got != "" {
+	if got := new(routes).nearest("a"); got != "" {
 		t.Errorf("without patterns: got %q", got)
 	}
 }

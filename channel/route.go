@@ -14,7 +14,7 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Option is a decision for the topics of a channel. There is one: History.
+// Option is a decision for the topics of a channel: History, or what Use makes.
 type Option interface {
 	apply(*route) error
 }
@@ -64,10 +64,11 @@ func (h History) apply(r *route) error {
 type route struct {
 	pattern pattern
 	names   []string
-	channel Channel
+	channel Channel          // with all that Use put around it
 	member  MemberHandler    // nil: the channel has no HandleMember
 	keep    *store.Retention // nil: no history
 	replay  int
+	around  []Middleware
 	stats   *stats.Pattern
 }
 
@@ -90,18 +91,22 @@ func newRoute(text string, ch Channel, options []Option) (*route, error) {
 	if err := checkMethods(reflect.TypeOf(ch)); err != nil {
 		return nil, fmt.Errorf("%T.%w", ch, err)
 	}
+	if events, ok := ch.(interface{ check() error }); ok {
+		if err := events.check(); err != nil {
+			return nil, err
+		}
+	}
 	p, err := parsePattern(text)
 	if err != nil {
 		return nil, err
 	}
 	r := &route{pattern: p, names: p.names(), channel: ch}
-	r.member, _ = ch.(MemberHandler)
 	for _, o := range options {
 		if err := o.apply(r); err != nil {
 			return nil, err
 		}
 	}
-	return r, nil
+	return r, r.wrap()
 }
 
 // routes are ordered from the most specific to the least.

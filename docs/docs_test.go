@@ -95,7 +95,7 @@ const docFragment = "func _(ctx context.Context, live *chime.Router, r chi.Route
 // docImports are the packages that a block may use without importing them.
 var docImports = map[string]string{
 	"chi": "github.com/go-chi/chi/v5", "chime": "github.com/go-chime/chime", "channel": "github.com/go-chime/chime/channel",
-	"channeltest": "github.com/go-chime/chime/channel/channeltest", "store": "github.com/go-chime/chime/store",
+	"channeltest": "github.com/go-chime/chime/channel/channeltest", "middleware": "github.com/go-chime/chime/channel/middleware", "atomic": "sync/atomic", "store": "github.com/go-chime/chime/store",
 	"boltstore": "github.com/go-chime/chime/store/boltstore", "boltfile": "github.com/go-chime/chime/store/boltstore/boltfile", "storetest": "github.com/go-chime/chime/store/storetest", "transport": "github.com/go-chime/chime/transport",
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "signal": "os/signal",
 	"slog": "log/slog", "metrics": "github.com/go-chime/chime/metrics", "prometheus": "github.com/prometheus/client_golang/prometheus", "synctest": "testing/synctest", "testing": "testing", "time": "time",

@@ -27,6 +27,9 @@ func Of(perSecond, burst int) Rate {
 	return Rate{every, max(ahead, every*time.Duration(burst))}
 }
 
+// Within returns the rate of n in any d, all of them at once too. Both are at least 1.
+func Within(n int, d time.Duration) Rate { return Rate{max(d/time.Duration(n), 1), d} }
+
 // Bucket is what one has used of a Rate. The zero value is unused. It has no lock.
 type Bucket struct {
 	paid mono.Instant // when all that was used is paid for; 0: nothing was

@@ -131,3 +131,16 @@ func TestALedgerKnowsItsNamesApartAndForgetsThem(t *testing.T) {
 		}
 	})
 }
+
+func TestWithinAnyWhileThereAreAtMostSoMany(t *testing.T) {
+	rate, now := Within(3, time.Second), mono.Now()
+	var b Bucket
+	for i, test := range []struct {
+		after time.Duration
+		wait  time.Duration
+	}{{0, 0}, {0, 0}, {0, 0}, {0, time.Second / 3}, {400 * time.Millisecond, 0}, {400 * time.Millisecond, time.Second/3*2 - 400*time.Millisecond}, {2 * time.Second, 0}} {
+		if got := b.Try(rate, now.Add(test.after)); got.Round(time.Millisecond) != test.wait.Round(time.Millisecond) {
+			t.Errorf("%d, after %v: got a wait of %v, want %v", i, test.after, got, test.wait)
+		}
+	}
+}
