@@ -109,6 +109,8 @@ func NewRouter(options ...Option) *Router {
 	return r
 }
 
+var _ channel.Live = (*Router)(nil)
+
 // Channel serves the topics of a pattern with ch. In a pattern {name} stands for one
 // part between colons and * for any rest: "chat_room:{id}", "doc:*". The most
 // specific pattern wins, in whatever order they are added. Channel panics at a

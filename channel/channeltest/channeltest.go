@@ -8,16 +8,23 @@
 //	bob.Push("message_new", post{"hi"}).WantReply(nil)
 //	ann.WantBroadcast("message_new", post{"hi"})
 //
-// A Want waits for some seconds until what it wants has come. If that does not come
-// it ends the test, and says what came instead; so all methods are called from the
-// goroutine of the test. They work in and outside of testing/synctest bubbles. When
-// the test ends its clients leave, and it fails if a handler does not return then.
+// A Want waits until what it wants has come. If no handler runs, and none has for two
+// seconds, or 15 s are over, it ends the test, and says what came instead; so all methods
+// are called from the goroutine of the test. They work in and outside of testing/synctest
+// bubbles, in which no time is lost. When the test ends its clients leave, and it fails
+// if a handler does not return then.
+//
+// A Hub is a [channel.Live]: what publishes or moderates from outside of channels is
+// tested with it.
 package channeltest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,18 +36,23 @@ import (
 )
 
 const (
-	patience  = 15 * time.Second // of a Want: long enough for a busy machine; a test that passes does not wait for it
+	patience  = 15 * time.Second // of a Want while handlers run: long enough for a busy machine; a test that passes does not wait for it
+	idle      = 2 * time.Second  // of a Want when none runs: what may still come is of the application's own goroutines
 	endsAfter = 15 * time.Second // over the 5 s for what was still to be handled and the 5 s of HandleLeave
 )
 
-// Hub is a channel.Hub for one test: it adds channels, broadcasts from outside of
-// them, and reads History and Members. Connect and Join are called from the goroutine
-// of the test, the methods of channel.Hub from any.
+// Hub is a channel.Hub for one test, and a channel.Live: it adds channels, broadcasts
+// from outside of them, and reads History and Members. Connect and Join are called from
+// the goroutine of the test, its other methods from any.
 type Hub struct {
 	*channel.Hub
-	t       testing.TB
+	t testing.TB
+
+	mu      sync.Mutex // guards clients
 	clients []*Client
 }
+
+var _ channel.Live = (*Hub)(nil)
 
 // New returns a hub with one channel. Its history is in memory, if a channel.History
 // is among the options, and its log is that of the test.
@@ -63,7 +75,7 @@ func Open(t testing.TB, cfg channel.Config) *Hub {
 	}
 	h := &Hub{Hub: channel.NewHub(cfg), t: t}
 	t.Cleanup(func() {
-		for _, c := range h.clients {
+		for _, c := range h.all() {
 			c.Close(channel.Closed)
 		}
 		if !h.rests(endsAfter) {
@@ -75,6 +87,8 @@ func Open(t testing.TB, cfg channel.Config) *Hub {
 
 // Connect opens a client.
 func (h *Hub) Connect(identity transport.Identity) *Client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	s := &socket{
 		t: h.t, hub: h.Hub, id: fmt.Sprintf("client-%d", len(h.clients)+1), identity: identity,
 		ctx: context.WithoutCancel(h.t.Context()), came: make(chan struct{}), over: map[wire.Ref]bool{},
@@ -83,6 +97,28 @@ func (h *Hub) Connect(identity transport.Identity) *Client {
 	c := &Client{hub: h, t: h.t, socket: s}
 	h.clients = append(h.clients, c)
 	return c
+}
+
+// Disconnect ends all clients of an identity, as that of chime.Router does.
+func (h *Hub) Disconnect(ctx context.Context, identity string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if identity == "" {
+		return errors.New(`disconnect "": want the ID of an identity, which anonymous clients have not`)
+	}
+	for _, c := range h.all() {
+		if c.socket.identity.ID == identity {
+			c.socket.Close(wire.CloseDisconnect, "disconnected", transport.Kicked)
+		}
+	}
+	return nil
+}
+
+func (h *Hub) all() []*Client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.clients)
 }
 
 // Join opens an anonymous client that joins a topic.

@@ -96,18 +96,14 @@ func (s *socket) receive(f wire.Frame) {
 	}
 }
 
-// take waits for the first frame that want selects, and takes it out. If it is
-// of a join, and that has ended, it can come only as long as a handler runs.
+// take waits for the first frame that want selects, and takes it out. When no handler
+// runs, only the application's own goroutines can still send it, and of a join that has
+// ended not even these.
 func (s *socket) take(what string, of wire.Ref, want func(wire.Frame) bool) wire.Frame {
 	s.t.Helper()
 	late := time.NewTimer(patience)
 	defer late.Stop()
-	var watch sync.WaitGroup
-	defer watch.Wait()
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	var rests chan struct{} // closed when nothing can come any more; nil while the join lives
-	for rested := false; ; {
+	for why := ""; ; {
 		s.mu.Lock()
 		came, over := s.came, s.over[of]
 		i := slices.IndexFunc(s.frames, want)
@@ -118,25 +114,49 @@ func (s *socket) take(what string, of wire.Ref, want func(wire.Frame) bool) wire
 			return f
 		}
 		s.mu.Unlock()
-		if rested {
-			s.t.Fatalf("%s: got %s, and the join has ended, want %s", s.id, s.unseen(all), what)
+		if why != "" {
+			s.t.Fatalf("%s: got %s, %s, want %s", s.id, s.unseen(all), why, what)
 		}
-		if over && rests == nil {
-			rests = make(chan struct{})
-			watch.Go(func() {
-				if s.hub.Wait(ctx) == nil {
-					close(rests)
-				}
-			})
-		}
-		select {
-		case <-came:
-		case <-rests:
-			rested = true // and what came before is looked at once more
-		case <-late.C:
-			s.t.Fatalf("%s: got %s in %v, want %s", s.id, s.unseen(all), patience, what)
+		if over {
+			why = s.wait(came, late.C, 0, "and the join has ended")
+		} else {
+			why = s.wait(came, late.C, idle, fmt.Sprintf("and no handler has run for %v", idle))
 		}
 	}
+}
+
+// wait waits for a frame, and returns "" when one has come. Otherwise it returns why
+// none is to be waited for any longer: nothing has run for so long, or it is late.
+func (s *socket) wait(came <-chan struct{}, late <-chan time.Time, idle time.Duration, nothing string) string {
+	ctx, cancel := context.WithCancel(s.ctx)
+	rests := make(chan struct{}) // closed when nothing runs
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		if s.hub.Wait(ctx) == nil {
+			close(rests)
+		}
+	})
+	select {
+	case <-came:
+		return ""
+	case <-late:
+		return fmt.Sprintf("and a handler runs after %v", patience)
+	case <-rests:
+	}
+	still := time.NewTimer(idle)
+	defer still.Stop()
+	select {
+	case <-came:
+		return ""
+	case <-still.C:
+	}
+	cancel()
+	if s.hub.Wait(ctx) != nil { // a handler has begun meanwhile
+		return ""
+	}
+	return nothing
 }
 
 func all(wire.Frame) bool { return true }
