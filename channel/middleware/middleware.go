@@ -155,7 +155,7 @@ func (l *limited) take(s *channel.Socket) bool {
 		b = &pace.Bucket{}
 		l.used[s] = b
 	}
-	return b.Try(l.rate, mono.Now()) == 0
+	return b.Try(l.rate, 1, mono.Now()) == 0
 }
 
 func (l *limited) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {

@@ -139,7 +139,7 @@ func TestWithinAnyWhileThereAreAtMostSoMany(t *testing.T) {
 		after time.Duration
 		wait  time.Duration
 	}{{0, 0}, {0, 0}, {0, 0}, {0, time.Second / 3}, {400 * time.Millisecond, 0}, {400 * time.Millisecond, time.Second/3*2 - 400*time.Millisecond}, {2 * time.Second, 0}} {
-		if got := b.Try(rate, now.Add(test.after)); got.Round(time.Millisecond) != test.wait.Round(time.Millisecond) {
+		if got := b.Try(rate, 1, now.Add(test.after)); got.Round(time.Millisecond) != test.wait.Round(time.Millisecond) {
 			t.Errorf("%d, after %v: got a wait of %v, want %v", i, test.after, got, test.wait)
 		}
 	}
