@@ -25,7 +25,9 @@ type Limits struct {
 	// written to. What a history has waits there, and does not count. QueueBytes
 	// shrinks to a quarter of what is left of half of TotalQueueBytes, which is what
 	// all queues hold together, where a large message counts once, however many
-	// clients it waits for. The other half is for those who read.
+	// clients it waits for. The other half is for those who read. What a client reads
+	// shows in steps of up to some 200 kB: with less than that in StuckFor it may be
+	// taken for one that does not read.
 	QueueBytes      int           // 16 MiB
 	TotalQueueBytes int           // 256 MiB
 	StuckFor        time.Duration // 10 s

@@ -23,6 +23,16 @@ type Config struct {
 	Heartbeat time.Duration    // as hello names it
 	Tasks     *task.Group      // owns all goroutines
 	Stats     *stats.Stats     // nil: of its own
+	// Slow is told of each client that was slow, before its receiver is; nil is nobody.
+	Slow func(c *ClientSocket, s Slowness)
+}
+
+// Slowness is what a client was too slow for.
+type Slowness struct {
+	Cause   stats.Slow
+	Waiting int // bytes that had never been written
+	Allowed int // that might wait, of Cause SlowQueue and SlowTotal
+	Taken   int // that the queues of all clients held
 }
 
 // Clients opens the client sockets of a server, and holds what they share.

@@ -107,7 +107,8 @@ func (c *ClientSocket) Send(m *wire.Message, to string) error {
 		if bytes < c.clients.config.Limits.QueueBytes {
 			cause = stats.SlowTotal
 		}
-		c.clients.config.Stats.Slow.Add(cause)
+		slow := c.slow(cause)
+		slow.Allowed = bytes
 		c.out.queue.Clear()
 		c.end(wire.CloseSlow, "too slow", transport.Slow)
 		c.mu.Unlock()
@@ -116,6 +117,7 @@ func (c *ClientSocket) Send(m *wire.Message, to string) error {
 			if n != nil {
 				n.line.BoundWrites(closeWait)
 			}
+			c.tellSlow(slow)
 			c.reportEnd()
 		})
 		return transport.ErrSlow
@@ -218,6 +220,19 @@ func (c *ClientSocket) end(code wire.CloseCode, reason string, why transport.Rea
 		c.out.queue.Clear() // nothing is written any more
 	}
 	c.out.grace.stop()
+}
+
+// slow counts c as slow; tellSlow is to follow, without c.mu, which is held.
+func (c *ClientSocket) slow(cause stats.Slow) Slowness {
+	c.clients.config.Stats.Slow.Add(cause)
+	return Slowness{Cause: cause, Waiting: c.out.queue.WaitingBytes(), Taken: c.clients.budget.Taken()}
+}
+
+// tellSlow says what c was too slow for.
+func (c *ClientSocket) tellSlow(s Slowness) {
+	if tell := c.clients.config.Slow; tell != nil {
+		tell(c, s)
+	}
 }
 
 // reportEnd tells the receiver of the end, once, and has the client socket

@@ -178,7 +178,10 @@ func (o *outlet) write(b []byte, last bool) bool {
 			// writing stays true: another write would put a new frame behind
 			// half of this one.
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				n.c.clients.config.Stats.Slow.Add(stats.SlowStuck)
+				n.c.mu.Lock()
+				slow := n.c.slow(stats.SlowStuck)
+				n.c.mu.Unlock()
+				n.c.tellSlow(slow)
 				n.Abort(transport.Slow)
 			} else {
 				n.Abort(transport.Vanished)

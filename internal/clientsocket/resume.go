@@ -133,11 +133,14 @@ func (o *outbound) promote(i int, received uint64) error {
 	}
 	o.grace.stop()
 	if received < o.queue.Forgotten() {
+		slow := o.c.slow(stats.SlowUnread)
 		o.queue.Clear()
 		counted.Resumes.Add(stats.Missed)
-		counted.Slow.Add(stats.SlowUnread)
 		o.c.end(wire.CloseSlow, "too much was missed", transport.Vanished)
-		o.c.clients.config.Tasks.Go(o.c.reportEnd)
+		o.c.clients.config.Tasks.Go(func() {
+			o.c.tellSlow(slow)
+			o.c.reportEnd()
+		})
 		return nil
 	}
 	o.queue.Acknowledge(received)

@@ -129,7 +129,9 @@ func (clogged) Write([]byte) error                        { return os.ErrDeadlin
 
 // A client that is slow is counted by what it was too slow for, also if it may resume.
 func TestClientsThatAreSlowAreCountedByCause(t *testing.T) {
-	cs := clients(t, transport.Limits{UnackedMessages: 1}, nil)
+	causes := make(chan Slowness, 10)
+	cs := clients(t, transport.Limits{UnackedMessages: 1, QueueBytes: 5000}, nil)
+	cs.config.Slow = func(_ *ClientSocket, s Slowness) { causes <- s }
 	_, _ = cs.open(t, clogged{}, Opening{Dialect: stats.Chime}) // whose hello is not taken
 	for cs.slow("stuck") == 0 {
 		runtime.Gosched()
@@ -151,7 +153,31 @@ func TestClientsThatAreSlowAreCountedByCause(t *testing.T) {
 		t.Fatal("it can't resume")
 	}
 	next.Receive(wire.Frame{Topic: wire.TopicChime, Event: wire.EventAck, Payload: []byte(`{"received":0}`)}, 0)
-	want := map[string]float64{"stuck": 1, "unacked": 1, "queue": 0, "total_queue": 0}
+	if got := <-causes; got.Cause != stats.SlowStuck {
+		t.Errorf("first told of %+v, want %v", got, stats.SlowStuck)
+	}
+	if got := <-causes; got.Cause != stats.SlowUnread {
+		t.Errorf("then told of %+v, want %v", got, stats.SlowUnread)
+	}
+	away, n := cs.open(t, taking{}, Opening{Dialect: stats.Chime})
+	_ = away.Send(said(1), "")
+	for written := uint64(0); written == 0; runtime.Gosched() { // or it would have nothing to come back for
+		away.mu.Lock()
+		written = away.out.queue.Sent()
+		away.mu.Unlock()
+	}
+	n.Abort(transport.Vanished)
+	var err error
+	for err == nil {
+		err = away.Send(said(1500), "")
+	}
+	if !errors.Is(err, transport.ErrSlow) {
+		t.Fatalf("got %v, want %v", err, transport.ErrSlow)
+	}
+	if got := <-causes; got.Cause != stats.SlowQueue || got.Allowed != 5000 || got.Waiting > got.Allowed || got.Waiting < got.Allowed/2 || got.Taken < got.Waiting {
+		t.Errorf("then told of %+v, want %v of 5000 bytes", got, stats.SlowQueue)
+	}
+	want := map[string]float64{"stuck": 1, "unacked": 1, "queue": 1, "total_queue": 0}
 	for cause, n := range want {
 		if got := cs.slow(cause); got != n {
 			t.Errorf("got %v slow by %s, want %v", got, cause, n)

@@ -114,7 +114,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.obstacles.log = s.log
 	s.clients = clientsocket.New(clientsocket.Config{
-		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats,
+		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats, Slow: s.tellSlow,
 	})
 	s.admission = admission{
 		connect: cfg.Connect, origins: origins, clients: s.clients, stats: s.stats, log: s.log,
@@ -122,6 +122,12 @@ func New(cfg Config) (*Server, error) {
 		posts:    newToll(s.limits.PostsPerSecond, s.limits.AddressPostsPerSecond),
 	}
 	return s, nil
+}
+
+// tellSlow logs what a client was too slow for.
+func (s *Server) tellSlow(c *clientsocket.ClientSocket, slow clientsocket.Slowness) {
+	s.log.Debug("client was slow", "client", c.ID(), "transport", c.Transport(), "cause", slow.Cause.String(),
+		"waiting", slow.Waiting, "allowed", slow.Allowed, "total", slow.Taken)
 }
 
 // parting is how a connection ends whose client socket could not be opened, since others

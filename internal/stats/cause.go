@@ -45,6 +45,9 @@ const (
 
 var slows = []string{"queue", "total_queue", "stuck", "unacked"}
 
+// String returns the name of a cause.
+func (s Slow) String() string { return slows[s] }
+
 // Resume is what became of a connection that was to go on with a client socket.
 type Resume int
 
