@@ -34,7 +34,7 @@ const (
 	// (docker stop): so long may clients be sent away one by one, then all requests
 	// take, and then what is left.
 	drainTime = 5 * time.Second
-	stopTime  = 7 * time.Second
+	stopTime  = 8 * time.Second
 	lastTime  = time.Second
 )
 

@@ -1,20 +1,30 @@
 package clientsocket
 
 import (
+	"time"
+
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
 
 // Drain is Close for a server that shuts down. A client of the chime dialect is
 // sent m first, which says when to come back: on all connections, since which of
-// them it listens to is its own decision, and may be under way.
-func (c *ClientSocket) Drain(m *wire.Message) {
-	if c.chime {
-		c.mu.Lock()
-		for n := range c.out.connections() {
+// them it listens to is its own decision, and may be under way. What is queued may take
+// no longer than within, if that is less than after any other end.
+func (c *ClientSocket) Drain(m *wire.Message, within time.Duration) {
+	var lines []Line
+	c.mu.Lock()
+	for n := range c.out.connections() {
+		if c.chime {
 			n.sendControl(m)
 		}
-		c.mu.Unlock()
+		lines = append(lines, n.line)
+	}
+	c.mu.Unlock()
+	if within < endWait {
+		for _, l := range lines {
+			l.BoundWrites(within)
+		}
 	}
 	c.Close(wire.CloseDrain, "drain", transport.Drained)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -37,7 +38,7 @@ func (s *Server) Drain(ctx context.Context) {
 		if c.Connected() {
 			rest = append(rest, c)
 		} else { // nobody hears of it
-			c.Drain(wire.NewDrain(comeBack().Milliseconds()))
+			c.Drain(wire.NewDrain(comeBack().Milliseconds()), s.farewellWait(ctx))
 		}
 	}
 	slices.SortStableFunc(rest, func(a, b *clientsocket.ClientSocket) int { return order(a.Posts()) - order(b.Posts()) })
@@ -53,7 +54,7 @@ func (s *Server) Drain(ctx context.Context) {
 				window = 0
 			}
 		}
-		c.Drain(wire.NewDrain(comeBack().Milliseconds()))
+		c.Drain(wire.NewDrain(comeBack().Milliseconds()), s.farewellWait(ctx))
 	}
 	s.bodies.cut()
 }
@@ -74,6 +75,22 @@ func (s *Server) window(ctx context.Context, n int) time.Duration {
 		window = min(window, time.Until(deadline)/2)
 	}
 	return max(window, 0)
+}
+
+// farewellWait is how long a client may take to be told that it is drained: no more than
+// half of the window, a second at least, nor than half of what ctx has left. Whoever polls
+// no more, or reads no more, would be waited for beyond what was to be.
+func (s *Server) farewellWait(ctx context.Context) time.Duration {
+	wait := mono.Never
+	if s.drain > 0 {
+		wait = max(s.drain/2, time.Second)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if left := time.Until(deadline); left > 0 { // else nobody waits
+			wait = min(wait, left/2)
+		}
+	}
+	return wait
 }
 
 // Wait returns when every connection and goroutine is done, or with the error of
