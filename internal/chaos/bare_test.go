@@ -69,7 +69,7 @@ func (c *bare) act() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn != nil && c.dice.one(12) {
-		c.conn.link.cut()
+		c.conn.cut()
 	}
 }
 
@@ -86,7 +86,7 @@ func (c *bare) leave() {
 	close(c.stopped)
 	c.mu.Lock()
 	if c.conn != nil {
-		c.conn.link.cut()
+		c.conn.cut()
 	}
 	c.mu.Unlock()
 	c.working.Wait()

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-chime/chime/transport"
 )
 
 // resumer is a client of the chime dialect, by the letter of docs/protocol.md. It
@@ -14,10 +17,11 @@ import (
 // nothing of its joins ends with that.
 type resumer struct {
 	peer
+	kinds []string // the transports that it moves between
 
 	// All of it is guarded by mu.
 	line       *connection // the one that was promoted last; nil once it has ended
-	stream     bool        // that is, or was, an event stream
+	kind       string      // the transport of that, also when it has ended
 	id, secret string      // of the client socket; "" without one
 	attaching  bool        // an attempt is under way
 	numbers    map[string]uint64
@@ -32,10 +36,14 @@ type resumer struct {
 	promoted   chan struct{} // closed by the next promotion: a POST with the secret from before is given up
 	moves      int           // connections that it changed while the former one worked
 	resumes    int
+	hellos     map[string]int // by transport
 }
 
+// ways are where the frames of a client go that does not send them on a WebSocket.
+var ways = map[string]string{transport.SSE: "/socket/sse", transport.LongPoll: "/socket/poll"}
+
 func (c *resumer) live() {
-	c.often, c.promoted = uint64(1+c.dice.n(64)), make(chan struct{})
+	c.often, c.promoted, c.hellos = uint64(1+c.dice.n(64)), make(chan struct{}), map[string]int{}
 	c.working.Go(c.post)
 	for {
 		err := c.attach()
@@ -58,11 +66,19 @@ func (c *resumer) attach() error {
 		c.mu.Unlock()
 		return errors.New("another attempt is under way")
 	}
+	kinds := c.kinds
+	if c.line != nil && c.kind == transport.LongPoll { // which has one poll under way at a time
+		kinds = slices.DeleteFunc(slices.Clone(kinds), func(kind string) bool { return kind == transport.LongPoll })
+	}
+	if len(kinds) == 0 {
+		c.mu.Unlock()
+		return errors.New("it polls")
+	}
 	c.attaching = true
 	secret, received := c.secret, c.received
-	stream := c.dice.one(2)
+	kind := kinds[c.dice.n(len(kinds))]
 	c.mu.Unlock()
-	conn, hello, err := c.open(stream, secret, received)
+	conn, hello, err := c.open(kind, secret, received)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.attaching = false
@@ -72,11 +88,11 @@ func (c *resumer) attach() error {
 		conn.drop()
 		err = errors.New("too late")
 	} else if err == nil {
-		c.promote(conn, hello, secret != "", received)
+		c.promote(kind, conn, hello, secret != "", received)
 		c.working.Go(func() { c.read(conn) })
 		return nil
 	}
-	if refused, ok := errors.AsType[*refusedError](err); ok && refused.status == http.StatusForbidden && secret != "" {
+	if refused, ok := errors.AsType[*refusedError](err); ok && (refused.status == http.StatusForbidden || refused.status == http.StatusGone) && c.secret == secret {
 		c.secret = ""
 	}
 	c.stage.ended(&c.peer, err)
@@ -90,10 +106,12 @@ type hello struct {
 	Received, Sent uint64
 }
 
-func (c *resumer) open(stream bool, secret string, received uint64) (*connection, hello, error) {
+func (c *resumer) open(kind, secret string, received uint64) (*connection, hello, error) {
 	var conn *connection
 	var err error
-	switch {
+	switch stream := kind == transport.SSE; {
+	case kind == transport.LongPoll:
+		conn, err = c.dialPolls(secret, received)
 	case stream && secret != "":
 		conn, err = c.dialStream("/socket/sse", "Chime-Received", strconv.FormatUint(received, 10), "Chime-Secret", secret)
 	case stream:
@@ -124,7 +142,7 @@ func (c *resumer) open(stream bool, secret string, received uint64) (*connection
 }
 
 // promote makes a connection the one that carries counted frames. C.mu is held.
-func (c *resumer) promote(conn *connection, h hello, showed bool, had uint64) {
+func (c *resumer) promote(kind string, conn *connection, h hello, showed bool, had uint64) {
 	all := c.forgotten + uint64(len(c.queue))
 	switch {
 	case h.Resumed && (!showed || h.ID != c.id || h.Received < c.forgotten || h.Received > all || h.Sent < had):
@@ -137,9 +155,14 @@ func (c *resumer) promote(conn *connection, h hello, showed bool, had uint64) {
 		c.begin()
 	}
 	former := c.line
-	c.id, c.secret, c.line, c.stream, c.word = h.ID, h.Secret, conn, conn.ws == nil, h.Resumed
+	c.id, c.secret, c.line, c.kind, c.word = h.ID, h.Secret, conn, kind, h.Resumed
+	c.hellos[kind]++
+	if conn.polls != nil { // whose next poll promotes it, or a POST
+		conn.polls.secret, conn.polls.received = h.Secret, c.received
+		c.word = h.Resumed && c.dice.one(2)
+	}
 	if former != nil && c.dice.one(3) {
-		former.link.cut() // or it is told that it was moved
+		former.cut() // or it is told that it was moved
 	}
 	close(c.promoted)
 	c.promoted = make(chan struct{})
@@ -225,6 +248,9 @@ func (c *resumer) lineEnded(conn *connection, err error) {
 		return
 	}
 	c.line = nil
+	if refused, ok := errors.AsType[*refusedError](err); ok && refused.status == http.StatusGone {
+		c.secret = ""
+	}
 	switch end := endOf(err); end.code {
 	case 1000, 1001, 1002, 1007, 1009, 1012, 1013, 4003:
 		c.secret = ""
@@ -240,6 +266,12 @@ func (c *resumer) lineEnded(conn *connection, err error) {
 func (c *resumer) receive(f frame) {
 	if f.topic == "chime" {
 		var beat struct{ Received uint64 }
+		if f.event == "hello" { // it has not polled for long: another attempt resumes
+			c.line.drop()
+			c.line = nil
+			c.changed.Broadcast()
+			return
+		}
 		if f.event == "heartbeat" && json.Unmarshal(f.payload, &beat) == nil {
 			c.note(beat.Received)
 			c.ack()
@@ -260,14 +292,15 @@ func (c *resumer) receive(f frame) {
 	}
 }
 
-// post sends one POST after the other, as long as the last connection is a stream.
+// post sends one POST after the other, as long as the last connection is no WebSocket.
 func (c *resumer) post() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.isStopped() {
 		all := c.forgotten + uint64(len(c.queue))
-		due := c.word || c.known < all || c.received >= c.acked+c.often
-		if !c.stream || c.secret == "" || !due {
+		due := c.word || c.known < all || c.kind == transport.SSE && c.received >= c.acked+c.often
+		target := ways[c.kind]
+		if target == "" || c.secret == "" || !due {
 			c.changed.Wait()
 			continue
 		}
@@ -285,9 +318,9 @@ func (c *resumer) post() {
 		body := fmt.Sprintf(`{"first":%d,"received":%d,"frames":[%s]}`, first, received, strings.Join(frames, ","))
 		again := c.dice.one(10) // a proxy that sends it again
 		c.mu.Unlock()
-		status, answer, err := c.peer.post("/socket/sse", secret, body, promoted)
+		status, answer, err := c.peer.post(target, secret, body, promoted)
 		if again {
-			_, _, _ = c.peer.post("/socket/sse", secret, body, promoted)
+			_, _, _ = c.peer.post(target, secret, body, promoted)
 		}
 		c.mu.Lock()
 		if secret != c.secret {
@@ -317,7 +350,7 @@ func (c *resumer) posted(status int, answer []byte, err error, received uint64) 
 		c.word = false
 	case status == http.StatusGone:
 		if c.line != nil {
-			c.line.link.cut()
+			c.line.cut()
 		}
 	default:
 		c.stage.node.fault("%s: the answer to a POST is %d %s", c.name, status, answer)
@@ -330,7 +363,7 @@ func (c *resumer) act() {
 	switch c.dice.n(12) {
 	case 0:
 		if c.line != nil {
-			c.line.link.cut()
+			c.line.cut()
 		}
 	case 1:
 		if !c.attaching && c.line != nil && c.secret != "" {
@@ -367,13 +400,16 @@ func (c *resumer) leave() {
 	c.mu.Lock()
 	close(c.stopped)
 	c.changed.Broadcast()
-	line, secret, stream := c.line, c.secret, c.stream
+	line, secret, posts := c.line, c.secret, ways[c.kind] != ""
 	c.mu.Unlock()
-	if stream {
+	if posts {
 		_, _, _ = c.peer.post("/socket/bye", "", secret, nil)
 	}
 	if line != nil && line.ws != nil {
 		_ = line.ws.Close(1000, "")
+	}
+	if line != nil && line.polls != nil {
+		line.drop() // nobody waits for it
 	}
 	c.working.Wait()
 }

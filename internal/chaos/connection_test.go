@@ -117,12 +117,13 @@ func refused(res *http.Response) error {
 	return &refusedError{res.StatusCode, string(body)}
 }
 
-// connection is a WebSocket or an event stream.
+// connection is a WebSocket, an event stream, or the polls of a client.
 type connection struct {
-	link  *link
+	link  *link // of the first two
 	parse func(text []byte) (frame, error)
 	ws    *websocket.Conn // or
-	es    *bufio.Reader
+	es    *bufio.Reader   // with body, or
+	polls *polls
 	body  io.Closer
 }
 
@@ -173,6 +174,9 @@ func (p *peer) dialStream(target string, head ...string) (*connection, error) {
 
 // read returns the next frame.
 func (c *connection) read() (frame, error) {
+	if c.polls != nil {
+		return c.polls.read()
+	}
 	if c.ws != nil {
 		for {
 			_, text, err := c.ws.Read(context.Background())
@@ -203,22 +207,28 @@ func (c *connection) read() (frame, error) {
 			if f, err = c.parse(data); err != nil {
 				return f, err
 			}
-			if f.id = id; f.topic == "chime" && f.event == "closed" {
-				end := &endError{err: io.EOF}
-				_ = json.Unmarshal(f.payload, &struct {
-					Code   *int
-					Reason *string
-				}{&end.code, &end.reason})
-				return f, end
-			}
-			return f, nil
+			f.id = id
+			return f, f.end()
 		}
 	}
 }
 
+// end is the end of a connection if the frame says so, and nil of any other.
+func (f frame) end() error {
+	if f.topic != "chime" || f.event != "closed" {
+		return nil
+	}
+	end := &endError{err: io.EOF}
+	_ = json.Unmarshal(f.payload, &struct {
+		Code   *int
+		Reason *string
+	}{&end.code, &end.reason})
+	return end
+}
+
 // readHello returns the first frame, which is to come in time.
 func (c *connection) readHello() (frame, error) {
-	late := time.AfterFunc(helloWait, c.link.cut)
+	late := time.AfterFunc(helloWait, c.cut)
 	defer late.Stop()
 	return c.read()
 }
@@ -230,11 +240,22 @@ func (c *connection) write(text string) bool {
 
 // drop ends the connection without a farewell.
 func (c *connection) drop() {
-	c.link.cut()
-	if c.ws != nil {
+	switch c.cut(); {
+	case c.polls != nil:
+		c.polls.drop()
+	case c.ws != nil:
 		_ = c.ws.CloseNow()
-	} else {
+	default:
 		_ = c.body.Close()
+	}
+}
+
+// cut breaks the link, and so the connection, unless it is one of polls.
+func (c *connection) cut() {
+	if c.polls != nil {
+		c.polls.cut()
+	} else {
+		c.link.cut()
 	}
 }
 

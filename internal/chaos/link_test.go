@@ -33,6 +33,7 @@ type fault struct {
 
 	delay time.Duration // of each piece, either way
 	rate  int           // bytes in a second to the client; 0 is any number
+	tally *tally        // of these bytes, if it has a rate
 }
 
 // randomFault is that of most links.
@@ -64,6 +65,7 @@ type link struct {
 	stalled atomic.Bool
 	broken  chan struct{}
 	cutting sync.Once
+	due     time.Time // when the last piece to the client is due, at its rate; of one goroutine
 }
 
 func (n *network) dial(f fault) (*link, error) {
@@ -71,7 +73,7 @@ func (n *network) dial(f fault) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{fault: f, net: n, server: server.(*net.TCPConn), broken: make(chan struct{})}
+	l := &link{fault: f, net: n, server: server.(*net.TCPConn), broken: make(chan struct{}), due: time.Now()}
 	near, far := net.Pipe()
 	l.near, l.far = whole{near}, far
 	n.working.Go(func() { l.pass(l.server, l.far, false) })
@@ -130,7 +132,8 @@ func (l *link) carry(to io.Writer, piece []byte, down bool) bool {
 	}
 	l.pause(l.delay)
 	if down && l.rate > 0 {
-		l.pause(time.Duration(len(piece)) * time.Second / time.Duration(l.rate))
+		l.keepRate(len(piece))
+		l.tally.add(len(piece))
 	}
 	beyond := passed - l.after
 	if beyond < 0 || l.isMended() {
@@ -149,9 +152,31 @@ func (l *link) carry(to io.Writer, piece []byte, down bool) bool {
 	return false
 }
 
+// keepRate waits until so many bytes more may have passed. What a busy machine has held
+// up is made up for: a reader that was to be slow would else be one that stands still.
+func (l *link) keepRate(bytes int) {
+	if late := time.Now().Add(-madeUp); l.due.Before(late) {
+		l.due = late
+	}
+	l.due = l.due.Add(time.Duration(bytes) * time.Second / time.Duration(l.rate))
+	l.pause(time.Until(l.due))
+}
+
+// madeUp is how much of the time that a link is late it makes up for.
+const madeUp = 2 * time.Second
+
 func (l *link) isMended() bool {
 	select {
 	case <-l.net.mended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *link) isCut() bool {
+	select {
+	case <-l.broken:
 		return true
 	default:
 		return false

@@ -21,6 +21,9 @@ type client interface {
 	common() *peer
 }
 
+// slowly ends the name of a client that reads slowly.
+const slowly = ", slowly"
+
 // peer is what all clients have.
 type peer struct {
 	stage    *stage
@@ -28,6 +31,7 @@ type peer struct {
 	name     string
 	dice     *dice
 	trickles bool // it reads slowly
+	tally    tally
 	stays    []string
 	roams    string // the topic that it joins and leaves
 	stopped  chan struct{}
@@ -81,23 +85,29 @@ type push struct {
 func (p *peer) init(s *stage, name string, number uint64) {
 	p.stage, p.name, p.dice = s, name, newDice(s.seed, number+1)
 	if p.trickles = p.dice.one(8); p.trickles {
-		p.name += ", slowly"
+		p.name += slowly
 	}
 	p.stopped = make(chan struct{})
 	p.changed.L = &p.mu
 	p.ledgers, p.joins, p.pushes = map[string]*ledger{}, map[string]*join{}, map[string]push{}
 	topics := slices.Clone(s.topics)
+	if p.trickles {
+		topics = slices.DeleteFunc(topics, func(topic string) bool { return topic == busyHall })
+	}
 	for range 3 {
 		i := p.dice.n(len(topics))
 		p.stays = append(p.stays, topics[i])
 		topics = slices.Delete(topics, i, i+1)
 	}
 	if !slices.ContainsFunc(p.stays, func(t string) bool { return strings.HasPrefix(t, "book:") }) {
-		p.stays[0] = "book:0"
+		p.stays[0] = busyBook
 	}
 	p.stays, p.roams = p.stays[:2], p.stays[2]
-	if isMute(name) {
-		p.stays = []string{"book:0", busy}
+	switch {
+	case isMute(name):
+		p.stays = []string{busyBook, busyHall}
+	case p.trickles && !slices.Contains(p.stays, busyBook):
+		p.stays[0] = busyBook
 	}
 	for slices.Contains(p.stays, p.roams) {
 		p.roams = topics[p.dice.n(len(topics))]
@@ -117,7 +127,7 @@ func (p *peer) fault() fault {
 	}
 	f := randomFault(p.dice)
 	if p.trickles {
-		f.rate = p.stage.trickle
+		f.rate, f.tally = p.stage.trickle, &p.tally
 	}
 	return f
 }

@@ -39,7 +39,7 @@ func (c *phoenix) act() {
 	var text string
 	switch c.dice.n(12) {
 	case 0:
-		c.conn.link.cut()
+		c.conn.cut()
 	case 1, 2:
 		if c.dialect.answers { // or nobody knows what it is in
 			text = c.roam()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/transport"
 )
 
 // settle mends the network, has those go that never read, and waits until each other
@@ -133,12 +134,26 @@ func (s *stage) wantAll() {
 		}
 	}
 	acked, resumes, moves := s.wantApplied()
-	s.Logf("%d messages in %d topics, seen %d times; %d joins, of which %d were recovered and %d were told of a gap; %d pushes were answered; %d resumes, of which %d moves; ends: %v; %d joins of the %d clients that never read were ended as slow",
-		len(times), len(s.topics), sum.seen, sum.joins, sum.recovered, sum.gaps, acked, resumes, moves, s.ends, s.node.room.slow, s.mutes)
+	hellos := s.hellos()
+	s.Logf("%d messages in %d topics, seen %d times; %d joins, of which %d were recovered and %d were told of a gap; %d pushes were answered; %d resumes, of which %d moves; hellos: %v; ends: %v; %d joins of the %d clients that never read were ended as slow",
+		len(times), len(s.topics), sum.seen, sum.joins, sum.recovered, sum.gaps, acked, resumes, moves, hellos, s.ends, s.slow, s.mutes)
 	// How much happens in some seconds depends on the machine.
-	if sum.seen == 0 || s.scale != short && (sum.recovered == 0 || resumes == 0 || moves == 0 || acked == 0 || s.node.room.slow == 0) {
+	if sum.seen == 0 || hellos[transport.LongPoll] == 0 || s.scale != short && (sum.recovered == 0 || resumes == 0 || moves == 0 || acked == 0 || s.slow == 0) {
 		s.Error("nothing of some kind has happened")
 	}
+}
+
+// hellos counts those that clients that resume had, by transport.
+func (s *stage) hellos() map[string]int {
+	sum := map[string]int{}
+	for _, c := range s.clients {
+		if r, ok := c.(*resumer); ok {
+			for kind, n := range r.hellos {
+				sum[kind] += n
+			}
+		}
+	}
+	return sum
 }
 
 // wantApplied wants that each push was handled once if it was answered, and else at
