@@ -26,7 +26,7 @@ func TestADetachedClientSocketEndsWhenItsGraceIsOver(t *testing.T) {
 		{"none", server.NoGrace, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			onEachPair(t, server.Config{Grace: test.grace}, func(t *testing.T, h *hall, from, to string) {
+			onPairs(t, server.Config{Grace: test.grace}, bothTransports, bothTransports, func(t *testing.T, h *hall, from, to string) {
 				cr, a := begin(t, h, knock{transport: from})
 				if got := cr.hello.GraceMS; got != test.after.Milliseconds() {
 					t.Errorf("hello has grace_ms %d, want %d", got, test.after.Milliseconds())
@@ -53,7 +53,7 @@ func TestADetachedClientSocketEndsWhenItsGraceIsOver(t *testing.T) {
 
 // A client that is about to promote must not find its client socket gone.
 func TestTheGraceWaitsForACandidate(t *testing.T) {
-	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{}, bothTransports, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		start := time.Now()
 		cr.plug.kill()
@@ -69,7 +69,7 @@ func TestTheGraceWaitsForACandidate(t *testing.T) {
 }
 
 func TestTheGraceWaitsForACandidateThatWasThereBefore(t *testing.T) {
-	onEachPair(t, server.Config{Grace: time.Second}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{Grace: time.Second}, bothTransports, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
 		cr.plug.kill()
@@ -284,7 +284,7 @@ func TestAClientThatMissedMoreThanTheServerKeepsIsEnded(t *testing.T) {
 		{"bytes", transport.Limits{UnackedBytes: 600}},
 	} {
 		t.Run(limit.name, func(t *testing.T) {
-			onEachPair(t, server.Config{Limits: limit.Limits}, func(t *testing.T, h *hall, from, to string) {
+			onPairs(t, server.Config{Limits: limit.Limits}, bothTransports, bothTransports, func(t *testing.T, h *hall, from, to string) {
 				cr, a := begin(t, h, knock{transport: from})
 				for n := range 50 {
 					tell(t, a, 2+n)
@@ -340,7 +340,7 @@ func TestAnAckBeyondWhatWasSentEndsItsWebSocket(t *testing.T) {
 }
 
 func TestAPromotionBeyondWhatWasSentEndsTheClientSocket(t *testing.T) {
-	onBoth(t, server.Config{}, func(t *testing.T, h *hall, from string) {
+	onEvery(t, server.Config{}, func(t *testing.T, h *hall, from string) {
 		cr, a := begin(t, h, knock{transport: from})
 		next := resume(t, h, knock{transport: transport.WebSocket, secret: cr.hello.Secret})
 		start := time.Now()
@@ -411,7 +411,7 @@ func TestAStuckWriteDetaches(t *testing.T) {
 
 // The promotion of one of them may be under way.
 func TestADrainIsSentOnEveryConnectionOfAClient(t *testing.T) {
-	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{}, everyTransport, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		cr, _ := begin(t, h, knock{transport: from})
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
 		go func() { _ = h.server.Shutdown(t.Context()) }() // the one of the hall's end waits for what this one began

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -16,7 +17,8 @@ import (
 
 var (
 	everyTransport = []string{transport.WebSocket, transport.SSE, transport.LongPoll}
-	// bothTransports are those whose connections the server sees break.
+	// bothTransports are those whose connections the server sees break, and whose clients
+	// read of the end of a connection that carries nothing.
 	bothTransports = []string{transport.WebSocket, transport.SSE}
 )
 
@@ -30,12 +32,31 @@ func onBoth(t *testing.T, cfg server.Config, run func(t *testing.T, h *hall, kin
 	}
 }
 
-// onEachPair runs a test for each transport that a client socket can begin
-// with, and each that it can go on with.
+// onEvery runs a test on each transport.
+func onEvery(t *testing.T, cfg server.Config, run func(t *testing.T, h *hall, kind string)) {
+	t.Helper()
+	for _, kind := range everyTransport {
+		t.Run(kind, func(t *testing.T) {
+			inHall(t, cfg, func(t *testing.T, h *hall) { run(t, h, kind) })
+		})
+	}
+}
+
+// onEachPair runs a test for each transport that a client socket can begin with, and
+// each that it can go on with.
 func onEachPair(t *testing.T, cfg server.Config, run func(t *testing.T, h *hall, from, to string)) {
 	t.Helper()
-	for _, from := range bothTransports {
-		for _, to := range bothTransports {
+	onPairs(t, cfg, everyTransport, everyTransport, run)
+}
+
+// onPairs is onEachPair on some transports.
+func onPairs(t *testing.T, cfg server.Config, froms, tos []string, run func(t *testing.T, h *hall, from, to string)) {
+	t.Helper()
+	for _, from := range froms {
+		for _, to := range tos {
+			if from == to && from == transport.LongPoll {
+				continue // its polls go on with the secret that they have
+			}
 			t.Run(from+"-"+to, func(t *testing.T) {
 				inHall(t, cfg, func(t *testing.T, h *hall) { run(t, h, from, to) })
 			})
@@ -96,6 +117,9 @@ func (cr *carrier) write(t *testing.T, text string) {
 // promote makes cr the connection, with n frames received.
 func (cr *carrier) promote(t *testing.T, h *hall, n uint64) {
 	t.Helper()
+	if cr.polls != nil {
+		cr.polls.received = n
+	}
 	if cr.ws != nil {
 		cr.write(t, ack(n))
 		synctest.Wait()
@@ -135,6 +159,9 @@ func (cr *carrier) wantClose(t *testing.T, code wire.CloseCode, reason string) {
 		if err == nil {
 			continue
 		}
+		if refused, ok := errors.AsType[*refusal](err); ok && cr.polls != nil && code == wire.CloseReplaced && refused.status == http.StatusGone {
+			return
+		}
 		end, ok := errors.AsType[*End](err)
 		if !ok || end.Code != int(code) || reason != "" && end.Reason != reason {
 			t.Fatalf("%s: got %s and error %v, want the end with %d %q", cr.transport, text, err, code, reason)
@@ -152,6 +179,10 @@ func (cr *carrier) wantClose(t *testing.T, code wire.CloseCode, reason string) {
 // wantMoved reads how a connection ends that another has taken the place of.
 func (cr *carrier) wantMoved(t *testing.T) {
 	t.Helper()
+	if cr.polls != nil {
+		cr.polls.wantRefused(t, http.StatusGone, "no such client socket")
+		return
+	}
 	cr.want(t, `[null,null,"chime","moved",{}]`)
 	cr.wantClose(t, wire.CloseReplaced, "moved")
 }

@@ -95,7 +95,7 @@ func TestWhichWebSocketsOutliveTheirEnd(t *testing.T) {
 
 func TestOfTwoThatResumeAtOnceOneWins(t *testing.T) {
 	for _, winner := range []int{0, 1} {
-		onEachPair(t, server.Config{}, func(t *testing.T, h *hall, one, other string) {
+		onPairs(t, server.Config{}, bothTransports, bothTransports, func(t *testing.T, h *hall, one, other string) {
 			cr, a := begin(t, h, knock{transport: transport.WebSocket})
 			cr.plug.kill()
 			k := knock{secret: cr.hello.Secret, received: 1}
@@ -153,7 +153,7 @@ func TestAMoveEndsTheFormerConnectionAndWhatStillComesOfItIsIgnored(t *testing.T
 }
 
 func TestACandidateThatIsNotUsedEndsAfter10Seconds(t *testing.T) {
-	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{}, everyTransport, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		start := time.Now()
 		next := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
@@ -175,7 +175,7 @@ func TestACandidateThatIsNotUsedEndsAfter10Seconds(t *testing.T) {
 }
 
 func TestAFifthCandidateEndsTheOldest(t *testing.T) {
-	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{}, everyTransport, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		var candidates []*carrier
 		for range 5 {
@@ -198,7 +198,7 @@ func TestAFifthCandidateEndsTheOldest(t *testing.T) {
 }
 
 func TestASecretIsGoodUntilAnewOneIsUsed(t *testing.T) {
-	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{}, everyTransport, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		first := cr.hello.Secret
 		cr.plug.kill()
@@ -230,7 +230,7 @@ func TestASecretIsGoodUntilAnewOneIsUsed(t *testing.T) {
 // A candidate's secret goes on being good when a client that has seen its
 // hello, and no other since, keeps trying with it.
 func TestASecretThatIsTriedAgainAndAgainStaysGood(t *testing.T) {
-	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{}, everyTransport, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		cr, a := begin(t, h, knock{transport: from})
 		cr.plug.kill()
 		seen := resume(t, h, knock{transport: to, secret: cr.hello.Secret, received: 1})
@@ -252,7 +252,7 @@ func TestASecretThatIsTriedAgainAndAgainStaysGood(t *testing.T) {
 // Of candidates that broke 8 secrets are good besides the current one.
 func TestTheSecretsOfTheLastEightThatBrokeAreGood(t *testing.T) {
 	const broken, kept = 20, 8
-	onEachPair(t, server.Config{}, func(t *testing.T, h *hall, from, to string) {
+	onPairs(t, server.Config{}, bothTransports, bothTransports, func(t *testing.T, h *hall, from, to string) {
 		for which := range broken { // a look at one of them changes which are kept
 			cr, a := begin(t, h, knock{transport: from})
 			var secrets [broken]string
@@ -380,7 +380,7 @@ func TestAProbeIsAnsweredOnItsConnectionBeforeAndAfterThePromotion(t *testing.T)
 }
 
 func TestAHeartbeatSaysWhatTheServerHas(t *testing.T) {
-	onBoth(t, server.Config{}, func(t *testing.T, h *hall, kind string) {
+	onEvery(t, server.Config{}, func(t *testing.T, h *hall, kind string) {
 		cr, a := begin(t, h, knock{transport: kind})
 		cr.push(t, h, 2, `{"n":2}`)
 		cr.push(t, h, 3, `{"n":3}`)
