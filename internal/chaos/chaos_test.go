@@ -148,6 +148,7 @@ func (s *stage) newClient(i int) client {
 	default:
 		c = &bare{}
 	}
+	_, c.common().polls = c.(*resumer)
 	c.common().dialect = speaks
 	c.common().init(s, name, uint64(i))
 	return c
@@ -198,7 +199,8 @@ func (s *stage) run(lasts time.Duration) {
 // however far they are behind; and nobody who reads may be ended for it. They are not in
 // the busy one without: what no history keeps waits in their queues, and grows there by
 // what they do not get to, until it is QueueBytes: in a run of minutes that ends them,
-// and is right (ADR 22). In other halls less is said than they read.
+// and is right (ADR 22). In other halls less is said than they read. Nor are those there
+// that poll: on these links a reply is lost more often than not, and asked for again.
 const busyHall, busyBook = "hall:0", "book:0"
 
 // publisher publishes on the server, in bursts.

@@ -33,7 +33,7 @@ type fault struct {
 
 	delay time.Duration // of each piece, either way
 	rate  int           // bytes in a second to the client; 0 is any number
-	tally *tally        // of these bytes, if it has a rate
+	tally *tally        // of these bytes; nil is none
 }
 
 // randomFault is that of most links.
@@ -133,6 +133,8 @@ func (l *link) carry(to io.Writer, piece []byte, down bool) bool {
 	l.pause(l.delay)
 	if down && l.rate > 0 {
 		l.keepRate(len(piece))
+	}
+	if down && l.tally != nil {
 		l.tally.add(len(piece))
 	}
 	beyond := passed - l.after

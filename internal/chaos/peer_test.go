@@ -31,6 +31,7 @@ type peer struct {
 	name     string
 	dice     *dice
 	trickles bool // it reads slowly
+	polls    bool // at times, or always
 	tally    tally
 	stays    []string
 	roams    string // the topic that it joins and leaves
@@ -91,7 +92,7 @@ func (p *peer) init(s *stage, name string, number uint64) {
 	p.changed.L = &p.mu
 	p.ledgers, p.joins, p.pushes = map[string]*ledger{}, map[string]*join{}, map[string]push{}
 	topics := slices.Clone(s.topics)
-	if p.trickles {
+	if p.trickles || p.polls {
 		topics = slices.DeleteFunc(topics, func(topic string) bool { return topic == busyHall })
 	}
 	for range 3 {
@@ -126,8 +127,9 @@ func (p *peer) fault() fault {
 		return fault{}
 	}
 	f := randomFault(p.dice)
+	f.tally = &p.tally
 	if p.trickles {
-		f.rate, f.tally = p.stage.trickle, &p.tally
+		f.rate = p.stage.trickle
 	}
 	return f
 }

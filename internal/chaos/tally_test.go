@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// tally is how much a client that reads slowly has read of late. The zero value is
-// nothing.
+// tally is how much a client has read of late. The zero value is nothing.
 type tally struct {
 	mu    sync.Mutex // guards what follows
 	bytes [16]int    // in each of the last seconds
