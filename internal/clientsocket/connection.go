@@ -17,7 +17,7 @@ const (
 	// endWait is how long what is queued for a client may take after its end.
 	endWait = 5 * time.Second
 	// earlyWait is how long after its beginning a connection writes its early bytes.
-	earlyWait = 100 * time.Millisecond
+	earlyWait = 75 * time.Millisecond
 )
 
 // Connection is one WebSocket or one stream, as far as they are the same. It

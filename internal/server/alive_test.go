@@ -63,7 +63,7 @@ func TestAHeartbeatComesAfter15SecondsWithoutOutput(t *testing.T) {
 		}
 		first := 15 * time.Second
 		if !isSocket(l) && !speaksChime(l) { // after its second bytes
-			first += 100 * time.Millisecond
+			first += 75 * time.Millisecond
 		}
 		wantAt(t, l, start, first, heartbeat(0))
 		heard(0)

@@ -176,11 +176,11 @@ func TestAStreamSaysSomethingASecondTimeSoonAfterItsHello(t *testing.T) {
 						}
 						got += line
 					}
-					if at := time.Since(start); got != ":\n\n" || at != 100*time.Millisecond {
-						t.Errorf("after %v got %q, want after 100ms an empty comment", at, got)
+					if at := time.Since(start); got != ":\n\n" || at != 75*time.Millisecond {
+						t.Errorf("after %v got %q, want after 75ms an empty comment", at, got)
 					}
 					line, err := es.r.ReadString('\n')
-					if at := time.Since(start); !strings.HasPrefix(line, "data: "+heartbeat(0)) || at < 15*time.Second || at > 15100*time.Millisecond {
+					if at := time.Since(start); !strings.HasPrefix(line, "data: "+heartbeat(0)) || at < 15*time.Second || at > 15075*time.Millisecond {
 						t.Errorf("after %v got %q and error %v, want a heartbeat after 15s, and nothing before", at, line, err)
 					}
 				})

@@ -281,8 +281,8 @@ func TestATimeoutOfMiddlewareDoesNotEndAStream(t *testing.T) {
 				}
 				c := <-b.clients
 				start := time.Now()
-				wantAt(t, es, start, 15100*time.Millisecond, heartbeat(0)) // after its second bytes
-				time.Sleep(9900 * time.Millisecond)
+				wantAt(t, es, start, 15075*time.Millisecond, heartbeat(0)) // after its second bytes
+				time.Sleep(9925 * time.Millisecond)
 				say(t, c)
 				wantAt(t, es, start, 25*time.Second, said)
 				if err := c.cs.Context().Err(); err != nil {
