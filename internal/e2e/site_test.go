@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-chime/chime"
@@ -29,6 +30,8 @@ type site struct {
 	log   *slog.Logger
 	with  []chime.Option
 	slow  chan struct{} // lets one slow join go on
+
+	worker atomic.Int32 // the version of the service worker at /worker.js
 
 	mu      sync.Mutex
 	live    *chime.Router
@@ -57,6 +60,7 @@ func openSite(t testing.TB, with ...chime.Option) *site {
 		_, _ = io.WriteString(w, blank)
 	})
 	mux.HandleFunc("GET /talk", answerTalk)
+	mux.HandleFunc("GET /worker.js", s.answerWorker)
 	mux.Handle("GET /script/", http.StripPrefix("/script", http.FileServer(http.Dir("."))))
 	mux.Handle("GET /npm/", http.StripPrefix("/npm", http.FileServer(http.Dir("node_modules"))))
 	mux.HandleFunc("GET /test/arrived", s.answerArrived)

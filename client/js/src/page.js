@@ -1,7 +1,7 @@
 const EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
 
-/** Follows the page: hooks.closed, hooks.frozen (into the back-forward cache), hooks.woke(online) and hooks.updated, when a new
- * service worker waits for the requests that the present one handles. Outside of a page nothing happens. */
+/** Follows the page: hooks.closed, hooks.frozen (into the back-forward cache), hooks.woke(online) and hooks.updated(state) of a new
+ * service worker, which waits for the requests that the present one handles. Outside of a page nothing happens. */
 export class Page {
   #hooks;
   #workers = null;
@@ -36,6 +36,6 @@ export class Page {
   }
 
   #found(worker) {
-    worker?.addEventListener("statechange", () => worker.state === "installed" && this.#hooks.updated());
+    worker?.addEventListener("statechange", () => this.#hooks.updated(worker.state));
   }
 }

@@ -17,7 +17,7 @@ const TRANSPORTS = ["websocket", "sse", "longpoll"]; // the best first
 const WOKEN_MS = 500; // without an answer for so long after the page woke up, another connection starts beside the one that there is
 const ASK_MS = [500, 2_000]; // when to ask a token function again whose token was refused: it may have fetched a new one
 const BACK_MS = [5_000, 60_000, 300_000, 900_000]; // when to try a better transport again
-const UPDATE_MS = 1_000; // how long a service worker that is to be replaced is left alone
+const UPDATE_MS = 5_000; // how long a service worker that is to be replaced is left alone, at most
 const RECORDS = 20;
 
 /** One client of one server: it keeps a connection and the channels that use it. */
@@ -35,6 +35,7 @@ export class Socket {
   #forced = false; // the attempt is a move that the application wants
   #timer = 0; // of the next attempt
   #waiting = false; // for it
+  #aside = false; // so that a service worker can be replaced
   #round = 0; // changes when an attempt is cancelled, which may be waiting for a token
   #address = null; // of the last attempt
   #pauses = new Pauses();
@@ -54,7 +55,7 @@ export class Socket {
   #pending = new Pending(() => this.#link);
   #refs = 0;
   #listeners = { state: new Listeners(), transport: new Listeners(), error: new Listeners() };
-  #page = new Page({ closed: () => this.#stop("closed", undefined, "last"), frozen: () => this.#froze(), woke: (online) => this.#woke(online), updated: () => this.#updated() });
+  #page = new Page({ closed: () => this.#stop("closed", undefined, "last"), frozen: () => this.#froze(), woke: (online) => this.#woke(online), updated: (state) => this.#updated(state) });
 
   constructor(url, options = {}) {
     if (typeof url !== "string" && !(url instanceof URL)) throw misuse("the URL", url, "a string or a URL");
@@ -195,7 +196,7 @@ export class Socket {
     this.#round++;
     clearTimeout(this.#timer);
     clearTimeout(this.#returning);
-    this.#waiting = this.#attempting = false;
+    this.#waiting = this.#attempting = this.#aside = false;
     this.#race?.cancel();
     this.#trial?.cancel();
     this.#race = this.#trial = this.#doubted = null;
@@ -425,10 +426,13 @@ export class Socket {
   }
 
   // updated: the old service worker handles requests, and the new one waits for their end.
-  #updated() {
-    if (!this.#page.worker || !this.#link || this.#link.name === "websocket") return;
+  #updated(state) {
+    if (state === "activated" && this.#aside) return this.#attempt();
+    if (state !== "installed" || !this.#page.worker || !this.#link || this.#link.name === "websocket") return;
     const error = new ChimeError("disconnected", "a new service worker waits");
-    if (this.#away("connecting", error, this.#session.graceMs > 0)) this.#timer = setTimeout(() => this.#attempt(), UPDATE_MS);
+    if (!this.#away("connecting", error, this.#session.graceMs > 0)) return;
+    this.#aside = true;
+    this.#timer = setTimeout(() => this.#attempt(), UPDATE_MS);
   }
 
   // note keeps the record of a connection. An arrow function, since it is passed to those who make them.
