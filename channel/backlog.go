@@ -25,46 +25,46 @@ func (j job) ends(s *Socket) bool {
 }
 
 // backlog is what an inbox has to do, in order. It has no lock: it is guarded by
-// its client's.
+// its client's. What takes an all adds to it as it does to bytes: those in all backlogs
+// of the client.
 type backlog struct {
 	jobs  []job
 	bytes int
-	all   *int // bytes in all backlogs of the client
 }
 
-func (b *backlog) push(j job) {
+func (b *backlog) push(j job, all *int) {
 	b.jobs = append(b.jobs, j)
-	b.count(j.frame.Size())
+	b.count(j.frame.Size(), all)
 }
 
 // count takes note that there are n bytes more.
-func (b *backlog) count(n int) {
+func (b *backlog) count(n int, all *int) {
 	b.bytes += n
-	*b.all += n
+	*all += n
 }
 
 // pushFront puts j before all that waits.
-func (b *backlog) pushFront(j job) {
+func (b *backlog) pushFront(j job, all *int) {
 	b.jobs = slices.Insert(b.jobs, 0, j)
-	b.count(j.frame.Size())
+	b.count(j.frame.Size(), all)
 }
 
 // pop takes out the first job, or returns nil. It stays where it is in memory, and
 // whoever has done it clears it: it must not live as long as what waits behind it.
-func (b *backlog) pop() *job {
+func (b *backlog) pop(all *int) *job {
 	if len(b.jobs) == 0 {
 		b.jobs = nil
 		return nil
 	}
 	j := &b.jobs[0]
 	b.jobs = b.jobs[1:]
-	b.count(-j.frame.Size())
+	b.count(-j.frame.Size(), all)
 	return j
 }
 
-func (b *backlog) clear() {
+func (b *backlog) clear(all *int) {
 	b.jobs = nil
-	b.count(-b.bytes)
+	b.count(-b.bytes, all)
 }
 
 // ends reports whether something that ends s waits.

@@ -92,7 +92,7 @@ func (c *client) outside(f wire.Frame) (in *inbox, answer func()) {
 			c.refuse(&f, wire.Ref{}, unmatched)
 		}
 	}
-	in = &inbox{client: c, topic: f.Topic, backlog: backlog{all: &c.bytes}}
+	in = &inbox{client: c, topic: f.Topic}
 	c.inboxes.add(in)
 	in.sit()
 	return in, nil

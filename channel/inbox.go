@@ -90,14 +90,14 @@ func (in *inbox) overload() *Socket {
 // is dropped. client.mu is held.
 func (in *inbox) finish(j job) {
 	if j.why == Kicked || j.why == Slow {
-		in.backlog.clear()
+		in.backlog.clear(&in.client.bytes)
 	}
 	in.add(j)
 }
 
 // add appends a job. client.mu is held.
 func (in *inbox) add(j job) {
-	in.backlog.push(j)
+	in.backlog.push(j, &in.client.bytes)
 	in.announce(j)
 	in.start()
 }
@@ -110,7 +110,7 @@ func (in *inbox) endEarly(end job, s *Socket) bool {
 	if in.socket != s || in.backlog.endsFirst(s) {
 		return false
 	}
-	in.backlog.pushFront(end)
+	in.backlog.pushFront(end, &in.client.bytes)
 	in.start()
 	in.expect()
 	return true
@@ -183,7 +183,7 @@ func (in *inbox) next() (*job, *Socket) {
 	c := in.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	j := in.backlog.pop()
+	j := in.backlog.pop(&in.client.bytes)
 	if j == nil {
 		in.running = false
 		if in.socket == nil {

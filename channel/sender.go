@@ -14,7 +14,7 @@ import (
 type sender struct {
 	mu    sync.Mutex // guards what follows, and the order of what goes to the client
 	phase phase
-	early []*wire.Message // pushed by HandleJoined, to follow the reply
+	early *[]*wire.Message // pushed by HandleJoined, to follow the reply; nil: nothing
 }
 
 // phase is how far a socket has come.
@@ -40,10 +40,13 @@ func (s *sender) push(cs transport.ClientSocket, m *wire.Message) error {
 		return ErrLeft
 	case s.phase == joined:
 		return send(cs, m)
-	case len(s.early) >= maxEarly:
+	case s.early == nil:
+		s.early = &[]*wire.Message{m}
+		return nil
+	case len(*s.early) >= maxEarly:
 		return errTooEarly
 	}
-	s.early = append(s.early, m)
+	*s.early = append(*s.early, m)
 	return nil
 }
 
@@ -73,10 +76,12 @@ func (s *sender) greet(cs transport.ClientSocket, reply *wire.Message) {
 	defer s.mu.Unlock()
 	s.phase = joined
 	_ = send(cs, reply)
-	for _, m := range s.early {
-		_ = send(cs, m)
+	if s.early != nil {
+		for _, m := range *s.early {
+			_ = send(cs, m)
+		}
+		s.early = nil
 	}
-	s.early = nil
 }
 
 // leave ends what the client sees, with the frames given if that has begun.

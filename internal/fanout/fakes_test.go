@@ -266,3 +266,11 @@ func (w *world) client(most int) (*fakeQueue, *Pager) {
 	p.Init(q, &w.tasks)
 	return q, p
 }
+
+// waiting is how many members are behind. p.mu is held.
+func (p *Pager) waiting() int {
+	if p.behind == nil {
+		return 0
+	}
+	return len(*p.behind)
+}

@@ -25,8 +25,8 @@ type Pager struct {
 	tasks *task.Group
 
 	mu     sync.Mutex // guards the rest; taken with a topic's lock held
-	behind []*Member
-	busy   bool // a page is being sent, or the queue will call
+	behind *[]*Member // nil: none, as of most clients at most times
+	busy   bool       // a page is being sent, or the queue will call
 	closed bool
 }
 
@@ -60,7 +60,7 @@ func (p *Pager) release(m *Member) {
 	if m != nil {
 		p.push(m)
 	}
-	p.busy = len(p.behind) > 0
+	p.busy = p.behind != nil
 	busy := p.busy
 	p.mu.Unlock()
 	if busy && p.queue.Ready(p.wake) {
@@ -73,14 +73,29 @@ func (p *Pager) release(m *Member) {
 func (p *Pager) remove(m *Member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.behind = slices.DeleteFunc(p.behind, func(other *Member) bool { return other == m })
+	if p.behind != nil {
+		p.keep(slices.DeleteFunc(*p.behind, func(other *Member) bool { return other == m }))
+	}
 }
 
 // push puts m behind the others. p.mu is held.
 func (p *Pager) push(m *Member) {
-	if !p.closed {
-		p.behind = append(p.behind, m)
+	switch {
+	case p.closed:
+	case p.behind == nil:
+		p.behind = &[]*Member{m}
+	default:
+		*p.behind = append(*p.behind, m)
 	}
+}
+
+// keep has these be the members that are behind. p.mu is held.
+func (p *Pager) keep(behind []*Member) {
+	if len(behind) == 0 {
+		p.behind = nil
+		return
+	}
+	*p.behind = behind
 }
 
 // Close has nothing more sent: the client socket has ended, whose queue takes
@@ -111,12 +126,13 @@ func (p *Pager) run() {
 func (p *Pager) next() *Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.behind) == 0 {
-		p.behind, p.busy = nil, false
+	if p.behind == nil {
+		p.busy = false
 		return nil
 	}
-	m := p.behind[0]
-	p.behind[0] = nil
-	p.behind = p.behind[1:]
+	behind := *p.behind
+	m := behind[0]
+	behind[0] = nil
+	p.keep(behind[1:])
 	return m
 }

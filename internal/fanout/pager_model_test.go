@@ -60,7 +60,7 @@ func pagerAtRandom(t *testing.T, seed uint64) {
 			q.read(r.IntN(60))
 		case 5:
 			p.mu.Lock()
-			waiting := len(p.behind)
+			waiting := p.waiting()
 			p.mu.Unlock()
 			if q.mu.Lock(); waiting > 0 && len(q.items) > q.most/4 && q.ready == nil && w.history.before == nil {
 				t.Errorf("%d members are behind, the queue has no room, and nobody waits for it", waiting)
@@ -80,8 +80,8 @@ func pagerAtRandom(t *testing.T, seed uint64) {
 			t.Errorf("member %d is in state %d when its client has read everything, want %d", i, m.state, live)
 		}
 	}
-	if len(p.behind) > 0 || p.busy {
-		t.Errorf("%d members are behind, and the pager is busy: %t, want none and not", len(p.behind), p.busy)
+	if p.waiting() > 0 || p.busy {
+		t.Errorf("%d members are behind, and the pager is busy: %t, want none and not", p.waiting(), p.busy)
 	}
 }
 

@@ -346,7 +346,7 @@ func (m *model) settle() {
 	time.Sleep(retrying()) // what could not be read is read again
 	synctest.Wait()
 	for _, c := range m.readers {
-		if n := len(c.p.behind); n > 0 || c.p.busy {
+		if n := c.p.waiting(); n > 0 || c.p.busy {
 			m.t.Errorf("a pager has %d members, and is busy: %t, though its client has read everything", n, c.p.busy)
 		}
 		if c.m != nil && !c.q.ended {

@@ -143,7 +143,7 @@ func TestAMemberThatLeavesIsForgottenByItsPager(t *testing.T) {
 			synctest.Wait()
 			m.leave()
 		}
-		if n := len(p.behind); n > 1 {
+		if n := p.waiting(); n > 1 {
 			t.Errorf("%d members that have left wait for a page, want 1 at most", n)
 		}
 	})
