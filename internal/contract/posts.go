@@ -39,8 +39,8 @@ func (l *posts) send(f frame) error {
 		l.posted++
 	}
 	applied, err := l.batch(first, 0, f.text())
-	if errors.Is(err, errSince) {
-		return nil // the other half is told
+	if no, ok := errors.AsType[*refusedError](err); ok && no.status == http.StatusGone {
+		return nil // of a POST that came twice the first may have ended the client socket: the other half is told
 	}
 	if err == nil && applied != l.posted {
 		err = fmt.Errorf("the POST has %d frames applied, want %d", applied, l.posted)
@@ -68,19 +68,13 @@ func (l *posts) batch(first, received uint64, frames ...json.RawMessage) (applie
 	return got.Applied, nil
 }
 
-// errSince is that of a POST whose answer was lost, and whose client socket has ended since.
-var errSince = errors.New("client socket has ended since")
-
 // postAgain is post, and sends the same again where a box on the way says that there was no
 // answer.
 func (l *posts) postAgain(path string, body []byte, head http.Header) (answer []byte, err error) {
-	for n := range 3 {
+	for range 3 {
 		answer, err = l.post(path, body, head.Clone())
-		switch no, ok := errors.AsType[*refusedError](err); {
-		case ok && no.status == http.StatusGone && n > 0:
-			return nil, errSince
-		case !ok || no.status != http.StatusBadGateway:
-			return answer, err
+		if no, ok := errors.AsType[*refusedError](err); !ok || no.status != http.StatusBadGateway {
+			break
 		}
 	}
 	return answer, err
