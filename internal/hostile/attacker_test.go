@@ -86,7 +86,7 @@ func attack(host string, rate int) {
 				defer h.leave()
 				pace := time.NewTicker(attackHands * time.Second / time.Duration(rate))
 				defer pace.Stop()
-				for ctx.Err() == nil {
+				for ctx.Err() == nil || count.Load() == 0 { // each kind comes, however busy the machine is
 					strike(h)
 					count.Add(1)
 					select {

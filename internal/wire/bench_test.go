@@ -79,7 +79,7 @@ func TestABroadcastAllocatesTheSameForOneMemberAndForMany(t *testing.T) {
 	}
 	for name, push := range pushes {
 		one, many := allocations(1, push), allocations(1000, push)
-		if one != many || one > 30 { // the message, two for each of four forms, and seven for each of three in strings
+		if !raceDetector && (one != many || one > 30) { // the message, two for each of four forms, and seven for each of three in strings; the detector allocates, and .ci/run counts without it
 			t.Errorf("%s: got %v allocations for 1 member and %v for 1,000, want the same, at most 30", name, one, many)
 		}
 	}
