@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Events is a HandleMessage made of a handler for each event. It is embedded in a
-// Channel, or is one's field, and is complete before Router.Channel is called. An event
-// that it does not have is refused: "unknown event".
+// Events is a HandleMessage made of a handler for each event. A Channel embeds it, and
+// has all of them before Router.Channel is called. An event that it does not have is
+// refused: "unknown event".
 type Events []Event
 
 // Event is what On makes.

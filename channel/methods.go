@@ -43,8 +43,8 @@ func sameSignature(method, handler reflect.Type) bool {
 	return signature(method, 1) == signature(handler, 0)
 }
 
-// signature is that of a method, without its first parameters. Types of one name in two
-// packages of one name would be one; what differs in nothing else is a mistake too.
+// signature is that of a method, without its first parameters, as it is written. Two
+// types that are written alike count as one: such a method is a mistake as well.
 func signature(method reflect.Type, skip int) string {
 	var in, out []string
 	for i := skip; i < method.NumIn(); i++ {

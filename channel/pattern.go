@@ -114,7 +114,7 @@ func (p pattern) params(topic string) []string {
 	return params
 }
 
-// names returns what match's parameters are called; the rest is "*".
+// names returns what the parameters are called; the rest is "*".
 func (p pattern) names() []string {
 	var names []string
 	for _, s := range p.segments {
@@ -147,18 +147,6 @@ func (p pattern) compare(q pattern) int {
 		}
 	}
 	return cmp.Compare(len(q.segments), len(p.segments))
-}
-
-// nearest returns the pattern that a topic comes nearest to, for a person, or "" if
-// there is none at all.
-func (rs *routes) nearest(topic string) string {
-	near, best := "", 0
-	for _, r := range *rs {
-		if d := distance(topic, r.pattern.like(topic)); near == "" || d < best {
-			near, best = r.pattern.text, d
-		}
-	}
-	return near
 }
 
 // like is a topic that p matches, with what another topic has in its places.

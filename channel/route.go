@@ -135,6 +135,18 @@ func (rs *routes) match(topic string) *route {
 	return nil
 }
 
+// nearest returns the pattern that a topic comes nearest to, for a person, or "" if
+// there is none at all.
+func (rs *routes) nearest(topic string) string {
+	near, best := "", 0
+	for _, r := range *rs {
+		if d := distance(topic, r.pattern.like(topic)); near == "" || d < best {
+			near, best = r.pattern.text, d
+		}
+	}
+	return near
+}
+
 // param returns the value for a name.
 func (r *route) param(values []string, name string) string {
 	name = strings.Trim(name, "{}")

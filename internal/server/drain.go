@@ -28,21 +28,24 @@ const (
 // that those whose connections ended together do not return together.
 func comeBack() time.Duration { return drainRetry + rand.N(drainSpread) }
 
-// Drain refuses new clients from now on, and then ends the present ones with code
-// 1012, one after the other over a window: a client of Phoenix, which can't be told
-// when to come back, does so at once. When ctx ends, the rest end together. Drain
-// waits for no farewell; Wait does.
-func (s *Server) Drain(ctx context.Context) {
+// drain ends the client sockets of a server that shuts down.
+type drain struct {
+	window  time.Duration // over which their ends are spread; 0 is none
+	clients *clientsocket.Clients
+}
+
+// run refuses new clients from now on, and ends the present ones, as Server.Drain says.
+func (d *drain) run(ctx context.Context) {
 	var rest []*clientsocket.ClientSocket
-	for _, c := range s.clients.Registry.Drain() {
+	for _, c := range d.clients.Registry.Drain() {
 		if c.Connected() {
 			rest = append(rest, c)
 		} else { // nobody hears of it
-			c.Drain(wire.NewDrain(comeBack().Milliseconds()), s.farewellWait(ctx))
+			d.end(ctx, c)
 		}
 	}
 	slices.SortStableFunc(rest, func(a, b *clientsocket.ClientSocket) int { return order(a.Posts()) - order(b.Posts()) })
-	window := s.window(ctx, len(rest))
+	window := d.spread(ctx, len(rest))
 	start, timer := time.Now(), time.NewTimer(0)
 	defer timer.Stop()
 	for i, c := range rest {
@@ -54,9 +57,13 @@ func (s *Server) Drain(ctx context.Context) {
 				window = 0
 			}
 		}
-		c.Drain(wire.NewDrain(comeBack().Milliseconds()), s.farewellWait(ctx))
+		d.end(ctx, c)
 	}
-	s.bodies.cut()
+}
+
+// end ends one of them. Each is told a time of its own.
+func (d *drain) end(ctx context.Context, c *clientsocket.ClientSocket) {
+	c.Drain(wire.NewDrain(comeBack().Milliseconds()), d.farewell(ctx))
 }
 
 // order puts first what is true.
@@ -67,23 +74,23 @@ func order(first bool) int {
 	return 1
 }
 
-// window is over how long the ends of n client sockets are spread: no more than half of
+// spread is over how long the ends of n client sockets are spread: no more than half of
 // the time that ctx has, since what they are handling has to end in it too.
-func (s *Server) window(ctx context.Context, n int) time.Duration {
-	window := min(s.drain, time.Duration(n)*time.Second/drainRate)
+func (d *drain) spread(ctx context.Context, n int) time.Duration {
+	window := min(d.window, time.Duration(n)*time.Second/drainRate)
 	if deadline, ok := ctx.Deadline(); ok {
 		window = min(window, time.Until(deadline)/2)
 	}
 	return max(window, 0)
 }
 
-// farewellWait is how long a client may take to be told that it is drained: no more than
-// half of the window, a second at least, nor than half of what ctx has left. Whoever polls
-// no more, or reads no more, would be waited for beyond what was to be.
-func (s *Server) farewellWait(ctx context.Context) time.Duration {
+// farewell is how long a client may take to be told that it is drained: no more than half
+// of the window, a second at least, nor than half of what ctx has left. Whoever polls no
+// more, or reads no more, would be waited for beyond what was to be.
+func (d *drain) farewell(ctx context.Context) time.Duration {
 	wait := mono.Never
-	if s.drain > 0 {
-		wait = max(s.drain/2, time.Second)
+	if d.window > 0 {
+		wait = max(d.window/2, time.Second)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		if left := time.Until(deadline); left > 0 { // else nobody waits
@@ -91,6 +98,15 @@ func (s *Server) farewellWait(ctx context.Context) time.Duration {
 		}
 	}
 	return wait
+}
+
+// Drain refuses new clients from now on, and then ends the present ones with code
+// 1012, one after the other over a window: a client of Phoenix, which can't be told
+// when to come back, does so at once. When ctx ends, the rest end together. Drain
+// waits for no farewell; Wait does.
+func (s *Server) Drain(ctx context.Context) {
+	s.drain.run(ctx)
+	s.bodies.cut()
 }
 
 // Wait returns when every connection and goroutine is done, or with the error of

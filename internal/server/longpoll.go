@@ -136,7 +136,7 @@ func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	lines := strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-ndjson")
-	if refused := s.bring(body, c, token.secret, func(data []byte) { s.takeLines(w, c, token, data, lines) }); refused != nil {
+	if refused := s.uploads.read(body, c, token.secret, func(data []byte) { s.takeLines(w, c, token, data, lines) }); refused != nil {
 		phoenixRefuse(w, refused)
 	}
 }

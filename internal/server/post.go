@@ -32,7 +32,7 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
-	switch refused := s.bring(body, c, secret, func(data []byte) { s.apply(w, c, secret, data) }); refused {
+	switch refused := s.uploads.read(body, c, secret, func(data []byte) { s.apply(w, c, secret, data) }); refused {
 	case nil:
 	case unreadable:
 		refuseBatch(w, &wire.BatchError{Reason: refused.reason})

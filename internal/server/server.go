@@ -63,10 +63,10 @@ type Config struct {
 type Server struct {
 	admission admission
 	clients   *clientsocket.Clients
-	posts     posts
+	uploads   uploads
 	detach    func(context.Context) context.Context
 	limits    transport.Limits
-	drain     time.Duration // the window; 0 is none
+	drain     drain
 	bodies    bodies
 	stats     *stats.Stats
 	log       *slog.Logger
@@ -102,7 +102,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), drain: cfg.Drain, stats: cfg.Stats, log: cfg.Log}
+	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), stats: cfg.Stats, log: cfg.Log}
 	if s.stats == nil {
 		s.stats = &stats.Stats{}
 	}
@@ -114,8 +114,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.obstacles.log = s.log
 	s.clients = clientsocket.New(clientsocket.Config{
-		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats, Slow: s.tellSlow,
+		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats, Slow: tellSlow(s.log),
 	})
+	s.drain = drain{cfg.Drain, s.clients}
+	s.uploads = uploads{most: s.limits.BatchBytes, stats: s.stats}
 	s.admission = admission{
 		connect: cfg.Connect, origins: origins, clients: s.clients, stats: s.stats, log: s.log,
 		connects: newToll(s.limits.ConnectsPerSecond, s.limits.AddressConnectsPerSecond),
@@ -125,9 +127,11 @@ func New(cfg Config) (*Server, error) {
 }
 
 // tellSlow logs what a client was too slow for.
-func (s *Server) tellSlow(c *clientsocket.ClientSocket, slow clientsocket.Slowness) {
-	s.log.Debug("client was slow", "client", c.ID(), "transport", c.Transport(), "cause", slow.Cause.String(),
-		"waiting", slow.Waiting, "allowed", slow.Allowed, "total", slow.Taken)
+func tellSlow(log *slog.Logger) func(*clientsocket.ClientSocket, clientsocket.Slowness) {
+	return func(c *clientsocket.ClientSocket, slow clientsocket.Slowness) {
+		log.Debug("client was slow", "client", c.ID(), "transport", c.Transport(), "cause", slow.Cause.String(),
+			"waiting", slow.Waiting, "allowed", slow.Allowed, "total", slow.Taken)
+	}
 }
 
 // parting is how a connection ends whose client socket could not be opened, since others
