@@ -157,8 +157,8 @@ func (r *reader) Close(_ wire.CloseCode, _ string, why transport.Reason) {
 	}
 	r.ended = true
 	r.mu.Unlock()
-	r.wake()
 	r.closed(why)
+	r.wake() // as the client socket does
 }
 
 // over reports whether the client socket has ended.

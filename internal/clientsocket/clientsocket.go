@@ -249,15 +249,13 @@ func (c *ClientSocket) reportEnd() {
 	}
 	ready := c.out.takeReady()
 	c.mu.Unlock()
-	first := c.clients.Registry.remove(c, secrets)
-	if ready != nil {
+	if c.clients.Registry.remove(c, secrets) {
+		for _, n := range connections {
+			n.line.BoundWrites(endWait) // a trickling reader must not hold up a Shutdown; the first bound counts
+		}
+		c.in.close(why)
+	}
+	if ready != nil { // whoever waits for room finds that there is nothing to do: the receiver knows of the end
 		ready()
 	}
-	if !first {
-		return
-	}
-	for _, n := range connections {
-		n.line.BoundWrites(endWait) // a trickling reader must not hold up a Shutdown; the first bound counts
-	}
-	c.in.close(why)
 }
