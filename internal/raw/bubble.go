@@ -63,12 +63,19 @@ func NewPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(
 func (p *pipes) Dial() (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
-	case p.conns <- server:
+	case p.conns <- served{server}:
 		return client, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
 	}
 }
+
+// served is the server's end of a pipe.
+type served struct{ net.Conn }
+
+// CloseWrite is there for net/http, which lets a client read the answer to a
+// body that was not read to its end before it closes a connection that has it.
+func (served) CloseWrite() error { return nil }
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {

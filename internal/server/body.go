@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -29,6 +30,7 @@ type bodies struct {
 // body is that of one request: how long it may take, and what has come of it.
 type body struct {
 	of  *bodies
+	w   http.ResponseWriter
 	rc  *http.ResponseController
 	r   *http.Request
 	due time.Time // guarded by that of all
@@ -38,7 +40,7 @@ type body struct {
 // bound bounds how long the body of a request may take, before anything else is
 // done with that. Done is to be called when the request has been answered.
 func (b *bodies) bound(w http.ResponseWriter, r *http.Request) *body {
-	this := &body{of: b, rc: http.NewResponseController(w), r: r, due: time.Now().Add(bodyWait)}
+	this := &body{of: b, w: w, rc: http.NewResponseController(w), r: r, due: time.Now().Add(bodyWait)}
 	_ = this.rc.SetReadDeadline(this.due) // not all writers can
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -81,8 +83,35 @@ func (b *body) read(allowed int) ([]byte, error) {
 	}
 }
 
+// refuse leaves the rest of the body where it is, and has net/http close the connection
+// once the client can have read why, unless all of the body came with the head. With bytes
+// that nobody read, a connection that is closed at once is reset, and a client that still
+// writes, or whose system forgets what came before a reset, never sees its answer.
+func (b *body) refuse() {
+	err := b.giveUp()
+	if err == nil {
+		_, err = io.Copy(io.Discard, b.r.Body)
+	}
+	if err != nil {
+		closeLate(b.w)
+	}
+}
+
+// closeLate tells net/http that a body is too large. It is the way to have it wait a
+// while before it closes, and takes a reader for it that has read too much.
+func closeLate(w http.ResponseWriter) {
+	for {
+		inner, wrapped := w.(interface{ Unwrap() http.ResponseWriter })
+		if !wrapped {
+			break
+		}
+		w = inner.Unwrap()
+	}
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
+}
+
 // giveUp has the body fail at once. Nothing more of it is read, nor by net/http before it
-// answers: it closes the connection, unless all of the body came with the head.
+// answers.
 func (b *body) giveUp() error {
 	b.of.mu.Lock()
 	defer b.of.mu.Unlock()

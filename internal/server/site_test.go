@@ -133,6 +133,10 @@ func (c noting) Close() error {
 	return c.Conn.Close()
 }
 
+// CloseWrite is there for net/http, which lets a client read the answer to a
+// body that was not read to its end before it closes a connection that has it.
+func (noting) CloseWrite() error { return nil }
+
 func (l *pipes) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.conns:

@@ -21,7 +21,7 @@ type uploads struct {
 func (u *uploads) read(b *body, c *clientsocket.ClientSocket, secret string, take func([]byte)) *refusal {
 	refused := u.try(b, c, secret, take)
 	if refused != nil && refused.retry > 0 {
-		_ = b.giveUp()
+		b.refuse()
 	}
 	return refused
 }

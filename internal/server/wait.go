@@ -51,7 +51,7 @@ func (s *Server) waiting(w http.ResponseWriter, r *http.Request, body *body) (na
 	}
 	data, err := body.read(maxWaitBody)
 	if errors.Is(err, errTooMuch) {
-		_ = body.giveUp()
+		body.refuse()
 		return nil, 0, &refusal{status: http.StatusRequestEntityTooLarge, reason: "body is over " + strconv.Itoa(maxWaitBody) + " bytes"}
 	}
 	var want struct {
