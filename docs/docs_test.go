@@ -167,7 +167,7 @@ func TestDocumentsLinkToWhatIsThere(t *testing.T) {
 
 var (
 	docGoTest     = regexp.MustCompile("`((?:Test|Fuzz|Benchmark|Example)[A-Z]\\w*)(?:/([^`/<]+))?[^`]*`")
-	docScriptTest = regexp.MustCompile("`(\\w+(?:\\.test)?\\.mjs): ([^`]+)`")
+	docScriptTest = regexp.MustCompile("`([\\w-]+(?:\\.test)?\\.mjs): ([^`]+)`")
 )
 
 // TestDocumentsNameTestsThatExist looks for `TestName`, `TestName/sub test` and

@@ -30,7 +30,7 @@ var oddPhrases = regexp.MustCompile(`(?m)\b(?:at the most|at the least|unless sa
 	`(?:^|//|\*|[.:|] )\s*Whom? (?:has|had|is|was|can|can't|cannot|does|did|comes|came|goes|went|leaves|left|missed|reads|resumes|waits|wants)\b|` +
 	`unknown_fate|onReset|WriteBehind|(?:channel|transport)\.Gone\b|Reason = "gone"|ChimeError\("lost"`)
 
-const mostLines = 500 // of a Go file
+const mostLines = 500 // of a Go file, and of a script
 
 func TestNamesAreNoPrivateJargon(t *testing.T) {
 	t.Chdir("..")
@@ -63,7 +63,7 @@ func TestTextIsPlainEnglish(t *testing.T) {
 
 func TestFilesAreShort(t *testing.T) {
 	t.Chdir("..")
-	for _, file := range wordFiles(t, ".go") {
+	for _, file := range wordFiles(t, ".go", ".mjs", ".js") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

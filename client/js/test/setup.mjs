@@ -1,7 +1,13 @@
+import { test } from "node:test";
 import { Socket } from "../chime.js";
 import { Clock, FakeFetch, FakeWebSocket, Peer } from "./fakes.mjs";
 
 export const transports = ["websocket", "sse"];
+
+// each is a test over every transport.
+export function each(name, fn) {
+  for (const transport of transports) test(`${name} (${transport})`, (t) => fn(t, transport));
+}
 
 // begin makes a socket whose network and clock are the test's own.
 export function begin(t, options = {}) {
@@ -42,3 +48,34 @@ export async function joined(t, transport, { topic = "room:1", params, response,
 export function outcome(promise) {
   return promise.then((value) => value, ({ code, sent }) => (sent ? `${code}, sent` : code));
 }
+
+export const keeps = { grace_ms: 15_000 };
+
+// lives is a joined channel on a server that keeps client sockets.
+export async function lives(t, transport, options = {}) {
+  const all = begin(t, { transport, ...options });
+  all.socket.connect();
+  all.peer = await Peer.meet(all.net, transport, { ...keeps, secret: "s1" });
+  all.room = all.socket.channel("room:1");
+  all.states = [];
+  all.heard = [];
+  all.gaps = 0;
+  all.room.onGap(() => all.gaps++);
+  all.room.onState((state) => all.states.push(state));
+  all.room.on("*", (payload) => all.heard.push(payload));
+  all.room.join();
+  all.joinRef = await all.peer.accept("room:1");
+  all.states.length = 0;
+  all.meet = (name, more) => Peer.meet(all.net, name, { ...keeps, secret: "s2", ...more });
+  all.resume = async (more, name = transport) => {
+    await all.clock.pass(500);
+    return all.meet(name, { resumed: true, received: 1, sent: 1, ...more });
+  };
+  all.reply = (peer, [joinRef, ref, topic], response = {}) => peer.say([joinRef, ref, topic, "phx_reply", { status: "ok", response }]);
+  return all;
+}
+
+// shown is the secret with which a connection was asked for.
+export const shown = (down) => (down.name === "sse" ? down.headers["Chime-Secret"] : down.protocols.find((name) => name.startsWith("chime.secret."))?.slice(13));
+
+export const payloads = (frames) => frames.map((frame) => frame[4]);
