@@ -272,9 +272,14 @@ func (t *topic) page(r Range) Page {
 	from, n := 0, t.messages.n
 	p := Page{Top: t.top}
 	if r.Newest {
-		p.Complete = true
-		n = r.fit(n, func(i int) int { return len(t.messages.at(t.messages.n - 1 - i).Payload) })
-		from = t.messages.n - n
+		p.Complete = t.floor == 0
+		end := n
+		if r.Before > 0 {
+			end = t.messages.after(r.Before - 1)
+		}
+		n = r.fit(end, func(i int) int { return len(t.messages.at(end - 1 - i).Payload) })
+		from = end - n
+		p.More = from > 0
 	} else {
 		p.Complete = t.floor <= r.After && r.After <= t.top
 		from = t.messages.after(r.After)

@@ -109,11 +109,13 @@ type Retention struct {
 	Age  time.Duration // how long after its At a message is kept; 0 or less: without limit
 }
 
-// Range says what to read of a topic: what came after an offset, or the newest.
-// The zero value is all of it: zero is without limit, in each field.
+// Range says what to read of a topic: what came after an offset, or the newest, or
+// the newest before an offset. The zero value is all of it: zero is without limit,
+// in each field.
 type Range struct {
-	Newest bool   // the newest Limit messages; else those after After
+	Newest bool   // the newest messages before Before; else those after After
 	After  uint64 // an offset; 0: from the beginning
+	Before uint64 // an offset, which need not be one of this topic; 0, or beyond Top: up to Top
 	Limit  int    // the most messages; 0 or less: without limit
 	Bytes  int    // the most bytes of payload, though one message is returned whatever its size; 0 or less: without limit
 }
@@ -126,10 +128,16 @@ type Page struct {
 
 	// Complete says that nothing after Range.After and before the first of
 	// Messages, or up to Top where there is none, was trimmed, has aged or was
-	// forgotten, and that Range.After is not beyond Top. It is always true for Newest.
+	// forgotten, and that Range.After is not beyond Top.
+	//
+	// For Newest it says that nothing of the topic was, ever: where More is not set,
+	// the page goes back to the beginning. That can only be lost from the beginning
+	// on, so there is never a hole within a page, or between it and Range.Before. If
+	// there are no Messages, all before Range.Before are lost, or there were none.
 	Complete bool
 
-	// More says that Limit or Bytes ended the page before Top. It is never set for Newest.
+	// More says that Limit or Bytes ended the page: there are messages between it
+	// and Top, for Newest before it.
 	More bool
 }
 

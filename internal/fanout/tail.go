@@ -213,11 +213,11 @@ func (t *tail) take(entries []entry, r store.Range, p store.Page) {
 	if !t.known() {
 		t.reset(p.Epoch, p.Top)
 	}
-	base, end := r.After, endOf(p)
+	base, end, whole := r.After, endOf(p), p.Complete
 	if r.Newest {
-		base = startOf(p)
+		base, end, whole = startOf(p), p.Top, true
 	}
-	if !p.Complete || end < t.base {
+	if !whole || end < t.base {
 		return
 	}
 	if r.After == 0 && !r.Newest {

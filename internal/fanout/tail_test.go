@@ -33,9 +33,9 @@ func (t *tail) announces(list ...store.Message) {
 	}
 }
 
-// reads takes the newest of a history, as far as a limit goes.
+// reads takes the newest of a history that goes farther back, as far as a limit goes.
 func (t *tail) reads(list []store.Message, top uint64, limit int) {
-	t.take(entriesOf("a", list), store.Range{Newest: true, Limit: limit}, store.Page{Messages: list, Epoch: "e", Top: top, Complete: true})
+	t.take(entriesOf("a", list), store.Range{Newest: true, Limit: limit}, store.Page{Messages: list, Epoch: "e", Top: top, More: len(list) == limit})
 }
 
 // readsAfter takes what follows an offset.
@@ -79,6 +79,12 @@ func TestATailIsWhatFollowsItsBase(t *testing.T) {
 		wantNewest(t, tl, 4, 0, false)
 		tl.announces(said(8, 5, 1))
 		wantTail(t, tl, 2, 8, 3, 4, 5, 8)
+	})
+	t.Run("where what was redacted came last, too", func(t *testing.T) {
+		tl := &tail{keep: 100}
+		tl.reads(nil, 9, 50)
+		tl.reads(run(3, 5), 9, 3)
+		wantTail(t, tl, 2, 9, 3, 4, 5)
 	})
 	t.Run("and all there is, if less was read than asked for", func(t *testing.T) {
 		tl := &tail{keep: 100}

@@ -204,7 +204,7 @@ func filled(b *testing.B, topics, n int, keep store.Retention) string {
 }
 
 func BenchmarkRead(b *testing.B) {
-	for _, kept := range []int{100, 1_000_000} {
+	for _, kept := range []int{100, 100_000, 1_000_000} {
 		s := opened(b, filled(b, 1, kept, benchKeep))
 		top := read(b, s, "room:0", store.Range{Newest: true, Limit: 1}).Top
 		for _, c := range []struct {
@@ -213,6 +213,7 @@ func BenchmarkRead(b *testing.B) {
 			want int
 		}{
 			{"newest=50", store.Range{Newest: true, Limit: 50, Bytes: 1 << 20}, 50},
+			{"older=50", store.Range{Newest: true, Before: top - uint64(kept/2) + 1, Limit: 50, Bytes: 1 << 20}, 50},
 			{"behind=1", store.Range{After: top - 1, Limit: 500, Bytes: 1 << 20}, 1},
 			{"behind=50", store.Range{After: top - 50, Limit: 500, Bytes: 1 << 20}, 50},
 		} {

@@ -86,6 +86,10 @@ func (m *model) read(r store.Range) wanted {
 	want := wanted{Top: m.top(), Complete: true}
 	left := m.kept()
 	if r.Newest {
+		for _, e := range m.entries {
+			want.Complete = want.Complete && e.state != missing
+		}
+		left = slices.DeleteFunc(left, func(e store.Message) bool { return r.Before > 0 && e.Offset >= r.Before })
 		slices.Reverse(left)
 	} else {
 		want.Complete = r.After <= want.Top
@@ -100,7 +104,7 @@ func (m *model) read(r store.Range) wanted {
 	for i, e := range left {
 		size += len(e.Payload)
 		if r.Limit > 0 && i == r.Limit || r.Bytes > 0 && size > r.Bytes && i > 0 {
-			want.More = !r.Newest
+			want.More = true
 			break
 		}
 		want.Messages = append(want.Messages, e)
@@ -171,7 +175,11 @@ func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store,
 			last = got.Offset
 		case dice < 90:
 			rg := store.Range{Newest: dice < 60, Limit: r.IntN(12), Bytes: r.IntN(200)}
-			if !rg.Newest && r.IntN(10) > 0 {
+			switch {
+			case r.IntN(10) == 0:
+			case rg.Newest:
+				rg.Before = known
+			default:
 				rg.After = known
 			}
 			if r.IntN(3) == 0 {

@@ -68,6 +68,8 @@ func run(t *testing.T, open func(t *testing.T) store.Store, again func(t *testin
 		{"offsets lead from message to message", offsets},
 		{"after an offset", after},
 		{"the newest", newest},
+		{"older pages go back to the beginning", before},
+		{"what is lost is told to who reads older pages", missed},
 		{"pages are bounded in messages and bytes", bounds},
 		{"a page is the caller's own", ownership},
 		{"an unknown topic is empty and stays unknown", unknown},
@@ -189,7 +191,7 @@ func after(t *testing.T, s store.Store) {
 func newest(t *testing.T, s store.Store) {
 	m := addN(t, s, "a", 5, everything)
 	wantPage(t, s, "a", store.Range{Newest: true}, page(m...))
-	wantPage(t, s, "a", store.Range{Newest: true, Limit: 2}, page(m...).only(m[3:]))
+	wantPage(t, s, "a", store.Range{Newest: true, Limit: 2}, page(m...).only(m[3:]).more())
 	wantPage(t, s, "a", store.Range{Newest: true, Limit: 9}, page(m...))
 }
 
@@ -215,10 +217,15 @@ func bounds(t *testing.T, s store.Store) {
 		{store.Range{Bytes: 17}, 0, 5, false},
 		{store.Range{Bytes: 17, Limit: 1}, 0, 1, true},
 		{store.Range{After: m[3].Offset, Bytes: 1}, 4, 5, false},
-		{store.Range{Newest: true, Bytes: 1}, 4, 5, false},
-		{store.Range{Newest: true, Bytes: 10}, 3, 5, false},
-		{store.Range{Newest: true, Bytes: 11}, 2, 5, false},
-		{store.Range{Newest: true, Bytes: 17, Limit: 4}, 1, 5, false},
+		{store.Range{Newest: true, Bytes: 1}, 4, 5, true},
+		{store.Range{Newest: true, Bytes: 10}, 3, 5, true},
+		{store.Range{Newest: true, Bytes: 11}, 2, 5, true},
+		{store.Range{Newest: true, Bytes: 17}, 0, 5, false},
+		{store.Range{Newest: true, Bytes: 17, Limit: 4}, 1, 5, true},
+		{store.Range{Newest: true, Before: m[3].Offset, Bytes: 1}, 2, 3, true},
+		{store.Range{Newest: true, Before: m[3].Offset, Bytes: 8}, 1, 3, true},
+		{store.Range{Newest: true, Before: m[3].Offset, Bytes: 11}, 0, 3, false},
+		{store.Range{Newest: true, Before: m[1].Offset, Bytes: 1}, 0, 1, false},
 	} {
 		want := page(m...).only(m[c.from:c.to])
 		want.More = c.more
@@ -275,7 +282,7 @@ func apart(t *testing.T, s store.Store) {
 
 func keep(t *testing.T, s store.Store) {
 	m := addN(t, s, "a", 10, store.Retention{Keep: 3})
-	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(m[7:]))
+	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(m[7:]).incomplete())
 	wantPage(t, s, "a", all, page(m...).only(m[7:]).incomplete())
 	wantPage(t, s, "a", store.Range{After: m[5].Offset}, page(m...).only(m[7:]).incomplete())
 	wantPage(t, s, "a", store.Range{After: m[6].Offset}, page(m...).only(m[7:]))
@@ -287,9 +294,9 @@ func keep(t *testing.T, s store.Store) {
 func lastRetention(t *testing.T, s store.Store) {
 	m := addN(t, s, "a", 5, everything)
 	m = append(m, addN(t, s, "a", 1, store.Retention{Keep: 2})...)
-	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(m[4:]))
+	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(m[4:]).incomplete())
 	m = append(m, addN(t, s, "a", 2, store.Retention{Keep: -1, Age: -1})...)
-	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(m[4:]))
+	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(m[4:]).incomplete())
 }
 
 func forget(t *testing.T, s store.Store) {
@@ -298,7 +305,7 @@ func forget(t *testing.T, s store.Store) {
 	if err := s.Forget(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(nil))
+	wantPage(t, s, "a", store.Range{Newest: true}, page(m...).only(nil).incomplete())
 	wantPage(t, s, "a", all, page(m...).only(nil).incomplete())
 	wantPage(t, s, "a", store.Range{After: m[1].Offset}, page(m...).only(nil).incomplete())
 	wantPage(t, s, "a", store.Range{After: m[2].Offset}, page(m...).only(nil))
@@ -335,7 +342,7 @@ func redact(t *testing.T, s store.Store) {
 		}
 	}
 	wantPage(t, s, "a", store.Range{After: m[4].Offset}, page(m...).only(nil))
-	wantPage(t, s, "a", store.Range{Newest: true, Limit: 2}, page(m...).only(kept[1:]))
+	wantPage(t, s, "a", store.Range{Newest: true, Limit: 2}, page(m...).only(kept[1:]).more())
 	wantPage(t, s, "b", all, page(other...))
 
 	// Three are left: that the redacted were once there does not push them out.
@@ -448,6 +455,7 @@ func page(m ...store.Message) wanted {
 
 func (w wanted) only(m []store.Message) wanted { w.Messages = m; return w }
 func (w wanted) incomplete() wanted            { w.Complete = false; return w }
+func (w wanted) more() wanted                  { w.More = true; return w }
 
 func wantPage(t *testing.T, s store.Store, topic string, r store.Range, want wanted) {
 	t.Helper()

@@ -20,7 +20,7 @@ func Read(tx *bolt.Tx, name string, r store.Range, now int64) (store.Page, error
 	}
 	page := store.Page{Epoch: s.Epoch, Messages: []store.Message{}, Complete: true}
 	if id == 0 {
-		page.Complete = r.Newest || r.After == 0 && s.horizon == 0
+		page.Complete = (r.Newest || r.After == 0) && s.horizon == 0
 		return page, nil
 	}
 	p := pager{Page: page, r: r, topic: id, now: now, c: tx.Bucket(messageBucket).Cursor()}
@@ -47,8 +47,15 @@ type pager struct {
 	size  int // bytes of payload
 }
 
-// newest goes back from the head, on which the cursor is.
+// newest goes back from an offset, or from the head.
 func (p *pager) newest() error {
+	_, at, ok := firstReadable(p.c, p.topic, p.head.Floor+1)
+	p.Complete = p.head.Floor == 0 && (!ok || !p.head.aged(at, p.now))
+	end := headKey(p.topic)
+	if p.r.Before > 0 {
+		end = recordKey(p.topic, p.r.Before)
+	}
+	p.c.Seek(end) // what is found there is not before it: the head is behind all
 	for k, v := p.c.Prev(); ; k, v = p.c.Prev() {
 		offset, ok := within(p.topic, k)
 		if !ok || offset <= p.head.Floor {
@@ -58,7 +65,11 @@ func (p *pager) newest() error {
 		if err != nil {
 			return badRecord(offset, err)
 		}
-		if p.head.aged(rec.at, p.now) || !p.take(offset, &rec) {
+		if p.head.aged(rec.at, p.now) {
+			break
+		}
+		if !p.take(offset, &rec) {
+			p.More = true
 			break
 		}
 	}
