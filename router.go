@@ -142,6 +142,18 @@ func (rt *Router) History(ctx context.Context, topic string, n int) ([]store.Mes
 	return rt.hub.History(ctx, topic, n)
 }
 
+// HistoryBefore returns up to n of the messages of a topic before a position, the oldest
+// first. The zero position is behind the newest. The page says whether there are More
+// before it, and if not, by Complete, whether it goes back to the beginning of the topic or
+// what came before is kept no longer. To read on, give the offset of its first message with
+// its epoch; the epoch "" is whichever there is.
+//
+// Before a position of another epoch, whose offsets mean nothing here, the page has no
+// messages and is not complete. N, memory, payloads and errors are as of History.
+func (rt *Router) HistoryBefore(ctx context.Context, topic string, before store.Position, n int) (store.Page, error) {
+	return rt.hub.HistoryBefore(ctx, topic, before, n)
+}
+
 // Forget drops the history of a topic. Its members stay. A client that joins from a
 // position before this reads that it was not recovered.
 func (rt *Router) Forget(ctx context.Context, topic string) error { return rt.hub.Forget(ctx, topic) }

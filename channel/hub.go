@@ -34,6 +34,7 @@ type Hub struct {
 	routes  routes
 	missed  quiet.Once[string] // topics that no pattern matches
 	topics  *registry
+	lookups *fanout.Lookups
 	running handlers
 	tasks   task.Group
 }
@@ -73,6 +74,7 @@ func NewHub(cfg Config) *Hub {
 		h.log = slog.Default()
 	}
 	h.history = h.broker.History()
+	h.lookups = fanout.NewLookups(h.history)
 	h.topics = newRegistry(h.broker, fanout.Config{
 		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
 	})

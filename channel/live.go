@@ -13,6 +13,7 @@ import (
 type Live interface {
 	Broadcast(ctx context.Context, topic, event string, payload any, options ...SendOption) error
 	History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error)
+	HistoryBefore(ctx context.Context, topic string, before store.Position, n int) (store.Page, error)
 	Forget(ctx context.Context, topic string) error
 	Redact(ctx context.Context, topic string, offset uint64) error
 	Members(topic string) []Member

@@ -20,6 +20,10 @@ type Message struct {
 	joinRef wire.Ref
 }
 
+func messageOf(f *wire.Frame) Message {
+	return Message{Topic: f.Topic, Event: f.Event, Payload: f.Payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
+}
+
 // Decode decodes the payload into v. Its error may be returned from a handler:
 // the client then reads that its payload is malformed.
 func (m Message) Decode(v any) error {
@@ -52,11 +56,11 @@ type body struct {
 }
 
 func validEvent(event string) bool {
-	return wire.ValidName(event) && !strings.HasPrefix(event, "phx_")
+	return wire.ValidName(event) && !strings.HasPrefix(event, "phx_") && event[0] != '@'
 }
 
 func badEvent(event string) error {
-	return fmt.Errorf("event %.80q: want 1 to %d bytes of UTF-8 without control characters, and no phx_ in front", event, wire.MaxName)
+	return fmt.Errorf("event %.80q: want 1 to %d bytes of UTF-8 without control characters, and neither phx_ nor @ in front", event, wire.MaxName)
 }
 
 // encode checks an event and encodes its payload, which must be an object: some

@@ -65,6 +65,8 @@ func (w worker) work(s *Socket, j *job) {
 		// Phoenix: that join has ended for its client too.
 	case f.Event == wire.EventLeave:
 		w.leave(s, f)
+	case f.Event == wire.EventHistory:
+		w.lookBack(s, f)
 	default:
 		w.message(s, f)
 	}
@@ -90,7 +92,7 @@ func (w worker) close(s *Socket, j *job) {
 
 // message hands one message to the channel and answers it.
 func (w worker) message(s *Socket, f *wire.Frame) {
-	m := Message{Topic: f.Topic, Event: f.Event, Payload: f.Payload, Binary: f.Binary, ref: f.Ref, joinRef: f.JoinRef}
+	m := messageOf(f)
 	if !validEvent(f.Event) {
 		w.client.logRefusal(f, invalid)
 		_ = s.Reply(m, nil, Refuse(invalid))

@@ -99,6 +99,7 @@ var docImports = map[string]string{
 	"boltstore": "github.com/go-chime/chime/store/boltstore", "boltfile": "github.com/go-chime/chime/store/boltstore/boltfile", "storetest": "github.com/go-chime/chime/store/storetest", "transport": "github.com/go-chime/chime/transport",
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "signal": "os/signal",
 	"slog": "log/slog", "metrics": "github.com/go-chime/chime/metrics", "prometheus": "github.com/prometheus/client_golang/prometheus", "synctest": "testing/synctest", "testing": "testing", "time": "time",
+	"json": "encoding/json", "strconv": "strconv",
 }
 
 // complete makes a file of b.

@@ -44,7 +44,7 @@ type Limits struct {
 	// with 429 and Retry-After; a client that goes on regardless, for as many again, is
 	// ended. NoLimit is none.
 	FramesPerSecond int // 1000
-	JoinsPerSecond  int // of these frames; 100, and twice as many as Topics at once if that is more
+	JoinsPerSecond  int // of these frames, with requests for older messages; 100, and twice as many as Topics at once if that is more
 	BytesPerSecond  int // 4 MiB
 
 	// Rates of all clients of one Identity.ID, again with ten seconds' worth at once. A

@@ -12,8 +12,8 @@ import (
 
 // rates are how often one client socket may do something. All of them share one.
 type rates struct {
-	frames, joins, bytes pace.Rate
-	malformed            int // how many frames a batch counts as that is none
+	frames, joins, bytes pace.Rate // joins are whatever has history read
+	malformed            int       // how many frames a batch counts as that is none
 }
 
 func ratesOf(l transport.Limits) rates {
@@ -42,8 +42,8 @@ func (s *spent) take(r *rates, frames, size int) (allowed, enough bool) {
 	return a && c, b || d
 }
 
-// join is take of what a join takes besides.
-func (s *spent) join(r *rates) (allowed, enough bool) { return s.joins.Take(r.joins, 1, mono.Now()) }
+// read is take of what a join takes besides, and a request for older messages.
+func (s *spent) read(r *rates) (allowed, enough bool) { return s.joins.Take(r.joins, 1, mono.Now()) }
 
 // spend uses what f takes, of whose bytes so many are not paid for. It reports whether f
 // may be handed on; if not, and its client waits for an answer, that has been given. What
@@ -53,9 +53,9 @@ func (in *inbound) spend(f *wire.Frame, size int) (allowed bool) {
 	c, join := in.c, f.Event == wire.EventJoin
 	allowed, enough := in.spent.take(&c.clients.rates, 1, size)
 	cause := stats.RefusedFrame
-	if join && allowed {
+	if (join || f.Event == wire.EventHistory) && allowed {
 		cause = stats.RefusedJoin
-		allowed, enough = in.spent.join(&c.clients.rates)
+		allowed, enough = in.spent.read(&c.clients.rates)
 	}
 	switch {
 	case enough:

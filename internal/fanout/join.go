@@ -57,7 +57,7 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 		return failed
 	}
 	if !m.pager.claim() {
-		m.pager.add(m)
+		m.pager.add(due{m: m})
 		return failed
 	}
 	more := m

@@ -77,7 +77,7 @@ func (m *Member) keep(msg *wire.Message) {
 // topic.mu is held.
 func (m *Member) fallBehind(offset uint64) {
 	m.state, m.at = behind, max(m.at, offset)
-	m.pager.add(m)
+	m.pager.add(due{m: m})
 }
 
 // rise makes m live, which has had everything up to the top, unless there is no

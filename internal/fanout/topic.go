@@ -66,6 +66,7 @@ type Topic struct {
 	mu     sync.Mutex
 	tail   tail
 	lead   lead
+	erased int // how often something was
 	closed bool
 }
 
@@ -106,7 +107,7 @@ func (t *Topic) Leave(m *Member) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m.state == behind {
-		m.pager.remove(m)
+		m.pager.remove(due{m: m})
 	}
 	t.members.remove(m)
 }
@@ -157,8 +158,11 @@ func (t *Topic) announce(m *wire.Message, p broker.Publication) {
 func (t *Topic) Erased(at store.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.reader == nil {
+		return
+	}
+	t.erased++
 	switch {
-	case t.reader == nil:
 	case t.tail.known() && at.Epoch != t.tail.epoch: // as with a publication
 		t.reader.check()
 	default:

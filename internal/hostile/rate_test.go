@@ -195,6 +195,33 @@ func TestJoinsBeyondTheRateAreRefused(t *testing.T) {
 	}
 }
 
+// A small request for older messages has a large page read: it counts as a join.
+func TestRequestsForOlderMessagesBeyondTheRateAreRefused(t *testing.T) {
+	limits := chime.WithLimits(chime.Limits{JoinsPerSecond: 1, Topics: 1})
+	for name, open := range talkers {
+		t.Run(name, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, []chime.Option{limits}, func(t *testing.T, s *raw.Site) {
+				c := open(t, s)
+				c.join()
+				ask := func(ref, reply string) {
+					c.frame(ref, "hall:1", "@history", "{}")
+					c.wants(fmt.Sprintf(reply, ref))
+				}
+				answer := strings.Replace(limitedReply, "rate_limited", "no history", 1)
+				for n := range 9 {
+					ask(fmt.Sprint(n), answer)
+				}
+				ask("9", limitedReply)
+				time.Sleep(2 * time.Second)
+				ask("10", answer)
+				if got := refusals(s.Live, "join_rate"); got != 1 {
+					t.Errorf("got %d, want 1 by join_rate", got)
+				}
+			})
+		})
+	}
+}
+
 func TestBytesBeyondTheRateAreRefused(t *testing.T) {
 	limits := chime.WithLimits(chime.Limits{BytesPerSecond: 1000, MessageBytes: 1100, BatchBytes: 2200})
 	for name, open := range talkers {

@@ -22,6 +22,8 @@ const (
 	EventClose = "phx_close"
 	EventError = "phx_error"
 
+	EventHistory = "@history" // a member asks for what came before
+
 	EventHello     = "hello"
 	EventHeartbeat = "heartbeat"
 	EventAck       = "ack"
