@@ -74,7 +74,8 @@ func TestWhatCanNotBeBroadcast(t *testing.T) {
 		want    string
 	}{
 		{"", nil, "want 1 to 255 bytes"},
-		{"phx_reply", nil, "no phx_"},
+		{"phx_reply", nil, "neither phx_ nor @"},
+		{"@history", nil, "neither phx_ nor @"},
 		{"a\nb", nil, "without control characters"},
 		{strings.Repeat("x", 256), nil, "want 1 to 255 bytes"},
 		{"e", 7, "not a JSON object"},
