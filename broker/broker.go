@@ -39,7 +39,9 @@ type Broker interface {
 	// begins nothing when ctx is already done, and completes what it has begun
 	// whatever becomes of ctx. After an error nothing was announced. It returns
 	// when p is retained; a broker of one process returns when p was announced
-	// too. The position is that of p, and zero if p is ephemeral.
+	// too. The position is that of p, and zero if p is ephemeral. If a message that
+	// is retained has p's Key, nothing is published, and the position is that of
+	// this one; see store.Store.
 	Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error)
 
 	// Erase removes the message at offset from the history of a topic, or all of

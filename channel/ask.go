@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 
@@ -44,14 +43,11 @@ func (a ask) history(start *fanout.Start) *wire.History {
 // parseAsk takes @since and @last out of the payload of a join.
 func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
 	a := ask{last: -1}
-	if !bytes.Contains(payload, []byte(`"@since"`)) && !bytes.Contains(payload, []byte(`"@last"`)) {
-		return a, payload, nil
+	taken, rest, err := takeOut(payload, memberSince, memberLast)
+	if err != nil {
+		return a, nil, err
 	}
-	var fields map[string]json.RawMessage
-	if payload[0] != '{' || json.Unmarshal(payload, &fields) != nil {
-		return a, payload, nil //nolint:nilerr // what is no object has no @since and no @last
-	}
-	if text, ok := fields["@since"]; ok {
+	if text, ok := taken[memberSince]; ok {
 		var p struct {
 			Epoch  *string `json:"epoch"`
 			Offset *uint64 `json:"offset"`
@@ -61,14 +57,11 @@ func parseAsk(payload json.RawMessage) (ask, json.RawMessage, error) {
 		}
 		a.since = &store.Position{Epoch: *p.Epoch, Offset: *p.Offset}
 	}
-	if text, ok := fields["@last"]; ok {
+	if text, ok := taken[memberLast]; ok {
 		if json.Unmarshal(text, &a.last) != nil || a.last < 0 {
 			return a, nil, errors.New("malformed @last: want a number from 0")
 		}
 		a.last = min(a.last, fanout.MaxReplay)
 	}
-	delete(fields, "@since")
-	delete(fields, "@last")
-	rest, err := wire.EncodeValue(fields) // json.Marshal would escape what the client did not
-	return a, rest, err
+	return a, rest, nil
 }

@@ -158,16 +158,24 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	if how.ephemeral {
 		keep = nil
 	}
+	if err := how.check(keep); err != nil {
+		return unsent(topic, err)
+	}
 	began := time.Now()
-	_, err = h.broker.Publish(ctx, broker.Publication{Topic: topic, From: how.from, Message: store.Message{
-		Event: event, Payload: b.data, Binary: b.binary, At: began,
+	at, err := h.broker.Publish(ctx, broker.Publication{Topic: topic, From: how.from, Message: store.Message{
+		Event: event, Payload: b.data, Binary: b.binary, At: began, Key: how.key,
 	}}, keep)
 	r.stats.Publish.Observe(time.Since(began))
-	if err != nil {
-		r.stats.Failed.Add(1)
-		return fmt.Errorf("broadcast to %q: %w", topic, err)
+	if how.position != nil {
+		*how.position = at
 	}
-	return nil
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, store.ErrKeyReused): // which is a mistake of who gave it
+		r.stats.Failed.Add(1)
+	}
+	return unsent(topic, err)
 }
 
 // History returns up to n of the newest messages of a topic, the oldest first,

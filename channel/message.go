@@ -16,6 +16,12 @@ type Message struct {
 	Payload      json.RawMessage // any JSON, in one line of valid UTF-8; nil if Binary is set
 	Binary       []byte          // the payload of a binary message, else nil
 
+	// Key is of a message that its client wants published once: for Once, which
+	// Rebroadcast does by itself. It is made of what the client gave and of who it is,
+	// by Identity.ID, so that no client can use the key of another; all that are
+	// anonymous share theirs. "" is none.
+	Key string
+
 	ref     wire.Ref
 	joinRef wire.Ref
 }

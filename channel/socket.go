@@ -98,16 +98,19 @@ func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
 }
 
 // Rebroadcast sends m to all members of the topic, its sender too, and retains it
-// if the channel has a History. It returns when m is retained and queued for all.
-// The client may read the error for a payload that is no object.
-func (s *Socket) Rebroadcast(ctx context.Context, m Message) error {
+// if the channel has a History: once, if m has a Key. It returns when m is retained and
+// queued for all. The client may read the error for a payload that is no object.
+func (s *Socket) Rebroadcast(ctx context.Context, m Message, options ...SendOption) error {
+	var payload any = m.Payload
 	if m.Binary != nil {
-		return s.Broadcast(ctx, m.Event, Binary(m.Binary))
-	}
-	if len(m.Payload) > 0 && m.Payload[0] != '{' {
+		payload = Binary(m.Binary)
+	} else if len(m.Payload) > 0 && m.Payload[0] != '{' {
 		return Refuse("payload is not an object")
 	}
-	return s.Broadcast(ctx, m.Event, m.Payload)
+	if m.Key != "" {
+		options = append([]SendOption{Once(m.Key)}, options...)
+	}
+	return s.Broadcast(ctx, m.Event, payload, options...)
 }
 
 // Broadcast sends an event to all members of the topic, this client too, and
@@ -155,34 +158,6 @@ func (s *Socket) Leave(why error) {
 // or its connect.
 func (s *Socket) Disconnect(reason string) {
 	s.client().cs.Close(wire.CloseDisconnect, reason, Kicked)
-}
-
-// SendOption is a decision for one broadcast. There is one: Ephemeral.
-type SendOption interface {
-	apply(sending) sending
-}
-
-// sending is how an event is broadcast.
-type sending struct {
-	ephemeral bool
-	from      string // the ID of a client socket that is not sent it
-}
-
-// Ephemeral has an event not retained.
-func Ephemeral() SendOption { return ephemeral{} }
-
-type ephemeral struct{}
-
-func (ephemeral) apply(s sending) sending {
-	s.ephemeral = true
-	return s
-}
-
-type from string
-
-func (id from) apply(s sending) sending {
-	s.from = string(id)
-	return s
 }
 
 func (s *Socket) client() *client { return s.inbox.client }

@@ -107,18 +107,18 @@ func (s *staged) Read(ctx context.Context, topic string, r store.Range) (store.P
 	return p, err
 }
 
-func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) error {
+func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) (uint64, error) {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
 	m.At = time.Time{} // it may have waited
 	var given store.Message
-	if err := s.Store.Append(ctx, topic, m, keep, func(m store.Message) { given = m }); err != nil {
-		return err
+	if _, err := s.Store.Append(ctx, topic, m, keep, func(m store.Message) { given = m }); err != nil {
+		return 0, err
 	}
 	s.watch.kept(topic, given, keep)
 	s.pass(&s.saying)
 	announce(given)
-	return nil
+	return given.Offset, nil
 }
 
 func (s *staged) Forget(ctx context.Context, topic string) error {

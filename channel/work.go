@@ -98,6 +98,12 @@ func (w worker) message(s *Socket, f *wire.Frame) {
 		_ = s.Reply(m, nil, Refuse(invalid))
 		return
 	}
+	var err error
+	if m.Key, m.Payload, err = takeKey(f.Payload, s.Identity()); err != nil {
+		w.client.logRefusal(f, err.Error())
+		_ = s.Reply(m, nil, Refuse(err.Error()))
+		return
+	}
 	// Replying is guarded too: MarshalJSON of the reply and the methods of the
 	// error are the application's code, and may panic.
 	w.guarded(s, call{"HandleMessage", &s.ending, &s.route.stats.HandleMessage}, f.Event, func() {

@@ -67,7 +67,7 @@ func TestTheBackupOfTheHistoryPage(t *testing.T) {
 		}
 		wantMessages(want)
 		m := store.Message{At: time.Now(), Event: "said", Payload: []byte(`"hi"`)}
-		if err := kept.Append(t.Context(), "room:1", m, store.Retention{Keep: 10}, nil); err != nil {
+		if _, err := kept.Append(t.Context(), "room:1", m, store.Retention{Keep: 10}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -49,10 +49,11 @@ type topic struct {
 	mu       sync.Mutex // guards the rest
 	dropped  bool       // no longer in Memory.topics: an append must look it up again
 	messages ring
-	top      uint64    // the last offset given in this topic
-	floor    uint64    // the highest that was trimmed, aged or forgotten
-	keep     Retention // of the last Append
-	used     time.Time // when that was
+	keys     map[string]uint64 // the offset of each message that has one; nil: none has
+	top      uint64            // the last offset given in this topic
+	floor    uint64            // the highest that was trimmed, aged or forgotten
+	keep     Retention         // of the last Append
+	used     time.Time         // when that was
 }
 
 // NewMemory returns an empty store with an epoch of its own. The zero Memory
@@ -67,16 +68,25 @@ func NewMemory() *Memory {
 func (s *Memory) Epoch() string { return s.epoch }
 
 // Append implements [Store].
-func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) error {
+func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) (uint64, error) {
 	now := clock()
+	if err := CheckKey(m.Key); err != nil {
+		return 0, fmt.Errorf("append to %q: %w", topic, err)
+	}
 	t, err := s.claim(ctx, topic, now)
 	if err != nil {
-		return fmt.Errorf("append to %q: %w", topic, err)
+		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
 	defer s.sweep(now) // after the unlock: it takes s.mu
 	defer t.mu.Unlock()
 
 	t.trim(now) // by the old retention: what has aged must not come back when the new one is longer
+	if offset, ok := t.keys[m.Key]; ok {
+		if !t.messages.at(t.messages.after(offset) - 1).Says(&m) {
+			return 0, fmt.Errorf("append to %q: %w, at offset %d", topic, ErrKeyReused, offset)
+		}
+		return offset, nil
+	}
 	if m.At = m.At.Round(0); m.At.IsZero() || m.At.After(now) {
 		m.At = now
 	}
@@ -84,13 +94,13 @@ func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Reten
 		m.At = t.messages.at(n - 1).At // trim stops at the first that is young enough
 	}
 	m.Offset, m.Prev = s.seq.Add(1), t.top
-	t.messages.push(m)
+	t.push(m)
 	t.top, t.keep, t.used = m.Offset, keep, now
 	t.trim(now)
 	if announce != nil {
 		announce(m)
 	}
-	return nil
+	return m.Offset, nil
 }
 
 // Read implements [Store]. It takes a time that grows with what it returns, and
@@ -114,7 +124,7 @@ func (s *Memory) Forget(ctx context.Context, topic string) error {
 		return fmt.Errorf("forget %q: %w", topic, err)
 	}
 	defer t.mu.Unlock()
-	t.messages = ring{}
+	t.messages, t.keys = ring{}, nil
 	t.floor = t.top
 	return nil
 }
@@ -131,6 +141,7 @@ func (s *Memory) Redact(ctx context.Context, topic string, offset uint64) error 
 	if i < 0 || t.messages.at(i).Offset != offset {
 		return fmt.Errorf("redact %d of %q: %w", offset, topic, ErrNotFound)
 	}
+	t.free(i)
 	t.messages.remove(i)
 	return nil
 }
@@ -264,7 +275,27 @@ func (t *topic) trim(now time.Time) {
 	}
 	if over > 0 {
 		t.floor = t.messages.at(over - 1).Offset
+		for i := 0; i < over && t.keys != nil; i++ {
+			t.free(i)
+		}
 		t.messages.drop(over)
+	}
+}
+
+func (t *topic) push(m Message) {
+	if m.Key != "" {
+		if t.keys == nil {
+			t.keys = map[string]uint64{}
+		}
+		t.keys[m.Key] = m.Offset
+	}
+	t.messages.push(m)
+}
+
+// free frees the key of the message with index i, which goes.
+func (t *topic) free(i int) {
+	if delete(t.keys, t.messages.at(i).Key); len(t.keys) == 0 {
+		t.keys = nil // a map that was large once stays large
 	}
 }
 

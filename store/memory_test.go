@@ -31,7 +31,7 @@ func ExampleMemory() {
 	keep := store.Retention{Keep: 2}
 	for _, text := range []string{`"one"`, `"two"`, `"three"`} {
 		m := store.Message{Event: "said", Payload: []byte(text)}
-		if err := s.Append(ctx, "room:1", m, keep, func(m store.Message) {
+		if _, err := s.Append(ctx, "room:1", m, keep, func(m store.Message) {
 			fmt.Printf("%s is at %d, behind %d\n", m.Payload, m.Offset, m.Prev)
 		}); err != nil {
 			panic(err)
@@ -146,7 +146,7 @@ func TestDroppingAnIdleTopicLosesNoAppend(t *testing.T) {
 					for i := range topics {
 						topic := fmt.Sprint((i*7 + w) % topics)
 						var offset uint64
-						err := s.Append(context.Background(), topic, store.Message{Event: "said"}, store.Retention{Age: time.Hour},
+						_, err := s.Append(context.Background(), topic, store.Message{Event: "said"}, store.Retention{Age: time.Hour},
 							func(m store.Message) { offset = m.Offset })
 						p := page(t, s, topic, store.Range{After: offset - 1, Limit: 1})
 						if err != nil || len(p.Messages) != 1 || p.Messages[0].Offset != offset {
@@ -185,7 +185,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				if err := s.Append(context.Background(), names[i%topics], m, keep, announce); err != nil {
+				if _, err := s.Append(context.Background(), names[i%topics], m, keep, announce); err != nil {
 					b.Fatal(err)
 				}
 				i++
@@ -199,7 +199,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			topic := fmt.Sprint("room:", next.Add(1))
 			for pb.Next() {
-				if err := s.Append(context.Background(), topic, m, keep, nil); err != nil {
+				if _, err := s.Append(context.Background(), topic, m, keep, nil); err != nil {
 					b.Error(err)
 				}
 			}
@@ -243,7 +243,7 @@ func BenchmarkTopic(b *testing.B) {
 			}
 			before := heap()
 			for _, name := range names {
-				_ = s.Append(context.Background(), name, store.Message{Event: "said"}, store.Retention{}, nil)
+				_, _ = s.Append(context.Background(), name, store.Message{Event: "said"}, store.Retention{}, nil)
 				if forget {
 					_ = s.Forget(context.Background(), name)
 				}
@@ -273,7 +273,7 @@ func fill(tb testing.TB, s *store.Memory, topic string, n int, keep store.Retent
 	tb.Helper()
 	payload := make([]byte, 128)
 	for range n {
-		if err := s.Append(context.Background(), topic, store.Message{Event: "said", Payload: payload}, keep, nil); err != nil {
+		if _, err := s.Append(context.Background(), topic, store.Message{Event: "said", Payload: payload}, keep, nil); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -2,7 +2,7 @@
 // It knows nothing of clients.
 //
 //	s := store.NewMemory()
-//	err := s.Append(ctx, "room:1", store.Message{Event: "new", Payload: p}, store.Retention{Keep: 1000}, nil)
+//	offset, err := s.Append(ctx, "room:1", store.Message{Event: "new", Payload: p}, store.Retention{Keep: 1000}, nil)
 //	page, err := s.Read(ctx, "room:1", store.Range{Newest: true, Limit: 50})
 //
 // It promises one order per topic, and that a reader that continues from a
@@ -28,6 +28,10 @@ var (
 
 	// ErrNotFound is returned by Redact for a message that is not, or no longer, kept.
 	ErrNotFound = errors.New("no such message")
+
+	// ErrKeyReused is returned by Append for a message whose key one that says
+	// something else has.
+	ErrKeyReused = errors.New("key is that of another message")
 )
 
 // Store keeps messages by topic. All methods are safe for concurrent use, and
@@ -47,8 +51,14 @@ type Store interface {
 	Epoch() string
 
 	// Append keeps m as the next message of topic, then calls announce, unless
-	// nil, with Offset, Prev and At set, and then returns. What keep does not
-	// cover is trimmed in the same step. On an error nothing was announced.
+	// nil, with Offset, Prev and At set, and then returns the offset. What keep does
+	// not cover is trimmed in the same step. On an error nothing was announced.
+	//
+	// If a message of the topic that is kept has m's Key, nothing is appended,
+	// trimmed or announced: Append returns the offset of that one, which was
+	// announced before, or [ErrKeyReused] if it says something else. A key is free
+	// again when its message is no longer kept. That holds for appends at the same
+	// time too, and for as long as the epoch lasts.
 	//
 	// Announcements of one topic come one at a time, in the order of their
 	// offsets; a Read that begins after one finds its message. announce must
@@ -56,7 +66,7 @@ type Store interface {
 	//
 	// The store owns m.Payload from the call on. ctx bounds admission only: a
 	// message that was admitted is kept whatever becomes of ctx.
-	Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) error
+	Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) (offset uint64, err error)
 
 	// Read returns what r asks for of topic, as it is at one moment. A message
 	// that has aged is never returned, be it trimmed yet or not. A topic that
@@ -100,6 +110,10 @@ type Message struct {
 	Event   string
 	Payload []byte // JSON text, or any bytes when Binary
 	Binary  bool
+
+	// Key has the message appended once, however often Append is called with it;
+	// see there, and [CheckKey]. "" is none. A topic has its own keys.
+	Key string
 }
 
 // Retention says how much of a topic is kept. That of its last Append holds for

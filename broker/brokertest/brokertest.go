@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 		{"a context that is done begins nothing", cancelled},
 		{"racing publishers are announced in the order of their offsets", race},
 		{"one publisher's order is kept, whether retained or not", order},
+		{"what has a key is published once", once},
 		{"what is erased is not in the history, and the sink is told", erase},
 		{"nothing is announced after it was forgotten", forget},
 		{"subscribing is a barrier", barrier},

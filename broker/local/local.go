@@ -97,9 +97,9 @@ func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.R
 
 // retain appends p, and announces it in the order of its topic.
 func (l *local) retain(ctx context.Context, p broker.Publication, keep store.Retention) (store.Position, error) {
-	p.Epoch = l.store.Epoch()
+	p.Epoch, p.Offset = l.store.Epoch(), 0
 	var o *order
-	err := l.store.Append(ctx, p.Topic, p.Message, keep, func(m store.Message) {
+	offset, err := l.store.Append(ctx, p.Topic, p.Message, keep, func(m store.Message) {
 		p.Message = m
 		// Looked up here, not before: whoever subscribes later reads a history
 		// that has this message, and whoever has subscribed by now is told.
@@ -110,10 +110,13 @@ func (l *local) retain(ctx context.Context, p broker.Publication, keep store.Ret
 	if err != nil {
 		return store.Position{}, err
 	}
+	if p.Offset == 0 { // its key has been used: whoever did may still be about to announce it
+		o = l.order(p.Topic)
+	}
 	if o != nil {
 		o.announce()
 	}
-	return store.Position{Epoch: p.Epoch, Offset: p.Offset}, nil
+	return store.Position{Epoch: p.Epoch, Offset: offset}, nil
 }
 
 func (l *local) Erase(ctx context.Context, topic string, offset uint64) error {

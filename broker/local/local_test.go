@@ -3,6 +3,7 @@ package local_test
 import (
 	"errors"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,6 +83,41 @@ func TestPublishReturnsWhenAllIsAnnounced(t *testing.T) {
 	wg.Wait()
 	if n := s.published.Load(); n != 1600 {
 		t.Errorf("announced %d messages, want 1600", n)
+	}
+}
+
+// Whoever publishes with a key that another one is using at that moment waits for the
+// announcement of that one.
+func TestPublishReturnsWhenTheFirstIsAnnounced(t *testing.T) {
+	b := local.New(store.NewMemory())
+	s := sink{topic: "a"}
+	b.Start(&s)
+	if err := b.Subscribe(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	p := broker.Publication{Topic: "a", Message: store.Message{Key: "k"}}
+	s.blocking.Lock()
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = b.Publish(t.Context(), p, &store.Retention{}) })
+	for page, err := (store.Page{}), error(nil); len(page.Messages) == 0; page, err = b.History().Read(t.Context(), "a", store.Range{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
+	wg.Go(func() {
+		at, err := b.Publish(t.Context(), p, &store.Retention{})
+		if last := s.last.Load(); err != nil || last != at.Offset {
+			t.Errorf("publish again: got %v, %v, and announced up to %d", at, err, last)
+		}
+	})
+	for range 1000 { // in which it would return
+		runtime.Gosched()
+	}
+	s.blocking.Unlock()
+	wg.Wait()
+	if n := s.published.Load(); n != 1 {
+		t.Errorf("announced %d messages, want 1", n)
 	}
 }
 

@@ -26,8 +26,9 @@ func filed(t *testing.T, n int) (path, epoch string) {
 	}
 	at := time.Now().Add(-time.Minute)
 	add := func(topic string, m store.Message) {
-		if m.At = at; s.Append(t.Context(), topic, m, store.Retention{Keep: 1000, Age: time.Hour}, nil) != nil {
-			t.Fatal("not kept")
+		m.At = at
+		if _, err := s.Append(t.Context(), topic, m, store.Retention{Keep: 1000, Age: time.Hour}, nil); err != nil {
+			t.Fatal(err)
 		}
 	}
 	for i := range n {
@@ -108,7 +109,7 @@ func TestHistoryVerifyAndCompact(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := keep.Append(t.Context(), "alone", store.Message{Event: "said", Payload: []byte("1")}, store.Retention{Keep: 1}, nil); err != nil {
+		if _, err := keep.Append(t.Context(), "alone", store.Message{Event: "said", Payload: []byte("1")}, store.Retention{Keep: 1}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -116,3 +116,29 @@ func TestTheFileAndThePage(t *testing.T) {
 	}
 	Render(t.Context(), live)
 }
+
+// desk lets everybody listen.
+type desk struct {
+	channel.AnyoneMayJoin
+	channel.ListenOnly
+	channel.NothingOnLeave
+}
+
+func TestAnOrderIsPaidOnce(t *testing.T) {
+	hub := channeltest.New(t, "orders:{of}", desk{}, channel.History{Keep: 10})
+	ann := hub.Join("orders:all", nil)
+	var positions []store.Position
+	for _, order := range []string{"7", "8", "7", "7"} {
+		at, err := paid(t.Context(), hub, order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		positions = append(positions, at)
+	}
+	if positions[2] != positions[0] || positions[3] != positions[0] || positions[1] == positions[0] {
+		t.Errorf("got the positions %v, want that of the first of each order", positions)
+	}
+	ann.WantBroadcast("order_paid", object{"order": "7"})
+	ann.WantBroadcast("order_paid", object{"order": "8"})
+	ann.WantNothing()
+}

@@ -34,9 +34,9 @@ func (s *watchedStore) Read(ctx context.Context, topic string, r store.Range) (s
 	return s.Store.Read(ctx, topic, r)
 }
 
-func (s *watchedStore) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) error {
+func (s *watchedStore) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) (uint64, error) {
 	if s.fails.Load() {
-		return fmt.Errorf("append to %q: %w", topic, boltstore.ErrFailed)
+		return 0, fmt.Errorf("append to %q: %w", topic, boltstore.ErrFailed)
 	}
 	return s.Store.Append(ctx, topic, m, keep, announce)
 }
@@ -90,7 +90,7 @@ func TestManyJoinersReadTheDiskOnce(t *testing.T) {
 			for n := range offsets {
 				filling.Go(func() {
 					m := store.Message{Event: "new", Payload: fmt.Appendf(nil, `{"n":%d,"x":%q}`, n, strings.Repeat("x", c.size))}
-					if err := kept.Append(t.Context(), "room:1", m, store.Retention{Keep: 200}, func(m store.Message) { offsets[n] = m.Offset }); err != nil {
+					if _, err := kept.Append(t.Context(), "room:1", m, store.Retention{Keep: 200}, func(m store.Message) { offsets[n] = m.Offset }); err != nil {
 						t.Error(err)
 					}
 				})

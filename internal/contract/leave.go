@@ -227,7 +227,7 @@ var leaving = []behaviour{
 		ann.WantDrain()
 		s.WantBusy()
 		if s.store != nil { // which is the application's, and goes on
-			if err := s.store.Append(s.Context(), "room:1", store.Message{Event: "epilogue", Payload: []byte("{}")}, store.Retention{}, nil); err != nil {
+			if _, err := s.store.Append(s.Context(), "room:1", store.Message{Event: "epilogue", Payload: []byte("{}")}, store.Retention{}, nil); err != nil {
 				s.Errorf("Append after Shutdown: %v, want the store left open", err)
 			}
 		}

@@ -208,7 +208,7 @@ func (m *model) step() {
 func (m *model) retain() {
 	s := m.history.now()
 	var p broker.Publication
-	_ = s.Append(m.t.Context(), []string{"a", "a", "other"}[m.r.IntN(3)], store.Message{Event: "e", Payload: make([]byte, m.r.IntN(300))}, m.keep, func(msg store.Message) {
+	_, _ = s.Append(m.t.Context(), []string{"a", "a", "other"}[m.r.IntN(3)], store.Message{Event: "e", Payload: make([]byte, m.r.IntN(300))}, m.keep, func(msg store.Message) {
 		p = broker.Publication{Message: msg, Epoch: s.Epoch(), Topic: "a"}
 	})
 	page, _ := s.Read(m.t.Context(), "a", topAlone)

@@ -24,7 +24,7 @@ func (w *world) publish(t *testing.T, n int) {
 func (w *world) retain(t *testing.T) (p broker.Publication) {
 	t.Helper()
 	s := w.history.now()
-	err := s.Append(t.Context(), "a", store.Message{Event: "e", Payload: []byte("{}")}, w.keep, func(m store.Message) {
+	_, err := s.Append(t.Context(), "a", store.Message{Event: "e", Payload: []byte("{}")}, w.keep, func(m store.Message) {
 		p = broker.Publication{Message: m, Epoch: s.Epoch(), Topic: "a"}
 	})
 	if err != nil {

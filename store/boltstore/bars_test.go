@@ -86,7 +86,7 @@ func benchBars(b *testing.B) {
 		s := opened(b, filled(b, topics, 10, benchKeep))
 		return func(w, i int) {
 			topic := topicName(int(uint64(i*64+w) * scatter % uint64(topics)))
-			if err := s.Append(context.Background(), topic, store.Message{Event: "said", Payload: benchPayload}, benchKeep, nil); err != nil {
+			if _, err := s.Append(context.Background(), topic, store.Message{Event: "said", Payload: benchPayload}, benchKeep, nil); err != nil {
 				b.Error(err)
 			}
 		}

@@ -98,7 +98,7 @@ func benchAppend(b *testing.B, topics, writers int, keep store.Retention) {
 			wg.Go(func() {
 				for i := left.Add(-1); i >= 0; i = left.Add(-1) {
 					begun := time.Now()
-					if err := s.Append(context.Background(), names[int(uint64(i)*scatter%uint64(topics))], store.Message{Event: "said", Payload: benchPayload}, keep, nil); err != nil {
+					if _, err := s.Append(context.Background(), names[int(uint64(i)*scatter%uint64(topics))], store.Message{Event: "said", Payload: benchPayload}, keep, nil); err != nil {
 						b.Error(err)
 						return
 					}
@@ -186,7 +186,7 @@ func filled(b *testing.B, topics, n int, keep store.Retention) string {
 				return err
 			}
 			for i := from; i < min(from+batch, topics*n); i++ {
-				if _, err := p.Append(topicName(i%topics), store.Message{Event: "said", Payload: benchPayload}, keep); err != nil {
+				if _, _, err := p.Append(topicName(i%topics), store.Message{Event: "said", Payload: benchPayload}, keep); err != nil {
 					return err
 				}
 			}
@@ -241,7 +241,7 @@ func opener(path string) {
 	took := time.Since(begun)
 	after := resident()
 	for i := 0; i < openerTopics && err == nil; i++ {
-		err = s.Append(context.Background(), topicName(i*3001), store.Message{Payload: benchPayload}, benchKeep, nil)
+		_, err = s.Append(context.Background(), topicName(i*3001), store.Message{Payload: benchPayload}, benchKeep, nil)
 	}
 	runtime.GC()
 	var m runtime.MemStats
@@ -357,7 +357,7 @@ func BenchmarkNames(b *testing.B) {
 				for range each {
 					begun := time.Now()
 					name := fmt.Sprintf("room:new:%d:%d", w, named.Add(1))
-					if err := s.Append(context.Background(), name, store.Message{Payload: benchPayload}, benchKeep, nil); errors.Is(err, store.ErrFull) {
+					if _, err := s.Append(context.Background(), name, store.Message{Payload: benchPayload}, benchKeep, nil); errors.Is(err, store.ErrFull) {
 						refused.Add(1)
 					} else if err != nil {
 						b.Error(err)

@@ -50,7 +50,7 @@ func TestNamesWithoutEndPushOutNoOthers(t *testing.T) {
 		refused := 0
 		for i := range names {
 			time.Sleep(10 * time.Second)
-			err := s.Append(t.Context(), fmt.Sprint("chat_room:", i), store.Message{}, store.Retention{}, nil)
+			_, err := s.Append(t.Context(), fmt.Sprint("chat_room:", i), store.Message{}, store.Retention{}, nil)
 			if errors.Is(err, store.ErrFull) {
 				refused++
 			} else if err != nil {
@@ -88,7 +88,7 @@ func TestWhereNoTopicMayGoNewOnesAreRefused(t *testing.T) {
 			say(t, s, fmt.Sprint("room:", i), "x", store.Retention{})
 		}
 		synctest.Wait()
-		err := s.Append(t.Context(), "room:new", store.Message{}, store.Retention{}, func(store.Message) { t.Error("announced") })
+		_, err := s.Append(t.Context(), "room:new", store.Message{}, store.Retention{}, func(store.Message) { t.Error("announced") })
 		filetest.Explains(t, err, path, store.ErrFull, "allow more")
 		if errors.Is(err, ErrFailed) {
 			t.Errorf("got %v", err)
@@ -133,7 +133,7 @@ func TestAFileStaysWithinItsBytes(t *testing.T) {
 				refused := 0
 				for i := range 3 * most / size {
 					time.Sleep(time.Second)
-					err := s.Append(t.Context(), topic(i), store.Message{Payload: make([]byte, size)}, store.Retention{}, nil)
+					_, err := s.Append(t.Context(), topic(i), store.Message{Payload: make([]byte, size)}, store.Retention{}, nil)
 					if errors.Is(err, store.ErrFull) {
 						refused++
 					} else if err != nil {
@@ -174,7 +174,7 @@ func TestBoundsHoldForWhatWasThere(t *testing.T) {
 		}
 		s = within(t, path, Options{MaxTopics: 20, MaxBytes: 1})
 		for _, topic := range []string{"room:3", "room:new"} {
-			if err := s.Append(t.Context(), topic, store.Message{}, store.Retention{}, nil); !errors.Is(err, store.ErrFull) {
+			if _, err := s.Append(t.Context(), topic, store.Message{}, store.Retention{}, nil); !errors.Is(err, store.ErrFull) {
 				t.Errorf("append to %s: got %v, want %v", topic, err, store.ErrFull)
 			}
 		}

@@ -131,7 +131,7 @@ func (c *committer) commit(ops []*op, last bool) error {
 		}
 		p.Bound(c.bounds.now())
 		for _, o := range ops {
-			if o.err = o.change(p); o.err != nil && !errors.Is(o.err, store.ErrNotFound) {
+			if o.err = o.change(p); o.err != nil && !errors.Is(o.err, store.ErrNotFound) && !errors.Is(o.err, store.ErrKeyReused) {
 				o.err = disk.Explain(c.file.Path(), o.err)
 			}
 		}

@@ -40,7 +40,7 @@ func TestAStoreGroupsItsCommitsOnOneProcessor(t *testing.T) {
 	for i := range callers {
 		wg.Go(func() {
 			for range each {
-				if err := s.Append(t.Context(), fmt.Sprint("a:", i), store.Message{Event: "e", Payload: []byte("{}")}, store.Retention{Keep: 10}, nil); err != nil {
+				if _, err := s.Append(t.Context(), fmt.Sprint("a:", i), store.Message{Event: "e", Payload: []byte("{}")}, store.Retention{Keep: 10}, nil); err != nil {
 					t.Error(err)
 				}
 			}

@@ -24,7 +24,7 @@ func Example() {
 		panic(err)
 	}
 	for _, text := range []string{`"one"`, `"two"`, `"three"`} {
-		if err := s.Append(ctx, "room:1", store.Message{Event: "said", Payload: []byte(text)}, store.Retention{Keep: 1000}, nil); err != nil {
+		if _, err := s.Append(ctx, "room:1", store.Message{Event: "said", Payload: []byte(text)}, store.Retention{Keep: 1000}, nil); err != nil {
 			panic(err)
 		}
 	}

@@ -51,12 +51,12 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{name: "truncated in the second page", change: func(t *testing.T, path string) { filetest.Truncate(t, path, 4096+100) }, want: ErrDamaged, remedy: "backup"},
 		{name: "newer", change: func(t *testing.T, path string) {
 			filetest.Update(t, path, func(tx *bolt.Tx) error {
-				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 4))
+				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 5))
 			})
 		}, want: ErrNewer, remedy: "version"},
 		{name: "older", change: func(t *testing.T, path string) {
 			filetest.Update(t, path, func(tx *bolt.Tx) error {
-				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 2))
+				return tx.Bucket([]byte("meta")).Put([]byte("version"), binary.BigEndian.AppendUint32(nil, 3))
 			})
 		}, want: ErrOlder, remedy: "export it with that version"},
 		{name: "without its state", change: func(t *testing.T, path string) {
@@ -212,11 +212,11 @@ func TestADamagedRecord(t *testing.T) {
 // A payload that is too large is its sender's error, and nobody else's.
 func TestTooLarge(t *testing.T) {
 	s := begun(t)
-	if err := s.Append(context.Background(), strings.Repeat("a", 32_001), store.Message{}, store.Retention{}, nil); err == nil {
+	if _, err := s.Append(context.Background(), strings.Repeat("a", 32_001), store.Message{}, store.Retention{}, nil); err == nil {
 		t.Error("a name of 32,001 bytes was taken")
 	}
 	m := store.Message{Payload: make([]byte, 1<<30+1)}
-	if err := s.Append(context.Background(), "a", m, store.Retention{}, nil); err == nil {
+	if _, err := s.Append(context.Background(), "a", m, store.Retention{}, nil); err == nil {
 		t.Error("it was taken")
 	}
 	say(t, s, "a", "small", store.Retention{})

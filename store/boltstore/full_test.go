@@ -45,13 +45,14 @@ func fullDisk(t *testing.T, with syscall.Errno, writes int) {
 	epoch := s.Epoch()
 	d.After(writes)
 	for full := false; !full; {
-		err := s.Append(t.Context(), "a", store.Message{Payload: []byte("x")}, store.Retention{}, func(m store.Message) { kept = append(kept, m) })
+		_, err := s.Append(t.Context(), "a", store.Message{Payload: []byte("x")}, store.Retention{}, func(m store.Message) { kept = append(kept, m) })
 		if full = err != nil; full {
 			wantFull(t, s, err, with)
 		}
 	}
+	_, appending := s.Append(t.Context(), "b", store.Message{}, store.Retention{}, func(store.Message) { t.Error("announced") })
 	for name, err := range map[string]error{
-		"append": s.Append(t.Context(), "b", store.Message{}, store.Retention{}, func(store.Message) { t.Error("announced") }),
+		"append": appending,
 		"forget": s.Forget(t.Context(), "a"),
 		"redact": s.Redact(t.Context(), "a", kept[0].Offset),
 		"health": s.Health(),
@@ -99,7 +100,7 @@ func TestACommitThatMayBeKeptIsNotTriedAgain(t *testing.T) {
 		for writes := range 6 {
 			d.After(writes)
 			for {
-				err := s.Append(t.Context(), "a", store.Message{}, store.Retention{}, nil)
+				_, err := s.Append(t.Context(), "a", store.Message{}, store.Retention{}, nil)
 				if errors.Is(err, ErrFailed) {
 					unknown++
 				} else if err == nil {
@@ -135,7 +136,7 @@ func TestAStoreIsClosedWhileTheDiskIsFull(t *testing.T) {
 		s, d := onFull(t, syscall.ENOSPC)
 		kept := sayN(t, s, 20, store.Retention{})
 		d.After(1)
-		err := s.Append(t.Context(), "a", store.Message{}, store.Retention{}, nil)
+		_, err := s.Append(t.Context(), "a", store.Message{}, store.Retention{}, nil)
 		wantFull(t, s, err, syscall.ENOSPC)
 		if err := s.Close(); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("close: got %v, want %v", err, syscall.ENOSPC)

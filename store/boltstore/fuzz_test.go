@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -21,7 +22,13 @@ func FuzzFile(f *testing.F) {
 		f.Fatal(err)
 	}
 	for i := range 200 {
-		say(f, s, []string{"a", "b", "c"}[i%3], "some text", store.Retention{Keep: 20})
+		m := store.Message{Event: "said", Payload: []byte("some text")}
+		if i%4 == 0 {
+			m.Key = fmt.Sprint(i)
+		}
+		if _, err := s.Append(f.Context(), []string{"a", "b", "c"}[i%3], m, store.Retention{Keep: 20}, nil); err != nil {
+			f.Fatal(err)
+		}
 	}
 	var images [2][]byte
 	image := func(i int) {
@@ -64,7 +71,8 @@ func FuzzFile(f *testing.F) {
 		}
 		for _, topic := range []string{"a", "b", "c"} {
 			_, _ = s.Read(context.Background(), topic, store.Range{})
-			_ = s.Append(context.Background(), topic, store.Message{Payload: []byte("x")}, store.Retention{Keep: 5}, nil)
+			_, _ = s.Append(context.Background(), topic, store.Message{Payload: []byte("some text"), Event: "said", Key: "196"}, store.Retention{Keep: 5}, nil)
+			_, _ = s.Append(context.Background(), topic, store.Message{Payload: []byte("x")}, store.Retention{Keep: 5}, nil)
 			_ = s.Forget(context.Background(), topic)
 		}
 		_ = s.Close()

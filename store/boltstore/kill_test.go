@@ -39,7 +39,7 @@ func victim(path string) {
 			for i := 0; ; i++ {
 				text := fmt.Sprintf("%d.%d.%d", os.Getpid(), w, i)
 				var m store.Message
-				err := s.Append(context.Background(), topic, store.Message{Payload: []byte(text)}, store.Retention{},
+				_, err := s.Append(context.Background(), topic, store.Message{Payload: []byte(text)}, store.Retention{},
 					func(a store.Message) { m = a })
 				if err != nil {
 					fmt.Println("error", err)

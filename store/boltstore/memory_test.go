@@ -20,7 +20,7 @@ func TestKnownTopicsTakeNoMemory(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				topic := fmt.Sprintf("chat_room:%024d", w*each+i)
-				if err := s.Append(t.Context(), topic, store.Message{Event: "e"}, store.Retention{Keep: 10}, nil); err != nil {
+				if _, err := s.Append(t.Context(), topic, store.Message{Event: "e"}, store.Retention{Keep: 10}, nil); err != nil {
 					t.Error(err)
 				}
 			}

@@ -14,7 +14,7 @@ func TestAStoreTellsItsNumbers(t *testing.T) {
 		t.Errorf("at first: got %+v", before)
 	}
 	for _, topic := range []string{"a", "b"} {
-		if err := s.Append(t.Context(), topic, store.Message{Payload: make([]byte, 1<<20)}, store.Retention{Keep: 1}, nil); err != nil {
+		if _, err := s.Append(t.Context(), topic, store.Message{Payload: make([]byte, 1<<20)}, store.Retention{Keep: 1}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -157,7 +157,7 @@ func recorded(t *testing.T, keep store.Retention) (*recorder, string) {
 		wg.Go(func() {
 			for i := range each {
 				m := store.Message{Event: fmt.Sprint(w), Payload: []byte(fmt.Sprint(i))}
-				if err := s.Append(context.Background(), fmt.Sprint(i%topics), m, keep, r.announce); err != nil {
+				if _, err := s.Append(context.Background(), fmt.Sprint(i%topics), m, keep, r.announce); err != nil {
 					t.Error(err)
 				}
 			}

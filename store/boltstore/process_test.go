@@ -101,7 +101,7 @@ func reads(t *testing.T, s *Store) {
 
 func appends(t *testing.T, s *Store) {
 	t.Helper()
-	err := s.Append(t.Context(), "b", store.Message{Payload: []byte("x")}, store.Retention{}, func(store.Message) { t.Error("announced what is not kept") })
+	_, err := s.Append(t.Context(), "b", store.Message{Payload: []byte("x")}, store.Retention{}, func(store.Message) { t.Error("announced what is not kept") })
 	if !errors.Is(err, ErrFailed) {
 		t.Errorf("append: got %v, want %v", err, ErrFailed)
 	}

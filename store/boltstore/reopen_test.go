@@ -64,14 +64,17 @@ func (w *twin) step(r *rand.Rand) {
 		if r.IntN(5) == 0 {
 			m.At = time.Now().Add(time.Duration(r.IntN(150)-120) * time.Minute)
 		}
-		w.note("append to %s, %+v", topic, keep)
-		var got, want store.Message
-		err := w.s.Append(ctx, topic, m, keep, func(m store.Message) { got = m })
-		_ = w.model.Append(ctx, topic, m, keep, func(m store.Message) { want = m })
-		if err != nil || !filetest.Same(got, want) {
-			w.t.Errorf("append: got %+v, %v, want %+v", got, err, want)
+		if r.IntN(4) == 0 {
+			m = store.Message{Event: "once", Payload: make([]byte, r.IntN(2)), Key: fmt.Sprint("key ", r.IntN(6))}
 		}
-		w.top = want.Offset
+		w.note("append to %s, key %q, %+v", topic, m.Key, keep)
+		var got, want store.Message
+		offset, err := w.s.Append(ctx, topic, m, keep, func(m store.Message) { got = m })
+		first, wrong := w.model.Append(ctx, topic, m, keep, func(m store.Message) { want = m })
+		if errors.Is(err, store.ErrKeyReused) != errors.Is(wrong, store.ErrKeyReused) || (err == nil) != (wrong == nil) || offset != first || !filetest.Same(got, want) {
+			w.t.Errorf("append: got %d, %+v, %v, want %d, %+v, %v", offset, got, err, first, want, wrong)
+		}
+		w.top = max(w.top, want.Offset)
 	case dice < 860:
 		rg := store.Range{Newest: r.IntN(2) == 0, After: offset, Limit: r.IntN(12), Bytes: r.IntN(200)}
 		w.note("read %s, %+v", topic, rg)

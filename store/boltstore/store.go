@@ -199,26 +199,28 @@ func begin(f *disk.File, o Options) (s tree.State, err error) {
 func (s *Store) Epoch() string { return s.epoch }
 
 // Append implements [store.Store]. It waits for the commit.
-func (s *Store) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) error {
+func (s *Store) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) (uint64, error) {
 	err := tree.Size(topic, &m)
+	m.Offset = 0
+	anew := false
 	if err == nil {
 		err = s.queue.do(ctx, &op{
 			change: func(p *tree.Plan) (err error) {
-				m, err = p.Append(topic, m, keep)
+				m, anew, err = p.Append(topic, m, keep)
 				return err
 			},
 			size: len(m.Payload),
 			committed: func() {
-				if announce != nil {
+				if anew && announce != nil {
 					announce(m)
 				}
 			},
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("append to %q: %w", topic, err)
+		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
-	return nil
+	return m.Offset, nil
 }
 
 // Read implements [store.Store]. It reads from the file, as of the last commit.

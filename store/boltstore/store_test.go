@@ -74,7 +74,7 @@ func opened(t testing.TB, path string) *Store {
 func say(t testing.TB, s *Store, topic, text string, keep store.Retention) (announced store.Message) {
 	t.Helper()
 	m := store.Message{Event: "said", Payload: []byte(text)}
-	if err := s.Append(context.Background(), topic, m, keep, func(m store.Message) { announced = m }); err != nil {
+	if _, err := s.Append(context.Background(), topic, m, keep, func(m store.Message) { announced = m }); err != nil {
 		t.Fatal(err)
 	}
 	return announced

@@ -125,7 +125,7 @@ func TestWritersDoNotWaitForTheLog(t *testing.T) {
 		logged := make(chan string, 100)
 		log.do = func(message string) {
 			logged <- message
-			go func() { _ = s.Append(context.Background(), "b", store.Message{}, store.Retention{}, nil) }()
+			go func() { _, _ = s.Append(context.Background(), "b", store.Message{}, store.Retention{}, nil) }()
 		}
 		sayN(t, s, 10, store.Retention{Age: time.Hour})
 		db, _ := s.file.Bolt()
@@ -210,7 +210,7 @@ func TestBackupWhileInUse(t *testing.T) {
 					return
 				default:
 				}
-				if err := s.Append(context.Background(), "a", store.Message{Payload: []byte("x")}, store.Retention{Keep: 100}, nil); err != nil {
+				if _, err := s.Append(context.Background(), "a", store.Message{Payload: []byte("x")}, store.Retention{Keep: 100}, nil); err != nil {
 					t.Error(err)
 					return
 				}

@@ -45,7 +45,7 @@ func TestFailedSync(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {
-			err := s.Append(context.Background(), "a", store.Message{Payload: []byte("lost")}, store.Retention{},
+			_, err := s.Append(context.Background(), "a", store.Message{Payload: []byte("lost")}, store.Retention{},
 				func(store.Message) { t.Error("announced what is not kept") })
 			if !errors.Is(err, ErrFailed) {
 				t.Errorf("append: got %v, want %v", err, ErrFailed)
@@ -56,8 +56,9 @@ func TestFailedSync(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	_, appending := s.Append(t.Context(), "b", store.Message{}, store.Retention{}, func(store.Message) { t.Error("announced") })
 	for name, err := range map[string]error{
-		"append": s.Append(t.Context(), "b", store.Message{}, store.Retention{}, func(store.Message) { t.Error("announced") }),
+		"append": appending,
 		"forget": s.Forget(t.Context(), "a"),
 		"redact": s.Redact(t.Context(), "a", kept[0].Offset),
 	} {

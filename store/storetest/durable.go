@@ -14,6 +14,11 @@ func reopened(t *testing.T, s store.Store, again func() store.Store) {
 	addN(t, s, "few", 10, few)
 	m := addN(t, s, "redacted", 3, everything)
 	addN(t, s, "forgotten", 3, everything)
+	first := add(t, s, "once", keyed("k", "1"), everything)
+	second := add(t, s, "once", keyed("second", "1"), everything)
+	if err := s.Redact(t.Context(), "once", second.Offset); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Redact(t.Context(), "redacted", m[1].Offset); err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +27,7 @@ func reopened(t *testing.T, s store.Store, again func() store.Store) {
 	}
 	last := add(t, s, "late", text("last"), few)
 
-	topics := []string{"all", "few", "redacted", "forgotten", "late", "unknown"}
+	topics := []string{"all", "few", "redacted", "forgotten", "once", "late", "unknown"}
 	epoch, want := s.Epoch(), map[string][]store.Page{}
 	look := func(s store.Store, topic string) (pages []store.Page) {
 		for after := range last.Offset + 2 {
@@ -45,6 +50,9 @@ func reopened(t *testing.T, s store.Store, again func() store.Store) {
 			}
 		}
 	}
+	wantFirst(t, s, "once", keyed("k", "1"), first)
+	wantReused(t, s, "once", keyed("k", "2"))
+	add(t, s, "once", keyed("second", "2"), everything)
 	// The retention is there again, too, and so is the end of the sequence.
 	next := add(t, s, "few", text("next"), few)
 	if p := read(t, s, "few", all); next.Offset <= last.Offset || len(p.Messages) != few.Keep {

@@ -65,6 +65,18 @@ func (m *model) trim() {
 	}
 }
 
+// said returns the message that has the key of e, if there is one, and whether it says
+// the same.
+func (m *model) said(e store.Message) (first store.Message, found, same bool) {
+	m.trim()
+	for _, k := range m.kept() {
+		if e.Key != "" && k.Key == e.Key {
+			return k, true, k.Says(&e)
+		}
+	}
+	return first, false, false
+}
+
 // append adds e, whose Offset is given, and returns it as it should be announced.
 func (m *model) append(e store.Message, keep store.Retention) store.Message {
 	m.trim()
@@ -166,7 +178,18 @@ func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store,
 			if r.IntN(5) == 0 {
 				e.At = time.Now().Add(time.Duration(r.IntN(150)-120) * time.Minute)
 			}
-			step = fmt.Sprintf("append to %s, %+v", topic, keep)
+			if r.IntN(3) == 0 {
+				e.Key, e.Event, e.Payload = fmt.Sprint("key ", r.IntN(6)), "once", make([]byte, r.IntN(2))
+			}
+			step = fmt.Sprintf("append to %s, key %q, %+v", topic, e.Key, keep)
+			if first, found, says := m.said(e); found {
+				if says {
+					wantFirst(t, s, topic, e, first)
+				} else {
+					wantReused(t, s, topic, e)
+				}
+				break
+			}
 			got := add(t, s, topic, e, keep)
 			e.Offset = got.Offset
 			if want := m.append(e, keep); !same(got, want) || got.Offset <= last {

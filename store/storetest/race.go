@@ -17,7 +17,7 @@ func race(t *testing.T, s store.Store) {
 		wg.Go(func() {
 			for i := range each {
 				for k := range topics {
-					err := s.Append(t.Context(), fmt.Sprint(k), text(fmt.Sprint(w, i)), everything, func(m store.Message) {
+					_, err := s.Append(t.Context(), fmt.Sprint(k), text(fmt.Sprint(w, i)), everything, func(m store.Message) {
 						announced[k] = append(announced[k], m)
 					})
 					if err != nil {
@@ -55,7 +55,7 @@ func announcedIsRead(t *testing.T, s store.Store) {
 	wg.Go(func() {
 		defer close(announced)
 		for i := range n {
-			if err := s.Append(t.Context(), "a", text(fmt.Sprint(i)), everything, func(m store.Message) { announced <- m }); err != nil {
+			if _, err := s.Append(t.Context(), "a", text(fmt.Sprint(i)), everything, func(m store.Message) { announced <- m }); err != nil {
 				t.Errorf("append: %v", err)
 			}
 		}
@@ -78,7 +78,7 @@ func noGap(t *testing.T, s store.Store) {
 	for range appenders {
 		writing.Go(func() {
 			for i := range each {
-				if err := s.Append(t.Context(), "a", text("x"), store.Retention{Keep: 20}, nil); err != nil {
+				if _, err := s.Append(t.Context(), "a", text("x"), store.Retention{Keep: 20}, nil); err != nil {
 					t.Errorf("append: %v", err)
 				}
 				if i%50 == 0 {

@@ -78,6 +78,9 @@ func run(t *testing.T, open func(t *testing.T) store.Store, again func(t *testin
 		{"the last retention holds", lastRetention},
 		{"forget", forget},
 		{"redact leaves positions complete", redact},
+		{"a key has a message appended once", once},
+		{"what can't be a key is an error", badKeys},
+		{"appends of one key at one time are one message", onceAtOnce},
 		{"a context that is done begins nothing", cancelled},
 		{"a closed store says so", closed},
 		{"racing appenders are announced in order", race},
@@ -93,6 +96,7 @@ func run(t *testing.T, open func(t *testing.T) store.Store, again func(t *testin
 		{"a message has the time it was given", at},
 		{"aged messages are not returned", age},
 		{"what has aged does not come back", agedStaysAged},
+		{"a key is free when its message is gone", freed},
 		{"a topic outlives its messages", outlives},
 		{"a topic that begins anew does not vouch for the past", anew},
 		{"at random like the model", func(t *testing.T, s store.Store) { random(t, s, again) }},
@@ -132,6 +136,8 @@ func roundTrip(t *testing.T, s store.Store) {
 		{Event: "empty", Payload: []byte{}},
 		{Event: "none"},
 		{Event: "", Payload: []byte(`null`)},
+		{Event: "keyed", Payload: []byte(`1`), Key: "a key, \u00e9"},
+		{Event: "keyed binary", Binary: true, Key: "k"},
 		{Event: "large", Payload: bytes.Repeat([]byte("x"), 1<<20)},
 		{Event: "said earlier", Payload: []byte(`1`), At: time.Unix(1_000_000_000, 123_000_000)},
 	} {
@@ -150,11 +156,11 @@ func roundTrip(t *testing.T, s store.Store) {
 
 func announcement(t *testing.T, s store.Store) {
 	calls := 0
-	err := s.Append(t.Context(), "a", text("1"), everything, func(store.Message) { calls++ })
+	_, err := s.Append(t.Context(), "a", text("1"), everything, func(store.Message) { calls++ })
 	if err != nil || calls != 1 {
 		t.Errorf("append: got %v and %d announcements when it returned, want one", err, calls)
 	}
-	if err := s.Append(t.Context(), "a", text("2"), everything, nil); err != nil {
+	if _, err := s.Append(t.Context(), "a", text("2"), everything, nil); err != nil {
 		t.Errorf("append without announce: got %v", err)
 	}
 	if got := read(t, s, "a", all); len(got.Messages) != 2 {
@@ -359,7 +365,7 @@ func cancelled(t *testing.T, s store.Store) {
 	m := addN(t, s, "a", 2, everything)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Append(ctx, "a", text("x"), store.Retention{Keep: 1}, mute(t)); !errors.Is(err, context.Canceled) {
+	if _, err := s.Append(ctx, "a", text("x"), store.Retention{Keep: 1}, mute(t)); !errors.Is(err, context.Canceled) {
 		t.Errorf("append: got %v, want %v", err, context.Canceled)
 	}
 	if _, err := s.Read(ctx, "a", all); !errors.Is(err, context.Canceled) {
@@ -386,7 +392,7 @@ func closed(t *testing.T, s store.Store) {
 	if err := c.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
-	if err := s.Append(t.Context(), "a", text("x"), everything, mute(t)); !errors.Is(err, store.ErrClosed) {
+	if _, err := s.Append(t.Context(), "a", text("x"), everything, mute(t)); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("append: got %v, want %v", err, store.ErrClosed)
 	}
 	if _, err := s.Read(t.Context(), "a", all); !errors.Is(err, store.ErrClosed) {
@@ -413,7 +419,7 @@ func text(s string) store.Message {
 func add(t *testing.T, s store.Store, topic string, m store.Message, keep store.Retention) (announced store.Message) {
 	t.Helper()
 	calls := 0
-	if err := s.Append(t.Context(), topic, m, keep, func(a store.Message) { announced = a; calls++ }); err != nil || calls != 1 {
+	if _, err := s.Append(t.Context(), topic, m, keep, func(a store.Message) { announced = a; calls++ }); err != nil || calls != 1 {
 		t.Fatalf("append to %q: got %v and %d announcements, want one", topic, err, calls)
 	}
 	want := m
@@ -439,57 +445,4 @@ func read(t *testing.T, s store.Store, topic string, r store.Range) store.Page {
 		t.Fatalf("read %q: %v", topic, err)
 	}
 	return p
-}
-
-// wanted is a page to be compared with one that was read.
-type wanted store.Page
-
-// page is the whole of a topic with these messages.
-func page(m ...store.Message) wanted {
-	w := wanted{Messages: m, Complete: true}
-	if len(m) > 0 {
-		w.Top = m[len(m)-1].Offset
-	}
-	return w
-}
-
-func (w wanted) only(m []store.Message) wanted { w.Messages = m; return w }
-func (w wanted) incomplete() wanted            { w.Complete = false; return w }
-func (w wanted) more() wanted                  { w.More = true; return w }
-
-func wantPage(t *testing.T, s store.Store, topic string, r store.Range, want wanted) {
-	t.Helper()
-	got := read(t, s, topic, r)
-	if got.Top != want.Top || got.Complete != want.Complete || got.More != want.More {
-		t.Errorf("read %.20q %+v: got top %d, complete %t, more %t, want %d, %t, %t",
-			topic, r, got.Top, got.Complete, got.More, want.Top, want.Complete, want.More)
-	}
-	if d := diff(got.Messages, want.Messages); d != "" {
-		t.Errorf("read %.20q %+v: %s", topic, r, d)
-	}
-}
-
-// diff says how got differs from want, or nothing.
-func diff(got, want []store.Message) string {
-	if !slices.EqualFunc(got, want, same) {
-		return fmt.Sprintf("got %s, want %s", list(got), list(want))
-	}
-	return ""
-}
-
-func same(a, b store.Message) bool {
-	return a.Offset == b.Offset && a.Prev == b.Prev && a.At.Equal(b.At) &&
-		a.Event == b.Event && a.Binary == b.Binary && bytes.Equal(a.Payload, b.Payload)
-}
-
-func show(m store.Message) string {
-	return fmt.Sprintf("{%d<-%d %s %.20s %.20q}", m.Prev, m.Offset, m.At.Format(time.RFC3339Nano), m.Event, m.Payload)
-}
-
-func list(messages []store.Message) string {
-	var b strings.Builder
-	for _, m := range messages {
-		b.WriteString(show(m))
-	}
-	return "[" + b.String() + "]"
 }

@@ -387,7 +387,7 @@ func opened(t *testing.T, path string) *boltstore.Store {
 func say(t *testing.T, s *boltstore.Store, topic, text string, keep store.Retention) (announced store.Message) {
 	t.Helper()
 	m := store.Message{Event: "said", Payload: []byte(text)}
-	if err := s.Append(t.Context(), topic, m, keep, func(m store.Message) { announced = m }); err != nil {
+	if _, err := s.Append(t.Context(), topic, m, keep, func(m store.Message) { announced = m }); err != nil {
 		t.Fatal(err)
 	}
 	return announced

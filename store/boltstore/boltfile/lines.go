@@ -27,6 +27,7 @@ type Line struct {
 	Payload json.RawMessage `json:"payload,omitempty"`
 	Bytes   *[]byte         `json:"bytes,omitempty"` // in base64, instead of a payload that is no JSON
 	Binary  bool            `json:"binary,omitempty"`
+	Key     string          `json:"key,omitempty"`
 	Keep    int             `json:"keep,omitempty"` // the topic's retention
 	Age     string          `json:"age,omitempty"`  // as time.ParseDuration takes it
 }
@@ -37,7 +38,7 @@ func NewLine(topic string, m store.Message, keep store.Retention) (Line, error) 
 	if !utf8.ValidString(topic) || !utf8.ValidString(m.Event) {
 		return Line{}, fmt.Errorf("message at offset %d: topic %q or event %q is not UTF-8", m.Offset, topic, m.Event)
 	}
-	l := Line{Topic: topic, Offset: m.Offset, At: m.At.UTC(), Event: m.Event, Binary: m.Binary, Keep: max(keep.Keep, 0)}
+	l := Line{Topic: topic, Offset: m.Offset, At: m.At.UTC(), Event: m.Event, Binary: m.Binary, Key: m.Key, Keep: max(keep.Keep, 0)}
 	if keep.Age > 0 {
 		l.Age = keep.Age.String()
 	}
@@ -55,7 +56,7 @@ func NewLine(topic string, m store.Message, keep store.Retention) (Line, error) 
 
 // message is NewLine the other way round.
 func (l *Line) message() (m store.Message, keep store.Retention, err error) {
-	m = store.Message{At: l.At, Event: l.Event, Payload: l.Payload, Binary: l.Binary}
+	m = store.Message{At: l.At, Event: l.Event, Payload: l.Payload, Binary: l.Binary, Key: l.Key}
 	keep.Keep = l.Keep
 	switch {
 	case l.Topic == "":
@@ -189,8 +190,12 @@ func (l *Line) append(p *tree.Plan) error {
 	if err == nil {
 		err = tree.Size(l.Topic, &m)
 	}
-	if err == nil {
-		_, err = p.Append(l.Topic, m, keep)
+	if err != nil {
+		return err
+	}
+	_, anew, err := p.Append(l.Topic, m, keep)
+	if err == nil && !anew {
+		err = fmt.Errorf("key %q: one before it has it", m.Key)
 	}
 	return err
 }

@@ -22,8 +22,9 @@ func TestExportAndImport(t *testing.T) {
 	for _, m := range []store.Message{
 		{Event: "b", Payload: []byte{0, 1, 255}, Binary: true}, {Event: "b", Binary: true},
 		{Event: "text", Payload: []byte("no JSON")}, {Event: "html", Payload: []byte(`"<b>&"`)}, {Event: "null", Payload: []byte("null")},
+		{Event: "once", Payload: []byte("1"), Key: "k"},
 	} {
-		if err := s.Append(t.Context(), "odd", m, store.Retention{Keep: 5}, nil); err != nil {
+		if _, err := s.Append(t.Context(), "odd", m, store.Retention{Keep: 6}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -105,8 +105,9 @@ func (r *reader) byte() byte {
 }
 
 // bytes returns a part of the value itself, not a copy.
-func (r *reader) bytes() []byte {
-	n := r.uint()
+func (r *reader) bytes() []byte { return r.take(r.uint()) }
+
+func (r *reader) take(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.fail(errShort)
 		return nil

@@ -22,6 +22,17 @@ func Copy(src *bolt.Tx, mark Mark, update func(func(*bolt.Tx) error) error, put 
 			return err
 		}
 	}
+	if err := eachOnce(src, func(k, v []byte, _ uint64, h *Head, err error) error {
+		if err != nil {
+			return err
+		}
+		if offset, err := decodeNumber(k, v); err != nil || offset <= h.Floor {
+			return err
+		}
+		return put(onceBucket, k, v)
+	}); err != nil {
+		return err
+	}
 	var topic uint64
 	var h Head
 	heads := src.Bucket(messageBucket).Cursor()

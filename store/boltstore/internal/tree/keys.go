@@ -23,6 +23,11 @@ func recordKey(topic, offset uint64) []byte { return pairKey(topic, offset) }
 // an append writes is on one page with it.
 func headKey(topic uint64) []byte { return pairKey(topic, math.MaxUint64) }
 
+// onceKey is the key of where a topic has the message with a key of its own.
+func onceKey(topic uint64, key string) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(key)), topic), key...)
+}
+
 // dueKey is the key of what is due of a topic at a time in Unix nanoseconds.
 func dueKey(at int64, topic uint64) []byte { return pairKey(uint64(max(at, 0)), topic) }
 

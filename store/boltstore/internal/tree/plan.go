@@ -29,7 +29,7 @@ func Size(name string, m *store.Message) error {
 	if n := max(len(m.Payload), len(m.Event)); n > maxPayload {
 		return fmt.Errorf("payload or event of %d bytes: at most %d are allowed", n, maxPayload)
 	}
-	return nil
+	return store.CheckKey(m.Key)
 }
 
 // Plan makes the changes of one transaction. What Append, Forget and Redact return
@@ -67,19 +67,23 @@ func (p *Plan) Bound(b Bounds) { p.topics.bounds = b }
 // Known returns how many topics are known.
 func (p *Plan) Known() uint64 { return p.topics.state.known }
 
-// Append appends m, and returns it as it is kept.
-func (p *Plan) Append(name string, m store.Message, keep store.Retention) (store.Message, error) {
+// Append appends m, and returns it as it is kept; or, if its key was used before, that
+// message's offset in it, and that nothing is new.
+func (p *Plan) Append(name string, m store.Message, keep store.Retention) (kept store.Message, anew bool, err error) {
 	ts := p.topics
 	t, err := ts.find(name)
-	if err != nil {
-		return m, err
+	if err == nil && t != nil && m.Key != "" {
+		m.Offset, err = ts.said(t, &m)
+	}
+	if err != nil || m.Offset != 0 {
+		return m, false, err
 	}
 	if ts.bounds.Full {
-		return m, fmt.Errorf("%w: its file has as many bytes as are allowed", store.ErrFull)
+		return m, false, fmt.Errorf("%w: its file has as many bytes as are allowed", store.ErrFull)
 	}
 	if t == nil {
 		if most := ts.bounds.Topics; most > 0 && ts.state.known >= most {
-			return m, fmt.Errorf("%w: %d topics are known, and at most %d are allowed", store.ErrFull, ts.state.known, most)
+			return m, false, fmt.Errorf("%w: %d topics are known, and at most %d are allowed", store.ErrFull, ts.state.known, most)
 		}
 		t = ts.create(name)
 	}
@@ -100,13 +104,16 @@ func (p *Plan) Append(name string, m store.Message, keep store.Retention) (store
 	ts.state.seq++
 	m.Offset, m.Prev, m.At = ts.state.seq, t.Top, time.Unix(0, at)
 	key, start := recordKey(t.id, m.Offset), len(p.buf)
-	p.buf = appendRecord(p.buf, key, &record{prev: m.Prev, at: at, bin: m.Binary, event: m.Event, data: m.Payload})
+	p.buf = appendRecord(p.buf, key, &record{prev: m.Prev, at: at, bin: m.Binary, key: m.Key, event: m.Event, data: m.Payload})
 	value := p.buf[start:len(p.buf):len(p.buf)]
 	ts.put(ts.messages, key, value)
 	t.redue = t.redue || t.n == 0
 	t.size += recordBytes(key, value)
 	t.Top, t.n, t.last, t.used = m.Offset, t.n+1, at, ts.now
-	return m, nil
+	if m.Key != "" {
+		ts.putOnce(t, &m)
+	}
+	return m, true, nil
 }
 
 // Forget moves the floor of the topic over all that it has.
@@ -149,6 +156,11 @@ func (p *Plan) Redact(name string, offset uint64) error {
 				t.last = rec.at
 			}
 		}
+	}
+	if rec, err := decodeRecord(key, value); err != nil {
+		ts.freeAll(t, offset)
+	} else if rec.key != "" {
+		ts.freeOnce(t, rec.key, offset)
 	}
 	ts.delete(ts.messages, key)
 	t.n -= min(t.n, 1)

@@ -61,7 +61,7 @@ func count(p *Plan) int { return p.topics.messages.Stats().KeyN - p.topics.names
 
 func mustAppend(t *testing.T, p *Plan, topic string, keep store.Retention) {
 	t.Helper()
-	if _, err := p.Append(topic, store.Message{Event: "said"}, keep); err != nil {
+	if _, _, err := p.Append(topic, store.Message{Event: "said"}, keep); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -14,19 +14,33 @@ type record struct {
 	prev  uint64 // the topic's offset before
 	at    int64  // Unix nanoseconds
 	bin   bool
+	key   string // "": none
 	event string
 	data  []byte // the payload
 }
+
+// What the first byte of a record says.
+const (
+	isBinary = 1 << iota
+	hasKey
+	flagsEnd
+)
 
 // appendRecord appends the sealed value to b.
 func appendRecord(b, key []byte, r *record) []byte {
 	start := len(b)
 	b = begin(b)
-	bin := byte(0)
+	flags := byte(0)
 	if r.bin {
-		bin = 1
+		flags |= isBinary
 	}
-	b = append(b, bin)
+	if r.key != "" {
+		flags |= hasKey
+	}
+	b = append(b, flags)
+	if r.key != "" {
+		b = append(append(b, byte(len(r.key))), r.key...)
+	}
 	b = binary.AppendUvarint(b, r.prev)
 	b = appendFixed(b, r.at)
 	b = appendBytes(b, r.event)
@@ -45,18 +59,25 @@ func decodeRecord(key, value []byte) (rec record, err error) {
 	if err != nil {
 		return rec, err
 	}
-	bin := r.byte()
-	rec = record{bin: bin == 1, prev: r.uint(), at: r.fixed(), event: string(r.bytes()), data: r.b}
+	flags := r.byte()
+	if flags&hasKey != 0 {
+		rec.key = string(r.take(uint64(r.byte())))
+	}
+	rec = record{bin: flags&isBinary != 0, key: rec.key, prev: r.uint(), at: r.fixed(), event: string(r.bytes()), data: r.b}
 	r.b = nil
-	if r.err == nil && (bin > 1 || rec.prev >= offset) {
+	if r.err == nil && (flags >= flagsEnd || rec.prev >= offset || (flags&hasKey != 0) == (rec.key == "")) {
 		r.fail(errRange)
 	}
 	return rec, r.end()
 }
 
+// keyed reports whether a record has a key, without a look at its checksum: it is for
+// values that are gone through many at a time.
+func keyed(value []byte) bool { return len(value) > sealBytes && value[sealBytes]&hasKey != 0 }
+
 // message returns a copy that outlives the transaction.
 func (r *record) message(offset uint64) store.Message {
-	m := store.Message{Offset: offset, Prev: r.prev, At: time.Unix(0, r.at), Event: r.event, Binary: r.bin}
+	m := store.Message{Offset: offset, Prev: r.prev, At: time.Unix(0, r.at), Event: r.event, Binary: r.bin, Key: r.key}
 	if len(r.data) > 0 {
 		m.Payload = append(make([]byte, 0, len(r.data)), r.data...)
 	}

@@ -2,8 +2,8 @@
 // It knows nothing of goroutines, and of the disk only what bbolt says.
 //
 // All of a history is in one tree, in the order of topic and offset, with each
-// topic's [Head] behind its messages. Beside it are the topics by name and, by
-// time, what is due: no part of it is held in memory from one transaction to the
+// topic's [Head] behind its messages. Beside it are the topics by name, by time what
+// is due, and by their own keys the messages that have one: no part of it is held in memory from one transaction to the
 // next, so neither opening a file nor knowing a topic costs any.
 package tree
 
@@ -23,8 +23,9 @@ var (
 	topicBucket   = []byte("topics")   // name → number
 	messageBucket = []byte("messages") // number and offset → record; number and the highest → head
 	dueBucket     = []byte("due")      // time and number → name
+	onceBucket    = []byte("once")     // number and a message's own key → offset
 
-	buckets = [][]byte{metaBucket, topicBucket, messageBucket, dueBucket}
+	buckets = [][]byte{metaBucket, topicBucket, messageBucket, dueBucket, onceBucket}
 
 	magicKey   = []byte("magic")
 	versionKey = []byte("version") // apart from the rest, so that any version can read it
@@ -33,7 +34,7 @@ var (
 	magic = []byte("chime history")
 )
 
-const version = 3 // of the layout
+const version = 4 // of the layout
 
 // Mark says how the file was last left.
 type Mark byte

@@ -64,7 +64,7 @@ func TestTheEmptiestAndOldestOfTheGreatestGroupGoFirst(t *testing.T) {
 			s := all[r.IntN(len(all))]
 			at := time.Duration(1 + r.IntN(int(now)))
 			do(at, func(p *Plan) {
-				m, err := p.Append(s.name, store.Message{Payload: make([]byte, r.IntN(300))}, store.Retention{})
+				m, _, err := p.Append(s.name, store.Message{Payload: make([]byte, r.IntN(300))}, store.Retention{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -150,7 +150,7 @@ func TestATopicBeyondItsShareLosesItsOldest(t *testing.T) {
 	said := func(name string, size int) {
 		do(1, func(p *Plan) {
 			p.Bound(Bounds{TopicBytes: 10_000})
-			if _, err := p.Append(name, store.Message{Payload: make([]byte, size)}, store.Retention{}); err != nil {
+			if _, _, err := p.Append(name, store.Message{Payload: make([]byte, size)}, store.Retention{}); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -177,11 +177,11 @@ func TestAtItsBoundsAPlanRefuses(t *testing.T) {
 		mustAppend(t, p, "a", store.Retention{})
 		mustAppend(t, p, "b", store.Retention{})
 		mustAppend(t, p, "a", store.Retention{})
-		if _, err := p.Append("c", store.Message{}, store.Retention{}); !errors.Is(err, store.ErrFull) {
+		if _, _, err := p.Append("c", store.Message{}, store.Retention{}); !errors.Is(err, store.ErrFull) {
 			t.Errorf("a third topic: got %v, want %v", err, store.ErrFull)
 		}
 		p.Bound(Bounds{Full: true})
-		if _, err := p.Append("a", store.Message{}, store.Retention{}); !errors.Is(err, store.ErrFull) {
+		if _, _, err := p.Append("a", store.Message{}, store.Retention{}); !errors.Is(err, store.ErrFull) {
 			t.Errorf("when full: got %v, want %v", err, store.ErrFull)
 		}
 		if err := p.Forget("a"); err != nil {

@@ -51,7 +51,7 @@ func TestASweepOfManyTopicsWritesFewPages(t *testing.T) {
 		do(at, func(p *Plan) {
 			for i := range topics {
 				m := store.Message{Event: "said", Payload: make([]byte, 1_500)}
-				if _, err := p.Append(fmt.Sprint(i), m, store.Retention{Age: time.Hour}); err != nil {
+				if _, _, err := p.Append(fmt.Sprint(i), m, store.Retention{Age: time.Hour}); err != nil {
 					t.Fatal(err)
 				}
 			}

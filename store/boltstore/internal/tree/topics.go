@@ -123,6 +123,7 @@ func (ts *topics) drop(t *topic) {
 	ts.setDue(t, 0)
 	ts.delete(ts.names, nameKey(t.name))
 	ts.delete(ts.messages, headKey(t.id))
+	ts.freeAll(t, 0) // of messages that were damaged
 	delete(ts.known, t.name)
 }
 
@@ -197,17 +198,26 @@ func (ts *topics) trimAged(t *topic, most uint64) bool {
 // it has deleted and whether that was all.
 func (ts *topics) clear(t *topic, most int) (n int, all bool) {
 	var keys [][]byte
-	k, _ := ts.c.Seek(recordKey(t.id, 0))
+	once := map[uint64]string{}
+	k, v := ts.c.Seek(recordKey(t.id, 0))
 	for {
 		offset, ok := within(t.id, k)
 		if all = !ok || offset > t.Floor; all || len(keys) == most {
 			break
 		}
 		keys = append(keys, recordKey(t.id, offset))
-		k, _ = ts.c.Next()
+		if keyed(v) {
+			if rec, err := decodeRecord(k, v); err == nil {
+				once[offset] = rec.key
+			}
+		}
+		k, v = ts.c.Next()
 	}
 	for _, key := range keys {
 		ts.delete(ts.messages, key)
+	}
+	for offset, key := range once {
+		ts.freeOnce(t, key, offset)
 	}
 	if t.dead -= min(t.dead, uint64(len(keys))); all {
 		t.dead = 0

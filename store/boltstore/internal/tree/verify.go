@@ -45,7 +45,7 @@ func Verify(tx *bolt.Tx) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	v := verifier{names: map[uint64]string{}, due: tx.Bucket(dueBucket), heads: tx.Bucket(messageBucket).Cursor()}
+	v := verifier{names: map[uint64]string{}, due: tx.Bucket(dueBucket), once: tx.Bucket(onceBucket), heads: tx.Bucket(messageBucket).Cursor()}
 	for name, id := range Names(tx, v.fault) {
 		if v.names[id] != "" || id == 0 || id > s.topics {
 			v.fault(badTopic(name, errNumber))
@@ -75,6 +75,7 @@ func Verify(tx *bolt.Tx) (Report, error) {
 	for _, name := range v.names {
 		v.fault(badTopic(name, errMissing))
 	}
+	v.keys(tx)
 	return v.Report, Faults(v.faults)
 }
 
@@ -84,6 +85,7 @@ type verifier struct {
 	faults []error
 	names  map[uint64]string // of the topics that were not met yet
 	due    *bolt.Bucket
+	once   *bolt.Bucket
 	heads  *bolt.Cursor
 
 	// What follows is of one topic.
@@ -145,7 +147,46 @@ func (v *verifier) message(offset uint64, key, value []byte) error {
 	v.size += recordBytes(key, value)
 	v.Messages++
 	v.Bytes += int64(len(rec.data))
+	if err == nil && rec.key != "" {
+		at := onceKey(v.topic, rec.key)
+		if n, wrong := decodeNumber(at, v.once.Get(at)); wrong != nil || n != offset {
+			err = errUnkeyed
+		}
+	}
 	return err
+}
+
+// keys has each key that is not free lead to a message that has it. What such a message
+// says is compared by message.
+func (v *verifier) keys(tx *bolt.Tx) {
+	messages := tx.Bucket(messageBucket)
+	_ = eachOnce(tx, func(k, value []byte, id uint64, h *Head, err error) error {
+		if err == nil {
+			err = leads(messages, k, value, id, h)
+		}
+		if err != nil {
+			v.fault(fmt.Errorf("%w: the key %q of a message: %w", disk.ErrDamaged, k[min(8, len(k)):], err))
+		}
+		return nil
+	})
+}
+
+// leads returns nil if an entry leads to a message that has the key, or can't be read, or
+// to one that is gone.
+func leads(messages *bolt.Bucket, k, v []byte, id uint64, h *Head) error {
+	offset, err := decodeNumber(k, v)
+	if err != nil || offset <= h.Floor {
+		return err
+	}
+	at := recordKey(id, offset)
+	value := messages.Get(at)
+	if value == nil {
+		return errAstray
+	}
+	if rec, err := decodeRecord(at, value); err == nil && rec.key != string(k[8:]) {
+		return errAstray
+	}
+	return nil
 }
 
 // end compares the head with the messages before it.
