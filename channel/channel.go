@@ -115,6 +115,18 @@ var (
 	ErrNoHistory = errors.New("topic has no history")
 )
 
+// Errors of drafts.
+var (
+	// ErrDraftOver says that a draft takes no more text: it was stopped, or what wrote
+	// it has returned.
+	ErrDraftOver = errors.New("draft is over")
+	// ErrDraftFull says that there is no room: for more text of a draft, or for one more
+	// draft.
+	ErrDraftFull = errors.New("no room for more of drafts")
+	// ErrNoDraft says that a topic has no such draft, or none any more.
+	ErrNoDraft = errors.New("no such draft")
+)
+
 // Reason says why a client left a topic.
 type Reason = transport.Reason
 

@@ -65,9 +65,12 @@ func (h *handlers) cancel() {
 // mostNamed is how many handlers an error names.
 const mostNamed = 8
 
-// names says which handlers run, for a person.
-func (h *handlers) names(routes *routes) string {
+// names says which handlers run, and which drafts are being written, for a person.
+func (h *handlers) names(routes *routes, drafts []*Draft) string {
 	count := map[string]int{}
+	for _, d := range drafts {
+		count[fmt.Sprintf("DraftFunc of %q (%s)", d.topic, d.route.pattern.text)]++
+	}
 	h.mu.Lock()
 	for in, c := range h.running {
 		pattern := "no pattern"
@@ -88,26 +91,28 @@ func (h *handlers) names(routes *routes) string {
 	if more := len(list) - mostNamed; more > 0 {
 		list = append(list[:mostNamed], fmt.Sprintf("and in %d more topics", more))
 	}
+	if len(list) == 0 {
+		return ""
+	}
 	return fmt.Sprintf("still running: %s: want handlers that return when their context ends", strings.Join(list, ", "))
 }
 
-func (h *handlers) any() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.running) > 0
-}
-
-// Shutdown returns when no handler runs, which begins when all client sockets have
-// ended. When half of the time of ctx is over, the contexts of those that still run
-// end. The error is that of ctx, and names the handlers that have not returned.
+// Shutdown stops all drafts, refuses new ones, and returns when no handler runs, which
+// begins when all client sockets have ended. When half of the time of ctx is over, the
+// contexts of those that still run end. The error is that of ctx, and names the handlers
+// that have not returned.
 func (h *Hub) Shutdown(ctx context.Context) error {
+	h.drafts.close()
 	if deadline, ok := ctx.Deadline(); ok {
 		half := time.AfterFunc(time.Until(deadline)/2, h.running.cancel)
 		defer half.Stop()
 	}
 	err := h.tasks.Wait(ctx)
-	if err != nil && h.running.any() {
-		return fmt.Errorf("%w: %s", err, h.running.names(&h.routes))
+	if err == nil {
+		return nil
+	}
+	if names := h.running.names(&h.routes, h.drafts.all()); names != "" {
+		return fmt.Errorf("%w: %s", err, names)
 	}
 	return err
 }

@@ -36,6 +36,7 @@ type Hub struct {
 	topics  *registry
 	lookups *fanout.Lookups
 	running handlers
+	drafts  drafts
 	tasks   task.Group
 }
 

@@ -16,6 +16,8 @@ type Live interface {
 	HistoryBefore(ctx context.Context, topic string, before store.Position, n int) (store.Page, error)
 	Forget(ctx context.Context, topic string) error
 	Redact(ctx context.Context, topic string, offset uint64) error
+	Draft(ctx context.Context, topic, event string, payload any, write DraftFunc) (id string, err error)
+	StopDraft(topic, id string) error
 	Members(topic string) []Member
 	Disconnect(ctx context.Context, identity string) error
 }

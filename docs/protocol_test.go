@@ -55,6 +55,15 @@ func (chatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 		return m.Payload, nil
 	case "remind":
 		return nil, s.Push("reminder", m.Payload)
+	case "ask":
+		id, err := s.Draft(ctx, "message_new", map[string]string{"name": "Oracle"}, func(ctx context.Context, d *channel.Draft) error {
+			defer func() { <-ctx.Done() }()
+			return d.Append("It may rain")
+		})
+		return map[string]string{"draft": id}, err
+	case "stop":
+		var it struct{ Draft string }
+		return nil, errors.Join(m.Decode(&it), s.StopDraft(it.Draft))
 	case "finish", "move":
 		s.Leave(map[string]error{"move": channel.Refuse("moved")}[m.Event])
 		return nil, nil
@@ -181,7 +190,7 @@ func (p *player) close() {
 }
 
 // random is what the server makes up.
-var random = regexp.MustCompile(`"(?:id|secret|wait|epoch)":"([^"]*)"`)
+var random = regexp.MustCompile(`"(?:id|secret|wait|epoch|draft)":"([^"]*)"`)
 
 // said is when a message was.
 var said = regexp.MustCompile(`"at":"[^"]*"`)

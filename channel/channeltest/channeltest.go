@@ -78,8 +78,10 @@ func Open(t testing.TB, cfg channel.Config) *Hub {
 		for _, c := range h.all() {
 			c.Close(channel.Closed)
 		}
-		if !h.rests(endsAfter) {
-			t.Errorf("a handler still runs %v after the last client has gone", endsAfter)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), endsAfter)
+		defer cancel()
+		if err := h.Shutdown(ctx); err != nil {
+			t.Errorf("a handler still runs %v after the last client has gone: %v", endsAfter, err)
 		}
 	})
 	return h

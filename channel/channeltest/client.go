@@ -68,8 +68,9 @@ func (c *Client) push(joinRef wire.Ref, topic, event string, payload any) *Pushe
 
 // Member is a client in a topic. It is for the test's own goroutine.
 type Member struct {
-	p     *Pushed // the join
-	reply json.RawMessage
+	p      *Pushed // the join
+	reply  json.RawMessage
+	drafts map[string]shownDraft // of which WantDraft has taken something
 }
 
 // WantReply compares what the channel gave to channel.Accept.
@@ -129,14 +130,15 @@ func (m *Member) WantError(reason string) {
 }
 
 // WantNothing waits until no handler runs, and wants that the client has been
-// sent nothing in this topic that no other Want has taken; replies do not count.
+// sent nothing in this topic that no other Want has taken; replies, and what shows
+// drafts, do not count.
 func (m *Member) WantNothing() {
 	c := m.p.client
 	c.t.Helper()
 	if !c.hub.rests(patience) {
 		c.t.Fatalf("%s wants nothing: a handler still runs after %v", c.socket.id, patience)
 	}
-	if unseen := c.socket.unseen(m.event); unseen != "nothing" {
+	if unseen := c.socket.unseen(func(f wire.Frame) bool { return m.event(f) && !isDraft(f) }); unseen != "nothing" {
 		c.t.Fatalf("%s: got %s, want nothing", c.socket.id, unseen)
 	}
 }

@@ -244,6 +244,19 @@ export class Socket {
   on(name: "error", fn: (error: ChimeError) => void): Undo;
 }
 
+/** A message that grows, as far as it has come. */
+export interface Draft<Payload = unknown> {
+  /** What its message has as `draft`. */
+  readonly id: string;
+  /** The event of its message. */
+  readonly event: string;
+  /** The message, without `draft` and `text`. */
+  readonly payload: Payload;
+  /** All of it so far. */
+  readonly text: string;
+  readonly over: boolean;
+}
+
 /**
  * One topic. The same Channel can be joined, left and joined again; it keeps its listeners and its position.
  *
@@ -297,4 +310,10 @@ export class Channel {
    * history nothing follows, so fetch it again.
    */
   onGap(fn: () => void): Undo;
+
+  /**
+   * Calls `fn` whenever a draft of the topic has begun, has grown or is over: then its message follows at once, or there will be none.
+   * Page code shows it by its `id`, and needs none of the events of drafts.
+   */
+  onDraft<Payload = unknown>(fn: (draft: Draft<Payload>) => void): Undo;
 }

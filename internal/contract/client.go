@@ -57,6 +57,8 @@ type member struct {
 	positions bool   // it wants them
 	response  obj    // of the reply to the join, without @history
 	history   *history
+	drafted   string  // of the draft that WantDraft has taken, its text
+	deltas    float64 // and the number of its last delta
 }
 
 // history is what the reply to a join says of the replay.

@@ -33,6 +33,10 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 	if t.reader == nil {
 		t.members.add(m, live)
 		greet(nil)
+		if state := t.drafts.now(t.name, false); state != nil {
+			m.shown = true
+			_ = m.pager.queue.Send(state, "") // as any ephemeral message: a client that has ended hears of it elsewhere
+		}
 		return nil
 	}
 	t.members.add(m, joining) // before anything is read, or ephemeral messages would reach nobody meanwhile

@@ -28,6 +28,7 @@ type Member struct {
 	index      int32
 	state      state
 	positioned bool             // the join asked for positions
+	shown      bool             // it may show a draft
 	at         uint64           // it has had everything up to here, and all up to the top if it is live
 	waiting    *[]*wire.Message // ephemeral messages for when it is live; nil: none
 }
@@ -81,13 +82,19 @@ func (m *Member) fallBehind(offset uint64) {
 }
 
 // rise makes m live, which has had everything up to the top, unless there is no
-// room yet for what waits. topic.mu is held.
+// room yet for what waits, or for the drafts. topic.mu is held.
 func (m *Member) rise() bool {
 	for m.waiting != nil && len(*m.waiting) > 0 {
 		if !m.pager.queue.Offer((*m.waiting)[0], "") { // Send would end a client that reads
 			return false
 		}
 		*m.waiting = (*m.waiting)[1:]
+	}
+	if state := m.topic.drafts.now(m.topic.name, m.shown); state != nil {
+		if !m.pager.queue.Offer(state, "") {
+			return false
+		}
+		m.shown = true
 	}
 	m.waiting, m.state = nil, live
 	return true

@@ -66,6 +66,32 @@ func (r *roster) send(msg *wire.Message, from string) {
 	}
 }
 
+// show sends something of a draft to the members that are live.
+func (r *roster) show(msg *wire.Message) {
+	for _, m := range r.members {
+		if m.state == live {
+			m.shown = true
+			_ = m.pager.queue.Send(msg, "") // as send
+		}
+	}
+}
+
+// endDraft sends the end of a draft, or nothing if a message is to replace it. Last says
+// that there is no other draft, of which a state would have to say so.
+func (r *roster) endDraft(end *wire.Message, last bool) {
+	for _, m := range r.members {
+		switch m.state {
+		case live:
+			if end != nil {
+				_ = m.pager.queue.Send(end, "") // as send
+			}
+			m.shown = m.shown && !last
+		case behind:
+			m.shown = m.shown || end != nil // then a state tells it
+		}
+	}
+}
+
 // offer sends a retained message, which follows prev, to the members that are
 // live. One that has no room for it is behind.
 func (r *roster) offer(msg *wire.Message, prev uint64) {

@@ -65,6 +65,7 @@ type Topic struct {
 	// and taken before the locks of an owner, a Pager and a client socket.
 	mu     sync.Mutex
 	tail   tail
+	drafts drafts
 	lead   lead
 	erased int // how often something was
 	closed bool

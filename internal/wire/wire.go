@@ -35,6 +35,14 @@ const (
 	EventClosed    = "closed"
 )
 
+// Events of a topic that the server makes by itself.
+const (
+	EventDraftState = "draft_state" // all drafts of the topic, as they are
+	EventDraftStart = "draft_start"
+	EventDraftDelta = "draft_delta"
+	EventDraftEnd   = "draft_end"
+)
+
 // MaxName is the longest topic or event, in bytes: the binary frames of
 // Phoenix V2 give one byte to their lengths.
 const MaxName = 255

@@ -1,3 +1,4 @@
+import { Drafts } from "./drafts.js";
 import { ChimeError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { jitter, STEADY_MS } from "./pauses.js";
@@ -25,12 +26,14 @@ export class Channel {
   #handlers = new Map();
   #onState = new Listeners();
   #onGap = new Listeners();
+  #drafts;
   #member;
 
   constructor(wire, topic, params) {
     this.#wire = wire;
     this.#topic = topic;
     this.#params = params;
+    this.#drafts = new Drafts(wire.report);
     this.#member = {
       topic,
       up: () => this.#joinRef === null && this.#sendJoin(),
@@ -57,6 +60,10 @@ export class Channel {
 
   onGap(fn) {
     return this.#onGap.add(fn);
+  }
+
+  onDraft(fn) {
+    return this.#drafts.add(fn);
   }
 
   join(options = {}) {
@@ -174,6 +181,7 @@ export class Channel {
     // Where this join begins: each retained message moves it, so a rejoin in the middle of a replay goes on from there.
     this.#epoch = history?.epoch ?? null;
     this.#offset = history?.offset ?? null;
+    this.#drafts.state([]); // until the server says that there are any
     if (this.#recovered === false) this.#onGap.call(this.#wire.report);
     if (this.#joinRef === ref) this.#setState("joined");
     if (this.#joinRef !== ref) return; // a listener called leave
@@ -205,6 +213,7 @@ export class Channel {
       if (this.#offset !== null && offset <= this.#offset) return;
       this.#offset = offset; // before the handlers: if one throws, the message must not come again
     }
+    this.#drafts.take(event, payload);
     for (const name of [event, "*"]) this.#handlers.get(name)?.call(this.#wire.report, payload, { event, offset });
   }
 
@@ -227,6 +236,7 @@ export class Channel {
     clearTimeout(this.#timer);
     this.#joinRef = null;
     if (!returns) this.#wire.exit(this.#member);
+    this.#drafts.state([]);
     this.#joining.reject(error);
     for (const push of [...this.#pushes]) if (!push.entry) push.fail("closed", "not sent: the channel was closed", { cause: error });
     this.#setState("closed", wanted ? undefined : error); // last: a listener may call join

@@ -58,6 +58,8 @@ void (await room.join()).topic;
 // @ts-expect-error a listener is needed
 room.on("a");
 // @ts-expect-error an unknown payload has no members
+room.onDraft(({ payload }) => payload.from);
+// @ts-expect-error an unknown payload has no members
 room.on("a", (payload) => payload.name);
 // @ts-expect-error no such member
 room.on("a", (payload, meta) => meta.at);

@@ -6,6 +6,7 @@ import {
   type AttemptRecord,
   type ChannelState,
   type Diagnosis,
+  type Draft,
   type ErrorCode,
   type JoinOptions,
   type Meta,
@@ -53,6 +54,8 @@ undos.push(
   room.onState((state: ChannelState, error) => void [state === "joined", error?.response]),
   room.onState((state, error) => void (state === "closed" && error?.code === "refused" && [error.status, socket.connect()])),
   room.onGap(() => {}),
+  room.onDraft<{ from: string }>(({ id, payload, text, over }) => void [id.length, payload.from, text.length, over === true]),
+  room.onDraft((draft: Draft) => void draft.event),
 );
 
 async function use(): Promise<void> {
