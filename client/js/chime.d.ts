@@ -127,6 +127,42 @@ export interface JoinOptions {
   readonly timeout?: number;
 }
 
+export interface HistoryOptions {
+  /**
+   * An offset, from 1, of this topic: the page ends before it. By default before the first message that the channel has handed out, or
+   * has read by `history()`; after a gap, before the first of those that replace what it had.
+   */
+  readonly before?: number;
+  /** How many messages at most, from 1. Default 50; the server has no more than 500 in a page, nor more than some 128 KiB. */
+  readonly limit?: number;
+  /** Milliseconds until the promise is rejected with `timeout`. Default 20,000; 0 is none. */
+  readonly timeout?: number;
+}
+
+/** A message of the history. */
+export interface OlderMessage<Payload = unknown> {
+  readonly offset: number;
+  /** When it was said, as `new Date()` takes it. */
+  readonly at: string;
+  readonly event: string;
+  readonly payload: Payload;
+}
+
+/** A part of the history of a topic, without a hole. */
+export interface HistoryPage<Payload = unknown> {
+  /** The oldest first. */
+  readonly messages: OlderMessage<Payload>[];
+  /** There are messages before these. */
+  readonly more: boolean;
+  /**
+   * The topic has lost none: where there are no more, this is where it began. If false, what was older is no longer kept. A message that
+   * was redacted is not missed.
+   */
+  readonly complete: boolean;
+  /** Of the offsets. Before an offset of another epoch there is nothing, and it is not complete. */
+  readonly epoch: string;
+}
+
 /** Removes the listener: it is not called again. */
 export type Undo = () => void;
 
@@ -170,7 +206,7 @@ export type ErrorCode =
 
 /**
  * Every failure of chime.js but a programmer's mistake: an invalid argument is a TypeError, thrown by the call, or with which the
- * promise of `join` or `push` is rejected. Then nothing was sent.
+ * promise of `join`, `push` or `history` is rejected. Then nothing was sent.
  */
 export class ChimeError extends Error {
   constructor(code: ErrorCode, message: string, more?: { response?: unknown; status?: number; transport?: Transport; sent?: boolean; cause?: unknown });
@@ -230,7 +266,7 @@ export class Socket {
 
   /**
    * A channel of this socket, not joined yet. Of several for one topic only one can be joined at a time. Topics and events are 1 to 255
-   * bytes of UTF-8 without control characters; the topics `chime` and `phoenix` and events that begin with `phx_` are reserved.
+   * bytes of UTF-8 without control characters; the topics `chime` and `phoenix` and events that begin with `phx_` or `@` are reserved.
    */
   channel(topic: string, params?: Params | (() => Params)): Channel;
 
@@ -297,6 +333,14 @@ export class Channel {
    * push that is rejected with `sent: false` was not applied.
    */
   push<Response = unknown>(event: string, payload?: unknown, options?: PushOptions): Promise<Response>;
+
+  /**
+   * Reads older messages, which no listener is called for; each call goes on where the former ended, or with `before` somewhere else. Calls
+   * made at once are answered one after the other. While the channel is `joining` they wait; where the join ends before the answer, they
+   * are sent again with the next. It rejects as `push` does, with `error` and the reason `no history` in a topic without one, and never with
+   * `outcome_unknown`.
+   */
+  history<Payload = unknown>(options?: HistoryOptions): Promise<HistoryPage<Payload>>;
 
   /** Calls `fn` for each message of that event, or of all events for `"*"`. An exception of `fn` affects nothing else. */
   on<Payload = unknown>(event: string, fn: (payload: Payload, meta: Meta) => void): Undo;

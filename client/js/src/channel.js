@@ -5,6 +5,7 @@ import { jitter, STEADY_MS } from "./pauses.js";
 import { checkedName, encoded, misuse, only, valueOf } from "./values.js";
 
 const ANSWER_MS = 20_000; // longer than the default grace period of a server
+const RESERVED = /^(phx_|@)/;
 const UNANSWERED = 500; // pushes of one channel without an answer: all of them fit into its inbox on the server, which has 512 places
 
 /** One topic, joined by one client. Made by Socket.channel. */
@@ -22,6 +23,8 @@ export class Channel {
   #epoch = null;
   #offset = null; // with the epoch the position; null in a topic without history, and before the first join
   #recovered = null;
+  #oldest = null; // before this offset history() reads on; null in a topic without history, and before the first join
+  #paging = Promise.resolve(); // until the last call of history() is settled
   #pushes = new Set(); // without an answer, in the order of push(); those without an entry wait for the join
   #handlers = new Map();
   #onState = new Listeners();
@@ -50,7 +53,7 @@ export class Channel {
   get recovered() { return this.#recovered; }
 
   on(event, fn) {
-    if (!this.#handlers.has(checkedName("event", event, /^phx_/))) this.#handlers.set(event, new Listeners());
+    if (!this.#handlers.has(checkedName("event", event, RESERVED))) this.#handlers.set(event, new Listeners());
     return this.#handlers.get(event).add(fn);
   }
 
@@ -114,40 +117,65 @@ export class Channel {
   push(event, payload = {}, options = {}) {
     return new Promise((resolve, reject) => {
       const timeout = timeoutOf("push", options);
-      const what = `${this.#topic} ${checkedName("event", event, /^phx_/)}`;
-      const body = encoded(payload, what); // now: the application may change the payload later
-      if (this.#state === "closed") throw new ChimeError("closed", `${what}: not joined: join() is needed`);
-      if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes have no answer: no more are allowed`);
-      const push = { event, body, entry: null };
-      const timer = after(timeout, () => {
-        if (push.entry) this.#wire.forget(push.entry);
-        push.fail("timeout", `no answer within ${timeout} ms`);
-      });
-      const settle = (how, value) => {
-        clearTimeout(timer);
-        this.#pushes.delete(push);
-        how(value);
-      };
-      push.resolve = (response) => settle(resolve, response);
-      push.reject = (error) => settle(reject, error);
-      push.fail = (code, why, more) => push.reject(new ChimeError(code, `${what}: ${why}`, { sent: push.entry?.sent, ...more }));
-      this.#pushes.add(push);
-      if (this.#state === "joined") this.#transmit(push);
+      const body = encoded(payload, `${this.#topic} ${checkedName("event", event, RESERVED)}`); // now: the application may change the payload later
+      this.#ask({ event, body: () => body }, timeout, resolve, reject);
     });
+  }
+
+  history(options = {}) {
+    const epoch = this.#epoch; // now: `before` is of it
+    const page = this.#paging.then(() => new Promise((resolve, reject) => { // one after the other, so that each goes on where the former ended
+      const timeout = timeoutOf("history", options, "before", "limit");
+      const { before, limit } = options;
+      for (const [name, value] of [["before", before], ["limit", limit]]) {
+        if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) throw misuse(`history: ${name}`, value, "an integer from 1");
+      }
+      // Made when it is sent: a join that has to come first may begin somewhere else. It changes nothing, so it may be sent twice.
+      const body = () => JSON.stringify({ before: this.#oldest === null ? undefined : { epoch: (before && epoch) ?? this.#epoch, offset: before ?? this.#oldest }, limit });
+      this.#ask({ event: "@history", body, again: true }, timeout, (older) => {
+        const first = older.messages[0]?.offset;
+        if (first < this.#oldest) this.#oldest = first;
+        resolve(older);
+      }, reject);
+    }));
+    this.#paging = page.catch(() => {});
+    return page;
+  }
+
+  // ask sends a push, now or when the channel is joined.
+  #ask(push, timeout, resolve, reject) {
+    const what = `${this.#topic} ${push.event}`;
+    if (this.#state === "closed") throw new ChimeError("closed", `${what}: not joined: join() is needed`);
+    if (this.#pushes.size >= UNANSWERED) throw new ChimeError("full", `${what}: ${UNANSWERED} pushes have no answer: no more are allowed`);
+    push.entry = null;
+    const timer = after(timeout, () => {
+      if (push.entry) this.#wire.forget(push.entry);
+      push.fail("timeout", `no answer within ${timeout} ms`);
+    });
+    const settle = (how, value) => {
+      clearTimeout(timer);
+      this.#pushes.delete(push);
+      how(value);
+    };
+    push.resolve = (response) => settle(resolve, response);
+    push.reject = (error) => settle(reject, error);
+    push.fail = (code, why, more) => push.reject(new ChimeError(code, `${what}: ${why}`, { sent: push.entry?.sent, ...more }));
+    this.#pushes.add(push);
+    if (this.#state === "joined") this.#transmit(push);
   }
 
   #transmit(push) {
     push.entry = {
-      member: this.#member, joinRef: this.#joinRef, ref: this.#wire.ref(), event: push.event, body: push.body,
+      member: this.#member, joinRef: this.#joinRef, ref: this.#wire.ref(), event: push.event, body: push.body(),
       answer: (status, response) => {
         if (status === "ok") push.resolve(response);
         else push.fail("error", response?.reason ?? status, { response, sent: true });
       },
       fail: (error) => push.reject(error),
       interrupted: (cause) => {
-        if (push.entry.sent) push.fail("outcome_unknown", "sent, and the join ended before the answer", { cause });
+        if (push.entry.sent && !push.again) push.fail("outcome_unknown", "sent, and the join ended before the answer", { cause });
         else if (this.#state === "closed") push.fail("closed", "leave() was called");
-        else push.entry = null; // it was not sent: it waits for the next join
+        else push.entry = null; // it waits for the next join
       },
     };
     this.#wire.send(push.entry);
@@ -182,6 +210,7 @@ export class Channel {
     this.#epoch = history?.epoch ?? null;
     this.#offset = history?.offset ?? null;
     this.#drafts.state([]); // until the server says that there are any
+    if (!this.#recovered || this.#oldest === null) this.#oldest = history ? history.offset + 1 : null;
     if (this.#recovered === false) this.#onGap.call(this.#wire.report);
     if (this.#joinRef === ref) this.#setState("joined");
     if (this.#joinRef !== ref) return; // a listener called leave
@@ -249,9 +278,9 @@ export class Channel {
   }
 }
 
-// timeoutOf returns the timeout among the options of join or push.
-function timeoutOf(what, options) {
-  const { timeout = ANSWER_MS } = only(options, ["timeout"]);
+// timeoutOf returns the timeout among the options of a method, which has these others.
+function timeoutOf(what, options, ...others) {
+  const { timeout = ANSWER_MS } = only(options, ["timeout", ...others]);
   if (typeof timeout !== "number" || !(timeout >= 0)) throw misuse(`${what}: the timeout`, timeout, "a number of ms from 0");
   return timeout;
 }

@@ -55,6 +55,12 @@ room.push("a", {}, { timeout: "1s" });
 void (await room.push("a")).at;
 // @ts-expect-error an unknown reply has no members
 void (await room.join()).topic;
+// @ts-expect-error an offset is a number
+room.history({ before: { epoch: "e", offset: 1 } });
+// @ts-expect-error not an option
+room.history({ count: 1 });
+// @ts-expect-error an unknown payload has no members
+void (await room.history()).messages[0].payload.name;
 // @ts-expect-error a listener is needed
 room.on("a");
 // @ts-expect-error an unknown payload has no members

@@ -8,8 +8,11 @@ import {
   type Diagnosis,
   type Draft,
   type ErrorCode,
+  type HistoryOptions,
+  type HistoryPage,
   type JoinOptions,
   type Meta,
+  type OlderMessage,
   type Params,
   type Position,
   type PushOptions,
@@ -68,6 +71,10 @@ async function use(): Promise<void> {
   const wait: PushOptions = { timeout: 1_000 };
   const { at } = await room.push<{ at: number }>("message_new", { message: topic }, wait);
   await room.push("typing");
+  const older: HistoryOptions = { before: 17, limit: 20, timeout: 0 };
+  const page: HistoryPage<Post> = await room.history<Post>(older);
+  const first: OlderMessage<Post> | undefined = page.messages[0];
+  void [(await room.history()).messages[0]?.payload, page.more, page.complete, page.epoch, first?.offset, first && new Date(first.at), first?.event, first?.payload.name];
   const position: Position | null = room.position;
   const recovered: boolean | null = room.recovered;
   socket.channel(room.topic, { "@since": position });
