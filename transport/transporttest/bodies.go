@@ -149,7 +149,7 @@ func late(by time.Duration) func(io.ReadCloser) io.ReadCloser {
 func gzipped(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 	accepted := strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
 	res, err := next.RoundTrip(r)
-	if err != nil || !accepted || res.StatusCode == http.StatusSwitchingProtocols {
+	if err != nil || !accepted || res.StatusCode == http.StatusSwitchingProtocols || res.StatusCode == http.StatusNoContent {
 		return res, err
 	}
 	out := &bytes.Buffer{}

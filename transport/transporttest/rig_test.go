@@ -122,6 +122,7 @@ func (r *rig) mux() http.Handler {
 		r.posts = append(r.posts, string(body))
 		_, _ = fmt.Fprintf(w, "post %d", len(r.posts))
 	})
+	mux.HandleFunc("GET /nothing", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /broken", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	mux.HandleFunc("GET /headers", func(w http.ResponseWriter, req *http.Request) {
 		_ = req.Header.Write(w)

@@ -128,6 +128,14 @@ func TestGzips(t *testing.T) {
 		if s := r.stream(threeParts, "Accept-Encoding", "br"); s.err != nil || s.header.Get("Content-Encoding") != "identity" || s.events[0] != passing[0] {
 			r.Errorf("where gzip is not accepted: got %+v, want it as it was", s)
 		}
+		res, err := r.client.Get("http://chime.example/nothing")
+		if err != nil {
+			r.Fatal(err)
+		}
+		// A body behind such a status would be taken for an answer to the next request.
+		if _ = res.Body.Close(); res.StatusCode != http.StatusNoContent || res.Header.Get("Content-Encoding") != "" {
+			r.Errorf("an answer without a body: got %d in the encoding %q, want it as it was", res.StatusCode, res.Header.Get("Content-Encoding"))
+		}
 	})
 }
 
