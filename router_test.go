@@ -9,7 +9,10 @@ import (
 	"github.com/go-chime/chime/transport/transporttest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	need.FilesInMemory()
+	leak.Main(m)
+}
 
 // TestContract is what a channel and its clients are promised:
 // TestContract/<behaviour>/<transport>/<dialect>/<store>. The behaviours are in

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/need"
 )
 
 // asProgram makes this test binary the command itself, to be sent real signals.
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	need.Parallel(6)
 	leak.Main(m)
 }
 

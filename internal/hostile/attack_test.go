@@ -64,6 +64,7 @@ func TestAnAttackHarmsNobodyElseAndLeavesNothing(t *testing.T) {
 	app := chi.NewRouter()
 	app.Mount("/socket", live)
 	s.Serve(t, app)
+	t.Cleanup(s.EndSoon)
 	for n := range 50 {
 		if err := live.Broadcast(t.Context(), "stream:1", "said", map[string]int{"n": n}); err != nil {
 			t.Fatal(err)
@@ -121,6 +122,7 @@ func TestAnAttackHarmsNobodyElseAndLeavesNothing(t *testing.T) {
 	if refusals(live, "origin") == 0 {
 		t.Error("no foreign page was refused: there was no attack")
 	}
+	close(s.Hall.Release) // or each would be waited for, 5 s
 	for _, ws := range slow {
 		_ = ws.Conn.Close()
 	}

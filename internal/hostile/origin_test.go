@@ -41,6 +41,7 @@ var halves = []struct {
 
 func TestOriginIsCheckedOnEveryHalf(t *testing.T) {
 	s := raw.NewSite(t, chime.WithOrigins("https://app.example.com", "other.example.com:8443"))
+	t.Cleanup(s.EndSoon)
 	w := s.Witness(t)
 	own := "http://" + s.Host
 	for _, c := range []struct {

@@ -114,6 +114,14 @@ func (s *Site) Shutdown(t *testing.T) {
 	}
 }
 
+// EndSoon ends all client sockets. With more time Shutdown waits 5 s for the poll that tells
+// a client of it, which does not come of one that has vanished.
+func (s *Site) EndSoon() {
+	soon, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_ = s.Live.Shutdown(soon)
+}
+
 // Connect opens a connection that fails the test if what is read from it never
 // comes.
 func (s *Site) Connect(t *testing.T) net.Conn {

@@ -38,20 +38,25 @@ func openPostOffice(tb testing.TB) *postOffice {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = h.close() })
+	secret := ""
+	tb.Cleanup(func() {
+		h.server.ServeBye(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/bye", strings.NewReader(secret)))
+		_ = h.close()
+	})
 	r := httptest.NewRequest(http.MethodGet, "/poll", nil)
 	r.Header.Set("Chime-Received", "0")
 	w := httptest.NewRecorder()
 	h.server.ServePoll(w, r)
-	secret := regexp.MustCompile(`"secret":"([^"]+)"`).FindStringSubmatch(w.Body.String())
-	if secret == nil {
+	hello := regexp.MustCompile(`"secret":"([^"]+)"`).FindStringSubmatch(w.Body.String())
+	if hello == nil {
 		tb.Fatalf("got %d %s, want a hello", w.Code, w.Body)
 	}
+	secret = hello[1]
 	batch := []byte(fmt.Sprintf(honestBegin, 1))
 	frame := fmt.Sprintf(`["1","17","chat_room:lobby","message_new",{"message":"%s"}],`, strings.Repeat("hello all ", 255))
 	batch = append(batch, strings.TrimSuffix(strings.Repeat(frame, 100), ",")...)
 	batch = append(batch, strings.Repeat(" ", postedBytes-len(batch)-2)+"]}"...)
-	return &postOffice{h, secret[1], 1, batch}
+	return &postOffice{h, secret, 1, batch}
 }
 
 // post sends a body, and returns the status.

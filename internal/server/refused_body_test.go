@@ -34,6 +34,7 @@ func TestARefusalIsReadBeforeItsConnectionIsClosed(t *testing.T) {
 				if err != nil {
 					t.Fatalf("the answer: %v", err)
 				}
+				defer res.Body.Close()
 				if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusRequestEntityTooLarge || !res.Close {
 					t.Errorf("got %s, Close %t and error %v, want 413, true and none", res.Status, res.Close, err)
 				}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/internal/filetest"
 	"github.com/go-chime/chime/store/storetest"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // new epochs are many here
+	need.FilesInMemory()
 	leak.Main(m)
 }
 

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package need
+
+// memory returns nothing.
+func memory() string { return "" }

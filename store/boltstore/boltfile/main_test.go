@@ -1,0 +1,13 @@
+package boltfile_test
+
+import (
+	"testing"
+
+	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/need"
+)
+
+func TestMain(m *testing.M) {
+	need.FilesInMemory()
+	leak.Main(m)
+}
