@@ -164,7 +164,7 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	}
 	began := time.Now()
 	at, err := h.broker.Publish(ctx, broker.Publication{Topic: topic, From: how.from, Message: store.Message{
-		Event: event, Payload: b.data, Binary: b.binary, At: began, Key: how.key,
+		Event: event, Payload: b.data, Binary: b.binary, At: began, Key: how.key, Sum: how.sum,
 	}}, keep)
 	r.stats.Publish.Observe(time.Since(began))
 	if how.position != nil {

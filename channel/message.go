@@ -16,10 +16,9 @@ type Message struct {
 	Payload      json.RawMessage // any JSON, in one line of valid UTF-8; nil if Binary is set
 	Binary       []byte          // the payload of a binary message, else nil
 
-	// Key is of a message that its client wants published once: for Once, which
-	// Rebroadcast does by itself. It is made of what the client gave and of who it is,
-	// by Identity.ID, so that no client can use the key of another; all that are
-	// anonymous share theirs. "" is none.
+	// Key is of a message that its client wants published once: see Message.Once. It is
+	// made of what the client gave and of who it is, by Identity.ID, so that no client can
+	// use the key of another; all that are anonymous share theirs. "" is none.
 	Key string
 
 	ref     wire.Ref
@@ -43,6 +42,16 @@ func (m Message) Decode(v any) error {
 		return Refuse("malformed payload")
 	}
 	return nil
+}
+
+// Once has what is broadcast for m broadcast once, however often its client sends m with
+// the same key, and whatever is made of m: what the client sent is compared. It is none if
+// the client gave no key.
+func (m Message) Once() SendOption {
+	if m.Key == "" {
+		return once{}
+	}
+	return Once(m.Key, []byte(m.Event), m.Payload)
 }
 
 // Binary is a payload, or a reply, that is no JSON. It stays as it is where the

@@ -67,7 +67,15 @@ var errBadKey = errors.New("malformed @key: want 1 to 255 bytes of text without 
 // must not be able to use it first. It has the same length for all, and does not tell a
 // reader of the history who said what.
 func scoped(key string, of transport.Identity) string {
-	b := binary.AppendUvarint(nil, uint64(len(of.ID))) // else "ab" of "c" would be "a" of "bc"
-	sum := sha256.Sum256(append(append(b, of.ID...), key...))
-	return "client:" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	return "client:" + digest([]byte(of.ID), []byte(key))
+}
+
+// digest is a text of 22 bytes that no two lists of parts have in common.
+func digest(parts ...[]byte) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(binary.AppendUvarint(nil, uint64(len(p)))) // else "ab" and "c" would be "a" and "bc"
+		h.Write(p)
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }

@@ -17,6 +17,7 @@ type sending struct {
 	ephemeral bool
 	from      string          // the ID of a client socket that is not sent it
 	key       string          // "": it has none
+	sum       string          // of what is compared when the key is used again; "": the event itself
 	position  *store.Position // gets that of the event; nil: nobody asks
 }
 
@@ -33,17 +34,23 @@ func (ephemeral) apply(s sending) sending {
 // Once has an event broadcast once, however often that is tried with this key: as long
 // as the topic retains it, across restarts too, doing it again sends and retains nothing
 // and is no error. Another event or payload with the key is store.ErrKeyReused, which a
-// client may read: so a payload should be the same when it is made again, and have no time
-// or random number of its own. A key has up to 255 bytes of text, "" is none, and each
+// client may read. Where the payload is made anew each time, with the time in it perhaps, give what it
+// is made of as request: that is compared instead. A key has up to 255 bytes of text, "" is none, and each
 // topic has its own. Where nothing is retained it is an error.
 //
-// Message.Key is the one of a client.
-func Once(key string) SendOption { return once(key) }
+// Message.Once is this for a message of a client.
+func Once(key string, request ...[]byte) SendOption {
+	o := once{key: key}
+	if len(request) > 0 {
+		o.sum = digest(request...)
+	}
+	return o
+}
 
-type once string
+type once struct{ key, sum string }
 
-func (key once) apply(s sending) sending {
-	s.key = string(key)
+func (o once) apply(s sending) sending {
+	s.key, s.sum = o.key, o.sum
 	return s
 }
 

@@ -108,7 +108,7 @@ func (s *Socket) Rebroadcast(ctx context.Context, m Message, options ...SendOpti
 		return Refuse("payload is not an object")
 	}
 	if m.Key != "" {
-		options = append([]SendOption{Once(m.Key)}, options...)
+		options = append([]SendOption{m.Once()}, options...)
 	}
 	return s.Broadcast(ctx, m.Event, payload, options...)
 }

@@ -27,7 +27,22 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// Says reports whether m says what other does: the same event with the same payload.
+// CheckOnce returns an error for a Key or a Sum that can't be one.
+func (m *Message) CheckOnce() error {
+	err := CheckKey(m.Key)
+	if err == nil {
+		if err = CheckKey(m.Sum); err != nil {
+			err = fmt.Errorf("sum: %w", err)
+		}
+	}
+	return err
+}
+
+// Says reports whether m says what other does: if each has a Sum, the same of that, else the
+// same event with the same payload.
 func (m *Message) Says(other *Message) bool {
+	if m.Sum != "" && other.Sum != "" {
+		return m.Sum == other.Sum
+	}
 	return m.Event == other.Event && m.Binary == other.Binary && bytes.Equal(m.Payload, other.Payload)
 }

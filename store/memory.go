@@ -70,7 +70,7 @@ func (s *Memory) Epoch() string { return s.epoch }
 // Append implements [Store].
 func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Retention, announce func(Message)) (uint64, error) {
 	now := clock()
-	if err := CheckKey(m.Key); err != nil {
+	if err := m.CheckOnce(); err != nil {
 		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
 	t, err := s.claim(ctx, topic, now)

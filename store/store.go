@@ -114,6 +114,10 @@ type Message struct {
 	// Key has the message appended once, however often Append is called with it;
 	// see there, and [CheckKey]. "" is none. A topic has its own keys.
 	Key string
+
+	// Sum stands for what is said where the payload is made anew each time, with a time
+	// in it perhaps: see [Message.Says]. It is text like a key, "" is none.
+	Sum string
 }
 
 // Retention says how much of a topic is kept. That of its last Append holds for

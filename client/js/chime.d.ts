@@ -85,6 +85,12 @@ export interface PushOptions {
    * default grace period (15 s). With 0, Infinity, and more than the 24 days that a timer can have, there is no timeout.
    */
   readonly timeout?: number;
+  /**
+   * What is pushed again with the same key is said once, as long as the topic retains it: after `outcome_unknown` or `timeout` the same
+   * push can be made again. 1 to 255 bytes of text, best from `crypto.randomUUID()`; another payload with it is an `error`. The payload
+   * has to be an object, and the topic to have a history.
+   */
+  readonly key?: string;
 }
 
 /** One connection, or the attempt at it. Times are milliseconds, from its begin. */

@@ -79,11 +79,11 @@ func (c *ChatRoom) HandleMember(ctx context.Context, s *channel.Socket) {
 func (c *ChatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
 	switch m.Event {
 	case "message_new":
-		msg, err := parseSaid(m)
+		msg, err := parseSaid(m, rand.Text())
 		if err != nil {
 			return nil, err
 		}
-		return nil, s.Broadcast(ctx, m.Event, msg)
+		return nil, s.Broadcast(ctx, m.Event, msg, m.Once())
 	case "echo":
 		if m.Binary != nil {
 			return channel.Binary(m.Binary), nil
@@ -130,8 +130,8 @@ func (c *ChatRoom) announce(ctx context.Context, s *channel.Socket, event, name 
 }
 
 // parseSaid reads a message and stamps it. Any strings will do, empty ones
-// too; what is not a string is refused. A message without an id gets one.
-func parseSaid(m channel.Message) (said, error) {
+// too; what is not a string is refused. A message without an id gets id.
+func parseSaid(m channel.Message, id string) (said, error) {
 	var p struct {
 		Name    *string `json:"name"`
 		Message *string `json:"message"`
@@ -147,7 +147,7 @@ func parseSaid(m channel.Message) (said, error) {
 		return said{}, errLongName
 	}
 	if p.ID == nil {
-		p.ID = new(rand.Text())
+		p.ID = &id
 	}
 	return said{Name: *p.Name, Message: *p.Message, ID: *p.ID, At: time.Now().UnixMilli()}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -107,6 +108,15 @@ func (k *killing) kill(round int) {
 			}
 		})
 	}
+	wg.Go(func() {
+		for k.post(url, 0, k.once(round)) == nil { // as one that gets no answer
+			k.mu.Lock()
+			if !slices.Contains(k.acked[0], k.once(round)) {
+				k.acked[0] = append(k.acked[0], k.once(round))
+			}
+			k.mu.Unlock()
+		}
+	})
 	left := new(atomic.Int64)
 	left.Store(1 + k.random.Int64N(killMost))
 	for w := range killPublishers {
@@ -144,6 +154,13 @@ func (k *killing) look(round int) {
 		was := retained{id: k.at[room]}
 		if !stream.recovered || was.epoch() != (retained{id: stream.at}).epoch() {
 			t.Fatalf("room %d: behind %s, the position %s is recovered: %t", room, stream.at, was.id, stream.recovered)
+		}
+		if room == 0 && slices.Contains(k.acked[0], k.once(round)) { // once more, after the kill
+			for range 2 {
+				if err := k.post(url, room, k.once(round)); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 		marker := fmt.Sprintf("%d.%d.0", round, killPublishers+room)
 		if err := k.post(url, room, marker); err != nil {
@@ -212,6 +229,9 @@ func (k *killing) compare(room int, replay []retained) {
 		}
 	}
 }
+
+// once is the message of a round that is posted again and again, with the same key.
+func (k *killing) once(round int) string { return fmt.Sprintf("%d.once.0", round) }
 
 func (k *killing) post(url string, room int, text string) error {
 	body := fmt.Sprintf(`{"name":"Ann","message":%q,"id":%q}`, text, text)

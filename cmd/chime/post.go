@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -17,6 +20,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
 )
 
@@ -31,7 +35,9 @@ const badRoom = "no such room: want a name of 1 to 100 bytes of text without a c
 type broadcast func(ctx context.Context, topic, event string, payload any, o ...channel.SendOption) error
 
 // postMessage lets a program without a client socket speak in a room, and shows
-// how any handler does. It answers 201 once the room keeps the message.
+// how any handler does. It answers 201 once the room keeps the message. A message that
+// has a key, by the header or by its id, is said once, however often it is posted: the
+// answer is the first one, or 422 if the key is that of another.
 func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		room, ok := roomOf(r)
@@ -50,12 +56,26 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 			refuse(w, status, reason)
 			return
 		}
-		msg, err := parseSaid(channel.Message{Payload: body})
+		given, err := givenKey(r.Header)
+		var msg said
+		var key string
+		if err == nil {
+			msg, err = parseSaid(channel.Message{Payload: body}, cmp.Or(given, rand.Text()))
+		}
+		if err == nil {
+			key, err = postKey(cmp.Or(given, msg.ID))
+		}
 		if err != nil {
 			refuse(w, http.StatusBadRequest, err.Error())
 			return
 		}
-		if err := send(r.Context(), "chat_room:"+room, "message_new", msg); err != nil {
+		var at store.Position
+		err = send(r.Context(), "chat_room:"+room, "message_new", msg, channel.Once(key, body), channel.PositionTo(&at))
+		switch {
+		case errors.Is(err, store.ErrKeyReused):
+			refuse(w, http.StatusUnprocessableEntity, store.ErrKeyReused.Error())
+			return
+		case err != nil:
 			log.Error("posted message not kept", "room", room, "error", err)
 			if errors.Is(err, boltstore.ErrFailed) { // no retry helps until somebody starts the server again
 				refuse(w, http.StatusServiceUnavailable, "the message was not kept: the history file cannot be written until the server is restarted")
@@ -65,8 +85,35 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 			refuse(w, http.StatusServiceUnavailable, "the message was not kept: try again")
 			return
 		}
-		answer(w, http.StatusCreated, map[string]any{"id": msg.ID, "at": msg.At})
+		answer(w, http.StatusCreated, map[string]any{"id": msg.ID, "offset": at.Offset})
 	}
+}
+
+// givenKey returns what the header Idempotency-Key says, with quotes as the draft of the IETF
+// has it, or without. "" is none.
+func givenKey(h http.Header) (string, error) {
+	key := h.Get("Idempotency-Key")
+	inner, quoted := strings.CutPrefix(key, `"`)
+	if !quoted {
+		return key, nil
+	}
+	key, closed := strings.CutSuffix(inner, `"`)
+	if !closed || strings.ContainsAny(key, `"\\`) {
+		return "", errors.New("malformed Idempotency-Key: want a string in quotes")
+	}
+	return key, nil
+}
+
+// postKey is apart from the keys of clients.
+func postKey(key string) (string, error) {
+	if key == "" {
+		return "", nil
+	}
+	key = "post " + key
+	if store.CheckKey(key) != nil {
+		return "", fmt.Errorf("malformed Idempotency-Key or id: want at most %d bytes of text without control characters", store.MaxKey-len("post "))
+	}
+	return key, nil
 }
 
 // readBody returns the body, or the status and reason of a refusal.

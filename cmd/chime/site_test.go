@@ -111,16 +111,66 @@ func TestPostReachesTheRoomAndItsHistory(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	var answer struct {
-		ID string
-		At float64
+		ID     string
+		Offset uint64
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusCreated {
 		t.Fatalf("got %s, %v; want 201", resp.Status, err)
 	}
 	got := ann.wantEvent("message_new")
-	if got["name"] != "Bot" || got["message"] != "<hi>" || got["id"] != answer.ID || got["at"] != answer.At {
-		t.Errorf("got %v, want the message with id %s at %v", got, answer.ID, answer.At)
+	if got["name"] != "Bot" || got["message"] != "<hi>" || got["id"] != answer.ID || answer.Offset != 1 {
+		t.Errorf("got %v and the answer %+v, want the message with that id, at offset 1", got, answer)
 	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestWhatIsPostedAgainIsSaidOnce(t *testing.T) {
+	url := openSite(t)
+	ann := connect(t, url)
+	ann.join("lobby", `{}`)
+	say := func(body, key string) (answer struct {
+		ID     string
+		Offset uint64
+	}) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, url+"/rooms/lobby/messages", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		if key != "" {
+			req.Header.Set("Idempotency-Key", key)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusCreated {
+			t.Errorf("post %s, key %s: got %s, %v; want 201", body, key, resp.Status, err)
+		}
+		return answer
+	}
+	for _, tt := range []struct{ body, key, id string }{
+		{`{"name":"Ann","message":"by its id","id":"i"}`, "", "i"},
+		{`{"name":"Ann","message":"by the header"}`, `"h"`, "h"},
+		{`{"name":"Ann","message":"by the header","id":"other"}`, "h2", "other"},
+	} {
+		first := say(tt.body, tt.key)
+		for range 5 {
+			if again := say(tt.body, tt.key); again != first || again.ID != tt.id {
+				t.Errorf("post %s: got %+v, and again %+v", tt.body, first, again)
+			}
+		}
+		if got := ann.wantEvent("message_new"); got["id"] != tt.id {
+			t.Errorf("got %v, want the id %s", got, tt.id)
+		}
+	}
+	ann.send("lobby", "message_new", `{"name":"Ann","message":"by a client","id":"c","@key":"i"}`)
+	ann.want("message_new", `{"name":"Ann","message":"by a client","id":"c"}`)
+	ann.want("phx_reply", `{"status":"ok","response":{}}`)
+	ann.send("lobby", "message_new", `{"name":"Ann","message":"by a client","id":"c","@key":"i"}`)
+	ann.want("phx_reply", `{"status":"ok","response":{}}`)
 	http.DefaultClient.CloseIdleConnections()
 }
 
@@ -154,6 +204,14 @@ func TestPostRefuses(t *testing.T) {
 		{"a number", "lobby", `{"name":"Ann","message":7}`, nil, 400},
 		{"bad UTF-8", "lobby", "{\"name\":\"Ann\",\"message\":\"\xff\"}", nil, 400},
 		{"deep", "lobby", `{"name":` + strings.Repeat("[", 20_000), nil, 400},
+		{"a key without its end", "lobby", ok, []string{"Idempotency-Key", `"k`}, 400},
+		{"a long key", "lobby", ok, []string{"Idempotency-Key", strings.Repeat("k", 10_000)}, 400},
+		{"a long id", "lobby", `{"name":"Ann","message":"hi","id":"` + strings.Repeat("k", 251) + `"}`, nil, 400},
+		{"a key", "lobby", ok, []string{"Idempotency-Key", `"k"`}, 201},
+		{"the same again", "lobby", ok, []string{"Idempotency-Key", "k"}, 201},
+		{"the same in another room", "attic", ok, []string{"Idempotency-Key", "k"}, 201},
+		{"another message with that key", "lobby", `{"name":"Ann","message":"ho"}`, []string{"Idempotency-Key", "k"}, 422},
+		{"the same id", "lobby", `{"name":"Ann","message":"hi","id":"k"}`, nil, 422},
 		{"large", "lobby", `{"name":"Ann","message":"` + strings.Repeat("x", maxPost) + `"}`, nil, 413},
 	}
 	for _, tt := range tests {

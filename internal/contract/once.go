@@ -100,18 +100,21 @@ var publishing = []behaviour{
 	}},
 
 	{name: "key_of_a_handler", needs: toRemember | toSend | inStep, script: func(s *stage) {
+		n := 0
 		s.On("order", func(ctx context.Context, sock *channel.Socket, m channel.Message) (any, error) {
 			var at store.Position
-			err := sock.Broadcast(ctx, "ordered", obj{"by": sock.Identity().ID}, channel.Once(m.Key), channel.PositionTo(&at))
+			n++
+			err := sock.Broadcast(ctx, "ordered", obj{"number": n}, m.Once(), channel.PositionTo(&at))
 			return obj{"first": at.Offset == 1}, err
 		})
 		ann := s.Join("ann", "room:1")
-		ref := ann.Push("order", obj{"@key": "k"})
-		ann.WantRetained("ordered", obj{"by": "ann"})
+		ref := ann.Push("order", obj{"@key": "k", "a": 1, "b": 2})
+		ann.WantRetained("ordered", obj{"number": 1})
 		ann.WantReply(ref, obj{"first": true})
-		ann.WantReply(ann.Push("order", obj{"@key": "k"}), obj{"first": true})
+		ann.WantReply(ann.Push("order", obj{"b": 2, "a": 1, "@key": "k"}), obj{"first": true}) // made anew
+		ann.WantError(ann.Push("order", obj{"@key": "k", "a": 1}), reused)
 		ref = ann.Push("order", obj{}) // without one
-		ann.WantRetained("ordered", obj{"by": "ann"})
+		ann.WantRetained("ordered", obj{"number": 4})
 		ann.WantReply(ref, obj{"first": false})
 		ann.WantNothing()
 	}},

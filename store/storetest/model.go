@@ -180,6 +180,9 @@ func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store,
 			}
 			if r.IntN(3) == 0 {
 				e.Key, e.Event, e.Payload = fmt.Sprint("key ", r.IntN(6)), "once", make([]byte, r.IntN(2))
+				if r.IntN(2) == 0 {
+					e.Sum = fmt.Sprint(r.IntN(2))
+				}
 			}
 			step = fmt.Sprintf("append to %s, key %q, %+v", topic, e.Key, keep)
 			if first, found, says := m.said(e); found {

@@ -54,10 +54,22 @@ func once(t *testing.T, s store.Store) {
 	}
 	wantPage(t, s, "a", all, page(m...))
 
+	// What is made anew each time is compared by its sum.
+	sum := func(sum, s string) store.Message {
+		m := keyed("summed", s)
+		m.Sum = sum
+		return m
+	}
+	m = append(m, add(t, s, "a", sum("s", "1"), everything))
+	wantFirst(t, s, "a", sum("s", "2"), m[3])
+	wantReused(t, s, "a", sum("S", "1"))
+	wantReused(t, s, "a", sum("", "2"))
+	wantFirst(t, s, "a", sum("", "1"), m[3])
+
 	// Each topic has its own, and case matters.
 	wantPage(t, s, "b", all, page(add(t, s, "b", keyed("k", "other"), everything)))
 	m = append(m, add(t, s, "a", keyed("K", "other"), everything), add(t, s, "a", keyed("k\u00e9 ", "other"), everything))
-	wantFirst(t, s, "a", keyed("k\u00e9 ", "other"), m[4])
+	wantFirst(t, s, "a", keyed("k\u00e9 ", "other"), m[5])
 	wantPage(t, s, "a", all, page(m...))
 }
 
@@ -101,6 +113,11 @@ func badKeys(t *testing.T, s store.Store) {
 		if _, err := s.Append(t.Context(), "a", keyed(c.key, "1"), everything, mute(t)); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("append of key %.20q: got %v, want an error that says %s", c.key, err, c.says)
 		}
+	}
+	bad := keyed("k", "1")
+	bad.Sum = longest + "s"
+	if _, err := s.Append(t.Context(), "a", bad, everything, mute(t)); err == nil || !strings.Contains(err.Error(), "sum: ") {
+		t.Errorf("append with a sum of 256 bytes: got %v, want an error that says so", err)
 	}
 	wantPage(t, s, "a", all, page(m))
 }

@@ -136,7 +136,7 @@ func roundTrip(t *testing.T, s store.Store) {
 		{Event: "empty", Payload: []byte{}},
 		{Event: "none"},
 		{Event: "", Payload: []byte(`null`)},
-		{Event: "keyed", Payload: []byte(`1`), Key: "a key, \u00e9"},
+		{Event: "keyed", Payload: []byte(`1`), Key: "a key, \u00e9", Sum: "a sum"},
 		{Event: "keyed binary", Binary: true, Key: "k"},
 		{Event: "large", Payload: bytes.Repeat([]byte("x"), 1<<20)},
 		{Event: "said earlier", Payload: []byte(`1`), At: time.Unix(1_000_000_000, 123_000_000)},

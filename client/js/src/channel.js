@@ -2,7 +2,7 @@ import { Drafts } from "./drafts.js";
 import { ChimeError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { jitter, STEADY_MS } from "./pauses.js";
-import { checkedName, encoded, misuse, only, valueOf } from "./values.js";
+import { checkedName, encoded, keyed, misuse, only, valueOf } from "./values.js";
 
 const ANSWER_MS = 20_000; // longer than the default grace period of a server
 const RESERVED = /^(phx_|@)/;
@@ -116,8 +116,8 @@ export class Channel {
 
   push(event, payload = {}, options = {}) {
     return new Promise((resolve, reject) => {
-      const timeout = timeoutOf("push", options);
-      const body = encoded(payload, `${this.#topic} ${checkedName("event", event, RESERVED)}`); // now: the application may change the payload later
+      const timeout = timeoutOf("push", options, "key");
+      const body = keyed(encoded(payload, `${this.#topic} ${checkedName("event", event, RESERVED)}`), options.key); // now: the application may change the payload later
       this.#ask({ event, body: () => body }, timeout, resolve, reject);
     });
   }

@@ -33,6 +33,13 @@ export function encoded(payload, what) {
   return body;
 }
 
+// keyed returns the JSON of a payload that is pushed with a key, if one is given.
+export function keyed(body, key) {
+  if (key === undefined) return body;
+  if (!/^{(?!"@binary":)/.test(body)) throw misuse("push: the payload", "with a key", "an object without @binary");
+  return `{"@key":${JSON.stringify(checkedName("key", key, /^$/))}${body === "{}" ? "" : ","}${body.slice(1)}`;
+}
+
 // levelsOf returns how deep JSON is nested.
 function levelsOf(json) {
   let [levels, most] = [0, 0];

@@ -168,3 +168,16 @@ each("a lost connection tells what was sent from what was not", async (t, transp
   await next.reply(frame, { kept: true });
   assert.deepEqual(await waited, { kept: true });
 });
+
+each("a key goes with the payload, and is one", async (t, transport) => {
+  const { room, peer } = await joined(t, transport);
+  const again = room.push("say", { text: "hi", list: ["}"] }, { key: 'k "1"' });
+  room.push("say", {}, { key: "é" }).catch(() => {});
+  const frames = (await peer.frames()).slice(-2);
+  assert.deepEqual(frames.map((frame) => frame[4]), [{ "@key": 'k "1"', text: "hi", list: ["}"] }, { "@key": "é" }]);
+  const refused = assert.rejects(again, { code: "error", sent: true });
+  await peer.reply(frames[0], { reason: "key is that of another message" }, "error");
+  await refused;
+  for (const key of ["", "a\nb", "é".repeat(128), null, 7, {}]) await assert.rejects(room.push("say", {}, { key }), TypeError);
+  for (const payload of [null, [1], "x", { "@binary": "3q2+7w==" }]) await assert.rejects(room.push("say", payload, { key: "k" }), /an object/);
+});

@@ -28,6 +28,7 @@ type Line struct {
 	Bytes   *[]byte         `json:"bytes,omitempty"` // in base64, instead of a payload that is no JSON
 	Binary  bool            `json:"binary,omitempty"`
 	Key     string          `json:"key,omitempty"`
+	Sum     string          `json:"sum,omitempty"`
 	Keep    int             `json:"keep,omitempty"` // the topic's retention
 	Age     string          `json:"age,omitempty"`  // as time.ParseDuration takes it
 }
@@ -38,7 +39,7 @@ func NewLine(topic string, m store.Message, keep store.Retention) (Line, error) 
 	if !utf8.ValidString(topic) || !utf8.ValidString(m.Event) {
 		return Line{}, fmt.Errorf("message at offset %d: topic %q or event %q is not UTF-8", m.Offset, topic, m.Event)
 	}
-	l := Line{Topic: topic, Offset: m.Offset, At: m.At.UTC(), Event: m.Event, Binary: m.Binary, Key: m.Key, Keep: max(keep.Keep, 0)}
+	l := Line{Topic: topic, Offset: m.Offset, At: m.At.UTC(), Event: m.Event, Binary: m.Binary, Key: m.Key, Sum: m.Sum, Keep: max(keep.Keep, 0)}
 	if keep.Age > 0 {
 		l.Age = keep.Age.String()
 	}
@@ -56,7 +57,7 @@ func NewLine(topic string, m store.Message, keep store.Retention) (Line, error) 
 
 // message is NewLine the other way round.
 func (l *Line) message() (m store.Message, keep store.Retention, err error) {
-	m = store.Message{At: l.At, Event: l.Event, Payload: l.Payload, Binary: l.Binary, Key: l.Key}
+	m = store.Message{At: l.At, Event: l.Event, Payload: l.Payload, Binary: l.Binary, Key: l.Key, Sum: l.Sum}
 	keep.Keep = l.Keep
 	switch {
 	case l.Topic == "":

@@ -22,7 +22,7 @@ func TestExportAndImport(t *testing.T) {
 	for _, m := range []store.Message{
 		{Event: "b", Payload: []byte{0, 1, 255}, Binary: true}, {Event: "b", Binary: true},
 		{Event: "text", Payload: []byte("no JSON")}, {Event: "html", Payload: []byte(`"<b>&"`)}, {Event: "null", Payload: []byte("null")},
-		{Event: "once", Payload: []byte("1"), Key: "k"},
+		{Event: "once", Payload: []byte("1"), Key: "k", Sum: "s"},
 	} {
 		if _, err := s.Append(t.Context(), "odd", m, store.Retention{Keep: 6}, nil); err != nil {
 			t.Fatal(err)

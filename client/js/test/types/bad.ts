@@ -51,6 +51,8 @@ room.push("a", {}, 1_000);
 room.push("a", {}, { timeouts: 1_000 });
 // @ts-expect-error milliseconds are a number
 room.push("a", {}, { timeout: "1s" });
+// @ts-expect-error a key is a text
+room.push("a", {}, { key: 1 });
 // @ts-expect-error an unknown reply has no members
 void (await room.push("a")).at;
 // @ts-expect-error an unknown reply has no members

@@ -68,7 +68,7 @@ async function use(): Promise<void> {
   const { attempts, order, blocked }: Diagnosis = socket.diagnosis;
   const last: AttemptRecord | undefined = attempts.at(-1);
   void [last?.outcome === "broke", last?.provenMs, order[0] === "longpoll", blocked];
-  const wait: PushOptions = { timeout: 1_000 };
+  const wait: PushOptions = { timeout: 1_000, key: crypto.randomUUID() };
   const { at } = await room.push<{ at: number }>("message_new", { message: topic }, wait);
   await room.push("typing");
   const older: HistoryOptions = { before: 17, limit: 20, timeout: 0 };

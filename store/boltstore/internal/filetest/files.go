@@ -50,7 +50,7 @@ func Explains(t *testing.T, err error, path string, want error, remedy string) {
 
 // Same reports whether both messages say the same at the same place.
 func Same(a, b store.Message) bool {
-	return a.Offset == b.Offset && a.Prev == b.Prev && a.At.Equal(b.At) && a.Event == b.Event && a.Key == b.Key &&
+	return a.Offset == b.Offset && a.Prev == b.Prev && a.At.Equal(b.At) && a.Event == b.Event && a.Key == b.Key && a.Sum == b.Sum &&
 		a.Binary == b.Binary && string(a.Payload) == string(b.Payload)
 }
 

@@ -23,7 +23,7 @@ func FuzzRecord(f *testing.F) {
 	for _, r := range []record{
 		{prev: 8, at: 1 << 60, event: "said", data: []byte("x")},
 		{bin: true},
-		{key: "k", event: "once"},
+		{key: "k", sum: "s", event: "once"},
 	} {
 		f.Add(uint64(3), uint64(9), appendRecord(nil, recordKey(3, 9), &r)[sealBytes:])
 	}

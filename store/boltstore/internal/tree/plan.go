@@ -29,7 +29,7 @@ func Size(name string, m *store.Message) error {
 	if n := max(len(m.Payload), len(m.Event)); n > maxPayload {
 		return fmt.Errorf("payload or event of %d bytes: at most %d are allowed", n, maxPayload)
 	}
-	return store.CheckKey(m.Key)
+	return m.CheckOnce()
 }
 
 // Plan makes the changes of one transaction. What Append, Forget and Redact return
@@ -104,7 +104,7 @@ func (p *Plan) Append(name string, m store.Message, keep store.Retention) (kept 
 	ts.state.seq++
 	m.Offset, m.Prev, m.At = ts.state.seq, t.Top, time.Unix(0, at)
 	key, start := recordKey(t.id, m.Offset), len(p.buf)
-	p.buf = appendRecord(p.buf, key, &record{prev: m.Prev, at: at, bin: m.Binary, key: m.Key, event: m.Event, data: m.Payload})
+	p.buf = appendRecord(p.buf, key, &record{prev: m.Prev, at: at, bin: m.Binary, key: m.Key, sum: m.Sum, event: m.Event, data: m.Payload})
 	value := p.buf[start:len(p.buf):len(p.buf)]
 	ts.put(ts.messages, key, value)
 	t.redue = t.redue || t.n == 0

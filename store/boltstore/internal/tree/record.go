@@ -15,6 +15,7 @@ type record struct {
 	at    int64  // Unix nanoseconds
 	bin   bool
 	key   string // "": none
+	sum   string // "": none
 	event string
 	data  []byte // the payload
 }
@@ -23,6 +24,7 @@ type record struct {
 const (
 	isBinary = 1 << iota
 	hasKey
+	hasSum
 	flagsEnd
 )
 
@@ -37,9 +39,14 @@ func appendRecord(b, key []byte, r *record) []byte {
 	if r.key != "" {
 		flags |= hasKey
 	}
+	if r.sum != "" {
+		flags |= hasSum
+	}
 	b = append(b, flags)
-	if r.key != "" {
-		b = append(append(b, byte(len(r.key))), r.key...)
+	for _, s := range []string{r.key, r.sum} {
+		if s != "" {
+			b = append(append(b, byte(len(s))), s...)
+		}
 	}
 	b = binary.AppendUvarint(b, r.prev)
 	b = appendFixed(b, r.at)
@@ -60,12 +67,16 @@ func decodeRecord(key, value []byte) (rec record, err error) {
 		return rec, err
 	}
 	flags := r.byte()
+	var once, sum string
 	if flags&hasKey != 0 {
-		rec.key = string(r.take(uint64(r.byte())))
+		once = string(r.take(uint64(r.byte())))
 	}
-	rec = record{bin: flags&isBinary != 0, key: rec.key, prev: r.uint(), at: r.fixed(), event: string(r.bytes()), data: r.b}
+	if flags&hasSum != 0 {
+		sum = string(r.take(uint64(r.byte())))
+	}
+	rec = record{bin: flags&isBinary != 0, key: once, sum: sum, prev: r.uint(), at: r.fixed(), event: string(r.bytes()), data: r.b}
 	r.b = nil
-	if r.err == nil && (flags >= flagsEnd || rec.prev >= offset || (flags&hasKey != 0) == (rec.key == "")) {
+	if r.err == nil && (flags >= flagsEnd || rec.prev >= offset || (flags&hasKey != 0) == (once == "") || (flags&hasSum != 0) == (sum == "")) {
 		r.fail(errRange)
 	}
 	return rec, r.end()
@@ -77,7 +88,7 @@ func keyed(value []byte) bool { return len(value) > sealBytes && value[sealBytes
 
 // message returns a copy that outlives the transaction.
 func (r *record) message(offset uint64) store.Message {
-	m := store.Message{Offset: offset, Prev: r.prev, At: time.Unix(0, r.at), Event: r.event, Binary: r.bin, Key: r.key}
+	m := store.Message{Offset: offset, Prev: r.prev, At: time.Unix(0, r.at), Event: r.event, Binary: r.bin, Key: r.key, Sum: r.sum}
 	if len(r.data) > 0 {
 		m.Payload = append(make([]byte, 0, len(r.data)), r.data...)
 	}
