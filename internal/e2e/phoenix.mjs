@@ -159,6 +159,23 @@ const behaviours = {
     }
   },
 
+  // A request like any other, of a name that is the server's.
+  async "reads older messages, page by page"() {
+    for (const n of [1, 2, 3, 4, 5]) await post("Ada", "message " + n)
+    const [channel] = await joined(connect(), "")
+    const seen = []
+    let page = { more: true }
+    for (let before; page.more; before = { epoch: page.epoch, offset: page.messages[0].offset }) {
+      const [status, response] = await reply("older", channel.push("@history", { before, limit: 2 }))
+      assert.equal(status, "ok", JSON.stringify(response))
+      page = response
+      seen.unshift(...page.messages.map(({ event, payload }) => [event, payload.message]))
+    }
+    assert.deepEqual(seen, [1, 2, 3, 4, 5].map((n) => ["message_new", "message " + n]))
+    assert.equal(page.complete, true)
+    assert.deepEqual(await reply("older", channel.push("@history", { limit: 0 })), ["error", { reason: "malformed limit: want a number from 1" }])
+  },
+
   async "comes back after a restart of the server"() {
     const socket = connect()
     const channel = socket.channel(room, { name: "Ada" })
