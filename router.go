@@ -169,6 +169,12 @@ func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error
 // identity may be there with several client sockets.
 func (rt *Router) Members(topic string) []channel.Member { return rt.hub.Members(topic) }
 
+// Presence returns who is present in a topic, ordered by key: one Present for each. Its
+// channel has a channel.Presence, or the error is channel.ErrNoPresence.
+func (rt *Router) Presence(ctx context.Context, topic string) ([]channel.Present, error) {
+	return rt.hub.Presence(ctx, topic)
+}
+
 // Health returns nil as long as messages are taken. Else it says why not, as the store
 // or the broker does: store.ErrFull if it may pass. What says nothing of itself, as
 // store.Memory, is well. Ask it for a load balancer's or an orchestrator's check.

@@ -113,6 +113,8 @@ var (
 	ErrNoChannel = errors.New("no channel for this topic")
 	// ErrNoHistory says that the channel of a topic has no History.
 	ErrNoHistory = errors.New("topic has no history")
+	// ErrNoPresence says that the channel of a topic has no Presence.
+	ErrNoPresence = errors.New("topic has no presence")
 )
 
 // Errors of drafts.

@@ -95,7 +95,7 @@ func (h *Hub) StopDraft(topic, id string) error {
 }
 
 func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload any, write DraftFunc) (string, error) {
-	text, fields, err := draftFields(event, payload)
+	text, fields, err := r.draftFields(event, payload)
 	if err != nil {
 		return "", err
 	}
@@ -119,8 +119,8 @@ func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload 
 }
 
 // draftFields encodes a payload, and returns what is between its braces too.
-func draftFields(event string, payload any) (text, fields []byte, err error) {
-	b, err := encode(event, payload)
+func (r *route) draftFields(event string, payload any) (text, fields []byte, err error) {
+	b, err := r.encode(event, payload)
 	if err != nil {
 		return nil, nil, err
 	}

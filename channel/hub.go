@@ -80,6 +80,9 @@ func NewHub(cfg Config) *Hub {
 		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
 	})
 	h.broker.Start(h.topics)
+	if b := h.topics.between; b != nil {
+		b.StartPresence(h.topics.changed)
+	}
 	return h
 }
 
@@ -147,7 +150,7 @@ func (h *Hub) nameUnmatched(topic, client string) {
 }
 
 func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payload any, options []SendOption) error {
-	b, err := encode(event, payload)
+	b, err := r.encode(event, payload)
 	if err != nil {
 		return err
 	}

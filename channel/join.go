@@ -3,8 +3,10 @@ package channel
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/presence"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
@@ -16,6 +18,7 @@ type entry struct {
 	frame  *wire.Frame
 	ask    ask
 	socket *Socket // nil before it is known that the frame asks for what there is
+	shown  shown   // how its client is present
 }
 
 // join lets a client in, or not. Old is its join so far, which ends even if the new
@@ -44,6 +47,9 @@ func (e *entry) begin() {
 		return
 	}
 	s := &Socket{inbox: e.in.inbox, route: r, params: r.pattern.params(f.Topic), joinRef: f.JoinRef}
+	if r.present != nil {
+		s.here = &presence.Here{}
+	}
 	e.ask, e.socket = want, s
 	e.in.begin(s) // before anything that may take long: the end of the client socket cancels it
 	if s.place, err = c.hub.topics.enter(s.context(), f.Topic, r); err != nil {
@@ -115,11 +121,28 @@ func (e *entry) admit(reply any) {
 			e.unanswered(err)
 			return
 		}
+		e.appear(response)
+	})
+}
+
+// appear asks the application how an accepted client is present, before that enters.
+func (e *entry) appear(response body) {
+	s := e.socket
+	if s.here == nil {
+		e.enter(response)
+		return
+	}
+	err := errPresencePanicked
+	e.in.guard(call{"Presence", nil, &s.route.stats.Presence}, wire.EventJoin, func() { e.shown, err = s.route.present.of(s) }, func() {
+		if err != nil {
+			e.unanswered(fmt.Errorf("presence: %w", err))
+			return
+		}
 		e.enter(response)
 	})
 }
 
-// unanswered ends a join whose reply can't be sent.
+// unanswered ends a join whose reply can't be sent, or whose client can't be present.
 func (e *entry) unanswered(err error) {
 	s := e.socket
 	s.hub().log.Error("reply to a join can't be sent", "topic", s.Topic(), "client", s.ID(), "error", err)
@@ -140,8 +163,9 @@ func (e *entry) response(reply any) (body, error) {
 }
 
 var (
-	errNoRoom         = errors.New("reply is Binary: want a JSON object, since the channel has a History, whose @history goes into it")
-	errEncodePanicked = errors.New("encoding the reply panicked")
+	errNoRoom           = errors.New("reply is Binary: want a JSON object, since the channel has a History, whose @history goes into it")
+	errEncodePanicked   = errors.New("encoding the reply panicked")
+	errPresencePanicked = errors.New("its function panicked")
 )
 
 // count counts what becomes of a join that gave a position.
@@ -172,6 +196,9 @@ func (e *entry) enter(response body) {
 	})
 	if err != nil && s.context().Err() == nil { // else its end has come, and did not wait for the store
 		s.hub().log.Error("history could not be read", "topic", s.Topic(), "error", err)
+	}
+	if s.here != nil {
+		s.place.presence.Enter(s.here, e.shown.key, e.shown.meta)
 	}
 	if h := s.route.member; h != nil {
 		e.in.guarded(s, call{"HandleMember", &s.ending, &s.route.stats.HandleMember}, wire.EventJoin, func() { h.HandleMember(s.context(), s) })

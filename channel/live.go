@@ -19,5 +19,6 @@ type Live interface {
 	Draft(ctx context.Context, topic, event string, payload any, write DraftFunc) (id string, err error)
 	StopDraft(topic, id string) error
 	Members(topic string) []Member
+	Presence(ctx context.Context, topic string) ([]Present, error)
 	Disconnect(ctx context.Context, identity string) error
 }

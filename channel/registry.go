@@ -9,16 +9,19 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/presence"
 	"github.com/go-chime/chime/store"
 )
 
 // registry has the topics that clients are in, or about to be. It is the sink of
 // the broker, and knows nothing of sockets.
 type registry struct {
-	broker broker.Broker
-	config fanout.Config
-	seed   maphash.Seed
-	shards [64]shard
+	broker  broker.Broker
+	between broker.Presence // the same; nil: nodes do not tell each other who is present
+	config  fanout.Config
+	refs    *presence.Refs
+	seed    maphash.Seed
+	shards  [64]shard
 }
 
 // shard holds a part of the topics, so that joins and broadcasts of different
@@ -34,21 +37,9 @@ func (sh *shard) list() []*place {
 	return slices.Collect(maps.Values(sh.places))
 }
 
-// place is a topic that has users: the sockets that are in it or about to be.
-type place struct {
-	*fanout.Topic
-
-	// Guarded by the shard.
-	users      int
-	subscribed bool
-	closing    bool          // its last user has left
-	closed     chan struct{} // closed when it is no longer used; nil if nobody waits for that
-
-	subscribing chan struct{} // full while it is being subscribed to
-}
-
 func newRegistry(b broker.Broker, c fanout.Config) *registry {
-	r := &registry{broker: b, config: c, seed: maphash.MakeSeed()}
+	r := &registry{broker: b, config: c, refs: presence.NewRefs(), seed: maphash.MakeSeed()}
+	r.between, _ = b.(broker.Presence)
 	for i := range r.shards {
 		r.shards[i].places = map[string]*place{}
 	}
@@ -127,7 +118,7 @@ func (r *registry) use(topic string, rt *route) (p *place, subscribed bool) {
 		sh.mu.Lock()
 		p := sh.places[topic]
 		if p == nil {
-			p = &place{Topic: fanout.New(topic, rt.fanout(r.config)), subscribing: make(chan struct{}, 1)}
+			p = newPlace(topic, rt, r)
 			sh.places[topic] = p
 		}
 		if !p.closing {
@@ -165,6 +156,26 @@ func (r *registry) exit(p *place) {
 	delete(sh.places, p.Name())
 	if p.closed != nil {
 		close(p.closed)
+	}
+}
+
+// presence returns who is present in a topic that has a Presence, ordered by key.
+func (r *registry) presence(ctx context.Context, topic string) ([]broker.Present, error) {
+	if p := r.find(topic); p != nil {
+		return p.presence.List(), nil
+	}
+	if r.between == nil {
+		return nil, nil
+	}
+	all, err := r.between.ListPresence(ctx, topic)
+	presence.Sort(all)
+	return all, err
+}
+
+// changed is told by the broker who is present.
+func (r *registry) changed(topic string, c broker.Change) {
+	if p := r.find(topic); p != nil {
+		p.changed(c)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Option is a decision for the topics of a channel: History, or what Use makes.
+// Option is a decision for the topics of a channel: History, or what Use or Presence makes.
 type Option interface {
 	apply(*route) error
 }
@@ -68,6 +68,7 @@ type route struct {
 	member  MemberHandler    // nil: the channel has no HandleMember
 	keep    *store.Retention // nil: no history
 	replay  int
+	present present // nil: nobody is told who is present
 	around  []Middleware
 	stats   *stats.Pattern
 }

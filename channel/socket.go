@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/presence"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -21,6 +22,7 @@ type Socket struct {
 	member  fanout.Member
 	sender  sender
 	assigns assigns
+	here    *presence.Here // nil: the channel has no Presence
 	ending  ending
 }
 
@@ -57,7 +59,7 @@ func (s *Socket) Members() []Member { return s.hub().Members(s.Topic()) }
 // pushes wait for the reply; they are dropped if the join is refused. After the
 // leave, or the end of the client socket, it returns ErrLeft.
 func (s *Socket) Push(event string, payload any) error {
-	b, err := encode(event, payload)
+	b, err := s.route.encode(event, payload)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (w worker) close(s *Socket, j *job) {
 // message hands one message to the channel and answers it.
 func (w worker) message(s *Socket, f *wire.Frame) {
 	m := messageOf(f)
-	if !validEvent(f.Event) {
+	if !s.route.takes(f.Event) {
 		w.client.logRefusal(f, invalid)
 		_ = s.Reply(m, nil, Refuse(invalid))
 		return

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // chatRoom is the channel of the examples.
 type chatRoom struct{ channel.NothingOnLeave }
 
-func (chatRoom) HandleJoined(_ context.Context, _ *channel.Socket, m channel.Message) (channel.Accepted, error) {
+func (chatRoom) HandleJoined(_ context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
 	var who struct{ Name string }
 	if err := m.Decode(&who); err != nil {
 		return channel.Accepted{}, err
@@ -39,6 +39,7 @@ func (chatRoom) HandleJoined(_ context.Context, _ *channel.Socket, m channel.Mes
 	if who.Name == "Mallory" {
 		return channel.Accepted{}, channel.Refuse("not invited")
 	}
+	s.Assign("name", who.Name)
 	return channel.Accept(map[string]string{"motd": "be kind"}), nil
 }
 
@@ -53,6 +54,8 @@ func (chatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 			return channel.Binary(m.Binary), nil
 		}
 		return m.Payload, nil
+	case "status":
+		return nil, s.UpdatePresence(m.Payload)
 	case "remind":
 		return nil, s.Push("reminder", m.Payload)
 	case "ask":
@@ -90,6 +93,7 @@ func play(t *testing.T, page string, frames map[string]*wire.Message) {
 	kept := store.NewMemory()
 	live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(kept), chime.WithLogger(slog.New(slog.DiscardHandler)))
 	live.Channel("chat_room:{id}", chatRoom{}, channel.History{Keep: 100, Replay: 3})
+	live.Channel("team:{id}", chatRoom{}, channel.Presence(func(s *channel.Socket) (string, any) { return s.Assigned("name").(string), nil }))
 	server := httptest.NewServer(http.StripPrefix("/socket", live))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -190,7 +194,7 @@ func (p *player) close() {
 }
 
 // random is what the server makes up.
-var random = regexp.MustCompile(`"(?:id|secret|wait|epoch|draft)":"([^"]*)"`)
+var random = regexp.MustCompile(`"(?:id|secret|wait|epoch|draft|phx_ref)":"([^"]*)"`)
 
 // said is when a message was.
 var said = regexp.MustCompile(`"at":"[^"]*"`)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/internal/presence"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -71,6 +72,7 @@ type Member struct {
 	p      *Pushed // the join
 	reply  json.RawMessage
 	drafts map[string]shownDraft // of which WantDraft has taken something
+	view   presence.View         // what WantPresence has seen
 }
 
 // WantReply compares what the channel gave to channel.Accept.

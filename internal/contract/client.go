@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/go-chime/chime/internal/presence"
 	"github.com/go-chime/chime/store"
 )
 
@@ -57,8 +58,9 @@ type member struct {
 	positions bool   // it wants them
 	response  obj    // of the reply to the join, without @history
 	history   *history
-	drafted   string  // of the draft that WantDraft has taken, its text
-	deltas    float64 // and the number of its last delta
+	drafted   string        // of the draft that WantDraft has taken, its text
+	deltas    float64       // and the number of its last delta
+	view      presence.View // of who is present
 }
 
 // history is what the reply to a join says of the replay.

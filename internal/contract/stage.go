@@ -89,6 +89,7 @@ func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way b
 	s.live = chime.NewRouter(options...)
 	s.room.says = tr.Dialect == "amber"
 	s.live.Channel("room:{id}", s.room, remember...)
+	s.live.Channel("crowd:{id}", s.room, append(slices.Clone(remember), channel.Presence(inTheCrowd))...)
 
 	app := chi.NewRouter()
 	app.Use(middleware.RequestID, middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(io.Discard, "", 0)}),

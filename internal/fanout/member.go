@@ -27,6 +27,7 @@ type Member struct {
 	// Guarded by topic.mu; index by what guards topic.members.
 	index      int32
 	state      state
+	sight      sight
 	positioned bool             // the join asked for positions
 	shown      bool             // it may show a draft
 	at         uint64           // it has had everything up to here, and all up to the top if it is live
@@ -43,6 +44,9 @@ const (
 	live                 // sent what is announced
 	failed               // sent nothing until it leaves
 )
+
+// pages reports whether m is sent something by its pager. topic.mu is held.
+func (m *Member) pages() bool { return m.state == behind || m.sight == stale }
 
 // maxWaiting bounds the ephemeral messages that wait for a member that is behind.
 // The oldest are dropped: they were not promised.
@@ -78,7 +82,9 @@ func (m *Member) keep(msg *wire.Message) {
 // topic.mu is held.
 func (m *Member) fallBehind(offset uint64) {
 	m.state, m.at = behind, max(m.at, offset)
-	m.pager.add(due{m: m})
+	if m.sight != stale { // else the pager has m already
+		m.pager.add(due{m: m})
+	}
 }
 
 // rise makes m live, which has had everything up to the top, unless there is no

@@ -2,18 +2,31 @@ package fanout
 
 import "time"
 
-// page sends m one page, and reports whether it is still behind. Of a crowd at
-// one place one member reads the history, and the others find it in the tail.
+// page sends m the picture, if it is to have that, and one page of the history. It
+// reports whether more is to be sent. Of a crowd at one place one member reads the
+// history, and the others find it in the tail.
 func (t *Topic) page(m *Member) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if m.sight == stale {
+		t.sendPicture(m)
+	}
+	if m.state == behind && !t.sendPage(m) {
+		return false
+	}
+	return m.pages()
+}
+
+// sendPage sends a page of the history to m, which is behind. It reports false if m has
+// left, or is about to.
+func (t *Topic) sendPage(m *Member) bool {
 	t.tail.expire(time.Now())
-	if m.state == behind && !t.tail.reaches(m.at) {
+	if !t.tail.reaches(m.at) {
 		ctx := m.owner.Context()
 		entries, page, err := t.reader.page(ctx, m.at)
 		switch {
 		case m.state != behind, ctx.Err() != nil:
-			return false // it has left, or is about to
+			return false
 		case err != nil:
 			t.members.fail(m, err)
 		case t.tail.reaches(m.at), page.Epoch == "": // by what was read, or it was so when another read had ended
@@ -23,10 +36,10 @@ func (t *Topic) page(m *Member) bool {
 			m.at = max(m.at, endOf(page))
 		}
 	}
-	if m.state != behind {
-		return false
+	if m.state == behind && t.tail.reaches(m.at) {
+		t.send(m, pageMessages)
 	}
-	return !t.tail.reaches(m.at) || !t.send(m, pageMessages)
+	return true
 }
 
 // send offers m what it has not had, at most n messages. It reports whether that

@@ -50,7 +50,7 @@ func (r *roster) remove(m *Member) {
 	r.members[m.index].index = m.index
 	r.members[last] = nil
 	r.members = r.members[:last]
-	m.state, m.waiting = outside, nil
+	m.state, m.sight, m.waiting = outside, unseen, nil
 }
 
 // send sends an ephemeral message to all members but the client socket from.
@@ -114,7 +114,7 @@ func (r *roster) fallBehind(had, offset uint64) {
 
 // fail fails m. Its owner is told by another goroutine, without the topic's lock.
 func (r *roster) fail(m *Member, why error) {
-	m.state, m.waiting = failed, nil
+	m.state, m.sight, m.waiting = failed, unseen, nil
 	r.tasks.Go(func() { m.owner.Fail(why) })
 }
 

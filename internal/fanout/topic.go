@@ -37,6 +37,7 @@ type Config struct {
 	Budget  *Budget        // what the tails of all topics may take
 	Checks  *Checks        // what looks for announcements that are missing
 	Tasks   *task.Group    // whose goroutines send pages and tell of failures
+	Picture Picture        // what members are shown besides messages; nil: nothing
 
 	Seconds *stats.Histogram // how long fan-outs take; nil: nobody counts
 
@@ -58,6 +59,7 @@ type Topic struct {
 	budget  *Budget
 	share   share // guarded by the budget
 	members roster
+	picture Picture // nil: none
 	seconds *stats.Histogram
 
 	// mu orders what happens in the topic, and guards what follows and the state
@@ -73,7 +75,7 @@ type Topic struct {
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, seconds: c.Seconds}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)
@@ -107,7 +109,7 @@ func (t *Topic) Close() {
 func (t *Topic) Leave(m *Member) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m.state == behind {
+	if m.pages() {
 		m.pager.remove(due{m: m})
 	}
 	t.members.remove(m)

@@ -69,6 +69,7 @@ type Stats struct {
 type Pattern struct {
 	HandleJoined, HandleMember, HandleMessage, HandleLeave Handler
 	MarshalJSON                                            Handler // of the reply to a join; that of another is part of HandleMessage
+	Presence                                               Handler // the function of that option, and MarshalJSON of what it returns
 
 	Joins      Causes[Join]
 	Recoveries Causes[Recovery]
