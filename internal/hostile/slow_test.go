@@ -97,13 +97,6 @@ func TestRejoinsOfAReaderThatNeverReadsHoldLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	before := heap()
 	ws := s.Phoenix(t)
 	for ref := range joins {
@@ -118,6 +111,44 @@ func TestRejoinsOfAReaderThatNeverReadsHoldLittle(t *testing.T) {
 	}
 	ws.Conn.Close()
 	s.Hall.WantLeft(t, "book:1", "victim", "vanished")
+}
+
+// A client asks for large pages of older messages, one after the other, and reads none.
+func TestRequestsForOlderMessagesThatNobodyReadsHoldLittle(t *testing.T) {
+	s := raw.NewSite(t, chime.WithStore(contract.OpenFile(t)))
+	const messages, size, requests = 100, 1_000, 400
+	for n := range messages {
+		if err := s.Live.Broadcast(t.Context(), "book:1", "said", map[string]string{"n": fmt.Sprint(n), "pad": strings.Repeat("x", size)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := s.Witness(t)
+	ws, _ := s.Chime(t)
+	ws.Text(`["1","1","book:1","phx_join",{"as":"victim","@last":0}]`)
+	ws.Next()
+	before := heap()
+	for ref := range requests {
+		ws.Text(fmt.Sprintf(`["1","r%d","book:1","@history",{"limit":500}]`, ref))
+	}
+	other, _ := s.Chime(t)
+	other.Text(`["1","1","book:1","phx_join",{"as":"other","@last":1}]`)
+	other.Next()
+	other.Next()
+	other.Text(`["1","2","book:1","@history",{"limit":1}]`)
+	if got := other.Next(); !strings.HasPrefix(got, `["1","2","book:1","phx_reply",{"status":"ok"`) {
+		t.Errorf("got %.100s, want a page", got)
+	}
+	const most = 4 << 20 // the pages have 44 MB
+	for range 20 { // in which the server has the time to make them
+		if w.IsWell(); heap() > before+most {
+			t.Fatalf("%d requests for pages that nobody reads hold %d bytes, want less than %d", requests, heap()-before, most)
+		}
+	}
+	for ref := range requests { // and all of them, once it does
+		if got, want := ws.Next(), fmt.Sprintf(`["1","r%d","book:1","phx_reply",{"status":"ok"`, ref); !strings.HasPrefix(got, want) {
+			t.Fatalf("got %.100s, want %s", got, want)
+		}
+	}
 }
 
 // ours counts the goroutines that run code of chime's.
