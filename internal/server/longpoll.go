@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -58,33 +59,43 @@ func pollTokenOf(r *http.Request) (k pollToken) {
 	return pollToken{secret, received}
 }
 
+// phoenixPolls are the requests of Phoenix's clients that poll.
+type phoenixPolls struct {
+	polls   *polls
+	uploads *uploads
+	bodies  *bodies
+	log     *slog.Logger
+}
+
 // ServeLongPoll answers GET {mount}/longpoll.
-func (s *Server) ServeLongPoll(w http.ResponseWriter, r *http.Request) {
-	if !s.admission.origin(w, r) {
+func (s *Server) ServeLongPoll(w http.ResponseWriter, r *http.Request) { s.phoenix.serve(w, r) }
+
+func (ps *phoenixPolls) serve(w http.ResponseWriter, r *http.Request) {
+	if !ps.polls.admission.origin(w, r) {
 		return
 	}
 	d, reason := dialect.Of(r)
 	if reason != "" || d == &dialect.Chime {
-		s.log.Debug("poll refused", "reason", reason)
+		ps.log.Debug("poll refused", "reason", reason)
 		phoenixAnswer(w, phoenixRefused)
 		return
 	}
 	token := pollTokenOf(r)
-	c := s.clients.Registry.Find(token.secret)
+	c := ps.polls.entrance.clients.Registry.Find(token.secret)
 	if c == nil && token.secret != "" {
 		phoenixReply{}.over(w)
 		return
 	}
 	if c == nil {
-		from, refused := s.admission.connection(r, d.Counted, "")
+		from, refused := ps.polls.admission.connection(r, d.Counted, "")
 		if refused != nil {
 			phoenixRefuse(w, refused)
 			return
 		}
-		s.tasks.Do(func() { s.openLongPoll(w, r, d, from) })
+		ps.polls.tasks.Do(func() { ps.open(w, r, d, from) })
 		return
 	}
-	if _, refused := s.admission.post(r, token.secret); refused != nil {
+	if _, refused := ps.polls.admission.post(r, token.secret); refused != nil {
 		phoenixRefuse(w, refused)
 		return
 	}
@@ -93,7 +104,7 @@ func (s *Server) ServeLongPoll(w http.ResponseWriter, r *http.Request) {
 		phoenixReply{}.over(w)
 		return
 	}
-	s.tasks.Do(func() {
+	ps.polls.tasks.Do(func() {
 		p := clientsocket.NewPoll(token.received)
 		if n, err := c.Poll(p, token.secret); err != nil || n != &l.conn {
 			phoenixReply{}.over(w)
@@ -103,11 +114,11 @@ func (s *Server) ServeLongPoll(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// openLongPoll opens a client socket, and answers with its token.
-func (s *Server) openLongPoll(w http.ResponseWriter, r *http.Request, d *dialect.Dialect, from caller) {
+// open opens a client socket, and answers with its token.
+func (ps *phoenixPolls) open(w http.ResponseWriter, r *http.Request, d *dialect.Dialect, from caller) {
 	l, fresh := together[pollLine](from)
-	l.server, l.dialect = s, d
-	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+	l.polls, l.dialect = ps.polls, d
+	if err := ps.polls.entrance.enter(&l.conn, l, fresh, r, from); err != nil {
 		phoenixAnswer(w, phoenixLater)
 		return
 	}
@@ -119,30 +130,32 @@ func (s *Server) openLongPoll(w http.ResponseWriter, r *http.Request, d *dialect
 // that is their type, of which the first Limits.BatchMessages are taken. The token says
 // whose it is: what WithConnect looks for may be in the polls alone, as the authToken of
 // phoenix.js is.
-func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) {
-	body := s.bodies.bound(w, r)
+func (s *Server) ServeLongPollPost(w http.ResponseWriter, r *http.Request) { s.phoenix.post(w, r) }
+
+func (ps *phoenixPolls) post(w http.ResponseWriter, r *http.Request) {
+	body := ps.bodies.bound(w, r)
 	defer body.done()
-	if !s.admission.origin(w, r) {
+	if !ps.polls.admission.origin(w, r) {
 		return
 	}
 	token := pollTokenOf(r)
-	c := s.clients.Registry.Find(token.secret)
+	c := ps.polls.entrance.clients.Registry.Find(token.secret)
 	if c == nil {
 		phoenixAnswer(w, phoenixOpened)
 		return
 	}
-	if refused := s.admission.pace(c.Identity(), r); refused != nil {
+	if refused := ps.polls.admission.pace(c.Identity(), r); refused != nil {
 		phoenixRefuse(w, refused)
 		return
 	}
 	lines := strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-ndjson")
-	if refused := s.uploads.read(body, c, token.secret, func(data []byte) { s.takeLines(w, c, token, data, lines) }); refused != nil {
+	if refused := ps.uploads.read(body, c, token.secret, func(data []byte) { ps.take(w, c, token, data, lines) }); refused != nil {
 		phoenixRefuse(w, refused)
 	}
 }
 
-// takeLines takes what a POST has brought, and answers.
-func (s *Server) takeLines(w http.ResponseWriter, c *clientsocket.ClientSocket, token pollToken, body []byte, lines bool) {
+// take takes what a POST has brought, and answers.
+func (ps *phoenixPolls) take(w http.ResponseWriter, c *clientsocket.ClientSocket, token pollToken, body []byte, lines bool) {
 	l := polledLine(c, token.secret, true)
 	if l == nil || !c.Connected() {
 		phoenixAnswer(w, phoenixOpened)
@@ -169,7 +182,7 @@ func (s *Server) takeLines(w http.ResponseWriter, c *clientsocket.ClientSocket, 
 func (l *pollLine) decode(body []byte, lines bool) ([]wire.Frame, error) {
 	list := [][]byte{body}
 	if lines {
-		most := l.server.limits.BatchMessages
+		most := l.polls.limits.BatchMessages
 		list = bytes.SplitN(body, []byte("\n"), most+1) // what is beyond stays in one piece
 		list = list[:min(len(list), most)]
 	}
@@ -185,7 +198,7 @@ func (l *pollLine) decode(body []byte, lines bool) ([]wire.Frame, error) {
 				return nil, err
 			}
 		}
-		if len(data) > l.server.limits.MessageBytes {
+		if len(data) > l.polls.limits.MessageBytes {
 			return nil, errTooLarge
 		}
 		f, err := l.dialect.Decode(isBytes, data)

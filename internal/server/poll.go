@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/stats"
+	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/transport"
 )
 
 // maxHold is the longest that a poll is parked: proxies wait longer than that for an
@@ -48,11 +50,22 @@ func holdIn(r *http.Request) (time.Duration, error) {
 	return min(maxHold, time.Duration(ms)*time.Millisecond), nil
 }
 
+// polls are the requests of those that poll for what there is, in the chime dialect: each
+// opens a client socket, resumes one, or goes on.
+type polls struct {
+	admission *admission
+	entrance  *entrance
+	limits    transport.Limits
+	tasks     *task.Group
+}
+
 // ServePoll answers GET {mount}/poll: what there is to write to a client, as soon as
 // there is something. A poll without a secret opens a client socket, one with the secret
 // of another connection resumes it; both are answered with a hello.
-func (s *Server) ServePoll(w http.ResponseWriter, r *http.Request) {
-	if !s.admission.origin(w, r) {
+func (s *Server) ServePoll(w http.ResponseWriter, r *http.Request) { s.polls.serve(w, r) }
+
+func (ps *polls) serve(w http.ResponseWriter, r *http.Request) {
+	if !ps.admission.origin(w, r) {
 		return
 	}
 	head, err := pollHeadersOf(r)
@@ -60,43 +73,43 @@ func (s *Server) ServePoll(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	former := s.clients.Registry.Find(head.secret)
-	if former == nil && head.secret != "" && !s.Draining() {
-		s.stats.Resumes.Add(stats.Unknown)
+	former := ps.entrance.clients.Registry.Find(head.secret)
+	if former == nil && head.secret != "" && !ps.entrance.clients.Registry.Draining() {
+		ps.entrance.stats.Resumes.Add(stats.Unknown)
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
 	if polledLine(former, head.secret, false) != nil {
-		if _, refused := s.admission.post(r, head.secret); refused != nil {
+		if _, refused := ps.admission.post(r, head.secret); refused != nil {
 			refuseWith(w, refused)
 			return
 		}
 		var over bool
-		if s.tasks.Do(func() { over = !s.goOn(w, r, former, head) }); !over {
+		if ps.tasks.Do(func() { over = !ps.goOn(w, r, former, head) }); !over {
 			return
 		}
 	}
-	from, refused := s.admission.connection(r, stats.Chime, head.secret)
+	from, refused := ps.admission.connection(r, stats.Chime, head.secret)
 	if refused != nil {
 		refuseWith(w, refused)
 		return
 	}
-	s.tasks.Do(func() { s.openPoll(w, r, from, head) })
+	ps.tasks.Do(func() { ps.open(w, r, from, head) })
 }
 
-// openPoll gives the caller of a poll a connection, and answers with its hello.
-func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from caller, head pollHeaders) {
+// open gives the caller of a poll a connection, and answers with its hello.
+func (ps *polls) open(w http.ResponseWriter, r *http.Request, from caller, head pollHeaders) {
 	l, fresh := together[pollLine](from)
-	l.server = s
+	l.polls = ps
 	if head.secret == "" {
 		head.received = 0
-		if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+		if err := ps.entrance.enter(&l.conn, l, fresh, r, from); err != nil {
 			code, reason := parting(err)
 			respond(w, 1, l.Seal(l.Farewell(nil, code, reason, true), true))
 			return
 		}
-	} else if !s.resume(&l.conn, l, from) {
-		s.stats.Resumes.Add(stats.Unknown)
+	} else if !ps.entrance.resume(&l.conn, l, from) {
+		ps.entrance.stats.Resumes.Add(stats.Unknown)
 		refuse(w, http.StatusGone, clientsocket.ErrUnknown.Error())
 		return
 	}
@@ -108,7 +121,7 @@ func (s *Server) openPoll(w http.ResponseWriter, r *http.Request, from caller, h
 
 // goOn answers a poll of a client socket that is polled. It reports false if that has
 // ended in this moment: the client socket has to be resumed.
-func (s *Server) goOn(w http.ResponseWriter, r *http.Request, former *clientsocket.ClientSocket, head pollHeaders) bool {
+func (ps *polls) goOn(w http.ResponseWriter, r *http.Request, former *clientsocket.ClientSocket, head pollHeaders) bool {
 	p := clientsocket.NewPoll(head.received)
 	switch n, err := former.Poll(p, head.secret); {
 	case errors.Is(err, clientsocket.ErrBeyond):
@@ -144,7 +157,7 @@ func (chimeReply) over(w http.ResponseWriter) {
 // answer answers p when there is something, or nothing for the time of its hold.
 func (l *pollLine) answer(w http.ResponseWriter, r *http.Request, p *clientsocket.Poll, hold time.Duration, to replier) {
 	rc := http.NewResponseController(w)
-	hold = holdOf(r, rc, hold, l.server.limits.StuckFor)
+	hold = holdOf(r, rc, hold, l.polls.limits.StuckFor)
 	timer := time.NewTimer(hold)
 	defer timer.Stop()
 	ended := r.Context().Done()

@@ -18,7 +18,7 @@ import (
 // long it may do without a poll. Between two polls it costs a timer.
 type pollLine struct {
 	conn    clientsocket.Connection
-	server  *Server
+	polls   *polls
 	dialect *dialect.Dialect // of Phoenix; nil is chime
 
 	mu      sync.Mutex // guards what follows
@@ -49,9 +49,9 @@ func polledLine(c *clientsocket.ClientSocket, secret string, phoenix bool) *poll
 func (l *pollLine) begin() {
 	l.mu.Lock()
 	if !l.closed {
-		l.server.tasks.Add()
+		l.polls.tasks.Add()
 		l.awaited = true
-		l.timer = l.server.tasks.After(l.silence(), l.fired)
+		l.timer = l.polls.tasks.After(l.silence(), l.fired)
 	}
 	l.mu.Unlock()
 	l.look()
@@ -71,7 +71,7 @@ func (l *pollLine) fired() {
 func (l *pollLine) release() {
 	if l.awaited {
 		l.awaited = false
-		l.server.tasks.Done()
+		l.polls.tasks.Done()
 	}
 }
 
@@ -120,7 +120,7 @@ func (l *pollLine) write(rc *http.ResponseController, f func()) {
 
 // due is when a write that begins now has to be done. l.mu is held.
 func (l *pollLine) due() mono.Instant {
-	due := mono.Now().Add(l.server.limits.StuckFor)
+	due := mono.Now().Add(l.polls.limits.StuckFor)
 	if l.until != 0 {
 		due = min(due, l.until)
 	}

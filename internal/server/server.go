@@ -16,7 +16,6 @@ import (
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/dialect"
-	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/origin"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
@@ -62,9 +61,12 @@ type Config struct {
 // connection that comes of them. All its methods are safe for concurrent use.
 type Server struct {
 	admission admission
+	entrance  entrance
 	clients   *clientsocket.Clients
 	uploads   uploads
-	detach    func(context.Context) context.Context
+	polls     polls
+	phoenix   phoenixPolls
+	waits     waits
 	limits    transport.Limits
 	drain     drain
 	bodies    bodies
@@ -102,15 +104,15 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{detach: cfg.Detach, limits: cfg.Limits.WithDefaults(), stats: cfg.Stats, log: cfg.Log}
+	s := &Server{limits: cfg.Limits.WithDefaults(), stats: cfg.Stats, log: cfg.Log}
 	if s.stats == nil {
 		s.stats = &stats.Stats{}
 	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	if s.detach == nil {
-		s.detach = context.WithoutCancel
+	if cfg.Detach == nil {
+		cfg.Detach = context.WithoutCancel
 	}
 	s.obstacles.log = s.log
 	s.clients = clientsocket.New(clientsocket.Config{
@@ -123,6 +125,10 @@ func New(cfg Config) (*Server, error) {
 		connects: newToll(s.limits.ConnectsPerSecond, s.limits.AddressConnectsPerSecond),
 		posts:    newToll(s.limits.PostsPerSecond, s.limits.AddressPostsPerSecond),
 	}
+	s.entrance = entrance{s.clients, cfg.Detach, s.stats}
+	s.polls = polls{admission: &s.admission, entrance: &s.entrance, limits: s.limits, tasks: &s.tasks}
+	s.phoenix = phoenixPolls{polls: &s.polls, uploads: &s.uploads, bodies: &s.bodies, log: s.log}
+	s.waits = waits{admission: &s.admission, bodies: &s.bodies, clients: s.clients, stats: s.stats, stuckFor: s.limits.StuckFor, tasks: &s.tasks}
 	return s, nil
 }
 
@@ -132,15 +138,6 @@ func tellSlow(log *slog.Logger) func(*clientsocket.ClientSocket, clientsocket.Sl
 		log.Debug("client was slow", "client", c.ID(), "transport", c.Transport(), "cause", slow.Cause.String(),
 			"waiting", slow.Waiting, "allowed", slow.Allowed, "total", slow.Taken)
 	}
-}
-
-// parting is how a connection ends whose client socket could not be opened, since others
-// came first or the server drains.
-func parting(err error) (wire.CloseCode, string) {
-	if errors.Is(err, clientsocket.ErrDraining) {
-		return wire.CloseDrain, "drain"
-	}
-	return wire.CloseSlow, err.Error()
 }
 
 // Disconnect ends the client sockets of an identity, detached ones too, with
@@ -164,65 +161,3 @@ func (s *Server) QueueBytes() int { return s.clients.QueueBytes() }
 
 // Draining reports whether new clients are refused.
 func (s *Server) Draining() bool { return s.clients.Registry.Draining() }
-
-// together makes a connection's line and, unless its caller knows a client
-// socket, one in the same object: half the cost of two to the collector.
-func together[L any](from caller) (*L, *clientsocket.ClientSocket) {
-	if from.former != nil {
-		return new(L), nil
-	}
-	both := new(struct {
-		line   L
-		client clientsocket.ClientSocket
-	})
-	return &both.line, &both.client
-}
-
-// resume makes connection n a candidate of the client socket that its caller goes on
-// with, and reports whether that was possible. From now on it can be closed.
-func (s *Server) resume(n *clientsocket.Connection, line clientsocket.Line, from caller) bool {
-	n.Init(line)
-	if from.former == nil || !from.former.Resume(n, from.secret) {
-		return false
-	}
-	from.former.Refresh(from.id.Expires)
-	s.greeted(line, from)
-	return true
-}
-
-// enter is resume, where another client socket is opened if that was not possible. Fresh
-// is the memory for it, if it is not nil.
-func (s *Server) enter(n *clientsocket.Connection, line clientsocket.Line, fresh *clientsocket.ClientSocket, r *http.Request, from caller) error {
-	if s.resume(n, line, from) {
-		return nil
-	}
-	if from.secret != "" {
-		s.stats.Resumes.Add(stats.Unknown)
-	}
-	if fresh == nil {
-		fresh = new(clientsocket.ClientSocket)
-	}
-	err := s.clients.Open(fresh, n, clientsocket.Opening{Identity: from.id, Address: from.from, Dialect: from.speaks, Polled: line.Transport() == stats.LongPoll, Context: s.detach(r.Context())})
-	if err == nil {
-		s.greeted(line, from)
-		return nil
-	}
-	s.stats.Refusals.Add(refusalOf(err))
-	return err
-}
-
-// greeted counts how long it took until a connection was entered.
-func (s *Server) greeted(line clientsocket.Line, from caller) {
-	s.stats.Opening[line.Transport()].Observe(mono.Now().Sub(from.began))
-}
-
-// refusalOf is what an error of Registry.Room is counted as.
-func refusalOf(err error) stats.Refusal {
-	switch {
-	case errors.Is(err, clientsocket.ErrIdentityFull):
-		return stats.RefusedIdentity
-	case errors.Is(err, clientsocket.ErrFull):
-		return stats.RefusedSockets
-	}
-	return stats.RefusedDraining
-}

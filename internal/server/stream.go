@@ -81,7 +81,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from caller,
 		return
 	}
 	s.obstacles.encoded(w)
-	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+	if err := s.entrance.enter(&l.conn, l, fresh, r, from); err != nil {
 		code, reason := parting(err)
 		_ = l.Write(l.Seal(l.Farewell(l.Open(nil), code, reason, true), true))
 		l.release()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/stats"
+	"github.com/go-chime/chime/internal/task"
 )
 
 const (
@@ -18,13 +20,25 @@ const (
 	maxWaitBody = 4 << 10 // bytes: enough for their names
 )
 
+// waits are the requests of browsers that wait for several of their clients.
+type waits struct {
+	admission *admission
+	bodies    *bodies
+	clients   *clientsocket.Clients
+	stats     *stats.Stats
+	stuckFor  time.Duration
+	tasks     *task.Group
+}
+
 // ServeWait answers POST {mount}/wait: which of several clients that poll should poll now,
 // as soon as there is one. A browser has few connections on HTTP/1.1, which its tabs
 // share: one of them waits for all. It shows its own identity and no secret, and what it
 // learns is that there is something, so it is no sign of life of anybody.
-func (s *Server) ServeWait(w http.ResponseWriter, r *http.Request) {
-	body := s.bodies.bound(w, r)
-	names, hold, refused := s.waiting(w, r, body)
+func (s *Server) ServeWait(w http.ResponseWriter, r *http.Request) { s.waits.serve(w, r) }
+
+func (ws *waits) serve(w http.ResponseWriter, r *http.Request) {
+	body := ws.bodies.bound(w, r)
+	names, hold, refused := ws.named(w, r, body)
 	body.done()
 	if refused != nil {
 		refuseWith(w, refused)
@@ -32,17 +46,17 @@ func (s *Server) ServeWait(w http.ResponseWriter, r *http.Request) {
 	}
 	if names != nil {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // or net/http ends the request when it is due
-		s.tasks.Do(func() { s.wait(w, r, names, hold) })
+		ws.tasks.Do(func() { ws.park(w, r, names, hold) })
 	}
 }
 
-// waiting reads whom a request waits for, and how long. It has answered what comes from a
+// named reads whom a request waits for, and how long. It has answered what comes from a
 // foreign page: then there are no names.
-func (s *Server) waiting(w http.ResponseWriter, r *http.Request, body *body) (names []string, hold time.Duration, _ *refusal) {
-	if !s.admission.origin(w, r) {
+func (ws *waits) named(w http.ResponseWriter, r *http.Request, body *body) (names []string, hold time.Duration, _ *refusal) {
+	if !ws.admission.origin(w, r) {
 		return nil, 0, nil
 	}
-	if _, refused := s.admission.post(r, ""); refused != nil {
+	if _, refused := ws.admission.post(r, ""); refused != nil {
 		return nil, 0, refused
 	}
 	hold, err := holdIn(r)
@@ -68,14 +82,14 @@ func (s *Server) waiting(w http.ResponseWriter, r *http.Request, body *body) (na
 	return want.IDs, hold, nil
 }
 
-// wait answers when one of those that are named is due, unknown ones at once, or when the
+// park answers when one of those that are named is due, unknown ones at once, or when the
 // time is over.
-func (s *Server) wait(w http.ResponseWriter, r *http.Request, names []string, hold time.Duration) {
-	s.stats.Waits.Add(1)
+func (ws *waits) park(w http.ResponseWriter, r *http.Request, names []string, hold time.Duration) {
+	ws.stats.Waits.Add(1)
 	var known []*clientsocket.ClientSocket
 	all := make([]*clientsocket.ClientSocket, len(names))
 	for i, name := range names {
-		if all[i] = s.clients.Registry.FindNamed(name); all[i] != nil {
+		if all[i] = ws.clients.Registry.FindNamed(name); all[i] != nil {
 			known = append(known, all[i])
 		}
 	}
@@ -91,7 +105,7 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request, names []string, ho
 	rc := http.NewResponseController(w)
 	waits := clientsocket.Await(known)
 	defer waits.End()
-	timer := time.NewTimer(holdOf(r, rc, hold, s.limits.StuckFor))
+	timer := time.NewTimer(holdOf(r, rc, hold, ws.stuckFor))
 	defer timer.Stop()
 	ids := due()
 	for len(ids) == 0 && !waits.Over() {

@@ -87,7 +87,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, d *dialec
 		return
 	}
 	ws.SetReadLimit(int64(s.limits.MessageBytes))
-	if err := s.enter(&l.conn, l, fresh, r, from); err != nil {
+	if err := s.entrance.enter(&l.conn, l, fresh, r, from); err != nil {
 		code, reason := parting(err)
 		_ = l.Write(l.Farewell(nil, code, reason, true))
 		l.ws = ws
