@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 		{"what is ephemeral is not", ephemeral},
 		{"topics are apart", apart},
 		{"retention is that of the publication", retention},
+		{"what came before an offset can be read", older},
 		{"a context that is done begins nothing", cancelled},
 		{"racing publishers are announced in the order of their offsets", race},
 		{"one publisher's order is kept, whether retained or not", order},
@@ -237,6 +238,31 @@ func retention(t *testing.T, b broker.Broker, _ *sink) {
 	}
 	if page := read(t, b.History(), "a", store.Range{}); len(page.Messages) != 2 || page.Complete {
 		t.Errorf("got %d messages, complete %t, want the newest 2 of 5", len(page.Messages), page.Complete)
+	}
+}
+
+func older(t *testing.T, b broker.Broker, s *sink) {
+	for i := range 5 {
+		publish(t, b, text("a", fmt.Sprint(i)), &store.Retention{Keep: 4})
+		publish(t, b, text("b", "between"), everything)
+	}
+	said := s.wait(t, "a", 5)
+	for _, c := range []struct {
+		before   uint64
+		from, to int
+		more     bool
+	}{{0, 3, 5, true}, {said[3].Offset, 1, 3, false}, {said[1].Offset, 1, 1, false}} {
+		page := read(t, b.History(), "a", store.Range{Newest: true, Before: c.before, Limit: 2})
+		var got, want []uint64
+		for _, m := range page.Messages {
+			got = append(got, m.Offset)
+		}
+		for _, p := range said[c.from:c.to] {
+			want = append(want, p.Offset)
+		}
+		if !slices.Equal(got, want) || page.More != c.more || page.Complete {
+			t.Errorf("before %d: got %v, more %t, complete %t, want %v, more %t, and not complete", c.before, got, page.More, page.Complete, want, c.more)
+		}
 	}
 }
 
