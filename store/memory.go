@@ -51,7 +51,8 @@ type topic struct {
 	messages ring
 	keys     map[string]uint64 // the offset of each message that has one; nil: none has
 	top      uint64            // the last offset given in this topic
-	floor    uint64            // the highest that was trimmed, aged or forgotten
+	floor    uint64            // the highest that was trimmed, aged or forgotten; from since on
+	since    uint64            // nothing is known of this topic up to here
 	keep     Retention         // of the last Append
 	used     time.Time         // when that was
 }
@@ -168,7 +169,7 @@ func (s *Memory) find(ctx context.Context, name string) (*topic, error) {
 		return nil, ErrClosed
 	}
 	if t == nil {
-		t = &topic{name: name, floor: horizon}
+		t = &topic{name: name, floor: horizon, since: horizon}
 	}
 	t.mu.Lock() // dropped by now? Then it is empty, as it was when we looked
 	return t, nil
@@ -205,7 +206,7 @@ func (s *Memory) create(name string, now time.Time) (t *topic, closed bool) {
 		return nil, true
 	}
 	if t = s.topics[name]; t == nil { // else another Append was faster
-		t = &topic{name: name, index: len(s.order), floor: s.horizon, used: now}
+		t = &topic{name: name, index: len(s.order), floor: s.horizon, since: s.horizon, used: now}
 		s.topics[name] = t
 		s.order = append(s.order, t)
 	}
@@ -303,7 +304,7 @@ func (t *topic) page(r Range) Page {
 	from, n := 0, t.messages.n
 	p := Page{Top: t.top}
 	if r.Newest {
-		p.Complete = t.floor == 0
+		p.Complete = t.floor == t.since && (r.Before == 0 || r.Before > t.since)
 		end := n
 		if r.Before > 0 {
 			end = t.messages.after(r.Before - 1)

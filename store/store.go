@@ -148,7 +148,8 @@ type Page struct {
 	// Messages, or up to Top where there is none, was trimmed, has aged or was
 	// forgotten, and that Range.After is not beyond Top.
 	//
-	// For Newest it says that nothing of the topic was, ever: where More is not set,
+	// For Newest it says that nothing of the topic was, since it began as far as that is
+	// remembered, and that Range.Before is not from before that: where More is not set,
 	// the page goes back to the beginning. That can only be lost from the beginning
 	// on, so there is never a hole within a page, or between it and Range.Before. If
 	// there are no Messages, all before Range.Before are lost, or there were none.

@@ -13,7 +13,7 @@ import (
 )
 
 // checks are the sentences of docs/protocol.md, in its order.
-var checks = slices.Concat(requestChecks, frameChecks, historyChecks, postChecks, resumeChecks, endChecks, rateChecks, timedChecks, cutChecks)
+var checks = slices.Concat(requestChecks, frameChecks, historyChecks, olderChecks, postChecks, resumeChecks, endChecks, rateChecks, timedChecks, cutChecks)
 
 var requestChecks = []check{
 	{"hello: is the first frame, and complete", false, each, func(t *try, kind string) {

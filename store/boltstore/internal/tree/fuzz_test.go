@@ -51,7 +51,7 @@ func FuzzRecord(f *testing.F) {
 }
 
 func FuzzHead(f *testing.F) {
-	h := Head{Top: 9, Floor: 4, Keep: store.Retention{Keep: 1, Age: 2}, n: 3, dead: 1, last: -5, used: 6, due: 7}
+	h := Head{Top: 9, Floor: 4, since: 2, Keep: store.Retention{Keep: 1, Age: 2}, n: 3, dead: 1, last: -5, used: 6, due: 7}
 	f.Add(uint64(3), encodeHead(headKey(3), &h)[sealBytes:])
 	f.Fuzz(func(t *testing.T, topic uint64, body []byte) {
 		key := headKey(topic)

@@ -18,6 +18,8 @@ type Head struct {
 	Floor uint64          // the highest that was trimmed, or forgotten. What has aged beyond it is invisible as well
 	Keep  store.Retention // of the last append
 
+	since uint64 // nothing is known of the topic up to here: the floor is not below it
+
 	n    uint64 // messages beyond the floor
 	size uint64 // bytes that these take
 	dead uint64 // messages up to it, which are still to be deleted
@@ -28,7 +30,7 @@ type Head struct {
 
 func encodeHead(key []byte, h *Head) []byte {
 	b := begin(make([]byte, 0, 64))
-	for _, v := range []uint64{h.Top, h.Floor, h.n, h.size, h.dead} {
+	for _, v := range []uint64{h.Top, h.Floor, h.since, h.n, h.size, h.dead} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = binary.AppendVarint(binary.AppendVarint(b, int64(h.Keep.Keep)), int64(h.Keep.Age))
@@ -44,11 +46,11 @@ func decodeHead(key, value []byte) (h Head, err error) {
 	if err != nil {
 		return h, err
 	}
-	h = Head{Top: r.uint(), Floor: r.uint(), n: r.uint(), size: r.uint(), dead: r.uint()}
+	h = Head{Top: r.uint(), Floor: r.uint(), since: r.uint(), n: r.uint(), size: r.uint(), dead: r.uint()}
 	keep := r.int()
 	h.Keep = store.Retention{Keep: int(keep), Age: time.Duration(r.int())}
 	h.last, h.used, h.due = r.fixed(), r.fixed(), r.fixed()
-	if r.err == nil && (h.Floor > h.Top || int64(h.Keep.Keep) != keep) {
+	if r.err == nil && (h.Floor > h.Top || h.since > h.Floor || int64(h.Keep.Keep) != keep) {
 		r.fail(errRange)
 	}
 	return h, r.end()

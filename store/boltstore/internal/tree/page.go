@@ -20,7 +20,7 @@ func Read(tx *bolt.Tx, name string, r store.Range, now int64) (store.Page, error
 	}
 	page := store.Page{Epoch: s.Epoch, Messages: []store.Message{}, Complete: true}
 	if id == 0 {
-		page.Complete = (r.Newest || r.After == 0) && s.horizon == 0
+		page.Complete = r.Newest && (r.Before == 0 || r.Before > s.horizon) || !r.Newest && r.After == 0 && s.horizon == 0
 		return page, nil
 	}
 	p := pager{Page: page, r: r, topic: id, now: now, c: tx.Bucket(messageBucket).Cursor()}
@@ -50,7 +50,8 @@ type pager struct {
 // newest goes back from an offset, or from the head.
 func (p *pager) newest() error {
 	_, at, ok := firstReadable(p.c, p.topic, p.head.Floor+1)
-	p.Complete = p.head.Floor == 0 && (!ok || !p.head.aged(at, p.now))
+	incomplete := p.head.Floor > p.head.since || ok && p.head.aged(at, p.now)
+	p.Complete = !incomplete && (p.r.Before == 0 || p.r.Before > p.head.since)
 	end := headKey(p.topic)
 	if p.r.Before > 0 {
 		end = recordKey(p.topic, p.r.Before)

@@ -70,7 +70,7 @@ func (ts *topics) find(name string) (*topic, error) {
 func (ts *topics) create(name string) *topic {
 	ts.state.topics++
 	ts.state.known++
-	t := &topic{id: ts.state.topics, name: name, Head: Head{Floor: ts.state.horizon, used: ts.now}}
+	t := &topic{id: ts.state.topics, name: name, Head: Head{Floor: ts.state.horizon, since: ts.state.horizon, used: ts.now}}
 	ts.known[name] = t
 	key := nameKey(name)
 	ts.put(ts.names, key, encodeNumber(key, t.id))
