@@ -3,6 +3,7 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // page is the answer to a request for older messages.
@@ -19,11 +20,11 @@ type page struct {
 
 // shown is the part of a page that a check compares.
 func (p page) shown() string {
-	text := ""
+	var list strings.Builder
 	for _, m := range p.Messages {
-		text += fmt.Sprint(m.Offset, " ")
+		fmt.Fprintf(&list, "%d ", m.Offset)
 	}
-	return fmt.Sprintf("%smore:%t complete:%t", text, *p.More, *p.Complete)
+	return fmt.Sprintf("%smore:%t complete:%t", &list, *p.More, *p.Complete)
 }
 
 // older asks for a page in a topic that is joined.
