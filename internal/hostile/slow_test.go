@@ -139,7 +139,7 @@ func TestRequestsForOlderMessagesThatNobodyReadsHoldLittle(t *testing.T) {
 		t.Errorf("got %.100s, want a page", got)
 	}
 	const most = 4 << 20 // the pages have 44 MB
-	for range 20 { // in which the server has the time to make them
+	for range 20 {       // in which the server has the time to make them
 		if w.IsWell(); heap() > before+most {
 			t.Fatalf("%d requests for pages that nobody reads hold %d bytes, want less than %d", requests, heap()-before, most)
 		}
