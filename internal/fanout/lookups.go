@@ -29,15 +29,9 @@ func NewLookups(h broker.History) *Lookups {
 // and what says to the members that something is erased later comes behind it. An error is
 // of the history or of ctx, and nothing was sent then.
 func (l *Lookups) Read(ctx context.Context, t *Topic, part store.Range, reply func(store.Page) *wire.Message, send func(*wire.Message)) error {
-	select {
-	case l.running <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { <-l.running }()
 	for {
 		erasures := t.erasures()
-		page, err := l.history.Read(ctx, t.name, part)
+		page, err := l.read(ctx, t, part)
 		if err != nil {
 			return err
 		}
@@ -45,6 +39,17 @@ func (l *Lookups) Read(ctx context.Context, t *Topic, part store.Range, reply fu
 			return nil
 		}
 	}
+}
+
+// read waits until few others read.
+func (l *Lookups) read(ctx context.Context, t *Topic, part store.Range) (store.Page, error) {
+	select {
+	case l.running <- struct{}{}:
+	case <-ctx.Done():
+		return store.Page{}, context.Cause(ctx)
+	}
+	defer func() { <-l.running }()
+	return l.history.Read(ctx, t.name, part)
 }
 
 // erasures counts what was erased.
