@@ -308,3 +308,26 @@ func BenchmarkJoin(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLookBack is a request of a member for 50 older messages out of 100,000, until
+// the page is queued, and what its reply allocates.
+func BenchmarkLookBack(b *testing.B) {
+	h, got := crowd(b, 0, false, History{Keep: 100_000})
+	for range 100_000 {
+		tell(b, h)
+	}
+	r := join(b, h, &sink{id: "reader", got: got}, "{}")
+	got.Store(0)
+	f := wire.Frame{JoinRef: wire.RefOf("1"), Ref: wire.RefOf("2"), Topic: "a", Event: wire.EventHistory}
+	f.Payload = fmt.Appendf(nil, `{"before":{"epoch":%q,"offset":50000},"limit":50}`, h.history.Epoch())
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Receive(f)
+		if err := h.Wait(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if got.Load() != int64(b.N) {
+		b.Fatalf("got %d replies to %d requests", got.Load(), b.N)
+	}
+}

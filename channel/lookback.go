@@ -105,7 +105,7 @@ func (l *lookback) answer(ctx context.Context, c *client) error {
 	s, room := l.socket, lookbackRoom(c.hub.limits)
 	part := store.Range{Newest: true, Before: l.before.Offset, Limit: l.limit, Bytes: room}
 	return c.hub.lookups.Read(ctx, s.place.Topic, part, func(page store.Page) *wire.Message {
-		response := appendPage(nil, fit(ofEpoch(page, l.before), room))
+		response := encodePage(fit(ofEpoch(page, l.before), room))
 		return wire.NewReply(s.joinRef, l.message.ref, s.Topic(), "ok", response)
 	}, func(reply *wire.Message) { _ = s.sender.reply(c.cs, reply) })
 }
@@ -120,11 +120,7 @@ func lookbackRoom(l transport.Limits) int {
 func fit(page store.Page, most int) store.Page {
 	bytes := 0
 	for i, m := range slices.Backward(page.Messages) {
-		size := len(m.Payload)
-		if m.Binary {
-			size += size/3 + len(`{"@binary":""}`)
-		}
-		if bytes += size + len(m.Event) + perOlder; bytes > most && i < len(page.Messages)-1 {
+		if bytes += olderSize(m); bytes > most && i < len(page.Messages)-1 {
 			page.Messages, page.More = page.Messages[i+1:], true
 			break
 		}
@@ -132,9 +128,22 @@ func fit(page store.Page, most int) store.Page {
 	return page
 }
 
-// appendPage appends a page as a client reads it.
-func appendPage(b []byte, page store.Page) []byte {
-	b = append(b, `{"epoch":`...)
+// olderSize is what a message takes in a page, about.
+func olderSize(m store.Message) int {
+	size := len(m.Event) + len(m.Payload) + perOlder
+	if m.Binary {
+		size += len(m.Payload)/3 + len(`{"@binary":""}`)
+	}
+	return size
+}
+
+// encodePage is a page as a client reads it.
+func encodePage(page store.Page) []byte {
+	size := perOlder + len(page.Epoch)
+	for _, m := range page.Messages {
+		size += olderSize(m)
+	}
+	b := append(make([]byte, 0, size), `{"epoch":`...)
 	b = wire.AppendString(b, page.Epoch)
 	b = append(b, `,"complete":`...)
 	b = strconv.AppendBool(b, page.Complete)
