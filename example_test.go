@@ -112,8 +112,8 @@ func ExampleRouter_History() {
 	// message_new {"text":"yes, me"}
 }
 
-// What must go, goes: for whoever joins from now on. Who already has the
-// message is told by an event of the application.
+// What must go, goes: whoever has the message is told to remove it, also who comes back
+// later, and nobody else gets it.
 func ExampleRouter_Redact() {
 	live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(store.NewMemory()))
 	live.Channel("chat_room:{id}", chatRoom{}, channel.History{Keep: 1000, Replay: 50})
@@ -132,14 +132,15 @@ func ExampleRouter_Redact() {
 		log.Fatal(err)
 	}
 	say(live, "oops")
-	listen(site+"/sse?join=chat_room:lobby", "", 2)
+	listen(site+"/sse?join=chat_room:lobby", "", 3)
 	// Output:
 	// message_new {"text":"hello"}
+	// message_redacted {"offset":2}
 	// message_new {"text":"oops"}
 }
 
-// Forget empties the history of a topic. Members go on, and whoever comes back with
-// an older position is told that it is not recovered.
+// Forget empties the history of a topic. Members go on, and they and whoever comes back
+// are told to remove what they show.
 func ExampleRouter_Forget() {
 	live := chime.NewRouter(chime.WithAnonymous(), chime.WithStore(store.NewMemory()))
 	live.Channel("chat_room:{id}", chatRoom{}, channel.History{Keep: 1000, Replay: 50})
@@ -151,8 +152,9 @@ func ExampleRouter_Forget() {
 		log.Fatal(err)
 	}
 	say(live, "a new beginning")
-	listen(site+"/sse?join=chat_room:lobby", "", 1)
+	listen(site+"/sse?join=chat_room:lobby", "", 2)
 	// Output:
+	// history_forgotten {}
 	// message_new {"text":"a new beginning"}
 }
 

@@ -154,13 +154,17 @@ func (rt *Router) HistoryBefore(ctx context.Context, topic string, before store.
 	return rt.hub.HistoryBefore(ctx, topic, before, n)
 }
 
-// Forget drops the history of a topic. Its members stay. A client that joins from a
-// position before this reads that it was not recovered.
+// Forget takes all messages of a topic back, as Redact does one. Its members stay. The
+// event is history_forgotten, or what History.Forgotten names, {}, and about all that came
+// before it. A client that joins from a position further back reads that it was not
+// recovered. To forget a topic that has had no message is no error.
 func (rt *Router) Forget(ctx context.Context, topic string) error { return rt.hub.Forget(ctx, topic) }
 
-// Redact removes one message from the history of a topic; store.ErrNotFound if
-// it is not there. Clients that have the message keep it: the application tells them
-// to delete it by an event of its own.
+// Redact takes one message of a topic back: it is removed from the history, and in the same
+// step the event message_redacted, or what History.Redacted names, is broadcast and
+// retained, {"offset": offset}, so that members remove it too, and so do clients that come
+// back from a position before. It is store.ErrNotFound, and nothing happens, if the topic
+// does not have the message, or no longer.
 func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error {
 	return rt.hub.Redact(ctx, topic, offset)
 }

@@ -41,7 +41,8 @@ type Broker interface {
 	// when p is retained; a broker of one process returns when p was announced
 	// too. The position is that of p, and zero if p is ephemeral. If a message that
 	// is retained has p's Key, nothing is published, and the position is that of
-	// this one; see store.Store.
+	// this one; see store.Store. If p Erases something every sink is told of that
+	// first, as of an Erase.
 	Publish(ctx context.Context, p Publication, keep *store.Retention) (store.Position, error)
 
 	// Erase removes the message at offset from the history of a topic, or all of

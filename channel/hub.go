@@ -185,7 +185,7 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 // History returns up to n of the newest messages of a topic, the oldest first,
 // and the position behind them: a client that gives it as @since misses nothing.
 func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
-	if err := h.keeps(topic); err != nil {
+	if _, err := h.keeps(topic); err != nil {
 		return nil, store.Position{}, err
 	}
 	if n <= 0 {
@@ -196,27 +196,6 @@ func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message
 		return nil, store.Position{}, fmt.Errorf("history of %q: %w", topic, err)
 	}
 	return page.Messages, store.Position{Epoch: page.Epoch, Offset: page.Top}, nil
-}
-
-// Forget drops the history of a topic. Its members stay. A client that joins from a
-// position before this reads that it was not recovered.
-func (h *Hub) Forget(ctx context.Context, topic string) error {
-	if err := h.keeps(topic); err != nil {
-		return err
-	}
-	return h.broker.Erase(ctx, topic, 0) // its error says of what; see store.Store
-}
-
-// Redact removes one message from the history of a topic. Clients that have it
-// keep it: an event that tells them to delete it is the application's.
-func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
-	if err := h.keeps(topic); err != nil {
-		return err
-	}
-	if offset == 0 {
-		return fmt.Errorf("redact 0 of %q: %w", topic, store.ErrNotFound)
-	}
-	return h.broker.Erase(ctx, topic, offset)
 }
 
 // Health returns nil as long as the broker takes messages, or does not tell.
@@ -235,15 +214,6 @@ func (h *Hub) Moment(m *stats.Moment) {
 			m.Store = &s
 		}
 	}
-}
-
-// keeps returns nil for a topic that has a history.
-func (h *Hub) keeps(topic string) error {
-	r, err := h.route(topic)
-	if err == nil && r.keep == nil {
-		err = fmt.Errorf("topic %q: %w", topic, ErrNoHistory)
-	}
-	return err
 }
 
 // Member is a client in a topic.

@@ -37,14 +37,18 @@ func TestHistoryForgetRedact(t *testing.T) {
 	if err := h.Redact(t.Context(), "a", 2); err != nil {
 		t.Error(err)
 	}
-	wantHistory(2, 3, 1, 3)
+	wantHistory(3, 4, 1, 3, 4)
 	if err := h.Redact(t.Context(), "a", 2); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("redacted twice: got %v, want %v", err, store.ErrNotFound)
 	}
 	if err := h.Forget(t.Context(), "a"); err != nil {
 		t.Error(err)
 	}
-	wantHistory(2, 3)
+	wantHistory(2, 5, 5)
+	if err := h.Forget(t.Context(), "nothing"); err != nil {
+		t.Errorf("forget a topic that is not known: %v", err)
+	}
+	wantHistory(2, 5, 5)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

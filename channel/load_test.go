@@ -48,7 +48,7 @@ func TestACrowdReadsTheStoreOnce(t *testing.T) {
 					t.Fatalf("%s was replayed %d messages, want %d", r.id, got, want)
 				}
 			}
-			if err := h.Redact(t.Context(), "a", 3); err != nil {
+			if err := h.broker.Erase(t.Context(), "a", 3); err != nil {
 				t.Fatal(err)
 			}
 			for range 10 {
@@ -163,7 +163,7 @@ func TestAPositionIsCoveredAgainWhenSomethingIsRedacted(t *testing.T) {
 		if s.reads != reads {
 			t.Error("the store was read again for a position that it does not cover")
 		}
-		if err := h.Redact(t.Context(), "a", 7); err != nil {
+		if err := h.broker.Erase(t.Context(), "a", 7); err != nil {
 			t.Fatal(err)
 		}
 		joins(`"offset":1,"recovered":true`)

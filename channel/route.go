@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -30,6 +31,10 @@ type History struct {
 	// Replay is how many of the newest messages a join is sent that gives neither
 	// @since nor @last: at most 500, and by default none.
 	Replay int
+	// Redacted and Forgotten name the events with which Redact and Forget tell clients to
+	// remove what they show: "message_redacted" and "history_forgotten" by default.
+	// They are retained, and count in Keep and Replay.
+	Redacted, Forgotten string
 }
 
 // Forever is an Age without limit.
@@ -48,6 +53,12 @@ func (h History) apply(r *route) error {
 	case h.Replay < 0 || h.Replay > min(h.Keep, fanout.MaxReplay):
 		return fmt.Errorf("History.Replay: %d: want 0 to %d", h.Replay, min(h.Keep, fanout.MaxReplay))
 	}
+	r.redacted, r.forgotten = cmp.Or(h.Redacted, defaultRedacted), cmp.Or(h.Forgotten, defaultForgotten)
+	for _, event := range []string{r.redacted, r.forgotten} {
+		if !validEvent(event) {
+			return fmt.Errorf("History.Redacted or Forgotten: %w", badEvent(event))
+		}
+	}
 	age := h.Age
 	switch {
 	case age == 0:
@@ -62,15 +73,16 @@ func (h History) apply(r *route) error {
 
 // route is a pattern with its channel.
 type route struct {
-	pattern pattern
-	names   []string
-	channel Channel          // with all that Use put around it
-	member  MemberHandler    // nil: the channel has no HandleMember
-	keep    *store.Retention // nil: no history
-	replay  int
-	present present // nil: nobody is told who is present
-	around  []Middleware
-	stats   *stats.Pattern
+	pattern             pattern
+	names               []string
+	channel             Channel          // with all that Use put around it
+	member              MemberHandler    // nil: the channel has no HandleMember
+	keep                *store.Retention // nil: no history
+	replay              int
+	redacted, forgotten string  // events
+	present             present // nil: nobody is told who is present
+	around              []Middleware
+	stats               *stats.Pattern
 }
 
 // fanout is what a topic of this route works with.

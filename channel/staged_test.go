@@ -112,8 +112,15 @@ func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep
 	defer func() { <-s.writing }()
 	m.At = time.Time{} // it may have waited
 	var given store.Message
+	if m.Erases == store.All {
+		s.watch.forgot(topic)
+	}
 	if _, err := s.Store.Append(ctx, topic, m, keep, func(m store.Message) { given = m }); err != nil {
 		return 0, err
+	}
+	if m.Erases != 0 {
+		s.watch.redacted(topic, m.Erases)
+		defer s.pass(&s.erased)
 	}
 	s.watch.kept(topic, given, keep)
 	s.pass(&s.saying)

@@ -74,7 +74,7 @@ func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Reten
 	if err := m.CheckOnce(); err != nil {
 		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
-	t, err := s.claim(ctx, topic, now)
+	t, err := s.claim(ctx, topic, now, m.Erases == 0)
 	if err != nil {
 		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
@@ -88,6 +88,9 @@ func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Reten
 		}
 		return offset, nil
 	}
+	if m.Erases != 0 && !t.erase(m.Erases) {
+		return 0, fmt.Errorf("append to %q: erase %d: %w", topic, m.Erases, ErrNotFound)
+	}
 	if m.At = m.At.Round(0); m.At.IsZero() || m.At.After(now) {
 		m.At = now
 	}
@@ -95,7 +98,9 @@ func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Reten
 		m.At = t.messages.at(n - 1).At // trim stops at the first that is young enough
 	}
 	m.Offset, m.Prev = s.seq.Add(1), t.top
-	t.push(m)
+	kept := m
+	kept.Erases = 0
+	t.push(kept)
 	t.top, t.keep, t.used = m.Offset, keep, now
 	t.trim(now)
 	if announce != nil {
@@ -125,8 +130,7 @@ func (s *Memory) Forget(ctx context.Context, topic string) error {
 		return fmt.Errorf("forget %q: %w", topic, err)
 	}
 	defer t.mu.Unlock()
-	t.messages, t.keys = ring{}, nil
-	t.floor = t.top
+	t.erase(All)
 	return nil
 }
 
@@ -138,12 +142,9 @@ func (s *Memory) Redact(ctx context.Context, topic string, offset uint64) error 
 	}
 	defer t.mu.Unlock()
 	t.trim(clock())
-	i := t.messages.after(offset) - 1
-	if i < 0 || t.messages.at(i).Offset != offset {
+	if offset == All || !t.erase(offset) {
 		return fmt.Errorf("redact %d of %q: %w", offset, topic, ErrNotFound)
 	}
-	t.free(i)
-	t.messages.remove(i)
 	return nil
 }
 
@@ -175,8 +176,9 @@ func (s *Memory) find(ctx context.Context, name string) (*topic, error) {
 	return t, nil
 }
 
-// claim returns the topic, locked, and creates it if need be.
-func (s *Memory) claim(ctx context.Context, name string, now time.Time) (*topic, error) {
+// claim returns the topic, locked, and creates it if need be, or returns ErrNotFound if it
+// may not.
+func (s *Memory) claim(ctx context.Context, name string, now time.Time, create bool) (*topic, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -184,6 +186,9 @@ func (s *Memory) claim(ctx context.Context, name string, now time.Time) (*topic,
 		s.mu.RLock()
 		t, closed := s.topics[name], s.closed
 		s.mu.RUnlock()
+		if t == nil && !closed && !create {
+			return nil, ErrNotFound
+		}
 		if t == nil && !closed {
 			t, closed = s.create(name, now)
 		}
@@ -281,6 +286,22 @@ func (t *topic) trim(now time.Time) {
 		}
 		t.messages.drop(over)
 	}
+}
+
+// erase removes a message, or all, and reports whether there was something.
+func (t *topic) erase(offset uint64) bool {
+	if offset == All {
+		t.messages, t.keys = ring{}, nil
+		t.floor = t.top
+		return t.top > 0
+	}
+	i := t.messages.after(offset) - 1
+	if i < 0 || t.messages.at(i).Offset != offset {
+		return false
+	}
+	t.free(i)
+	t.messages.remove(i)
+	return true
 }
 
 func (t *topic) push(m Message) {

@@ -14,6 +14,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -63,6 +64,11 @@ type Store interface {
 	// Announcements of one topic come one at a time, in the order of their
 	// offsets; a Read that begins after one finds its message. announce must
 	// not block and must not call the store: the topic waits for it.
+	//
+	// If m Erases something, that is removed in the same step, as by Redact or Forget,
+	// before anything is trimmed. If it is not kept, or the topic is not known, nothing
+	// is appended, and the error is [ErrNotFound]. A bound in bytes is no reason to
+	// refuse it.
 	//
 	// The store owns m.Payload from the call on. ctx bounds admission only: a
 	// message that was admitted is kept whatever becomes of ctx.
@@ -118,7 +124,15 @@ type Message struct {
 	// Sum stands for what is said where the payload is made anew each time, with a time
 	// in it perhaps: see [Message.Says]. It is text like a key, "" is none.
 	Sum string
+
+	// Erases is the offset of the message that Append removes with this one, which is to
+	// say so to all who have it; [All] is every message before. 0 is none. It is part of
+	// the announcement, and not kept.
+	Erases uint64
 }
+
+// All is for [Message.Erases].
+const All = math.MaxUint64
 
 // Retention says how much of a topic is kept. That of its last Append holds for
 // all of the topic. Zero is without limit, in each field.

@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 		{"one publisher's order is kept, whether retained or not", order},
 		{"what has a key is published once", once},
 		{"what is erased is not in the history, and the sink is told", erase},
+		{"what erases is announced behind what it erases", tombstone},
 		{"nothing is announced after it was forgotten", forget},
 		{"subscribing is a barrier", barrier},
 		{"a topic can be subscribed again", again},

@@ -93,9 +93,21 @@ func (o *order) drain() {
 	o.mu.Unlock()
 	for i, p := range list {
 		list[i] = broker.Publication{} // its payload must not outlive it
+		if p.Erases != 0 {
+			o.sink.Erased(p.Topic, erased(p))
+		}
 		o.sink.Published(p)
 	}
 	if o.spare = list[:0]; cap(list) > maxSpare {
 		o.spare = nil
 	}
+}
+
+// erased is where a sink looks for what p erases.
+func erased(p broker.Publication) store.Position {
+	at := store.Position{Epoch: p.Epoch, Offset: p.Erases}
+	if at.Offset == store.All {
+		at.Offset = 0
+	}
+	return at
 }

@@ -221,6 +221,9 @@ func (m moderator) ban(ctx context.Context, user, topic string) error {
 		return err
 	}
 	for _, message := range messages {
+		if message.Event != "message_new" {
+			continue
+		}
 		if err := m.live.Redact(ctx, topic, message.Offset); err != nil {
 			return err
 		}
@@ -243,6 +246,8 @@ func TestModerationAcrossTopics(t *testing.T) {
 		t.Fatal(err)
 	}
 	anns.WantClosed("disconnected")
+	redacted := map[string]int{"offset": 1}
+	bob.WantBroadcast("message_redacted", redacted)
 	bob.WantBroadcast("banned", hello{"user:ann"})
 	if err := hub.Wait(t.Context()); err != nil {
 		t.Fatal(err)
@@ -253,6 +258,7 @@ func TestModerationAcrossTopics(t *testing.T) {
 		}
 	}
 	cid := hub.Join("chat_room:1", hello{"cid"})
+	cid.WantBroadcast("message_redacted", redacted)
 	cid.WantBroadcast("banned", hello{"user:ann"})
 	cid.WantPush("welcome", hello{"cid"})
 	cid.WantNothing()

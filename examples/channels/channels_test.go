@@ -142,3 +142,28 @@ func TestAnOrderIsPaidOnce(t *testing.T) {
 	ann.WantBroadcast("order_paid", object{"order": "8"})
 	ann.WantNothing()
 }
+
+func TestANoteIsTakenBackByItsWriterAlone(t *testing.T) {
+	wall := &Wall{}
+	hub := channeltest.New(t, "wall", wall, channel.History{Keep: 10, Replay: 10})
+	wall.live = hub
+	anns, bobs := hub.Connect(chime.Identity{ID: "ann"}), hub.Connect(chime.Identity{ID: "bob"})
+	ann, bob := anns.Join("wall", nil), bobs.Join("wall", nil)
+	ann.Push("write", object{"text": "hi"}).WantReply(nil)
+	ann.Push("write", object{"text": "oops"}).WantReply(nil)
+	for n, text := range []string{"hi", "oops"} {
+		bob.WantBroadcast("note", object{"by": "ann", "text": text})
+		bob.Push("take_back", object{"offset": n + 1}).WantError("you have no such note")
+	}
+	for _, offset := range []uint64{0, 3, 1 << 63, 1<<64 - 1} {
+		ann.Push("take_back", object{"offset": offset}).WantError("you have no such note")
+	}
+	ann.Push("take_back", object{"offset": 2}).WantReply(nil)
+	ann.Push("take_back", object{"offset": 2}).WantError("you have no such note")
+	ann.Push("take_back", object{"offset": 3}).WantError("you have no such note") // what says so
+	bob.WantBroadcast("message_redacted", object{"offset": 2})
+	cid := hub.Join("wall", nil)
+	cid.WantBroadcast("note", object{"by": "ann", "text": "hi"})
+	cid.WantBroadcast("message_redacted", object{"offset": 2})
+	cid.WantNothing()
+}

@@ -213,51 +213,6 @@ var remembering = []behaviour{
 		ann.WantNothing()
 	}},
 
-	{name: "forget", needs: toRemember | toBeAnswered | inStep, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
-		s.BroadcastMany("room:1", 1, 5)
-		_, before, err := s.live.History(s.Context(), "room:1", 1)
-		if err != nil {
-			s.Fatalf("History: %v", err)
-		}
-		bystander := s.Join("bob", "room:1")
-		bystander.WantMany(1, 5)
-		s.BroadcastMany("room:1", 6, 6)
-		if err := s.live.Forget(s.Context(), "room:1"); err != nil {
-			s.Fatalf("Forget: %v", err)
-		}
-		s.BroadcastMany("room:1", 7, 7)
-		bystander.WantMany(6, 7)
-		ann := s.Dial("ann").Join("room:1", obj{"@since": before})
-		ann.WantRecovered(1, false) // 6 is gone
-		ann.WantMany(7, 7)
-		ann.WantNothing()
-	}},
-
-	{name: "redact", needs: toRemember | toBeAnswered | inStep, history: channel.History{Keep: 10, Replay: 10}, script: func(s *stage) {
-		start := position{Epoch: s.store.Epoch()}
-		bystander := s.Join("bob", "room:1")
-		s.BroadcastMany("room:1", 1, 3)
-		page, _, err := s.live.History(s.Context(), "room:1", 3)
-		if err != nil || len(page) != 3 {
-			s.Fatalf("History: got %v, %v; want 3 messages", page, err)
-		}
-		if err := s.live.Redact(s.Context(), "room:1", page[1].Offset); err != nil {
-			s.Fatalf("Redact: %v", err)
-		}
-		if err := s.live.Redact(s.Context(), "room:1", page[1].Offset); err == nil {
-			s.Error("Redact of what is not there: got no error")
-		}
-		bystander.WantMany(1, 3) // who has it keeps it
-		ann := s.Dial("ann").Join("room:1", obj{"@since": start})
-		ann.WantRecovered(2, true) // nothing is missing that should be there
-		ann.WantMany(1, 1)
-		ann.WantMany(3, 3)
-		carl := s.Join("carl", "room:1")
-		carl.WantMany(1, 1)
-		carl.WantMany(3, 3)
-		carl.WantNothing()
-	}},
-
 	{name: "topics_without_history", needs: toForget, script: func(s *stage) {
 		if _, _, err := s.live.History(s.Context(), "room:1", 1); err == nil {
 			s.Error("History: got no error")

@@ -66,12 +66,14 @@ var older = []behaviour{
 		if err := s.live.Redact(s.Context(), "room:1", at.Offset); err != nil {
 			s.Fatal(err)
 		}
-		if page := ann.WantOlder(obj{}); len(page.Messages) != 2 || !page.Complete {
-			s.Errorf("got %+v, want 1 and 3: what is redacted is not missed", page)
+		ann.WantRetained("message_redacted", obj{"offset": at.Offset})
+		if page := ann.WantOlder(obj{}); len(page.Messages) != 3 || !page.Complete {
+			s.Errorf("got %+v, want 1, 3 and what says that 2 is redacted: that is not missed", page)
 		}
 		if err := s.live.Forget(s.Context(), "room:1"); err != nil {
 			s.Fatal(err)
 		}
+		ann.WantRetained("history_forgotten", obj{})
 		if page := ann.WantOlder(obj{"before": at}); len(page.Messages) > 0 || page.More || page.Complete {
 			s.Errorf("got %+v, want nothing, and not complete: it was forgotten", page)
 		}

@@ -141,6 +141,15 @@ func (m *model) redact(offset uint64) bool {
 	return len(m.kept()) < before
 }
 
+// erase reports whether there was something to erase.
+func (m *model) erase(offset uint64) bool {
+	if offset != store.All {
+		return m.redact(offset)
+	}
+	m.forget()
+	return len(m.entries) > 0
+}
+
 // random does the same to s and to the model, and compares all that can be seen.
 // Where there is again, it ends the store and opens it in between.
 func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store, killed bool) store.Store) {
@@ -193,8 +202,18 @@ func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store,
 				}
 				break
 			}
+			if r.IntN(10) == 0 {
+				if e.Erases = known; r.IntN(20) == 0 {
+					e.Erases = store.All
+				}
+				step += fmt.Sprintf(", erasing %d", e.Erases)
+				if e.Erases != 0 && !m.erase(e.Erases) {
+					wantNothingErased(t, s, topic, e.Erases)
+					break
+				}
+			}
 			got := add(t, s, topic, e, keep)
-			e.Offset = got.Offset
+			e.Offset, e.Erases = got.Offset, 0
 			if want := m.append(e, keep); !same(got, want) || got.Offset <= last {
 				t.Errorf("%s: got %s after offset %d, want %s", step, show(got), last, show(want))
 			}

@@ -81,6 +81,8 @@ func run(t *testing.T, open func(t *testing.T) store.Store, again func(t *testin
 		{"a key has a message appended once", once},
 		{"what can't be a key is an error", badKeys},
 		{"appends of one key at one time are one message", onceAtOnce},
+		{"a message takes another one back", erase},
+		{"a message takes all back", eraseAll},
 		{"a context that is done begins nothing", cancelled},
 		{"a closed store says so", closed},
 		{"racing appenders are announced in order", race},

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -78,7 +79,11 @@ func (p *Plan) Append(name string, m store.Message, keep store.Retention) (kept 
 	if err != nil || m.Offset != 0 {
 		return m, false, err
 	}
-	if ts.bounds.Full {
+	if m.Erases != 0 {
+		if err := p.erase(name, m.Erases); err != nil {
+			return m, false, err
+		}
+	} else if ts.bounds.Full {
 		return m, false, fmt.Errorf("%w: its file has as many bytes as are allowed", store.ErrFull)
 	}
 	if t == nil {
@@ -114,6 +119,17 @@ func (p *Plan) Append(name string, m store.Message, keep store.Retention) (kept 
 		ts.putOnce(t, &m)
 	}
 	return m, true, nil
+}
+
+// erase removes what a message erases.
+func (p *Plan) erase(name string, offset uint64) error {
+	if offset != store.All {
+		return p.Redact(name, offset)
+	}
+	if t, err := p.topics.find(name); err != nil || t == nil {
+		return cmp.Or(err, store.ErrNotFound)
+	}
+	return p.Forget(name)
 }
 
 // Forget moves the floor of the topic over all that it has.
