@@ -10,18 +10,17 @@ import (
 type Presence interface {
 	Broker
 
-	// StartPresence names whom to tell of changes. It is called once, after Start.
-	// Changes of one topic are told one at a time, of a topic that this node has
-	// subscribed to: before Subscribe returns, or soon after, who is present
-	// elsewhere; then what each node announces, this one included; and who is gone
-	// with a node that is gone. Of each ref a join is told first and a leave last. Changed
-	// may wait, as Sink.Published may.
+	// StartPresence names whom to tell of changes in topics that this node has subscribed
+	// to. It is called once, after Start. Those present elsewhere are told before
+	// Subscribe returns, or soon after; then what each node announces, and who is gone with
+	// a node that is gone. Of each ref a join is told first and a leave last; other than
+	// that the order of two nodes is of no matter. Changed may wait, as Sink.Published may.
 	StartPresence(changed func(topic string, c Change))
 
 	// Present announces what has changed on this node, in a topic that it has
-	// subscribed to. It waits for no other node, and does not fail: what does not
-	// arrive is announced again. Calls for one topic come one at a time. When this node
-	// unsubscribes, nobody is present there any more.
+	// subscribed to: to this node before it returns, and to the others. It waits for
+	// no other node, and does not fail: what does not arrive is announced again. Calls for
+	// one topic come one at a time. When this node unsubscribes, nobody is present on it.
 	Present(topic string, c Change)
 
 	// ListPresence returns who is present on all nodes, in any order. It is asked of

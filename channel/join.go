@@ -48,7 +48,7 @@ func (e *entry) begin() {
 	}
 	s := &Socket{inbox: e.in.inbox, route: r, params: r.pattern.params(f.Topic), joinRef: f.JoinRef}
 	if r.present != nil {
-		s.here = &presence.Here{}
+		s.here = &presence.Here[*fanout.Member]{Of: &s.member}
 	}
 	e.ask, e.socket = want, s
 	e.in.begin(s) // before anything that may take long: the end of the client socket cancels it

@@ -11,7 +11,7 @@ import (
 type place struct {
 	*fanout.Topic
 	roster   *presence.Roster // nil, as presence: the channel has no Presence
-	presence *presence.Window
+	presence *presence.Window[*fanout.Member]
 
 	// Guarded by the shard.
 	users      int
@@ -27,12 +27,15 @@ func newPlace(topic string, rt *route, r *registry) *place {
 	p := &place{subscribing: make(chan struct{}, 1)}
 	c := rt.fanout(r.config)
 	if rt.present != nil {
-		announce := p.changed
-		if r.between != nil {
-			announce = func(c broker.Change) { r.between.Present(topic, c) }
-		}
 		p.roster = presence.NewRoster(topic)
-		p.presence = presence.NewWindow(r.refs, p.roster, c.Tasks, announce)
+		p.presence = presence.NewWindow(r.refs, p.roster, c.Tasks, func(c broker.Change, came []*fanout.Member) {
+			if r.between != nil {
+				r.between.Present(topic, c)
+			} else {
+				p.changed(c)
+			}
+			p.Reveal(came) // they see themselves
+		})
 		c.Picture = p.roster
 	}
 	p.Topic = fanout.New(topic, c)

@@ -22,7 +22,7 @@ type Socket struct {
 	member  fanout.Member
 	sender  sender
 	assigns assigns
-	here    *presence.Here // nil: the channel has no Presence
+	here    *presence.Here[*fanout.Member] // nil: the channel has no Presence
 	ending  ending
 }
 

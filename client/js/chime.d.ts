@@ -192,7 +192,7 @@ export type Undo = () => void;
  *   `transport` and `status` are of the one that says most. The socket goes on trying; after a failed move by `force()` it stays on its
  *   present connection.
  * - `credentials`: the params or token function of the socket failed (`cause`). The socket goes on trying.
- * - `handler`: a function given to `on`, `onState` or `onGap` threw (`cause`).
+ * - `handler`: a listener of a channel threw (`cause`).
  */
 export type ErrorCode =
   | "refused"
@@ -299,6 +299,34 @@ export interface Draft<Payload = unknown> {
   readonly over: boolean;
 }
 
+/** What one connection of a key is known by, as the server's channel gave it. It is never changed; an update is another one. */
+export interface PresenceMeta {
+  readonly phx_ref: string;
+  readonly [name: string]: any;
+}
+
+/** A key that is present, and the metas of all connections of that key, in the order in which they came or were updated last. */
+export interface Present {
+  readonly key: string;
+  readonly metas: readonly PresenceMeta[];
+}
+
+/**
+ * The keys that are present in a topic. They are known 10 to 110 ms after the join, and stay while the channel is `joining` again: then what has
+ * changed meanwhile is told, and nothing else. After `leave()`, and when the server has ended the join, nobody is, and no
+ * listener is called for that.
+ */
+export interface Presence {
+  /** All who are present, in the order in which this client learned of them. */
+  list(): Present[];
+  /** Calls `fn` for each key that comes, not for a further connection of one that is there. */
+  onJoin(fn: (key: string, metas: readonly PresenceMeta[]) => void): Undo;
+  /** Calls `fn` for each key that has gone, with all its connections; `metas` are those that it had. */
+  onLeave(fn: (key: string, metas: readonly PresenceMeta[]) => void): Undo;
+  /** Calls `fn` after each change, behind `onJoin` and `onLeave`: a page that shows `list()` needs no other listener. */
+  onSync(fn: () => void): Undo;
+}
+
 /**
  * One topic. The same Channel can be joined, left and joined again; it keeps its listeners and its position.
  *
@@ -317,6 +345,8 @@ export class Channel {
    * none, being the first since `join()`.
    */
   readonly recovered: boolean | null;
+  /** The presence of the topic, where the server's channel has a `channel.Presence`. */
+  readonly presence: Presence;
 
   /**
    * Joins, now or as soon as the socket is connected. It resolves with the reply of the server's HandleJoined, and rejects with code

@@ -101,9 +101,15 @@ func (s *stage) WantListed(want numbers) {
 var present = []behaviour{
 	{name: "present_from_join_to_leave", grace: noTime, timed: true, script: func(s *stage) {
 		bob := s.Join("bob", crowdTopic)
-		bob.WantPresent(numbers{"bob": {0}})
+		bob.look("the state")
+		bob.WantPresent(numbers{"bob": {0}}) // by that alone
 		ann := s.Join("ann", crowdTopic)
-		ann.WantPresent(numbers{"ann": {0}, "bob": {0}})
+		if f := ann.look("the state"); f.event != presence.EventState {
+			s.Errorf("got %v, want a presence_state", f)
+		}
+		if got, want := numbersOf(s.T, ann.view), (numbers{"ann": {0}, "bob": {0}}); !reflect.DeepEqual(got, want) {
+			s.Errorf("the state is %v, want %v", got, want)
+		}
 		bob.WantPresent(numbers{"ann": {0}, "bob": {0}})
 		s.WantListed(numbers{"ann": {0}, "bob": {0}})
 		ann.Cut()

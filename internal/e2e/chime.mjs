@@ -1,12 +1,12 @@
 // What a page of chime.js is told of its own mistakes, and of what the server makes of its joins:
 //
-//	node chime.mjs BEHAVIOUR TRANSPORT URL
+//	node chime.mjs BEHAVIOUR TRANSPORT URL DESK
 import assert from "node:assert/strict"
 import WebSocket from "ws"
 import { Socket } from "../../client/js/chime.js"
 import { atEnd, run, within } from "./kit.mjs"
 
-const [behaviour, transport, url] = process.argv.slice(2)
+const [behaviour, transport, url, desk] = process.argv.slice(2)
 const topic = "quiet:" + behaviour?.replace(/\W+/g, "-") // of no history
 
 // Retries are as likely to be quick as slow; a test has no time for the slow ones.
@@ -79,5 +79,55 @@ await run({
     await back
     assert.deepEqual(await channel.push("echo", { n: 1 }), { n: 1 })
     assert.deepEqual([channel.gaps, socket.states.length], [1, 4])
+  },
+
+  async "knows who is present, whatever becomes of the connection and the server"() {
+    const ask = (what) => fetch(`${desk}/test/${what}`, { method: "POST" })
+    const crowd = topic.replace("quiet", "crowd")
+    const [ada, bob] = ["Ada", "Bob"].map((token) => connect({ token }))
+    const watch = (socket) => {
+      const channel = socket.channel(crowd)
+      const who = { presence: channel.presence, channel, calls: [] }
+      who.list = () => channel.presence.list().map(({ key, metas }) => `${key} ${metas.map(({ doing }) => doing).join()}`).sort().join("; ")
+      channel.presence.onJoin((key) => who.calls.push("+" + key))
+      channel.presence.onLeave((key) => who.calls.push("-" + key))
+      who.sees = (want) => within(want, (resolve) => {
+        const look = () => who.list() === want && resolve()
+        channel.presence.onSync(look)
+        look()
+      })
+      who.calledSince = () => who.calls.splice(0).sort().join()
+      who.joined = within("join", (resolve, reject) => channel.join().then(resolve, reject))
+      return who
+    }
+    const first = watch(ada)
+    await first.sees("Ada reading")
+    const second = watch(bob)
+    for (const one of [first, second]) await one.sees("Ada reading; Bob reading")
+    assert.deepEqual([first.calledSince(), second.calledSince()], ["+Ada,+Bob", "+Ada,+Bob"])
+
+    const tab = watch(connect({ token: "Bob" }))
+    await first.sees("Ada reading; Bob reading,reading")
+    await second.channel.push("status", { doing: "lunch" })
+    await first.sees("Ada reading; Bob reading,lunch")
+    await tab.channel.leave()
+    await first.sees("Ada reading; Bob lunch")
+    assert.equal(first.calledSince(), "", "neither a second tab nor an update is a join or a leave")
+
+    const back = Promise.all([ada, bob].map((socket) => within("the way back", (resolve) => socket.on("state", (state) => state === "open" && resolve()))))
+    await ask("cut")
+    await back
+    await first.channel.push("status", { doing: "lunch" })
+    for (const one of [first, second]) await one.sees("Ada lunch; Bob lunch")
+    assert.deepEqual([first.calledSince(), second.calledSince()], ["", ""], "nor is a resume")
+
+    const rejoined = Promise.all([first, second].map(({ channel }) => again(channel)))
+    await ask("restart")
+    await rejoined
+    for (const one of [first, second]) await one.sees("Ada reading; Bob reading")
+    for (const [one, me] of [[first, "Ada"], [second, "Bob"]]) assert(!one.calledSince().includes(me), "nobody comes and goes for himself")
+    await second.channel.leave()
+    await first.sees("Ada reading")
+    assert.equal(first.calledSince(), "-Bob")
   },
 }, behaviour)

@@ -27,7 +27,7 @@ func TestChimeClientOnASite(t *testing.T) {
 			s := openSite(t, chime.WithLimits(chime.Limits{MessageBytes: 80_000, BatchBytes: 80_128}))
 			for _, behaviour := range behaviours {
 				t.Run(strings.ReplaceAll(behaviour, " ", "_"), func(t *testing.T) {
-					if err := start(t, exec.Command(node, "chime.mjs", behaviour, transport, s.url)).wait(t); err != nil {
+					if err := start(t, exec.Command(node, "chime.mjs", behaviour, transport, s.url, s.desk)).wait(t); err != nil {
 						t.Errorf("%s: %v", behaviour, err)
 					}
 				})

@@ -35,7 +35,7 @@ globalThis.XMLHttpRequest ??= class {
   }
 }
 
-export const { Socket, LongPoll } = await import(pkg)
+export const { Socket, LongPoll, Presence } = await import(pkg)
 export const transports = { websocket: WebSocket, stream: ChimeStream, longpoll: LongPoll, fallback: WebSocket }
 
 // A stream tells positions unasked, as chime does, and has no heartbeats but the server's.

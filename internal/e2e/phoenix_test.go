@@ -33,8 +33,12 @@ func TestPhoenixClient(t *testing.T) {
 }
 
 // What the demo is too harmless for.
-func TestPhoenixClientOnASite(t *testing.T) {
-	eachPhoenix(t, "phoenix-site.mjs", func(t *testing.T) func(t *testing.T, client phoenixClient) {
+func TestPhoenixClientOnASite(t *testing.T) { onASite(t, "phoenix-site.mjs") }
+
+func TestPhoenixPresence(t *testing.T) { onASite(t, "phoenix-presence.mjs") }
+
+func onASite(t *testing.T, script string) {
+	eachPhoenix(t, script, func(t *testing.T) func(t *testing.T, client phoenixClient) {
 		s := openSite(t)
 		return func(t *testing.T, client phoenixClient) {
 			defer s.cable.up() // a behaviour that failed may have left it silent

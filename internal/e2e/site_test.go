@@ -96,6 +96,9 @@ func (s *site) router() *chime.Router {
 		s.live = chime.NewRouter(append([]chime.Option{chime.WithConnect(s.connect), chime.WithStore(s.kept), chime.WithLogger(s.log)}, s.with...)...)
 		s.live.Channel("room:{id}", hall{s.slow}, channel.History{Keep: 10_000, Replay: 50})
 		s.live.Channel("quiet:{id}", hall{s.slow})
+		s.live.Channel("crowd:{id}", hall{s.slow}, channel.Presence(func(s *channel.Socket) (string, any) {
+			return s.Identity().ID, map[string]string{"doing": "reading"}
+		}))
 	}
 	return s.live
 }
@@ -228,6 +231,8 @@ func (hall) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Mess
 			err = s.Reply(m, m.Payload, nil)
 		}
 		return channel.Later, err
+	case "status":
+		return nil, s.UpdatePresence(m.Payload)
 	case "refuse":
 		return nil, channel.Refuse("not today")
 	case "fail":

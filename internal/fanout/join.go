@@ -30,7 +30,6 @@ const joinTries = 3
 func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	defer t.present(m)
 	if t.reader == nil {
 		t.members.add(m, live)
 		greet(nil)

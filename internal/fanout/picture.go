@@ -40,13 +40,18 @@ func (t *Topic) Show(change func() *wire.Message) {
 	pause(round)
 }
 
-// present shows the picture to a member that has just been greeted. t.mu is held.
-func (t *Topic) present(m *Member) {
-	if t.picture == nil || m.state != live && m.state != behind {
-		return
-	}
-	if t.sendPicture(m); m.sight == unseen {
-		m.lose()
+// Reveal shows the picture, as it is now, to members that have joined. What is to be told
+// before is shown before.
+func (t *Topic) Reveal(members []*Member) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range members {
+		if m.state != live && m.state != behind { // it has left, or failed
+			continue
+		}
+		if t.sendPicture(m); m.sight == unseen {
+			m.lose()
+		}
 	}
 }
 

@@ -87,7 +87,10 @@ func pictureAtRandom(t *testing.T, seed uint64) {
 		case 0, 1:
 			if !one.in {
 				one.in = true
-				go func() { _ = one.join(Want{Last: r.IntN(10)}) }()
+				go func() {
+					_ = one.join(Want{Last: r.IntN(10)})
+					w.topic.Reveal([]*Member{&one.Member})
+				}()
 			}
 		case 2:
 			if one.in && r.IntN(4) == 0 {
@@ -145,6 +148,7 @@ func TestWhoDoesNotReadIsSentThePictureWhole(t *testing.T) {
 	if err := ann.join(Want{}); err != nil {
 		t.Fatal(err)
 	}
+	w.topic.Reveal([]*Member{&ann.Member})
 	for range 1000 {
 		w.topic.Show(picture.step)
 	}
@@ -172,7 +176,10 @@ func TestWhoIsNotInSeesNoPicture(t *testing.T) {
 		w.history.shut(&w.history.before)
 		q, p := w.client(8)
 		ann := newOwner(w.topic, p, "1")
-		go func() { _ = ann.join(Want{}) }()
+		go func() {
+			_ = ann.join(Want{})
+			w.topic.Reveal([]*Member{&ann.Member})
+		}()
 		synctest.Wait()
 		w.topic.Show(picture.step) // she joins, and has no reply yet
 		ann.topic.Leave(&ann.Member)
@@ -185,13 +192,16 @@ func TestWhoIsNotInSeesNoPicture(t *testing.T) {
 		if err := bob.join(Want{}); err != nil {
 			t.Fatal(err)
 		}
+		w.topic.Show(picture.step) // he has not been shown it yet
+		w.topic.Reveal([]*Member{&bob.Member})
 		w.topic.mu.Lock()
 		w.topic.members.fail(&bob.Member, ErrGap)
 		w.topic.mu.Unlock()
 		w.topic.Show(picture.step)
+		w.topic.Reveal([]*Member{&bob.Member})
 		synctest.Wait()
-		if at, err := numberOf(q.seen); at != 1 || err != nil {
-			t.Errorf("who has failed has seen %d, want 1: %v", at, err)
+		if at, err := numberOf(q.seen); at != 2 || err != nil {
+			t.Errorf("who has failed has seen %d, want 2: %v", at, err)
 		}
 	})
 }

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 // audience is a topic whose clients are told at once.
 type audience struct {
-	*Window
+	*Window[int]
 	*Roster
 	tasks   task.Group
 	views   []*View
@@ -38,7 +38,7 @@ type diff struct {
 
 func newAudience(t *testing.T) *audience {
 	w := &audience{Roster: NewRoster("a")}
-	w.Window = NewWindow(NewRefs(), w.Roster, &w.tasks, func(c broker.Change) {
+	w.Window = NewWindow(NewRefs(), w.Roster, &w.tasks, func(c broker.Change, _ []int) {
 		if w.waiting != nil {
 			<-w.waiting
 		}
@@ -134,7 +134,7 @@ func atRandom(t *testing.T, seed uint64) {
 	keys := []string{"ann", "bob", "__proto__", "constructor", "toString", `a"b\`, "é"}[:1+r.IntN(7)]
 	w := newAudience(t)
 	type one struct {
-		Here
+		Here[int]
 		key  string
 		meta json.RawMessage
 	}
@@ -211,8 +211,8 @@ func pass(d time.Duration) {
 }
 
 // enter makes ann present, whose diff is out when it returns.
-func (w *audience) enter(meta string) *Here {
-	h := &Here{}
+func (w *audience) enter(meta string) *Here[int] {
+	h := &Here[int]{}
 	w.Enter(h, "ann", json.RawMessage(meta))
 	pass(2 * Pause)
 	return h
@@ -266,7 +266,7 @@ func TestAnUpdateIsOneDiff(t *testing.T) {
 			t.Errorf("after the leave: got %v, want %v", err, ErrLeft)
 		}
 		w.Enter(ann, "ann", json.RawMessage(`{}`)) // its join was failed before it got here
-		if err := w.Update(&Here{}, json.RawMessage(`{}`)); !errors.Is(err, ErrAbsent) {
+		if err := w.Update(&Here[int]{}, json.RawMessage(`{}`)); !errors.Is(err, ErrAbsent) {
 			t.Errorf("before it is present: got %v, want %v", err, ErrAbsent)
 		}
 		if got := w.bareList(t); got != "{}" {
@@ -280,7 +280,7 @@ func TestTheFirstDiffWaitsALullAndOthersAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newAudience(t)
 		began := time.Now()
-		storm := make([]Here, 1000)
+		storm := make([]Here[int], 1000)
 		for i := range storm {
 			w.Enter(&storm[i], fmt.Sprint(i), json.RawMessage(`{}`))
 			time.Sleep(time.Millisecond)
@@ -306,7 +306,7 @@ func TestWhoComesAndGoesBetweenTwoDiffsIsNotTold(t *testing.T) {
 		w.enter(`{}`)
 		w.diffs = nil
 		for range 3 {
-			h := &Here{}
+			h := &Here[int]{}
 			w.Enter(h, "bob", json.RawMessage(`{}`))
 			w.Leave(h)
 			pass(Pause)
@@ -337,7 +337,7 @@ func TestNobodyWaitsForAnAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newAudience(t)
 		w.waiting = make(chan struct{})
-		ann, bob := &Here{}, &Here{}
+		ann, bob := &Here[int]{}, &Here[int]{}
 		w.Enter(ann, "ann", json.RawMessage(`{}`))
 		pass(Pause)
 		if got := w.bareList(t); got != `{"ann":[{}]}` {
@@ -361,7 +361,7 @@ func TestNobodyWaitsForAnAnnouncement(t *testing.T) {
 func TestAClosedWindowTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newAudience(t)
-		w.Enter(&Here{}, "ann", json.RawMessage(`{}`))
+		w.Enter(&Here[int]{}, "ann", json.RawMessage(`{}`))
 		w.Close()
 		if err := w.tasks.Wait(t.Context()); err != nil { // nothing holds them
 			t.Error(err)

@@ -47,15 +47,15 @@ func (r *Refs) next() string { return r.prefix + strconv.FormatUint(r.last.Add(1
 
 // Window collects what changes among the clients of this node in a topic. What comes
 // and goes between two announcements is not told. Its methods are safe for concurrent
-// use, and wait for no announcement.
-type Window struct {
+// use, and wait for no announcement. M is what the owner knows a client by.
+type Window[M any] struct {
 	refs     *Refs
 	roster   *Roster
 	tasks    *task.Group
-	announce func(broker.Change) // may wait
+	announce func(c broker.Change, came []M) // may wait
 
 	mu     sync.Mutex // guards what follows, and every Here; taken before that of the roster
-	joins  []*Here    // to be announced; nil where one has gone meanwhile
+	joins  []*Here[M] // to be announced; nil where one has gone meanwhile
 	leaves []broker.Present
 	flying broker.Change // being announced
 	busy   bool          // it is being announced, or the timer runs; the tasks are held
@@ -65,13 +65,16 @@ type Window struct {
 }
 
 // NewWindow returns a window of nobody. Announce is called by one goroutine of the tasks
-// at a time, and has the roster apply what it is given before it returns, or soon after.
-func NewWindow(refs *Refs, roster *Roster, tasks *task.Group, announce func(broker.Change)) *Window {
-	return &Window{refs: refs, roster: roster, tasks: tasks, announce: announce}
+// at a time, and has the roster apply what it is given before it returns. Came are those
+// that are announced for the first time.
+func NewWindow[M any](refs *Refs, roster *Roster, tasks *task.Group, announce func(c broker.Change, came []M)) *Window[M] {
+	return &Window[M]{refs: refs, roster: roster, tasks: tasks, announce: announce}
 }
 
-// Here is one client of this node in a topic. The zero Here is not present yet.
-type Here struct {
+// Here is one client of this node in a topic. It is not present before Enter.
+type Here[M any] struct {
+	Of M // whose it is; it never changes
+
 	state   state
 	index   int    // in joins, while it is coming
 	prev    string // the ref of what it replaces
@@ -88,7 +91,7 @@ const (
 )
 
 // Enter makes h present, unless it has left already.
-func (w *Window) Enter(h *Here, key string, meta json.RawMessage) {
+func (w *Window[M]) Enter(h *Here[M], key string, meta json.RawMessage) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if h.state == absent {
@@ -97,7 +100,7 @@ func (w *Window) Enter(h *Here, key string, meta json.RawMessage) {
 }
 
 // Update changes the meta of h: for clients that is one diff.
-func (w *Window) Update(h *Here, meta json.RawMessage) error {
+func (w *Window[M]) Update(h *Here[M], meta json.RawMessage) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := h.present
@@ -119,7 +122,7 @@ func (w *Window) Update(h *Here, meta json.RawMessage) error {
 }
 
 // Leave makes h no longer present, for good.
-func (w *Window) Leave(h *Here) {
+func (w *Window[M]) Leave(h *Here[M]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch h.state {
@@ -133,7 +136,7 @@ func (w *Window) Leave(h *Here) {
 }
 
 // come has h announced. w.mu is held.
-func (w *Window) come(h *Here, key, prev string, meta json.RawMessage) {
+func (w *Window[M]) come(h *Here[M], key, prev string, meta json.RawMessage) {
 	ref := w.refs.next()
 	h.state, h.index, h.prev = coming, len(w.joins), prev
 	h.present = broker.Present{Key: key, Ref: ref, Meta: withRefs(meta, ref, prev)}
@@ -142,7 +145,7 @@ func (w *Window) come(h *Here, key, prev string, meta json.RawMessage) {
 }
 
 // changed has what waits announced, in time. w.mu is held.
-func (w *Window) changed() {
+func (w *Window[M]) changed() {
 	if w.busy || w.closed {
 		return
 	}
@@ -152,14 +155,15 @@ func (w *Window) changed() {
 }
 
 // run announces what waits. The timer calls it.
-func (w *Window) run() {
+func (w *Window[M]) run() {
 	defer w.tasks.Done()
 	w.mu.Lock()
-	w.timer, w.flying = nil, w.take()
-	if c := w.flying; len(c.Joins)+len(c.Leaves) > 0 && !w.closed {
+	c, came := w.take()
+	w.timer, w.flying = nil, c
+	if len(c.Joins)+len(c.Leaves) > 0 && !w.closed {
 		w.next = time.Now().Add(Pause)
 		w.mu.Unlock()
-		w.announce(c)
+		w.announce(c, came)
 		w.mu.Lock()
 	}
 	w.flying, w.busy = broker.Change{}, false
@@ -170,20 +174,25 @@ func (w *Window) run() {
 }
 
 // take takes out what waits, whose joins are known from then on. w.mu is held.
-func (w *Window) take() broker.Change {
-	c := broker.Change{Joins: comingOf(w.joins), Leaves: w.leaves}
+func (w *Window[M]) take() (c broker.Change, came []M) {
+	c = broker.Change{Joins: w.coming(), Leaves: w.leaves}
 	for _, h := range w.joins {
-		if h != nil {
-			h.state = known
+		if h == nil {
+			continue
+		}
+		h.state = known
+		if h.prev == "" {
+			came = append(came, h.Of)
 		}
 	}
 	w.joins, w.leaves = nil, nil
-	return c
+	return c, came
 }
 
-func comingOf(joins []*Here) []broker.Present {
+// coming are the joins that wait. w.mu is held.
+func (w *Window[M]) coming() []broker.Present {
 	var list []broker.Present
-	for _, h := range joins {
+	for _, h := range w.joins {
 		if h != nil {
 			list = append(list, h.present)
 		}
@@ -193,14 +202,14 @@ func comingOf(joins []*Here) []broker.Present {
 
 // List returns who is present, what was not announced yet included. It is ordered by
 // key, and then as they came.
-func (w *Window) List() []broker.Present {
+func (w *Window[M]) List() []broker.Present {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.roster.after(w.flying, broker.Change{Joins: comingOf(w.joins), Leaves: slices.Clone(w.leaves)})
+	return w.roster.after(w.flying, broker.Change{Joins: w.coming(), Leaves: slices.Clone(w.leaves)})
 }
 
 // Close ends all announcements: nobody is there to be told.
-func (w *Window) Close() {
+func (w *Window[M]) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed, w.joins, w.leaves = true, nil, nil

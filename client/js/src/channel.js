@@ -2,6 +2,7 @@ import { Drafts } from "./drafts.js";
 import { ChimeError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { jitter, STEADY_MS } from "./pauses.js";
+import { presence } from "./presence.js";
 import { checkedName, encoded, keyed, misuse, only, valueOf } from "./values.js";
 
 const ANSWER_MS = 20_000; // longer than the default grace period of a server
@@ -30,6 +31,7 @@ export class Channel {
   #onState = new Listeners();
   #onGap = new Listeners();
   #drafts;
+  #presence;
   #member;
 
   constructor(wire, topic, params) {
@@ -37,6 +39,7 @@ export class Channel {
     this.#topic = topic;
     this.#params = params;
     this.#drafts = new Drafts(wire.report);
+    this.#presence = presence(wire.report);
     this.#member = {
       topic,
       up: () => this.#joinRef === null && this.#sendJoin(),
@@ -51,6 +54,7 @@ export class Channel {
   get state() { return this.#state; }
   get position() { return this.#epoch === null ? null : { epoch: this.#epoch, offset: this.#offset }; }
   get recovered() { return this.#recovered; }
+  get presence() { return this.#presence.shown; }
 
   on(event, fn) {
     if (!this.#handlers.has(checkedName("event", event, RESERVED))) this.#handlers.set(event, new Listeners());
@@ -243,6 +247,7 @@ export class Channel {
       this.#offset = offset; // before the handlers: if one throws, the message must not come again
     }
     this.#drafts.take(event, payload);
+    this.#presence.take(event, payload);
     for (const name of [event, "*"]) this.#handlers.get(name)?.call(this.#wire.report, payload, { event, offset });
   }
 
@@ -264,7 +269,10 @@ export class Channel {
   #close(error, wanted = false, returns = false) {
     clearTimeout(this.#timer);
     this.#joinRef = null;
-    if (!returns) this.#wire.exit(this.#member);
+    if (!returns) {
+      this.#wire.exit(this.#member);
+      this.#presence.clear();
+    }
     this.#drafts.state([]);
     this.#joining.reject(error);
     for (const push of [...this.#pushes]) if (!push.entry) push.fail("closed", "not sent: the channel was closed", { cause: error });

@@ -67,6 +67,10 @@ void (await room.history()).messages[0].payload.name;
 room.on("a");
 // @ts-expect-error an unknown payload has no members
 room.onDraft(({ payload }) => payload.from);
+// @ts-expect-error read only
+room.presence.list()[0].metas.push({ phx_ref: "1" });
+// @ts-expect-error a key is a text
+room.presence.onJoin((key: number) => void key);
 // @ts-expect-error an unknown payload has no members
 room.on("a", (payload) => payload.name);
 // @ts-expect-error no such member

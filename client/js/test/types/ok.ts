@@ -15,6 +15,9 @@ import {
   type OlderMessage,
   type Params,
   type Position,
+  type Presence,
+  type PresenceMeta,
+  type Present,
   type PushOptions,
   type SocketOptions,
   type SocketState,
@@ -50,6 +53,7 @@ socket.force("sse");
 
 const room: Channel = socket.channel("room:1", () => ({ "@last": 20 }));
 socket.channel("room:2");
+const who: Presence = room.presence;
 undos.push(
   room.on<Post>("message_new", (post, meta: Meta) => void [post.name, meta.offset, meta.event]),
   room.on("message_new", (post: Post) => void post.message),
@@ -59,6 +63,9 @@ undos.push(
   room.onGap(() => {}),
   room.onDraft<{ from: string }>(({ id, payload, text, over }) => void [id.length, payload.from, text.length, over === true]),
   room.onDraft((draft: Draft) => void draft.event),
+  who.onJoin((key: string, metas: readonly PresenceMeta[]) => void [key, metas[0]?.phx_ref]),
+  who.onLeave((key, metas) => void [key, metas.length]),
+  who.onSync(() => void who.list().map(({ key, metas }: Present) => [key, metas[0]?.doing])),
 );
 
 async function use(): Promise<void> {
