@@ -34,7 +34,34 @@ async function joined(socket, name, params) {
 
 const again = (channel) => within(channel.topic + " to be joined again", (resolve) => channel.onState((state) => state === "joined" && resolve()))
 
+const ask = async (what, query) => {
+  const answer = await fetch(`${url}/test/${what}?${new URLSearchParams(query)}`, { method: "POST" })
+  assert.equal(answer.status, 200, what + ": " + await answer.text())
+}
+
 await run({
+  async "removes what is taken back while it is away, and says once what it pushes again"() {
+    const socket = connect()
+    const channel = socket.channel(topic.replace("quiet", "room"), { "@last": 0 })
+    const shown = new Map()
+    channel.on("message_new", ({ n }, { offset }) => shown.set(offset, n))
+    channel.on("message_redacted", ({ offset }) => shown.delete(offset))
+    await within("join", (resolve, reject) => channel.join().then(resolve, reject))
+    for (const n of [1, 2, 3]) await channel.push("message_new", { n }, { key: "key " + n })
+    await channel.push("message_new", { n: 3 }, { key: "key 3" })
+    await assert.rejects(channel.push("message_new", { n: 4 }, { key: "key 3" }), { code: "error", response: { reason: "key is that of another message" } })
+    assert.deepEqual([...shown.values()], [1, 2, 3])
+    socket.disconnect() // for longer than any grace period
+    await ask("redact", { topic: channel.topic, offset: [...shown.keys()][1] })
+    const back = again(channel)
+    socket.connect()
+    await back
+    assert.equal(channel.recovered, true)
+    await channel.push("message_new", { n: 3 }, { key: "key 3" }) // as after outcome_unknown
+    await channel.push("message_new", { n: 2 }, { key: "key 2" }) // whose message was taken back
+    assert.deepEqual([...shown.values()], [1, 3, 2])
+  },
+
   async "is told why a join ended, and what it may have missed"() {
     const socket = connect()
     const [channel, kept, other] = [await joined(socket, topic), await joined(socket, topic.replace("quiet", "room")), await joined(socket, topic + "-other")]

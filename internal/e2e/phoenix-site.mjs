@@ -55,7 +55,7 @@ function following(socket, topic = room) {
     if (Object.keys(payload).join() !== "@binary") return payload
     return Uint8Array.from(atob(payload["@binary"]), (char) => char.charCodeAt(0)).buffer
   }
-  const log = listen(channel, "message_new", "reminder")
+  const log = listen(channel, "message_new", "reminder", "message_redacted")
   const answers = new Log()
   channel.join().receive("ok", ({ "@history": history }) => {
     epoch = history.epoch
@@ -349,6 +349,36 @@ const behaviours = {
     await say(3)
     assert.deepEqual((await log.next("message 3")).payload, { n: 3 })
     assert.deepEqual(log.rest(), [])
+  },
+
+  // As docs/from-phoenix.md has it: a message is known by its ref.
+  async "learns of what was taken back while it was away"() {
+    const socket = connect()
+    const [, log, answers] = following(socket)
+    await answers.next("first join")
+    const shown = new Map()
+    const see = ({ event, payload, ref }) => {
+      if (event === "message_redacted") shown.delete("@" + payload.offset)
+      else shown.set(ref, payload.n)
+    }
+    for (const n of [1, 2, 3]) await say(n).then(async () => see(await log.next("message " + n)))
+    const offset = [...shown.keys()][1].slice(1)
+    await new Promise((resolve) => socket.disconnect(resolve))
+    await ask("redact", { topic: room, offset })
+    await say(4)
+    socket.connect()
+    assert.equal((await answers.next("second join")).recovered, true)
+    for (const what of ["what was taken back", "message 4"]) see(await log.next(what))
+    assert.deepEqual([...shown.values()], [1, 3, 4])
+    assert.deepEqual(log.rest(), [])
+  },
+
+  async "says once what it pushes again with a key"() {
+    const [channel, log] = await joined(connect())
+    for (let n = 0; n < 2; n++) assert.deepEqual(await reply("say", channel.push("message_new", { "@key": "k", n: 1 })), ["ok", {}])
+    assert.deepEqual(await reply("say else", channel.push("message_new", { "@key": "k", n: 2 })), ["error", { reason: "key is that of another message" }])
+    await say(3)
+    for (const n of [1, 3]) assert.deepEqual((await log.next("message " + n)).payload, { n })
   },
 
   async "is told when the history is another"() {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,7 @@ func openSite(t testing.TB, with ...chime.Option) *site {
 	mux.HandleFunc("GET /test/arrived", s.answerArrived)
 	mux.HandleFunc("POST /test/cut", func(http.ResponseWriter, *http.Request) { s.cable.cut() })
 	mux.HandleFunc("POST /test/kick", s.kick)
+	mux.HandleFunc("POST /test/redact", s.redact)
 	mux.HandleFunc("POST /test/release", s.release)
 	mux.HandleFunc("POST /test/restart", s.restart)
 	mux.HandleFunc("POST /test/say", s.say)
@@ -176,6 +178,17 @@ func (s *site) say(w http.ResponseWriter, r *http.Request) {
 			payload = channel.Binary(body)
 		}
 		err = s.router().Broadcast(r.Context(), r.FormValue("topic"), r.FormValue("event"), payload)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+// redact takes a message back, from outside any socket.
+func (s *site) redact(w http.ResponseWriter, r *http.Request) {
+	offset, err := strconv.ParseUint(r.FormValue("offset"), 10, 64)
+	if err == nil {
+		err = s.router().Redact(r.Context(), r.FormValue("topic"), offset)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

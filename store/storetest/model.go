@@ -213,7 +213,7 @@ func random(t *testing.T, s store.Store, again func(t *testing.T, s store.Store,
 				}
 			}
 			got := add(t, s, topic, e, keep)
-			e.Offset, e.Erases = got.Offset, 0
+			e.Offset, e.Erases, got.Erases = got.Offset, 0, 0
 			if want := m.append(e, keep); !same(got, want) || got.Offset <= last {
 				t.Errorf("%s: got %s after offset %d, want %s", step, show(got), last, show(want))
 			}

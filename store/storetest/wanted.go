@@ -49,7 +49,7 @@ func diff(got, want []store.Message) string {
 
 func same(a, b store.Message) bool {
 	return a.Offset == b.Offset && a.Prev == b.Prev && a.At.Equal(b.At) &&
-		a.Event == b.Event && a.Key == b.Key && a.Sum == b.Sum && a.Binary == b.Binary && bytes.Equal(a.Payload, b.Payload)
+		a.Event == b.Event && a.Key == b.Key && a.Sum == b.Sum && a.Erases == b.Erases && a.Binary == b.Binary && bytes.Equal(a.Payload, b.Payload)
 }
 
 func show(m store.Message) string {
