@@ -4,6 +4,7 @@ export class EventStream {
   #line = "";
   #data = null;
   #afterCR = false;
+  comments = 0;
 
   *push(bytes) {
     let text = this.#decoder.decode(bytes, { stream: true });
@@ -17,6 +18,8 @@ export class EventStream {
       if (line === "") {
         if (this.#data) yield this.#data;
         this.#data = null;
+      } else if (line[0] === ":") {
+        this.comments++;
       } else if (/^data(:|$)/.test(line)) {
         const value = line.slice(5).replace(/^ /, "");
         this.#data = this.#data === null ? value : `${this.#data}\n${value}`;

@@ -36,6 +36,7 @@ export class Link {
   had = 0; // frames of ours that the server had at its hello
   resumed = false;
   answered = true; // what this client sends arrives. Where that needs another request, not before one was answered
+  flows = true; // what has begun to come goes on. Where a box may pass the first bytes alone, not before the second ones came
   confirmed = false; // the server has shown that this connection carries the session
   proven = false;
   ended = false;
@@ -104,6 +105,12 @@ export class Link {
   // shows notes that a frame or a request of this client has arrived.
   shows() {
     this.answered = true;
+    this.#judge();
+  }
+
+  // flowed notes that more came than the first bytes.
+  flowed() {
+    this.flows = true;
     this.#judge();
   }
 
@@ -181,7 +188,7 @@ export class Link {
   }
 
   #judge() {
-    if (this.proven || this.ended || !this.since || !this.answered || !this.#echoed) return;
+    if (this.proven || this.ended || !this.since || !this.answered || !this.flows || !this.#echoed) return;
     this.proven = true;
     Object.assign(this.record, { outcome: "works", provenMs: this.#age() });
     clearTimeout(this.#watch);

@@ -4,6 +4,7 @@ import { PostingLink } from "./posting.js";
 /** A connection on which the server writes one answer that does not end. Exported for phoenix-stream.js alone. */
 export class StreamLink extends PostingLink {
   path = "/sse";
+  flows = false;
 
   constructor(address, hooks, session) {
     super("sse", address, hooks, session);
@@ -24,6 +25,8 @@ export class StreamLink extends PostingLink {
           this.take(data);
           await null; // as on a WebSocket: code that awaited a reply runs before the next frame is handled
         }
+        // The server writes a second comment a moment after the first bytes, which a box may have passed on alone.
+        if (!this.flows && events.comments > 1) this.flowed();
       }
     } catch (error) {
       this.end({ code: 1006, reason: error.message, unanswered: !response });

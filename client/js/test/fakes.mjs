@@ -100,6 +100,7 @@ export class FakeFetch {
   probes = []; // POSTs that only ask whether the stream works: they are answered, unless the test mutes it
   mute = false;
   heard = []; // all POSTs of frames, those among them
+  holds = false; // whether the network passes on the first bytes of a stream alone
   polling = false; // whether the test answers polls; else they fail
   fetch = (url, init = {}) => new Promise((resolve, reject) => {
     const request = new Request(this, url, init, resolve, reject);
@@ -183,10 +184,12 @@ class Request {
     await settle();
   }
 
+  // hello is followed by the second bytes of the stream, unless the network holds those.
   async hello(more) {
     await this.open();
-    await this.say(greeting(more));
+    await this.bytes(`: chime\n\ndata: ${JSON.stringify(greeting(more))}\n\n`);
     await settle(); // it is asked whether it works
+    if (!this.net.holds && !this.aborted) await this.bytes(":\n\n");
   }
 
   async say(...frames) {

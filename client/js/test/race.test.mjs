@@ -81,6 +81,24 @@ test("a stream that is held back after its hello gives way to long-polling, and 
   assert.ok(net.stream.aborted);
 });
 
+test("a stream of which the first bytes pass alone gives way to long-polling, though its probe came back among them", async (t) => {
+  const { socket, net, ws, clock, seen } = begin(t);
+  net.polling = net.holds = true;
+  socket.connect();
+  await settle();
+  await ws().drop();
+  await net.stream.hello({ ...keeps, secret: "s1" });
+  await clock.pass(2_999);
+  assert.deepEqual([net.probes.length, net.polls.length, socket.state], [1, 0, "connecting"]);
+  await clock.pass(1);
+  await net.polls[0].reply(1, greeting({ ...keeps, secret: "s2", resumed: true, received: 0, sent: 0 }));
+  await settle();
+  const [post] = net.pollPosts;
+  await post.answer(200, { applied: 0, sent: 0 });
+  await net.polls[1].reply(1, [null, null, "chime", "probe_ok", post.probes[0][4]]);
+  assert.deepEqual([socket.transport, socket.state, seen.errors, net.stream.aborted], ["longpoll", "open", [], true]);
+});
+
 for (const [transport, starts] of [["websocket", [0, 2_000, 4_000, 6_000]], ["sse", [0, 2_000, 4_000, 6_000]], ["auto", [0, 2_000, 5_000, 7_000]]]) {
   test(`connections that hang delay nothing: four at the most (${transport})`, async (t) => {
     const { socket, net, clock, sockets } = begin(t, { transport });

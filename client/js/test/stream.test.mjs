@@ -29,7 +29,7 @@ async function heard(t, chunks) {
   return payloads;
 }
 
-const hello = `data: ${JSON.stringify(greeting())}\n\n`;
+const hello = `: chime\n\ndata: ${JSON.stringify(greeting())}\n\n:\n\n`;
 const reply = `id: 1\ndata: ["1","1","room:1","phx_reply",{"status":"ok","response":{}}]\n\n`;
 const message = (payload) => `[null,null,"room:1","m",${JSON.stringify(payload)}]`;
 

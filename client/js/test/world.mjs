@@ -85,6 +85,7 @@ export class World {
       abort(() => poll.lose());
     } else if (method === "GET") {
       const chunks = [];
+      let begun = false;
       let wake = null;
       const wire = new Wire(this, "sse", { secret: headers["Chime-Secret"], received: Number(headers["Chime-Received"]) }, {
         item: (item) => {
@@ -97,7 +98,9 @@ export class World {
                 while (!chunks.length) await new Promise((go) => (wake = go));
                 const { data, close } = chunks.shift();
                 if (close === 1006) throw new TypeError("cut");
-                if (data !== undefined) return { value: new TextEncoder().encode(`data: ${data}\n\n`) };
+                const comment = begun ? "" : ":\n\n"; // the second one comes with the hello, too
+                begun = true;
+                if (data !== undefined) return { value: new TextEncoder().encode(`${comment}data: ${data}\n\n${comment}`) };
                 return { done: true };
               },
             }) },
