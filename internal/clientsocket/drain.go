@@ -12,21 +12,32 @@ import (
 // them it listens to is its own decision, and may be under way. What is queued may take
 // no longer than within, if that is less than after any other end.
 func (c *ClientSocket) Drain(m *wire.Message, within time.Duration) {
-	var lines []Line
-	c.mu.Lock()
-	for n := range c.out.connections() {
-		if c.chime {
-			n.sendControl(m)
-		}
-		lines = append(lines, n.line)
-	}
-	c.mu.Unlock()
 	if within < endWait {
+		var lines []Line
+		c.mu.Lock()
+		for n := range c.out.connections() {
+			lines = append(lines, n.line)
+		}
+		c.mu.Unlock()
 		for _, l := range lines {
 			l.BoundWrites(within)
 		}
 	}
-	c.Close(wire.CloseDrain, "drain", transport.Drained)
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return
+	}
+	for n := range c.out.connections() {
+		if c.chime {
+			n.sendControl(m)
+		}
+	}
+	// Under the same lock: a poll that the first of them wakes takes both, and none has to
+	// come for the end.
+	c.end(wire.CloseDrain, "drain", transport.Drained)
+	c.mu.Unlock()
+	c.reportEnd()
 }
 
 // Connected reports whether there is anybody to tell of an end.
