@@ -101,6 +101,12 @@ var once = cure{
 	traefik: {"# no retry middleware on the router of the mount"},
 }
 
+var inOrder = cure{
+	encryption: unseen[encryption],
+	nginx:      {"# no limit_req on the mount, or one with nodelay: each POST waits for its own turn there"},
+	haproxy:    {"# no \"http-request wait-for-body\" on the mount: what is short overtakes what is long"},
+}
+
 var newHTTP = cure{nginx: {"proxy_http_version 1.1;"}, apache: {"# no SetEnv force-response-1.0, no SetEnv force-proxy-request-1.0"}}
 
 var cures = map[string]cure{
@@ -120,6 +126,7 @@ var cures = map[string]cure{
 	headersStripped:    ownHeaders,
 	headerLimit:        bigHeaders,
 	postsRepeated:      once,
+	postsReordered:     inOrder,
 	cutByIdle:          patience60,
 	cutByAge:           ages,
 	cutAtTimes:         patience60,

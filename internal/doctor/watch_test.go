@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,10 +37,15 @@ func TestWhatCutsConnectionsIsNamed(t *testing.T) {
 	}
 }
 
-func TestEveryFaultThatHasACureHasAName(t *testing.T) {
+// A fault without a cure is one that no setting of a proxy causes, or that can be anything.
+func TestEveryFaultHasACureButForThese(t *testing.T) {
+	without := []string{nothingPasses, foreignAnswer, streamRefused, answersRemade, pollRefused, postsRefused, postsUnanswered, fewConnections, halfOpen}
 	known := map[string]bool{}
 	for _, name := range FaultNames {
 		known[name] = true
+		if got, want := len(fixesOf(name)) == 0, slices.Contains(without, name); got != want {
+			t.Errorf("%s: got no cures: %t, want %t", name, got, want)
+		}
 	}
 	for name := range cures {
 		if !known[name] || len(fixesOf(name)) == 0 {
