@@ -93,6 +93,19 @@ await run({
     assert.deepEqual([channel.states, socket.states], [[], ["connecting", "open"]])
   },
 
+  async "reads older messages, page by page"() {
+    const writer = await joined(connect({ token: "Bob" }), topic.replace("quiet", "room"))
+    for (let n = 1; n <= 7; n++) await writer.push("message_new", { n })
+    const channel = await joined(connect(), writer.topic, { "@last": 2 })
+    const pages = [channel.history({ limit: 2 }), channel.history({ limit: 2 }), channel.history({ limit: 2 }), channel.history()]
+    const older = await within("the pages", (resolve, reject) => Promise.all(pages).then(resolve, reject))
+    assert.deepEqual(older.map(({ messages, more, complete }) => [messages.map(({ payload }) => payload.n), more, complete]),
+      [[[4, 5], true, true], [[2, 3], true, true], [[1], false, true], [[], false, true]])
+    assert.ok(Math.abs(Date.now() - new Date(older[0].messages[0].at)) < 60_000, older[0].messages[0].at)
+    assert.deepEqual([older[0].messages[0].event, channel.position.epoch], ["message_new", older[0].epoch])
+    await assert.rejects((await joined(connect(), topic)).history(), { code: "error", response: { reason: "no history" } })
+  },
+
   async "goes on without a join that the server can't read"() {
     const broken = topic + "-broken"
     const spoil = (text) => text.replace(/\["\d+","\d+","[\w:-]+-broken"/, "[1,1,1")
