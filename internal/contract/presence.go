@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/presence"
 )
@@ -19,6 +21,9 @@ const crowdTopic = "crowd:1"
 func inTheCrowd(sock *channel.Socket) (string, any) {
 	if sock.Identity().ID == "eve" {
 		panic(secret)
+	}
+	if strings.HasPrefix(sock.Identity().ID, "large") {
+		return sock.Identity().ID, obj{"n": 0, "text": strings.Repeat("x", 4000)}
 	}
 	return sock.Identity().ID, obj{"n": 0}
 }
@@ -172,6 +177,19 @@ var present = []behaviour{
 		s.WantLeave(crowdTopic, channel.Replaced)
 		again.Leave()
 		bob.WantPresent(numbers{"bob": {0}})
+	}},
+
+	{name: "present_in_a_state_larger_than_a_queue", needs: toForget, limits: chime.Limits{QueueBytes: 12 << 10}, timed: true, script: func(s *stage) {
+		want := numbers{}
+		var all []*member
+		for i := range 6 {
+			who := fmt.Sprint("large", i)
+			want[who] = []int{0}
+			all = append(all, s.Join(who, crowdTopic))
+		}
+		for _, m := range all {
+			m.WantPresent(want)
+		}
 	}},
 
 	{name: "not_present_without_being_let_in", needs: toBeAnswered, script: func(s *stage) {
