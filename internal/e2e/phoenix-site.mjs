@@ -2,7 +2,7 @@
 // site_test.go. At the desk one asks for what happens to a server: a broadcast
 // from elsewhere, a cut in the network, a restart.
 import assert from "node:assert/strict"
-import { Log, frames, listen, mark, polls, reply, run, streams, transports, within } from "./phoenix-kit.mjs"
+import { Log, connect as dial, frames, listen, mark, polls, reply, run, streams, transports, within } from "./phoenix-kit.mjs"
 import { room, quiet, ask, say, cut, arrived, connect, joined, joins, following, closes, bytes, list } from "./phoenix-stay.mjs"
 
 const behaviours = {
