@@ -16,8 +16,12 @@ type refusal struct {
 
 // refuseWith answers a request that was refused. Retry-After is in whole seconds.
 func refuseWith(w http.ResponseWriter, e *refusal) {
-	if e.retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((e.retry+time.Second-1)/time.Second)))
+	retry := e.retry
+	if e == draining { // those whom a proxy goes on to send here would come together when it has learnt of it
+		retry = comeBack()
+	}
+	if retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((retry+time.Second-1)/time.Second)))
 	}
 	refuse(w, e.status, e.reason)
 }

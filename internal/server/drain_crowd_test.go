@@ -152,8 +152,8 @@ func (f *fleet) chime(open func(*site) (line, error)) func(line) {
 			if l, err := f.come(open); err == nil {
 				f.back(l)
 				return
-			} else if strings.HasPrefix(err.Error(), "503") { // chime.js tries a stream too, and reads its Retry-After
-				least = 2 * time.Second
+			} else if refused, ok := errors.AsType[*refusedError](err); ok { // chime.js tries a stream too, and reads its Retry-After
+				least = refused.after
 			}
 		}
 	}

@@ -62,7 +62,7 @@ func (s *site) stream(target string, header ...string) (*stream, error) {
 	if kind := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || kind != "text/event-stream" {
 		body, _ := io.ReadAll(res.Body)
 		es.Vanish()
-		return nil, fmt.Errorf("%s %s %s", res.Status, kind, body)
+		return nil, refusedWith(fmt.Sprintf("%s %s %s", res.Status, kind, body), res)
 	}
 	es.head, es.r = res, bufio.NewReaderSize(res.Body, 16)
 	return es, nil

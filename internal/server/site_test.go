@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -250,7 +251,7 @@ func (s *site) upgrade(target string, header ...string) (*socket, error) {
 	r := bufio.NewReaderSize(conn, 16)
 	head, err := http.ReadResponse(r, nil)
 	if err == nil && head.StatusCode != http.StatusSwitchingProtocols {
-		err = errors.New(head.Status)
+		err = refusedWith(head.Status, head)
 		_ = head.Body.Close()
 	}
 	if err != nil {
@@ -258,6 +259,19 @@ func (s *site) upgrade(target string, header ...string) (*socket, error) {
 		return nil, err
 	}
 	return &socket{Conn: conn, r: r, head: head}, nil
+}
+
+// refusedError is an answer that opens nothing.
+type refusedError struct {
+	says  string
+	after time.Duration // of its Retry-After; 0 without one
+}
+
+func (e *refusedError) Error() string { return e.says }
+
+func refusedWith(says string, res *http.Response) error {
+	seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
+	return &refusedError{says, time.Duration(seconds) * time.Second}
 }
 
 func (s *site) chime() (*socket, error)   { return s.upgrade("/websocket", chimeV1) }
