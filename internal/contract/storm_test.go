@@ -90,7 +90,7 @@ func newStorm(t *testing.T) *storm {
 	history := store.NewMemory()
 	s := &storm{T: t, crowd: crowd{left: map[*channel.Socket]int{}}}
 	s.live = chime.NewRouter(chime.WithConnect(raw.ByToken), chime.WithStore(history), chime.WithLogger(slog.New(slog.DiscardHandler)))
-	s.live.Channel("hall:{id}", &s.crowd)
+	s.live.Channel("hall:{id}", &s.crowd, channel.Presence(func(s *channel.Socket) (string, any) { return s.Identity().ID, nil }))
 	s.live.Channel("book:{id}", &s.crowd, channel.History{Keep: 50, Replay: 20})
 	app := chi.NewRouter()
 	app.Mount("/socket", s.live)
@@ -303,6 +303,20 @@ func (s *storm) wantMembers(there ...*caught) {
 	for _, topic := range everywhere() {
 		if got := len(s.live.Members(topic)); got != want[topic] {
 			s.Errorf("%s has %d members, want %d", topic, got, want[topic])
+		}
+		if topic == book {
+			continue // where nobody asks who is present
+		}
+		list, err := s.live.Presence(s.Context(), topic)
+		if err != nil {
+			s.Error(err)
+		}
+		present := 0
+		for _, p := range list {
+			present += len(p.Metas)
+		}
+		if present != want[topic] {
+			s.Errorf("in %s %d are present, want %d", topic, present, want[topic])
 		}
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,6 +204,37 @@ func atRandom(t *testing.T, seed uint64) {
 	w.Close()
 }
 
+// Clients come, change and go at once, while others list and look: nobody is left.
+func TestPresenceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newAudience(t)
+		w.look(t)
+		var clients sync.WaitGroup
+		for n := range 8 {
+			clients.Go(func() {
+				for i := range 50 {
+					h := &Here[int]{}
+					w.Enter(h, fmt.Sprint("key", n%3), json.RawMessage(`{}`))
+					time.Sleep(time.Duration(i%7*n) * time.Millisecond)
+					if err := w.Update(h, json.RawMessage(`{"n":1}`)); err != nil {
+						t.Error(err)
+					}
+					if list := w.List(); !slices.ContainsFunc(list, func(p broker.Present) bool { return strings.HasPrefix(string(p.Meta), `{"n":1`) }) {
+						t.Errorf("got %v, want who has just come", list)
+					}
+					w.State()
+					w.Leave(h)
+				}
+			})
+		}
+		clients.Wait()
+		pass(2 * Pause)
+		if got := w.bareList(t); got != "{}" || bare(t, w.views[0]) != "{}" {
+			t.Errorf("listed %s, and seen %s, want nobody", got, bare(t, w.views[0]))
+		}
+	})
+}
+
 // pass lets time pass, and waits for what happens then.
 func pass(d time.Duration) {
 	time.Sleep(d)
@@ -389,84 +420,5 @@ func TestAStateIsShared(t *testing.T) {
 	}
 	if r.Apply(change("2")) == nil || r.State() == first {
 		t.Error("a change makes no other state")
-	}
-}
-
-func TestWhatCannotBeTold(t *testing.T) {
-	for _, key := range []string{"", strings.Repeat("k", 10_000), "a\xff", "a\nb"} {
-		if err := CheckKey(key); err == nil || len(err.Error()) > 500 || !strings.Contains(err.Error(), fmt.Sprint(len(key), " bytes")) {
-			t.Errorf("key %.20q: got %v, want an error that says how long it is", key, err)
-		}
-	}
-	for _, key := range []string{"__proto__", "constructor", strings.Repeat("k", 255)} {
-		if err := CheckKey(key); err != nil {
-			t.Errorf("key %.20q: %v", key, err)
-		}
-	}
-	for _, c := range []struct {
-		meta any
-		want string
-	}{
-		{make(chan int), "unsupported type"},
-		{[]int{1}, "not a JSON object"},
-		{"ann", "not a JSON object"},
-		{json.RawMessage(`{"a":`), "not valid JSON"},
-		{json.RawMessage("{\"a\":\"\xff\"}"), "UTF-8"},
-		{map[string]string{"a": strings.Repeat("x", MaxMeta)}, "want at most 4096"},
-		{map[string]int{"phx_ref": 1}, "phx_ref"},
-		{map[string]int{"phx_ref_prev": 1}, "phx_ref_prev"},
-	} {
-		if _, err := Encode(c.meta); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.40v: got %v, want %q", c.meta, err, c.want)
-		}
-	}
-	for _, c := range []struct {
-		meta any
-		want string
-	}{
-		{nil, `{"phx_ref":"r"}`},
-		{json.RawMessage(" {\n } \n"), `{"phx_ref":"r"}`},
-		{json.RawMessage(`{"a":"phx_ref"}`), `{"a":"phx_ref","phx_ref":"r"}`},
-		{struct{ A int }{1}, `{"A":1,"phx_ref":"r"}`},
-	} {
-		meta, err := Encode(c.meta)
-		if err != nil {
-			t.Errorf("%v: %v", c.meta, err)
-		} else if got := string(withRefs(meta, "r", "")); got != c.want {
-			t.Errorf("got %s, want %s", got, c.want)
-		}
-	}
-}
-
-func TestAViewIsStrict(t *testing.T) {
-	const state, diff = EventState, EventDiff
-	for _, c := range []struct {
-		name   string
-		events [][2]string
-	}{
-		{"a diff before the state", [][2]string{{diff, `{"joins":{},"leaves":{}}`}}},
-		{"who was not there leaves", [][2]string{{state, `{}`}, {diff, `{"joins":{},"leaves":{"a":{"metas":[{"phx_ref":"1"}]}}}`}}},
-		{"no object", [][2]string{{state, `[]`}}},
-	} {
-		v := &View{}
-		var err error
-		for _, e := range c.events {
-			_, err = v.Take(e[0], []byte(e[1]))
-		}
-		if err == nil {
-			t.Errorf("%s: got no error", c.name)
-		}
-	}
-	v := &View{}
-	if took, err := v.Take("news", nil); took || err != nil {
-		t.Error("another event is taken for one that tells who is present")
-	}
-	for _, e := range [][2]string{{state, `{"b":{"metas":[{"phx_ref":"0"}]}}`}, {state, `{"a":{"metas":[{"phx_ref":"1"}]}}`}, {diff, `{"joins":{"a":{"metas":[{"phx_ref":"2"}]}},"leaves":{"a":{"metas":[{"phx_ref":"1"}]}}}`}} {
-		if _, err := v.Take(e[0], []byte(e[1])); err != nil {
-			t.Error(err)
-		}
-	}
-	if keys, _ := v.Keys(); !reflect.DeepEqual(keys, map[string][]json.RawMessage{"a": {json.RawMessage(`{"phx_ref":"2"}`)}}) {
-		t.Errorf("got %s", keys)
 	}
 }
