@@ -42,7 +42,7 @@ func TestARestartLosesNothing(t *testing.T) {
 	var ended sync.WaitGroup
 	stop, stopped := context.WithCancel(ctx)
 	defer stopped()
-	kinds := []func(context.Context, *guest){r.phoenix, r.eventSource, r.chimeSocket, r.chimeStream}
+	kinds := []func(context.Context, *guest){r.phoenix, r.eventSource, r.chimeSocket, r.chimeStream, r.chimePolls}
 	for i := range clients {
 		g := &guest{room: i / len(kinds) % rooms, kind: i % len(kinds)}
 		r.guests = append(r.guests, g)
@@ -295,16 +295,71 @@ func (r *restart) chimeStream(ctx context.Context, g *guest) {
 	r.stream(ctx, g, "/socket/sse", http.Header{"Chime-Received": {"0"}}, func(hello []byte) {
 		var f [5]struct{ Secret string }
 		_ = json.Unmarshal(hello, &f) // of which the other four are none
-		body := fmt.Sprintf(`{"first":1,"received":0,"frames":[%s]}`, g.join())
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+"/socket/sse", strings.NewReader(body))
+		r.post(ctx, new(http.Client), "/socket/sse", f[4].Secret, g)
+	})
+}
+
+// post sends the join of g.
+func (r *restart) post(ctx context.Context, client *http.Client, target, secret string, g *guest) {
+	body := fmt.Sprintf(`{"first":1,"received":0,"frames":[%s]}`, g.join())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+target, strings.NewReader(body))
+	if err != nil {
+		return
+	}
+	req.Header.Set("Chime-Secret", secret)
+	if resp, err := client.Do(req); err == nil {
+		resp.Body.Close()
+	}
+}
+
+// chimePolls polls until it is told of the end, or is refused.
+func (r *restart) chimePolls(ctx context.Context, g *guest) {
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for secret, received := "", uint64(0); ; {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/socket/poll", nil)
 		if err != nil {
 			return
 		}
-		req.Header.Set("Chime-Secret", f[4].Secret)
-		if resp, err := new(http.Client).Do(req); err == nil {
-			resp.Body.Close()
+		req.Header.Set("Chime-Received", fmt.Sprint(received))
+		if secret != "" {
+			req.Header.Set("Chime-Secret", secret)
 		}
-	})
+		resp, err := client.Do(req)
+		if err != nil {
+			return
+		}
+		var reply struct{ Frames []json.RawMessage }
+		err = json.NewDecoder(resp.Body).Decode(&reply)
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			g.wait = 2 * time.Second
+		}
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return
+		}
+		for _, text := range reply.Frames {
+			var f [5]json.RawMessage
+			var topic, event string
+			if json.Unmarshal(text, &f) != nil {
+				return
+			}
+			_, _ = json.Unmarshal(f[2], &topic), json.Unmarshal(f[3], &event)
+			switch {
+			case topic != "chime":
+				received++
+			case event == "hello":
+				var hello struct{ Secret string }
+				_ = json.Unmarshal(f[4], &hello)
+				secret = hello.Secret
+				r.post(ctx, client, "/socket/poll", secret, g)
+			case event == "closed":
+				return
+			}
+			g.take(text)
+		}
+	}
 }
 
 // stream reads a stream to its end; first is given its first event, if it is not nil.
