@@ -29,6 +29,13 @@ var readers = map[string]func(*testing.T, *raw.Site) func() string{
 		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 		return func() string { return es.Next().Data }
 	},
+	"polls/chime": func(t *testing.T, s *raw.Site) func() string {
+		t.Cleanup(s.EndSoon)
+		p := s.Poll(t)
+		p.Post(`{"first":1,"frames":[["1","1","hall:1","phx_join",{"as":"reader"}]]}`).WantApplied(t, 1)
+		p.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
+		return p.Next
+	},
 	"stream/bare": func(t *testing.T, s *raw.Site) func() string {
 		es := s.Bare(t, "join=hall:1&as=reader")
 		es.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
@@ -97,6 +104,12 @@ func TestABurstOfPushesEndsNoClientThatReads(t *testing.T) {
 			es, secret := s.Half(t)
 			s.Post(t, secret, `{"first":1,"frames":[`+join+`,`+ask+`]}`, "Connection: close").WantApplied(t, 2)
 			return func() string { return es.Next().Data }
+		},
+		"polls": func(t *testing.T, s *raw.Site) func() string {
+			t.Cleanup(s.EndSoon)
+			p := s.Poll(t)
+			p.Post(`{"first":1,"frames":[`+join+`,`+ask+`]}`).WantApplied(t, 2)
+			return p.Next
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

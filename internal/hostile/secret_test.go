@@ -85,6 +85,19 @@ func TestNoSecretIsLogged(t *testing.T) {
 	for es.Next().Data != `[null,null,"chime","closed",{"code":1000,"reason":"bye"}]` {
 	}
 
+	grace := bearer("token-of-grace")
+	polls := s.Poll(t, grace)
+	keep(polls.Secret)
+	polls.Post(`{"first":1,"frames":[`+raw.JoinHall+`,["1","2","hall:1","fail",{"a":"`+payload+`"}]]}`).WantApplied(t, 2)
+	polls.Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`, `["1","2","hall:1","phx_reply",{"status":"error","response":{"reason":"internal"}}]`)
+	for _, wrong := range []string{keep(polls.Secret + "x"), keep("a-guess-at-a-poll")} {
+		s.Request(t, http.MethodGet, "/socket/poll", "", grace, "Chime-Received: 0", "Chime-Secret: "+wrong).Want(t, http.StatusGone, `{"reason":"no such client socket"}`)
+	}
+	s.Request(t, http.MethodGet, "/socket/poll", "", outage, "Chime-Received: 2", "Chime-Secret: "+polls.Secret).Want(t, http.StatusServiceUnavailable, `{"reason":"unavailable"}`)
+	_ = s.Request(t, http.MethodGet, "/socket/longpoll?vsn=2.0.0", "", bearer("token-of-heidi"), "X-Phoenix-Longpoll-Token: "+keep("a-poll-of-nobody")+".1")
+	_ = polls.Post(payload)
+	s.Request(t, http.MethodPost, "/socket/bye", polls.Secret).Want(t, http.StatusNoContent, "")
+
 	frank, thief := bearer("token-of-frank"), bearer("token-of-a-thief")
 	former, first := s.Chime(t, frank)
 	keep(first)
