@@ -8,8 +8,9 @@ import (
 	"github.com/go-chime/chime/internal/wire"
 )
 
-// WantPresence waits until this client sees these present, by the events that it is
-// sent: a list of metas for each key, in the order in which they came, without their refs:
+// WantPresence waits until no handler runs and all are told of what has changed, and
+// then until this client sees these present, by the events that it is sent: a list of
+// metas for each key, in the order in which they came, without their refs:
 //
 //	ann.WantPresence(map[string][]hello{"user:ann": {{"ann"}}, "user:bob": {{"bob"}}})
 //
@@ -22,7 +23,12 @@ func (m *Member) WantPresence(keys any) {
 		c.t.Fatal(err)
 	}
 	what := "presence " + string(encode(c.t, keys))
+	tells := func(f wire.Frame) bool {
+		return m.event(f) && (f.Event == presence.EventState || f.Event == presence.EventDiff)
+	}
 	for {
+		c.hub.rests(patience) // or a client that is about to leave would still be seen
+		m.see(c.socket.taken(tells)...)
 		got := m.present()
 		if reflect.DeepEqual(got, want) {
 			return
@@ -31,7 +37,15 @@ func (m *Member) WantPresence(keys any) {
 		if got != nil {
 			what += "; sees " + string(encode(c.t, got))
 		}
-		f := m.take(what, func(f wire.Frame) bool { return f.Event == presence.EventState || f.Event == presence.EventDiff })
+		m.see(m.take(what, tells))
+	}
+}
+
+// see has the client see what it was sent.
+func (m *Member) see(frames ...wire.Frame) {
+	c := m.p.client
+	c.t.Helper()
+	for _, f := range frames {
 		if _, err := m.view.Take(f.Event, f.Payload); err != nil {
 			c.t.Fatalf("%s: %v", c.socket.id, err)
 		}

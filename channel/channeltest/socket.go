@@ -125,6 +125,20 @@ func (s *socket) take(what string, of wire.Ref, want func(wire.Frame) bool) wire
 	}
 }
 
+// taken takes out the frames that have come and that want selects.
+func (s *socket) taken(want func(wire.Frame) bool) (list []wire.Frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frames = slices.DeleteFunc(s.frames, func(f wire.Frame) bool {
+		wanted := want(f)
+		if wanted {
+			list = append(list, f)
+		}
+		return wanted
+	})
+	return list
+}
+
 // wait waits for a frame, and returns "" when one has come. Otherwise it returns why
 // none is to be waited for any longer: nothing has run for so long, or it is late.
 func (s *socket) wait(came <-chan struct{}, late <-chan time.Time, idle time.Duration, nothing string) string {
