@@ -118,6 +118,8 @@ const (
 	unmatched  = "unmatched topic"
 	tooMany    = "too many channels joined"
 	overloaded = "overloaded"
+
+	channelCrash = "channel_crash"
 )
 
 // full reports whether the client may join no other topic. Topics that it has left

@@ -113,10 +113,16 @@ func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload 
 		h.topics.exit(d.place)
 		return "", fmt.Errorf("draft in %q: %w", topic, err)
 	}
-	d.place.Begin(d.shown)
+	if !d.hidden() {
+		d.place.Begin(d.shown)
+	}
 	h.tasks.Go(d.run)
 	return d.id, nil
 }
+
+// hidden reports whether members see the draft when it is whole, and not before: each may
+// be sent something else of it, or nothing.
+func (d *Draft) hidden() bool { return d.route.outgoing[d.event] != nil }
 
 // draftFields encodes a payload, and returns what is between its braces too.
 func (r *route) draftFields(event string, payload any) (text, fields []byte, err error) {
@@ -168,7 +174,9 @@ func (d *Draft) Append(text string) error {
 	}
 	d.size += len(more)
 	d.shown.Append(more)
-	d.expect()
+	if !d.hidden() {
+		d.expect()
+	}
 	return nil
 }
 
@@ -234,18 +242,26 @@ func (d *Draft) call() (err error) {
 // end makes a message of the draft, or discards it.
 func (d *Draft) end(err error) {
 	why := d.close(err)
-	text := d.place.End(d.shown, why)
+	text := d.finish(why)
 	if why == "" {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), retainWithin)
 		defer cancel()
 		payload := append(append(append(d.fields, `"text":"`...), text...), `"}`...)
 		if err := d.hub.broadcast(ctx, d.route, d.topic, d.event, json.RawMessage(payload), nil); err != nil {
 			d.hub.log.Error("draft could not be published", "topic", d.topic, "event", d.event, "error", err)
-			d.place.End(d.shown, "internal")
+			d.finish("internal")
 		}
 	}
 	d.hub.drafts.remove(d)
 	d.hub.topics.exit(d.place)
+}
+
+// finish takes the draft out of its topic. With a reason members are told.
+func (d *Draft) finish(reason string) (text []byte) {
+	if d.hidden() {
+		reason = ""
+	}
+	return d.place.End(d.shown, reason)
 }
 
 // close ends what may be appended. It returns what members may read of why the draft is

@@ -132,6 +132,7 @@ func TestHowADraftEnds(t *testing.T) {
 				ann, bob := hub.Join("room:1", nil), hub.Join("room:1", nil)
 				ann.Push("ask", nil)
 				id := bob.WantDraft("answer", "so far")
+				ann.WantDraft("answer", "so far")
 				ann.Push("stop", obj{"draft": "other"}).WantError("internal")
 				if test.stop {
 					bob.Push("stop", obj{"draft": id}).WantReply(nil)

@@ -59,6 +59,10 @@ func (e *entry) begin() {
 		return
 	}
 	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.positioned())
+	if r.outgoing != nil {
+		s.outbox = &outbox{socket: s}
+		s.member.Through(s.outbox)
+	}
 	e.in.place()
 	e.decide(payload)
 }

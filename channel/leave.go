@@ -12,6 +12,7 @@ import (
 // client had joined, nothing of the topic reaches it.
 func (s *Socket) leave(last ...*wire.Message) {
 	s.place.Leave(&s.member)
+	s.outbox.close()
 	if s.here != nil {
 		s.place.presence.Leave(s.here) // after that: it is not told of its own leave
 	}

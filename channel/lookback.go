@@ -105,9 +105,45 @@ func (l *lookback) answer(ctx context.Context, c *client) error {
 	s, room := l.socket, lookbackRoom(c.hub.limits)
 	part := store.Range{Newest: true, Before: l.before.Offset, Limit: l.limit, Bytes: room}
 	return c.hub.lookups.Read(ctx, s.place.Topic, part, func(page store.Page) *wire.Message {
-		response := encodePage(fit(ofEpoch(page, l.before), room))
+		response := encodePage(fit(l.rewritten(ofEpoch(page, l.before)), room))
 		return wire.NewReply(s.joinRef, l.message.ref, s.Topic(), "ok", response)
 	}, func(reply *wire.Message) { _ = s.sender.reply(c.cs, reply) })
+}
+
+// rewritten is a page as the channel's Outgoing has its client see it. If its oldest
+// message is withheld the client reads its position, behind which there may be more.
+func (l *lookback) rewritten(page store.Page) store.Page {
+	s := l.socket
+	if s.route.outgoing == nil {
+		return page
+	}
+	failed := true
+	defer func() {
+		if failed {
+			s.outbox.crash()
+		}
+	}()
+	var list []store.Message
+	for i, m := range page.Messages {
+		out, ok := s.rewritten(broadcastOf(s.Topic(), m))
+		switch {
+		case !ok:
+			return store.Page{} // which is not sent
+		case out != nil:
+			m.Payload, m.Binary = out.Payload(), out.Binary()
+			list = append(list, m)
+		case i == 0:
+			list = append(list, store.Message{Offset: m.Offset, At: m.At, Event: wire.EventPosition, Payload: []byte("{}")})
+		}
+	}
+	failed = false
+	page.Messages = list
+	return page
+}
+
+// broadcastOf is a retained message as members are sent it.
+func broadcastOf(topic string, m store.Message) *wire.Message {
+	return body{m.Payload, m.Binary}.message(topic, m.Event, m.Offset)
 }
 
 // lookbackRoom is how many bytes a page may have.

@@ -94,11 +94,12 @@ func encode(event string, payload any) (body, error) {
 	return body{text, false}, nil
 }
 
-func (b body) push(topic, event string) *wire.Message {
+// message is a broadcast; offset is 0 if it is not retained.
+func (b body) message(topic, event string, offset uint64) *wire.Message {
 	if b.binary {
-		return wire.NewBinaryPush(topic, event, b.data, 0)
+		return wire.NewBinaryPush(topic, event, b.data, offset)
 	}
-	return wire.NewPush(topic, event, b.data, 0)
+	return wire.NewPush(topic, event, b.data, offset)
 }
 
 func reason(text string) []byte {

@@ -15,7 +15,7 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Option is a decision for the topics of a channel: History, or what Use or Presence makes.
+// Option is a decision for the topics of a channel: History, or what Use, Presence or Outgoing makes.
 type Option interface {
 	apply(*route) error
 }
@@ -82,6 +82,7 @@ type route struct {
 	redacted, forgotten string  // events
 	present             present // nil: nobody is told who is present
 	around              []Middleware
+	outgoing            map[string]OutgoingFunc // by event
 	stats               *stats.Pattern
 }
 

@@ -20,6 +20,7 @@ type Socket struct {
 	joinRef wire.Ref
 	place   *place
 	member  fanout.Member
+	outbox  *outbox // nil: the channel has no Outgoing
 	sender  sender
 	assigns assigns
 	here    *presence.Here[*fanout.Member] // nil: the channel has no Presence
@@ -63,7 +64,7 @@ func (s *Socket) Push(event string, payload any) error {
 	if err != nil {
 		return err
 	}
-	return s.sender.push(s.client().cs, b.push(s.Topic(), event).WithRefs(s.joinRef, wire.Ref{}))
+	return s.sender.push(s.client().cs, b.message(s.Topic(), event, 0).WithRefs(s.joinRef, wire.Ref{}))
 }
 
 // Reply answers a message for which HandleMessage returned Later. It may be called

@@ -122,7 +122,7 @@ func (w worker) guarded(s *Socket, c call, what string, f func()) {
 		crashed = false
 	}, func() {
 		if crashed {
-			s.fail(reason("channel_crash"))
+			s.fail(reason(channelCrash))
 			w.end(s, Panicked)
 		}
 	})

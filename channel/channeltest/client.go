@@ -132,15 +132,15 @@ func (m *Member) WantError(reason string) {
 }
 
 // WantNothing waits until no handler runs, and wants that the client has been
-// sent nothing in this topic that no other Want has taken; replies, and what shows
-// drafts, do not count.
+// sent nothing in this topic that no other Want has taken; replies, and the deltas
+// of drafts, do not count.
 func (m *Member) WantNothing() {
 	c := m.p.client
 	c.t.Helper()
 	if !c.hub.rests(patience) {
 		c.t.Fatalf("%s wants nothing: a handler still runs after %v", c.socket.id, patience)
 	}
-	if unseen := c.socket.unseen(func(f wire.Frame) bool { return m.event(f) && !isDraft(f) }); unseen != "nothing" {
+	if unseen := c.socket.unseen(func(f wire.Frame) bool { return m.event(f) && f.Event != wire.EventDraftDelta }); unseen != "nothing" {
 		c.t.Fatalf("%s: got %s, want nothing", c.socket.id, unseen)
 	}
 }

@@ -80,6 +80,9 @@ func (s *socket) add(m *wire.Message, to string) {
 	if f.Binary != nil {
 		f.Payload, _ = channel.Binary(f.Binary).MarshalJSON()
 	}
+	if f.Event == wire.EventPosition {
+		return // no client shows it
+	}
 	s.frames = append(s.frames, f)
 	if f.Event == wire.EventError || f.Event == wire.EventClose {
 		s.over[f.JoinRef] = true

@@ -10,13 +10,14 @@ import (
 
 // behaviour is one thing that is promised.
 type behaviour struct {
-	name    string
-	needs   need
-	limits  chime.Limits
-	history channel.History // of the room; zero keeps 1000 messages and replays none
-	grace   time.Duration   // zero is the default
-	timed   bool            // time passes as soon as everybody waits, in a bubble
-	script  func(*stage)
+	name     string
+	needs    need
+	limits   chime.Limits
+	history  channel.History      // of the room; zero keeps 1000 messages and replays none
+	grace    time.Duration        // zero is the default
+	outgoing channel.OutgoingFunc // of "new"; nil is none
+	timed    bool                 // time passes as soon as everybody waits, in a bubble
+	script   func(*stage)
 }
 
 // noTime is the grace of a script whose clients vanish for good. It is long

@@ -46,7 +46,7 @@ func Run(t *testing.T, transports []*Transport, stores []Store) {
 }
 
 func behaviours() []behaviour {
-	return slices.Concat(joining, membership, present, answering, sending, publishing, suffering, leaving, remembering, takingBack, older, resuming, lasting, drafting)
+	return slices.Concat(joining, membership, present, answering, sending, publishing, suffering, leaving, remembering, takingBack, older, resuming, lasting, drafting, rewriting)
 }
 
 func (b *behaviour) runOn(t *testing.T, transports []*Transport, stores []Store) {

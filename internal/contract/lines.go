@@ -254,6 +254,7 @@ func (l *socketLine) cut() {
 type streamLine struct {
 	posts
 	bare   bool
+	topic  string // of a bare stream
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the stream has ended; nil before it began
 	hello  chan string   // the secret
@@ -329,6 +330,9 @@ func (l *streamLine) read(body io.ReadCloser) {
 		case text == "\n" && data != "":
 			l.event(id, data)
 			id, data = "", ""
+		case text == "\n" && id != "" && l.bare:
+			l.box.put(frame{topic: l.topic, event: "@position", id: id})
+			id = ""
 		case text == "\n" && id == "", field == "": // the end of nothing, a comment
 		case field == "id" && id == "":
 			id = value
@@ -390,6 +394,7 @@ func (l *streamLine) join(f frame) error {
 	if f.event != "phx_join" || l.done != nil {
 		return errors.New("a bare stream joins, once, and sends nothing else")
 	}
+	l.topic = f.topic
 	query := url.Values{"join": {f.topic}}
 	payload, _ := f.payload.(obj)
 	for key, value := range payload {

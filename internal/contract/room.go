@@ -22,7 +22,8 @@ type room struct {
 	on     map[string]func(context.Context, *channel.Socket, channel.Message) (any, error)
 	left   func(context.Context, *channel.Socket, channel.Reason)
 	leaves chan leave
-	says   bool // to who is let in that it is: an Amber client has no other way to know
+	waits  func() // called for ann by an Outgoing
+	says   bool   // to who is let in that it is: an Amber client has no other way to know
 
 	mu    sync.Mutex // guards lives and last
 	lives map[*channel.Socket]*life
@@ -88,6 +89,7 @@ func (r *room) begin(s *channel.Socket, handler string) (l *life, end func()) {
 func (r *room) HandleJoined(ctx context.Context, s *channel.Socket, m channel.Message) (channel.Accepted, error) {
 	l, end := r.begin(s, "HandleJoined")
 	defer end()
+	s.Assign("room", r)
 	accepted, err := r.joined(ctx, s, m)
 	if err == nil && !reflect.DeepEqual(accepted, channel.Accepted{}) {
 		l.in.Store(true)

@@ -86,6 +86,9 @@ func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way b
 		}
 		remember = append(remember, history)
 	}
+	if b.outgoing != nil {
+		remember = append(remember, channel.Outgoing(b.outgoing, "new"))
+	}
 	s.live = chime.NewRouter(options...)
 	s.room.says = tr.Dialect == "amber"
 	s.live.Channel("room:{id}", s.room, remember...)

@@ -24,6 +24,7 @@ type Dialect struct {
 	binary      func([]byte) (wire.Frame, error)
 	encode      func(b []byte, m *wire.Message, to string) []byte
 	quoted      func(b []byte, m *wire.Message, to string) []byte // nil: it is not polled
+	places      func(to string) bool                              // whether a client has positions; nil: none has
 	endsWith    string                                            // an event the dialect has no form for, which ends the client socket instead
 }
 
@@ -52,6 +53,7 @@ var (
 		Name: "phoenix v2", Counted: stats.PhoenixV2, subprotocol: protocolPhoenix, text: wire.Decode, binary: wire.DecodeBinary,
 		encode: func(b []byte, m *wire.Message, to string) []byte { return m.AppendWebSocket(b, false, to) },
 		quoted: func(b []byte, m *wire.Message, to string) []byte { return m.AppendQuoted(b, to) },
+		places: func(to string) bool { return to != "" },
 		Timing: Timing{Heartbeat: Heartbeat, Silence: phoenixSilence, Ping: wire.Ping},
 	}
 	phoenixV1 = Dialect{
@@ -63,6 +65,7 @@ var (
 	Chime = Dialect{
 		Name: "chime", Counted: stats.Chime, subprotocol: protocolChime, text: wire.Decode, binary: wire.DecodeBinary,
 		encode: func(b []byte, m *wire.Message, _ string) []byte { return m.AppendWebSocket(b, true, "") },
+		places: func(string) bool { return true },
 		Timing: Timing{Heartbeat: Heartbeat, Silence: Silence},
 	}
 	// Amber knows neither replies nor errors. A client whose handler panicked
@@ -90,12 +93,24 @@ func (d *Dialect) Decode(binary bool, data []byte) (wire.Frame, error) {
 // Encode appends m in the form of the dialect: nothing, where it has none. To is
 // as ClientSocket.Send has it. It reports true for what ends the client socket.
 func (d *Dialect) Encode(b []byte, m *wire.Message, to string) (_ []byte, ends bool) {
+	if d.ignores(m, to) {
+		return b, false
+	}
 	return d.encode(b, m, to), d.endsWith != "" && m.Event == d.endsWith
 }
 
-// AppendQuoted appends m as Phoenix's long-poll has it: its text as a JSON string.
+// AppendQuoted appends m as Phoenix's long-poll has it: its text as a JSON string, and a
+// comma behind it. It appends nothing where the dialect has no form for m.
 func (d *Dialect) AppendQuoted(b []byte, m *wire.Message, to string) []byte {
-	return d.quoted(b, m, to)
+	if d.ignores(m, to) {
+		return b
+	}
+	return append(d.quoted(b, m, to), ',')
+}
+
+// ignores reports whether m is a position, and its client has none.
+func (d *Dialect) ignores(m *wire.Message, to string) bool {
+	return m.Event == wire.EventPosition && (d.places == nil || !d.places(to))
 }
 
 // Echo returns what to answer of the subprotocols that r offers.

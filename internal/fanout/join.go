@@ -35,7 +35,7 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 		greet(nil)
 		if state := t.drafts.now(t.name, false); state != nil {
 			m.shown = true
-			_ = m.pager.queue.Send(state, "") // as any ephemeral message: a client that has ended hears of it elsewhere
+			_ = m.queue.Send(state, "") // as any ephemeral message: a client that has ended hears of it elsewhere
 		}
 		return nil
 	}

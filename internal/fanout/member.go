@@ -23,6 +23,7 @@ type Member struct {
 	owner Owner
 	pager *Pager
 	topic *Topic
+	queue Queue // of the client, or what Through has put before it
 
 	// Guarded by topic.mu; index by what guards topic.members.
 	index      int32
@@ -55,7 +56,13 @@ const maxWaiting = 64
 // Init sets m up. Positioned says that its join asked for positions.
 func (m *Member) Init(owner Owner, pager *Pager, topic *Topic, positioned bool) {
 	m.owner, m.pager, m.topic, m.positioned = owner, pager, topic, positioned
+	m.queue = pager.queue
 }
+
+// Through has m sent everything through a queue of its own, which passes it on to the
+// client's. It is called before the join. Send and Offer are called with the topic's lock
+// held, and the f of Ready without a lock.
+func (m *Member) Through(q Queue) { m.queue = q }
 
 // offerOne queues a retained message, and reports whether there was room for it.
 // topic.mu is held.
@@ -64,7 +71,7 @@ func (m *Member) offerOne(msg *wire.Message) bool {
 	if m.positioned {
 		joinRef = m.owner.JoinRef()
 	}
-	return m.pager.queue.Offer(msg, joinRef)
+	return m.queue.Offer(msg, joinRef)
 }
 
 // keep has an ephemeral message wait. topic.mu is held.
@@ -91,13 +98,13 @@ func (m *Member) fallBehind(offset uint64) {
 // room yet for what waits, or for the drafts. topic.mu is held.
 func (m *Member) rise() bool {
 	for m.waiting != nil && len(*m.waiting) > 0 {
-		if !m.pager.queue.Offer((*m.waiting)[0], "") { // Send would end a client that reads
+		if !m.queue.Offer((*m.waiting)[0], "") { // Send would end a client that reads
 			return false
 		}
 		*m.waiting = (*m.waiting)[1:]
 	}
 	if state := m.topic.drafts.now(m.topic.name, m.shown); state != nil {
-		if !m.pager.queue.Offer(state, "") {
+		if !m.queue.Offer(state, "") {
 			return false
 		}
 		m.shown = true

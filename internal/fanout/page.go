@@ -18,8 +18,11 @@ func (t *Topic) page(m *Member) bool {
 }
 
 // sendPage sends a page of the history to m, which is behind. It reports false if m has
-// left, or is about to.
+// left, or is about to, or if its own queue has no room: that has it paged again.
 func (t *Topic) sendPage(m *Member) bool {
+	if m.queue != m.pager.queue && !m.queue.Ready(func() { m.pager.add(due{m: m}) }) {
+		return false // until then it costs no page
+	}
 	t.tail.expire(time.Now())
 	if !t.tail.reaches(m.at) {
 		ctx := m.owner.Context()

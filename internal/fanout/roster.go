@@ -57,9 +57,9 @@ func (r *roster) remove(m *Member) {
 func (r *roster) send(msg *wire.Message, from string) {
 	for _, m := range r.members {
 		switch {
-		case m.state == failed, from != "" && m.pager.queue.ID() == from:
+		case m.state == failed, from != "" && m.queue.ID() == from:
 		case m.state == live:
-			_ = m.pager.queue.Send(msg, "") // a client that has ended hears of it elsewhere
+			_ = m.queue.Send(msg, "") // a client that has ended hears of it elsewhere
 		default:
 			m.keep(msg)
 		}
@@ -71,7 +71,7 @@ func (r *roster) show(msg *wire.Message) {
 	for _, m := range r.members {
 		if m.state == live {
 			m.shown = true
-			_ = m.pager.queue.Send(msg, "") // as send
+			_ = m.queue.Send(msg, "") // as send
 		}
 	}
 }
@@ -83,7 +83,7 @@ func (r *roster) endDraft(end *wire.Message, last bool) {
 		switch m.state {
 		case live:
 			if end != nil {
-				_ = m.pager.queue.Send(end, "") // as send
+				_ = m.queue.Send(end, "") // as send
 			}
 			m.shown = m.shown && !last
 		case behind:

@@ -133,7 +133,7 @@ func (l *pollLine) Transport() stats.Transport { return stats.LongPoll }
 // Encode implements clientsocket.Line.
 func (l *pollLine) Encode(b []byte, it queue.Item, _ uint64) (_ []byte, ends bool) {
 	if l.dialect != nil {
-		return append(l.dialect.AppendQuoted(b, it.M, it.To), ','), false
+		return l.dialect.AppendQuoted(b, it.M, it.To), false
 	}
 	return append(it.M.AppendElement(b), ','), false
 }

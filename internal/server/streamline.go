@@ -162,6 +162,9 @@ func (l *streamLine) Encode(b []byte, it queue.Item, number uint64) (_ []byte, e
 	switch {
 	case l.bare != nil:
 		b = l.bare.appendID(b, it.M)
+		if it.M.Event == wire.EventPosition {
+			return append(b, '\n'), false // an id alone is kept by its reader, and is no event
+		}
 	case it.M.Counted():
 		b = append(b, "id: "...)
 		b = strconv.AppendUint(b, number, 10)

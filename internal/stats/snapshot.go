@@ -106,7 +106,7 @@ func (s *Stats) known() []*Pattern {
 }
 
 func (p *Pattern) handlers(of func(h *Handler, name string) Sample) []Sample {
-	return []Sample{of(&p.HandleJoined, "HandleJoined"), of(&p.HandleMember, "HandleMember"), of(&p.HandleMessage, "HandleMessage"), of(&p.HandleLeave, "HandleLeave"), of(&p.MarshalJSON, "MarshalJSON"), of(&p.Presence, "Presence")}
+	return []Sample{of(&p.HandleJoined, "HandleJoined"), of(&p.HandleMember, "HandleMember"), of(&p.HandleMessage, "HandleMessage"), of(&p.HandleLeave, "HandleLeave"), of(&p.Outgoing, "Outgoing"), of(&p.MarshalJSON, "MarshalJSON"), of(&p.Presence, "Presence")}
 }
 
 func one(value float64, values ...string) []Sample { return []Sample{{Values: values, Value: value}} }

@@ -67,9 +67,9 @@ type Stats struct {
 
 // Pattern are the numbers of the topics of one pattern.
 type Pattern struct {
-	HandleJoined, HandleMember, HandleMessage, HandleLeave Handler
-	MarshalJSON                                            Handler // of the reply to a join; that of another is part of HandleMessage
-	Presence                                               Handler // the function of that option, and MarshalJSON of what it returns
+	HandleJoined, HandleMember, HandleMessage, HandleLeave, Outgoing Handler
+	MarshalJSON                                                      Handler // of the reply to a join; that of another is part of HandleMessage
+	Presence                                                         Handler // the function of that option, and MarshalJSON of what it returns
 
 	Joins      Causes[Join]
 	Recoveries Causes[Recovery]

@@ -58,6 +58,12 @@ func NewBinaryPush(topic, event string, payload []byte, offset uint64) *Message 
 	return &Message{Topic: topic, Event: event, payload: payload, Offset: offset, binary: true}
 }
 
+// NewPosition returns what moves the position of a client in a topic, and says nothing
+// else. Dialects without positions have no form for it.
+func NewPosition(topic string, offset uint64) *Message {
+	return NewPush(topic, EventPosition, []byte("{}"), offset)
+}
+
 // NewFrame returns a frame for one client, with its refs.
 func NewFrame(joinRef, ref Ref, topic, event string, payload []byte) *Message {
 	return &Message{Topic: topic, Event: event, payload: payload, joinRef: joinRef, ref: ref}
@@ -112,6 +118,9 @@ func (m *Message) Hold() bool { return m.holders.Add(1) == 1 }
 
 // Release counts one less, and reports whether it was the last.
 func (m *Message) Release() bool { return m.holders.Add(-1) == 0 }
+
+// Payload is the JSON object, or the bytes, of m. It must not be modified.
+func (m *Message) Payload() []byte { return m.payload }
 
 // PayloadSize is how many bytes the payload is, by which a store bounds its pages.
 func (m *Message) PayloadSize() int { return len(m.payload) }

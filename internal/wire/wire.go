@@ -22,7 +22,8 @@ const (
 	EventClose = "phx_close"
 	EventError = "phx_error"
 
-	EventHistory = "@history" // a member asks for what came before
+	EventHistory  = "@history"  // a member asks for what came before
+	EventPosition = "@position" // moves the position of a member, which was sent nothing else
 
 	EventHello     = "hello"
 	EventHeartbeat = "heartbeat"

@@ -7,6 +7,7 @@ import { checkedName, encoded, keyed, misuse, only, valueOf } from "./values.js"
 
 const ANSWER_MS = 20_000; // longer than the default grace period of a server
 const RESERVED = /^(phx_|@)/;
+const POSITION = "@position"; // of a message that this client is not shown
 const UNANSWERED = 500; // pushes of one channel without an answer: all of them fit into its inbox on the server, which has 512 places
 
 /** One topic, joined by one client. Made by Socket.channel. */
@@ -139,7 +140,7 @@ export class Channel {
       this.#ask({ event: "@history", body, again: true }, timeout, (older) => {
         const first = older.messages[0]?.offset;
         if (first < this.#oldest) this.#oldest = first;
-        resolve(older);
+        resolve({ ...older, messages: older.messages.filter((message) => message.event !== POSITION) });
       }, reject);
     }));
     this.#paging = page.catch(() => {});
@@ -246,6 +247,7 @@ export class Channel {
       if (this.#offset !== null && offset <= this.#offset) return;
       this.#offset = offset; // before the handlers: if one throws, the message must not come again
     }
+    if (event === POSITION) return;
     this.#drafts.take(event, payload);
     this.#presence.take(event, payload);
     for (const name of [event, "*"]) this.#handlers.get(name)?.call(this.#wire.report, payload, { event, offset });

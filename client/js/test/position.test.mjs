@@ -183,3 +183,19 @@ each("all channels come back, each from its own position", async (t, transport) 
   await next.accept("room:2", history({ offset: 9, recovered: true }));
   assert.deepEqual([room.state, other.state], ["joined", "joined"]);
 });
+
+each("what is withheld moves the position, and is seen by nobody", async (t, transport) => {
+  const { room, peer, heard } = await joined(t, transport, { response: history({ offset: 8 }) });
+  room.on("*", (payload, { event }) => assert.equal(event, "m"));
+  await peer.say([null, "@9", "room:1", "m", 1], [null, "@12", "room:1", "@position", {}]);
+  assert.deepEqual([heard, room.position], [[["m", 1, 9]], { epoch: "e1", offset: 12 }]);
+  const reading = room.history();
+  const [joinRef, ref] = (await peer.frames()).find((frame) => frame[3] === "@history");
+  const at = "2026-01-01T00:00:00.000Z";
+  const messages = [{ offset: 3, at, event: "@position", payload: {} }, { offset: 5, at, event: "m", payload: { n: 5 } }];
+  await peer.say([joinRef, ref, "room:1", "phx_reply", { status: "ok", response: { epoch: "e1", complete: true, more: true, messages } }]);
+  assert.deepEqual((await reading).messages, messages.slice(1));
+  room.history().catch(() => {});
+  await Promise.resolve();
+  assert.equal((await peer.frames()).findLast((frame) => frame[3] === "@history")[4].before.offset, 3, "it goes on before what is withheld");
+});

@@ -1,0 +1,219 @@
+package channel
+
+import (
+	"sync"
+
+	"github.com/go-chime/chime/internal/wire"
+	"github.com/go-chime/chime/transport"
+)
+
+const (
+	// What is retained waits in a list of this size at most: more is read from the
+	// history.
+	maxOutbox      = 100
+	maxOutboxBytes = 256 << 10
+	// What is not retained can't be read again.
+	maxOutboxEphemeral = 512
+)
+
+// outbox stands between a topic and the queue of a client, where the channel has an
+// Outgoing. The application's function is called by a goroutine of the outbox, which runs
+// only while there is something, and holds no lock. What comes keeps its order. An outbox
+// knows no history: when it is full, its member is behind.
+type outbox struct {
+	socket *Socket
+
+	mu       sync.Mutex // guards what follows, and the order of what goes to the client; taken with a topic's lock held
+	list     []outgoingItem
+	bytes    int
+	running  bool
+	closed   bool
+	ready    func()       // waits for room
+	withheld outgoingItem // the last retained message, if it was not sent
+}
+
+// outgoingItem is a message for one member.
+type outgoingItem struct {
+	m      *wire.Message
+	to     string
+	offers bool // it can wait for room in the client's queue
+}
+
+// ID implements fanout.Queue.
+func (o *outbox) ID() string { return o.socket.ID() }
+
+// Send implements fanout.Queue.
+func (o *outbox) Send(m *wire.Message, to string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return transport.ErrClosed
+	case len(o.list) >= maxOutboxEphemeral:
+		o.discard()
+		o.socket.hub().tasks.Go(func() { o.end(Slow, overloaded) }) // without the topic's lock
+		return transport.ErrSlow
+	}
+	o.add(outgoingItem{m, to, false})
+	return nil
+}
+
+// Offer implements fanout.Queue.
+func (o *outbox) Offer(m *wire.Message, to string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return true
+	case len(o.list) >= maxOutbox, o.bytes >= maxOutboxBytes:
+		return false
+	}
+	o.add(outgoingItem{m, to, true})
+	return true
+}
+
+// Ready implements fanout.Queue.
+func (o *outbox) Ready(f func()) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.hasRoom() {
+		return true
+	}
+	o.ready = f
+	return false
+}
+
+// hasRoom reports whether a half is free. o.mu is held.
+func (o *outbox) hasRoom() bool { return len(o.list) < maxOutbox/2 && o.bytes < maxOutboxBytes/2 }
+
+// add puts it behind the others. o.mu is held.
+func (o *outbox) add(it outgoingItem) {
+	o.list = append(o.list, it)
+	o.bytes += it.m.Size()
+	if !o.running {
+		o.running = true
+		o.socket.hub().tasks.Go(o.run)
+	}
+}
+
+// close ends it: the client has left. Nothing is sent after that. Nil is none.
+func (o *outbox) close() {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.discard()
+}
+
+// discard drops what waits, and takes no more. o.mu is held.
+func (o *outbox) discard() { o.closed, o.list, o.bytes, o.ready = true, nil, 0, nil }
+
+// run passes on what there is, until nothing is left.
+func (o *outbox) run() {
+	done := false
+	defer func() {
+		if !done { // runtime.Goexit in the application's function
+			o.socket.hub().tasks.Go(o.run)
+		}
+	}()
+	for {
+		it, room, ok := o.next()
+		if !ok {
+			done = true
+			return
+		}
+		if room != nil {
+			room()
+		}
+		o.pass(it)
+	}
+}
+
+// next takes out what is first. It returns who waits for room, if there is room then. When
+// there is nothing else, a position tells of what was withheld last.
+func (o *outbox) next() (it outgoingItem, room func(), ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case len(o.list) > 0:
+		it, o.list[0] = o.list[0], outgoingItem{}
+		o.list = o.list[1:]
+		o.bytes -= it.m.Size()
+	case o.withheld.m != nil && !o.closed:
+		it, o.withheld = o.withheld, outgoingItem{}
+		it.m = wire.NewPosition(it.m.Topic, it.m.Offset)
+	default:
+		o.running, o.list = false, nil
+		return it, nil, false
+	}
+	if o.ready != nil && o.hasRoom() {
+		room, o.ready = o.ready, nil
+	}
+	return it, room, true
+}
+
+// pass sends a message as its client is to have it.
+func (o *outbox) pass(it outgoingItem) {
+	failed := true
+	defer func() {
+		if failed {
+			o.crash()
+		}
+	}()
+	m, ok := o.socket.rewritten(it.m)
+	failed = !ok
+	switch {
+	case !ok:
+	case m != nil:
+		it.m = m
+		o.forward(it)
+	case it.m.Offset > 0:
+		o.mu.Lock()
+		o.withheld = it
+		o.mu.Unlock()
+	}
+}
+
+// crash ends the join after the application's function has failed. No lock is held.
+func (o *outbox) crash() {
+	o.close()
+	o.end(Panicked, channelCrash)
+}
+
+// forward queues a message for the client, and waits for room if it can.
+func (o *outbox) forward(it outgoingItem) {
+	if o.put(it) {
+		return
+	}
+	pager := &o.socket.client().pager
+	if pager.Claim(o.socket.context()) == nil {
+		o.put(it) // one message fits, whatever its size
+		pager.Release()
+	}
+}
+
+// put queues a message for the client, and reports whether there was room.
+func (o *outbox) put(it outgoingItem) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	cs := o.socket.client().cs
+	switch {
+	case o.closed:
+	case !it.offers:
+		_ = cs.Send(it.m, it.to) // a client that has ended hears of it elsewhere
+	case !cs.Offer(it.m, it.to):
+		return false
+	case it.m.Offset > 0:
+		o.withheld = outgoingItem{}
+	}
+	return true
+}
+
+// end ends the join. No lock is held.
+func (o *outbox) end(why Reason, text string) {
+	s := o.socket
+	if end := (job{why: why, text: reason(text), of: s}); s.inbox.endEarly(end, s) {
+		s.fail(end.text)
+	}
+}
