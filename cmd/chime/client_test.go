@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,22 +18,47 @@ type client struct {
 	t      *testing.T
 	mount  string
 	http   *http.Client
+	pass   string // "" of an anonymous one
 	secret string
 	sent   int
 	frames chan []json.RawMessage // all but those about the connection; closed at the stream's end
 }
 
-// connect opens a client socket at the server's /socket, and says goodbye to it
-// at the test's end.
-func connect(t *testing.T, server string) *client {
+// enter is a guest at the door, who is given a pass.
+func enter(t *testing.T, server, name string) (pass string, who guest) {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"name": name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post(server+"/enter", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections() // the next server may have the address of this one
+	defer resp.Body.Close()
+	var answer struct {
+		guest
+		Pass string
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("enter %s: got %s, %v; want 201", name, resp.Status, err)
+	}
+	return answer.Pass, answer.guest
+}
+
+// connect opens a client socket at the server's /socket, with the pass of a guest or
+// without one. Its end comes with that of the test.
+func connect(t *testing.T, server, pass string) *client {
 	t.Helper()
 	transport := &http.Transport{}
-	c := &client{t: t, mount: server + "/socket", http: &http.Client{Transport: transport}, frames: make(chan []json.RawMessage, 1000)}
+	c := &client{t: t, mount: server + "/socket", http: &http.Client{Transport: transport}, pass: pass, frames: make(chan []json.RawMessage, 1000)}
 	req, err := http.NewRequest(http.MethodGet, c.mount+"/sse", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Chime-Received", "0")
+	c.sign(req)
 	resp, err := c.http.Do(req) //nolint:bodyclose // by the cleanup below, at the test's end
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +82,7 @@ func connect(t *testing.T, server string) *client {
 			switch topic, event := string(f[2]), string(f[3]); {
 			case topic == `"chime"` && event == `"hello"`:
 				hello <- string(f[4])
+			case strings.HasPrefix(event, `"presence_`): // of everybody who comes and goes
 			case topic != `"chime"` && topic != `"phoenix"`:
 				c.frames <- f
 			}
@@ -74,6 +101,12 @@ func connect(t *testing.T, server string) *client {
 	return c
 }
 
+func (c *client) sign(req *http.Request) {
+	if c.pass != "" {
+		req.Header.Set("Authorization", "Bearer "+c.pass)
+	}
+}
+
 // send posts one frame and returns its ref.
 func (c *client) send(room, event, payload string) string {
 	c.t.Helper()
@@ -86,6 +119,7 @@ func (c *client) send(room, event, payload string) string {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Chime-Secret", c.secret)
+	c.sign(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		c.t.Fatal(err)
@@ -97,11 +131,11 @@ func (c *client) send(room, event, payload string) string {
 	return ref
 }
 
-func (c *client) join(room, payload string) {
+func (c *client) join(room string) {
 	c.t.Helper()
-	ref := c.send(room, "phx_join", payload)
+	ref := c.send(room, "phx_join", "{}")
 	if got := c.wantEvent("phx_reply"); got["status"] != "ok" {
-		c.t.Fatalf("join %s of %s (%s): got %v, want ok", ref, room, payload, got)
+		c.t.Fatalf("join %s of %s: got %v, want ok", ref, room, got)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
 )
 
 // checkName refuses what can be no exported type. What says which name it is.
@@ -121,6 +122,13 @@ func packageName(folder string) string {
 	return name
 }
 
+// anyChannel stands for those that are generated.
+type anyChannel struct {
+	channel.AnyoneMayJoin
+	channel.ListenOnly
+	channel.NothingOnLeave
+}
+
 // checkPatterns has a Router say what is wrong with them, alone or together. What says
 // where they come from.
 func checkPatterns(what string, channels []channelData) (err error) {
@@ -137,7 +145,7 @@ func checkPatterns(what string, channels []channelData) (err error) {
 		}
 	}()
 	for _, d = range channels {
-		live.Channel(d.Pattern, &ChatRoom{}) // any channel will do
+		live.Channel(d.Pattern, anyChannel{})
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -31,14 +32,17 @@ const (
 
 const badRoom = "no such room: want a name of 1 to 100 bytes of text without a colon"
 
-// broadcast is what an HTTP handler needs of a Router.
-type broadcast func(ctx context.Context, topic, event string, payload any, o ...channel.SendOption) error
+// What an HTTP handler needs: who sends a request, and to broadcast.
+type (
+	identify  func(*http.Request) (chime.Identity, error)
+	broadcast func(ctx context.Context, topic, event string, payload any, o ...channel.SendOption) error
+)
 
 // postMessage lets a program without a client socket speak in a room, and shows
 // how any handler does. It answers 201 once the room keeps the message. A message that
 // has a key, by the header or by its id, is said once, however often it is posted: the
 // answer is the first one, or 422 if the key is that of another.
-func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
+func postMessage(from identify, send broadcast, log *slog.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		room, ok := roomOf(r)
 		if !ok {
@@ -51,6 +55,11 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 			refuse(w, http.StatusUnsupportedMediaType, "send Content-Type: application/json")
 			return
 		}
+		who, err := from(r)
+		if err != nil {
+			refuse(w, http.StatusUnauthorized, err.Error())
+			return
+		}
 		body, status, reason := readBody(w, r)
 		if status != 0 {
 			refuse(w, status, reason)
@@ -60,10 +69,10 @@ func postMessage(send broadcast, log *slog.Logger) http.HandlerFunc {
 		var msg said
 		var key string
 		if err == nil {
-			msg, err = parseSaid(channel.Message{Payload: body}, cmp.Or(given, rand.Text()))
+			msg, err = parseSaid(channel.Message{Payload: body}, cmp.Or(bearer(who), guest{Name: nobody}), cmp.Or(given, rand.Text()))
 		}
 		if err == nil {
-			key, err = postKey(cmp.Or(given, msg.ID))
+			key, err = postKey(msg.By, cmp.Or(given, msg.ID))
 		}
 		if err != nil {
 			refuse(w, http.StatusBadRequest, err.Error())
@@ -104,14 +113,14 @@ func givenKey(h http.Header) (string, error) {
 	return key, nil
 }
 
-// postKey is apart from the keys of clients.
-func postKey(key string) (string, error) {
+// postKey is apart from the keys of clients, and of other guests.
+func postKey(by, key string) (string, error) {
 	if key == "" {
 		return "", nil
 	}
-	key = "post " + key
+	key = "post " + by + " " + key
 	if store.CheckKey(key) != nil {
-		return "", fmt.Errorf("malformed Idempotency-Key or id: want at most %d bytes of text without control characters", store.MaxKey-len("post "))
+		return "", fmt.Errorf("malformed Idempotency-Key or id: want at most %d bytes of text without control characters", store.MaxKey-len("post  ")-len(rand.Text()))
 	}
 	return key, nil
 }

@@ -42,10 +42,10 @@ func TestARestartLosesNothing(t *testing.T) {
 	var ended sync.WaitGroup
 	stop, stopped := context.WithCancel(ctx)
 	defer stopped()
-	kinds := []func(context.Context, *guest){r.phoenix, r.eventSource, r.chimeSocket, r.chimeStream, r.chimePolls}
+	kinds := []func(context.Context, *visitor){r.phoenix, r.eventSource, r.chimeSocket, r.chimeStream, r.chimePolls}
 	for i := range clients {
-		g := &guest{room: i / len(kinds) % rooms, kind: i % len(kinds)}
-		r.guests = append(r.guests, g)
+		g := &visitor{room: i / len(kinds) % rooms, kind: i % len(kinds)}
+		r.visitors = append(r.visitors, g)
 		ended.Go(func() {
 			for tries := 0; stop.Err() == nil; tries++ {
 				g.wait = -1
@@ -58,7 +58,7 @@ func TestARestartLosesNothing(t *testing.T) {
 			}
 		})
 	}
-	r.until(ctx, "all have joined", func(g *guest) bool { return g.joins == 1 })
+	r.until(ctx, "all have joined", func(g *visitor) bool { return g.joins == 1 })
 
 	publishing, enough := context.WithCancel(ctx)
 	defer enough()
@@ -89,14 +89,14 @@ func TestARestartLosesNothing(t *testing.T) {
 	next := program(t, "serve", "--addr", r.host, "--db", db)
 	next.url(t)
 	go func() { _, _ = io.Copy(io.Discard, next.stderr) }()
-	r.until(ctx, "all are back", func(g *guest) bool { return g.joins > 1 })
+	r.until(ctx, "all are back", func(g *visitor) bool { return g.joins > 1 })
 	t.Logf("all were back after %v", time.Since(begun).Round(time.Millisecond))
 	enough()
 	publisher.Wait()
-	r.until(ctx, "all have what was said last", func(g *guest) bool { return g.last >= r.said[g.room] })
+	r.until(ctx, "all have what was said last", func(g *visitor) bool { return g.last >= r.said[g.room] })
 	stopped()
 	ended.Wait()
-	for i, g := range r.guests {
+	for i, g := range r.visitors {
 		if len(g.faults) > 0 {
 			t.Errorf("client %d of kind %d: %s", i, g.kind, strings.Join(g.faults, "; "))
 		}
@@ -112,7 +112,7 @@ func TestARestartLosesNothing(t *testing.T) {
 type restart struct {
 	t          *testing.T
 	base, host string
-	guests     []*guest
+	visitors   []*visitor
 	said       []int // the last number of each room; written by who publishes
 }
 
@@ -142,11 +142,11 @@ func (r *restart) say(ctx context.Context, rooms int) {
 	}
 }
 
-func (r *restart) until(ctx context.Context, what string, done func(*guest) bool) {
+func (r *restart) until(ctx context.Context, what string, done func(*visitor) bool) {
 	r.t.Helper()
 	for {
 		missing := 0
-		for _, g := range r.guests {
+		for _, g := range r.visitors {
 			g.mu.Lock()
 			if !done(g) {
 				missing++
@@ -158,14 +158,14 @@ func (r *restart) until(ctx context.Context, what string, done func(*guest) bool
 		}
 		select {
 		case <-ctx.Done():
-			r.t.Fatalf("%s: %d of %d have not", what, missing, len(r.guests))
+			r.t.Fatalf("%s: %d of %d have not", what, missing, len(r.visitors))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// guest is one client.
-type guest struct {
+// visitor is one client.
+type visitor struct {
 	room, kind int
 	epoch      string
 	offset     uint64
@@ -179,7 +179,7 @@ type guest struct {
 }
 
 // pause waits as clients of its kind do.
-func (g *guest) pause(ctx context.Context, tries int) {
+func (g *visitor) pause(ctx context.Context, tries int) {
 	chance := rand.N(min(500*time.Millisecond<<min(tries, 10), 20*time.Second))
 	wait := max(g.wait, 0) + chance
 	switch steps := []int{10, 50, 100, 150, 200, 250, 500, 1000, 2000, 5000}; {
@@ -196,7 +196,7 @@ func (g *guest) pause(ctx context.Context, tries int) {
 	}
 }
 
-func (g *guest) join() string {
+func (g *visitor) join() string {
 	ask := `{"@last":0}`
 	if g.epoch != "" {
 		ask = fmt.Sprintf(`{"@since":{"epoch":%q,"offset":%d}}`, g.epoch, g.offset)
@@ -205,7 +205,7 @@ func (g *guest) join() string {
 }
 
 // take looks at one frame.
-func (g *guest) take(text []byte) {
+func (g *visitor) take(text []byte) {
 	var f [5]json.RawMessage
 	var ref, event string
 	if json.Unmarshal(text, &f) != nil {
@@ -247,17 +247,17 @@ func (g *guest) take(text []byte) {
 	}
 }
 
-func (r *restart) phoenix(ctx context.Context, g *guest) {
+func (r *restart) phoenix(ctx context.Context, g *visitor) {
 	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket?vsn=2.0.0", nil) //nolint:bodyclose // the connection takes it over
 	r.socket(ctx, g, ws, resp, err, false)
 }
 
-func (r *restart) chimeSocket(ctx context.Context, g *guest) {
+func (r *restart) chimeSocket(ctx context.Context, g *visitor) {
 	ws, resp, err := websocket.Dial(ctx, r.base+"/socket/websocket", &websocket.DialOptions{Subprotocols: []string{"chime.v1"}}) //nolint:bodyclose // the connection takes it over
 	r.socket(ctx, g, ws, resp, err, true)
 }
 
-func (r *restart) socket(ctx context.Context, g *guest, ws *websocket.Conn, resp *http.Response, err error, chime bool) {
+func (r *restart) socket(ctx context.Context, g *visitor, ws *websocket.Conn, resp *http.Response, err error, chime bool) {
 	if err != nil {
 		if resp != nil && resp.StatusCode == http.StatusServiceUnavailable {
 			g.wait = 2 * time.Second
@@ -283,7 +283,7 @@ func (r *restart) socket(ctx context.Context, g *guest, ws *websocket.Conn, resp
 	}
 }
 
-func (r *restart) eventSource(ctx context.Context, g *guest) {
+func (r *restart) eventSource(ctx context.Context, g *visitor) {
 	header := http.Header{}
 	if g.id != "" {
 		header.Set("Last-Event-ID", g.id)
@@ -291,7 +291,7 @@ func (r *restart) eventSource(ctx context.Context, g *guest) {
 	r.stream(ctx, g, fmt.Sprintf("/socket/sse?join=%s&last=0", url.QueryEscape(fmt.Sprintf("chat_room:%d", g.room))), header, nil)
 }
 
-func (r *restart) chimeStream(ctx context.Context, g *guest) {
+func (r *restart) chimeStream(ctx context.Context, g *visitor) {
 	r.stream(ctx, g, "/socket/sse", http.Header{"Chime-Received": {"0"}}, func(hello []byte) {
 		var f [5]struct{ Secret string }
 		_ = json.Unmarshal(hello, &f) // of which the other four are none
@@ -300,7 +300,7 @@ func (r *restart) chimeStream(ctx context.Context, g *guest) {
 }
 
 // post sends the join of g.
-func (r *restart) post(ctx context.Context, client *http.Client, target, secret string, g *guest) {
+func (r *restart) post(ctx context.Context, client *http.Client, target, secret string, g *visitor) {
 	body := fmt.Sprintf(`{"first":1,"received":0,"frames":[%s]}`, g.join())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+target, strings.NewReader(body))
 	if err != nil {
@@ -313,7 +313,7 @@ func (r *restart) post(ctx context.Context, client *http.Client, target, secret 
 }
 
 // chimePolls polls until it is told of the end, or is refused.
-func (r *restart) chimePolls(ctx context.Context, g *guest) {
+func (r *restart) chimePolls(ctx context.Context, g *visitor) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -363,7 +363,7 @@ func (r *restart) chimePolls(ctx context.Context, g *guest) {
 }
 
 // stream reads a stream to its end; first is given its first event, if it is not nil.
-func (r *restart) stream(ctx context.Context, g *guest, target string, header http.Header, first func([]byte)) {
+func (r *restart) stream(ctx context.Context, g *visitor, target string, header http.Header, first func([]byte)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+target, nil)

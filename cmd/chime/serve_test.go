@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -49,7 +50,7 @@ func startServe(t *testing.T, addr, db string, origins ...string) *served {
 	if db != "" {
 		where = db + ", also after a restart"
 	}
-	if rest := receive(t, greeting); !strings.Contains(rest, "1,000 messages for 24 hours") || !strings.Contains(rest, where) {
+	if rest := receive(t, greeting); !strings.Contains(rest, "2,000 messages for 24 hours") || !strings.Contains(rest, where) {
 		t.Errorf("got %q, want what is kept, and %q", rest, where)
 	}
 	s.url = "http://" + host
@@ -78,8 +79,9 @@ func TestServeTellsItsLife(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 
 	// Somebody is there when it stops, and is sent away.
-	ann := connect(t, s.url)
-	ann.join("lobby", `{"name":"Ann"}`)
+	pass, _ := enter(t, s.url, "Ann")
+	ann := connect(t, s.url, pass)
+	ann.join("lobby")
 	s.wantStop(t)
 	ann.wantEnd()
 
@@ -99,10 +101,11 @@ func TestServeTellsItsLife(t *testing.T) {
 // What is said is there again after the end, with its offset and its epoch.
 func TestServeKeepsRoomsInAFile(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "chime.db")
-	hello := `{"name":"Ann","message":"hello","id":"1"}`
 	s := startServe(t, "127.0.0.1:0", db)
-	ann := connect(t, s.url)
-	ann.join("lobby", `{"name":"Ann"}`)
+	pass, who := enter(t, s.url, "Ann")
+	hello := fmt.Sprintf(`{"name":"Ann","by":%q,"message":"hello","id":"1"}`, who.ID)
+	ann := connect(t, s.url, pass)
+	ann.join("lobby")
 	ann.send("lobby", "message_new", hello)
 	ann.want("message_new", hello)
 	s.wantStop(t)
@@ -110,8 +113,8 @@ func TestServeKeepsRoomsInAFile(t *testing.T) {
 	before := epochOf(t, db)
 
 	s = startServe(t, "127.0.0.1:0", db)
-	bob := connect(t, s.url)
-	bob.join("lobby", `{"name":"Bob"}`)
+	bob := connect(t, s.url, pass) // which is good for a server that has the same file
+	bob.join("lobby")
 	bob.want("message_new", hello)
 	s.wantStop(t)
 	bob.wantEnd()

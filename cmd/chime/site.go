@@ -29,28 +29,41 @@ func site(kept store.Store, origins []string, log *slog.Logger) (handler http.Ha
 		refuse(w, http.StatusForbidden, "the request comes from a page of another origin")
 	}))
 
+	door, err := newGuests(kept)
+	if err != nil {
+		return nil, nil, err
+	}
 	live = chime.NewRouter(
-		chime.WithAnonymous(), // a demo: anybody who reaches it may read and write
+		chime.WithConnect(door.identify), // a demo: anybody who reaches it may read and write
 		chime.WithStore(kept),
 		chime.WithOrigins(origins...),
 		chime.WithDrainWindow(drainTime),
 		chime.WithLogger(log))
-	live.Channel("chat_room:{id}", &ChatRoom{log: log},
-		channel.History{Keep: roomKeep, Age: roomAge, Replay: roomReplay})
+	addRooms(live, log)
 
 	r := chi.NewRouter()
 	r.Mount("/socket", live)
 	r.Get("/healthz", healthy(live.Health))
-	r.With(guard.Handler).Post("/rooms/{id}/messages", postMessage(live.Broadcast, log))
+	r.With(guard.Handler).Post("/enter", door.enter)
+	r.With(guard.Handler).Post("/rooms/{id}/messages", postMessage(door.identify, live.Broadcast, log))
 	r.Group(func(r chi.Router) {
 		r.Use(securityHeaders)
 		r.Get("/", http.RedirectHandler("/rooms/lobby", http.StatusFound).ServeHTTP)
 		r.With(onlyRooms).Get("/rooms/{id}", pageFile("index.html"))
-		for _, name := range []string{"page.css", "page.js", "log.js", "icon.svg"} {
+		for _, name := range []string{"page.css", "page.js", "log.js", "people.js", "icon.svg"} {
 			r.Get("/"+name, pageFile(name))
 		}
 	})
 	return r, live, nil
+}
+
+// addRooms adds the rooms to a Router, or to the hub of a test.
+func addRooms(live interface {
+	channel.Live
+	Channel(pattern string, ch channel.Channel, options ...channel.Option)
+}, log *slog.Logger) {
+	live.Channel("chat_room:{id}", newChatRoom(live, log),
+		channel.History{Keep: roomKeep, Age: roomAge, Replay: roomReplay}, channel.Presence(presence))
 }
 
 // onlyRooms spares people a page that could never join.

@@ -46,6 +46,7 @@ func TestServesThePage(t *testing.T) {
 		"/page.css":               "text/css; charset=utf-8",
 		"/page.js":                "text/javascript; charset=utf-8",
 		"/log.js":                 "text/javascript; charset=utf-8",
+		"/people.js":              "text/javascript; charset=utf-8",
 		"/icon.svg":               "image/svg+xml",
 	} {
 		status, header := get(path, "")
@@ -76,7 +77,7 @@ func TestServesThePage(t *testing.T) {
 // What the page asks for by itself must be there, and must be ours.
 func TestThePageAsksForNothingElsewhere(t *testing.T) {
 	url := openSite(t)
-	for _, name := range []string{"index.html", "page.js", "log.js", "page.css"} {
+	for _, name := range []string{"index.html", "page.js", "log.js", "people.js", "page.css"} {
 		text, err := pageFiles.ReadFile("page/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -103,9 +104,9 @@ func TestThePageAsksForNothingElsewhere(t *testing.T) {
 
 func TestPostReachesTheRoomAndItsHistory(t *testing.T) {
 	url := openSite(t)
-	ann := connect(t, url)
-	ann.join("café", `{}`)
-	resp, err := http.Post(url+"/rooms/caf%C3%A9/messages", "application/json; charset=utf-8", strings.NewReader(`{"name":"Bot","message":"<hi>"}`))
+	ann := connect(t, url, "")
+	ann.join("café")
+	resp, err := http.Post(url+"/rooms/caf%C3%A9/messages", "application/json; charset=utf-8", strings.NewReader(`{"message":"<hi>"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,16 +119,17 @@ func TestPostReachesTheRoomAndItsHistory(t *testing.T) {
 		t.Fatalf("got %s, %v; want 201", resp.Status, err)
 	}
 	got := ann.wantEvent("message_new")
-	if got["name"] != "Bot" || got["message"] != "<hi>" || got["id"] != answer.ID || answer.Offset != 1 {
-		t.Errorf("got %v and the answer %+v, want the message with that id, at offset 1", got, answer)
+	if got["name"] != nobody || got["message"] != "<hi>" || got["id"] != answer.ID || answer.Offset == 0 {
+		t.Errorf("got %v and the answer %+v, want the message with that id, at an offset", got, answer)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestWhatIsPostedAgainIsSaidOnce(t *testing.T) {
 	url := openSite(t)
-	ann := connect(t, url)
-	ann.join("lobby", `{}`)
+	pass, who := enter(t, url, "Ann")
+	ann := connect(t, url, pass)
+	ann.join("lobby")
 	say := func(body, key string) (answer struct {
 		ID     string
 		Offset uint64
@@ -152,9 +154,9 @@ func TestWhatIsPostedAgainIsSaidOnce(t *testing.T) {
 		return answer
 	}
 	for _, tt := range []struct{ body, key, id string }{
-		{`{"name":"Ann","message":"by its id","id":"i"}`, "", "i"},
-		{`{"name":"Ann","message":"by the header"}`, `"h"`, "h"},
-		{`{"name":"Ann","message":"by the header","id":"other"}`, "h2", "other"},
+		{`{"message":"by its id","id":"i"}`, "", "i"},
+		{`{"message":"by the header"}`, `"h"`, "h"},
+		{`{"message":"by the header","id":"other"}`, "h2", "other"},
 	} {
 		first := say(tt.body, tt.key)
 		for range 5 {
@@ -166,17 +168,17 @@ func TestWhatIsPostedAgainIsSaidOnce(t *testing.T) {
 			t.Errorf("got %v, want the id %s", got, tt.id)
 		}
 	}
-	ann.send("lobby", "message_new", `{"name":"Ann","message":"by a client","id":"c","@key":"i"}`)
-	ann.want("message_new", `{"name":"Ann","message":"by a client","id":"c"}`)
+	ann.send("lobby", "message_new", `{"message":"by a client","id":"c","@key":"i"}`)
+	ann.want("message_new", fmt.Sprintf(`{"name":"Ann","by":%q,"message":"by a client","id":"c"}`, who.ID))
 	ann.want("phx_reply", `{"status":"ok","response":{}}`)
-	ann.send("lobby", "message_new", `{"name":"Ann","message":"by a client","id":"c","@key":"i"}`)
+	ann.send("lobby", "message_new", `{"message":"by a client","id":"c","@key":"i"}`)
 	ann.want("phx_reply", `{"status":"ok","response":{}}`)
 	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestPostRefuses(t *testing.T) {
 	url := openSite(t, "https://chat.example.com")
-	const ok = `{"name":"Ann","message":"hi"}`
+	const ok = `{"message":"hi"}`
 	tests := []struct {
 		name, room, body string
 		header           []string
@@ -193,26 +195,24 @@ func TestPostRefuses(t *testing.T) {
 		{"a percent sign", "%25", ok, nil, 201},
 		{"a room with a name of 100 bytes", strings.Repeat("x", 100), ok, nil, 201},
 		{"one of 101", strings.Repeat("x", 101), ok, nil, 404},
-		{"a writer with a name of 100 bytes", "lobby", `{"name":"` + strings.Repeat("é", 50) + `","message":"hi"}`, nil, 201},
-		{"one of 101", "lobby", `{"name":"x` + strings.Repeat("é", 50) + `","message":"hi"}`, nil, 400},
 		{"nothing", "lobby", " \n", nil, 400},
 		{"no JSON", "lobby", "hello", nil, 400},
 		{"more than one", "lobby", ok + ok, nil, 400},
 		{"an array", "lobby", "[]", nil, 400},
-		{"no name", "lobby", `{"message":"hi"}`, nil, 400},
 		{"no message", "lobby", `{"name":"Ann"}`, nil, 400},
-		{"a number", "lobby", `{"name":"Ann","message":7}`, nil, 400},
+		{"a pass of another server", "lobby", ok, []string{"Authorization", "Bearer x.y"}, 401},
+		{"a number", "lobby", `{"message":7}`, nil, 400},
 		{"bad UTF-8", "lobby", "{\"name\":\"Ann\",\"message\":\"\xff\"}", nil, 400},
 		{"deep", "lobby", `{"name":` + strings.Repeat("[", 20_000), nil, 400},
 		{"a key without its end", "lobby", ok, []string{"Idempotency-Key", `"k`}, 400},
 		{"a long key", "lobby", ok, []string{"Idempotency-Key", strings.Repeat("k", 10_000)}, 400},
-		{"a long id", "lobby", `{"name":"Ann","message":"hi","id":"` + strings.Repeat("k", 251) + `"}`, nil, 400},
+		{"a long id", "lobby", `{"message":"hi","id":"` + strings.Repeat("k", 251) + `"}`, nil, 400},
 		{"a key", "lobby", ok, []string{"Idempotency-Key", `"k"`}, 201},
 		{"the same again", "lobby", ok, []string{"Idempotency-Key", "k"}, 201},
 		{"the same in another room", "attic", ok, []string{"Idempotency-Key", "k"}, 201},
-		{"another message with that key", "lobby", `{"name":"Ann","message":"ho"}`, []string{"Idempotency-Key", "k"}, 422},
-		{"the same id", "lobby", `{"name":"Ann","message":"hi","id":"k"}`, nil, 422},
-		{"large", "lobby", `{"name":"Ann","message":"` + strings.Repeat("x", maxPost) + `"}`, nil, 413},
+		{"another message with that key", "lobby", `{"message":"ho"}`, []string{"Idempotency-Key", "k"}, 422},
+		{"the same id", "lobby", `{"message":"hi","id":"k"}`, nil, 422},
+		{"large", "lobby", `{"message":"` + strings.Repeat("x", maxPost) + `"}`, nil, 413},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -252,9 +252,9 @@ func TestPostSaysWhenAMessageIsNotKept(t *testing.T) {
 	} {
 		fails := func(context.Context, string, string, any, ...channel.SendOption) error { return tt.why }
 		r := chi.NewRouter()
-		r.Post("/rooms/{id}/messages", postMessage(fails, slog.New(slog.DiscardHandler)))
+		r.Post("/rooms/{id}/messages", postMessage((&guests{}).identify, fails, slog.New(slog.DiscardHandler)))
 		w := httptest.NewRecorder()
-		req := httptest.NewRequest(http.MethodPost, "/rooms/lobby/messages", strings.NewReader(`{"name":"Ann","message":"hi"}`))
+		req := httptest.NewRequest(http.MethodPost, "/rooms/lobby/messages", strings.NewReader(`{"message":"hi"}`))
 		req.Header.Set("Content-Type", "application/json")
 		r.ServeHTTP(w, req)
 		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), tt.says) || strings.Contains(w.Body.String(), "fire") {

@@ -199,8 +199,9 @@ var historyChecks = []check{
 var postChecks = []check{
 	{"POST: a batch that comes again, or overlaps, is applied once", false, once, func(t *try, _ string) {
 		c := t.open(onStream)
+		c.posts(batch(1, 0), 200, `{"applied":0,"sent":0}`)
 		ref, _ := c.join(t.topic, fields{})
-		c.posts(batch(2, 1), 200, `{"applied":1,"sent":1}`)
+		c.posts(batch(2, 1), 200, `{"applied":1,"sent":`)
 		one, two := encode(ref, "one", t.topic, t.Event, t.marked("1")), encode(ref, "two", t.topic, t.Event, t.marked("2"))
 		for _, frames := range [][]string{{one}, {one}, {one, two}, {one, two}} {
 			c.posts(batch(2, 1, frames...), 200, fmt.Sprintf(`"applied":%d,`, 1+len(frames)))
@@ -272,7 +273,7 @@ var timedChecks = []check{
 		c := t.open(kind)
 		c.join(t.topic, fields{})
 		f, _ := c.read(c.hello.heartbeat() + wait)
-		want(t, "next frame", f.event+string(f.payload), `heartbeat{"sent":1,"received":1}`)
+		want(t, "next frame", f.event+string(f.payload), fmt.Sprintf(`heartbeat{"sent":%d,"received":1}`, c.received))
 	}},
 	{"heartbeats: come in a busy room to a client that acknowledges nothing", true, each, func(t *try, kind string) {
 		writer, ref, _ := t.some(0)

@@ -20,7 +20,8 @@ import (
 
 // Config says what is checked. The channel of the topics lets anybody in without
 // a payload, rebroadcasts Event, perhaps with more fields, and has a History that
-// keeps and replays at least 20 messages.
+// keeps and replays at least 20 messages. What else it says, with another event and not
+// retained, is counted and otherwise ignored.
 type Config struct {
 	URL     string // of the mount of the Router, with http or https
 	Token   string // shown as a bearer token; "" is none

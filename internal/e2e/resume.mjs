@@ -21,18 +21,20 @@ const random = (n) => ((state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>
 
 // person joins the room and notes what happens to it.
 async function person(name, where, via) {
-  const socket = new Socket(where + "/socket", { WebSocket, transport: via })
+  const entered = await fetch(url + "/enter", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name }) })
+  const { pass } = await entered.json()
+  const socket = new Socket(where + "/socket", { WebSocket, transport: via, token: pass })
   atEnd(() => socket.disconnect())
-  const channel = socket.channel(room, { name })
+  const channel = socket.channel(room)
   const one = { name, socket, channel, heard: [], states: [], gaps: 0, errors: [], log: new Log() }
   channel.on("message_new", ({ id }) => one.heard.push(id))
-  channel.on("*", ({ name }, { event }) => event !== "message_new" && one.log.put([event, name]))
+  for (const event of ["user_joined", "user_left"]) channel.on(event, ({ name }) => one.log.put([event, name]))
   channel.onGap(() => one.gaps++)
   socket.connect()
   await within(name + " to join", (resolve, reject) => channel.join().then(resolve, reject))
   channel.onState((state, error) => one.states.push(error ? `${state}: ${error.code}` : state))
   socket.on("error", ({ code }) => code !== "unreachable" && one.errors.push(code)) // for a moment it may be
-  one.say = (id) => channel.push("message_new", { name, message: "x".repeat(random(300)), id }, { timeout: 0 })
+  one.say = (id) => channel.push("message_new", { message: "x".repeat(random(300)), id }, { timeout: 0 })
   // heardAll waits until so many messages have come.
   one.heardAll = (n) => within(`${name} to hear ${n} messages, not ${one.heard.length}`, (resolve) => {
     const look = () => one.heard.length >= n && resolve()
@@ -46,11 +48,11 @@ async function person(name, where, via) {
 const recipe = new Function("room", "show", "clear",
   /```js\n(async function say[^]*?)```/.exec(readFileSync("../../docs/transports.md", "utf8"))[1] + "return say")
 
-// follow has one do as the document says. The demo calls message what is text there, and wants a name.
-function follow({ name, channel }) {
+// follow has one do as the document says. The demo calls message what is text there.
+function follow({ channel }) {
   const shown = []
   const room = {
-    push: (event, { id, text }, options) => channel.push(event, { name, message: text, id }, options),
+    push: (event, { id, text }, options) => channel.push(event, { message: text, id }, options),
     on: (event, fn) => channel.on(event, ({ id, message }) => fn({ id, text: message })),
     onGap: (fn) => channel.onGap(fn),
   }
@@ -147,7 +149,7 @@ await run({
       const how = await Promise.all(said)
       await Promise.all(bobs)
       // One that was sent again although it had arrived, whatever the kill did.
-      for (let i = 0; i < 2; i++) await bob.channel.push("message_new", { name: "Bob", message: "from Bob twice", id: "twice" })
+      for (let i = 0; i < 2; i++) await bob.channel.push("message_new", { message: "from Bob twice", id: "twice" })
       await bob.say("the last")
       for (const one of [ada, bob]) await within(one.name + " to hear the last", (resolve) => {
         const look = () => one.heard.includes("the last") && resolve()

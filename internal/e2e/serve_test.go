@@ -75,11 +75,11 @@ func (s *server) kept(t testing.TB) string {
 	return string(lines)
 }
 
-// post has Ada say something in a room, from outside any socket and through an
+// post says something in a room, from outside any socket and through an
 // HTTP handler; it returns once the message is kept.
 func (s *server) post(t testing.TB, room, message string) {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"name": "Ada", "message": message})
+	body, err := json.Marshal(map[string]string{"message": message})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,13 @@
-// The room: the user's name, the connection, and sending. log.js shows the messages.
+// The room: the guest's pass, the connection, and sending. log.js shows the messages, people.js who is there.
 
 import { Socket } from "/socket/chime.js";
 import { Log } from "/log.js";
+import { People } from "/people.js";
 
 const QUIET_MS = 400; // without a message: the history is complete, and screen readers are told of new messages
 const ANSWER_MS = 20_000; // longer than the server's grace period: until then nothing has failed
-const OWN_MOST = 500; // ids of own messages that are kept, as many as log.js shows messages
+const DOOR_MS = 8_000; // for an answer of the door, or the connection would wait for it for ever
+const PAGE = 50; // older messages that are fetched at one time
 const REASONS = {
   timeout: "Not sent: there was no connection.",
   outcome_unknown: "It may have been sent: the connection was gone before an answer came.",
@@ -16,12 +18,13 @@ const OUTCOMES = { trying: "is tried", works: "works", broke: "worked, and broke
 
 const $ = (id) => document.getElementById(id);
 const room = decodeURIComponent(location.pathname.split("/")[2] ?? "lobby");
-const socket = new Socket("/socket");
-const log = new Log({ list: $("log"), scroll: $("scroll"), newer: $("newer"), again: send });
+const socket = new Socket("/socket", { token: pass });
+const log = new Log({ list: $("log"), scroll: $("scroll"), newer: $("newer"), older: $("older"), again: send, takeBack, fetchOlder });
+const people = new People({ box: $("people"), count: $("count"), list: $("people-list"), typing: $("typing") });
 
-let own = ownBefore(); // ids of the messages sent here, the newest last: another user may have the same name
 let channel = null;
-let me = "";
+let me = rememberedGuest(); // {id, name, pass}: each tab is a guest of its own
+let asked = ""; // the name that was entered
 let wasOpen = false;
 let quiet = 0;
 
@@ -33,7 +36,10 @@ $("name").focus();
 socket.on("state", showState);
 socket.on("transport", showTransport);
 $("why").addEventListener("toggle", () => showTransport(socket.transport)); // what has happened since
-socket.on("error", (error) => console.info(`chime: ${error.message}`)); // users see the state
+socket.on("error", (error) => {
+  if (error.status === 401) me = null; // this server has not signed the pass: it is asked for another one
+  console.info(`chime: ${error.message}`); // users see the state
+});
 
 $("force-stream").addEventListener("change", force);
 force(); // browsers restore a switch on reload
@@ -48,16 +54,19 @@ $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("message").value;
   if (!text.trim() || $("send").disabled) return;
-  const message = { name: me, message: text, id: newID(), at: Date.now() };
-  keepOwn(message.id);
+  const message = { name: me.name, by: me.id, message: text, id: newID(), at: Date.now() };
   log.draft(message);
   send(message);
   $("message").value = "";
   grow();
+  people.wrote();
   $("message").focus();
 });
 
-$("message").addEventListener("input", grow);
+$("message").addEventListener("input", () => {
+  grow();
+  people.writes($("message").value !== "");
+});
 $("message").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
@@ -71,20 +80,23 @@ $("leave").addEventListener("click", () => {
 });
 
 async function enter(name) {
-  me = name;
+  asked = name;
   remember(name);
+  if (me?.name !== name) me = null;
   $("me").textContent = name;
   $("door").hidden = true;
   $("hall").hidden = false;
   listenQuietly();
 
-  const entered = (channel = socket.channel(`chat_room:${room}`, { name }));
-  entered.on("message_new", (message) => {
+  const entered = (channel = socket.channel(`chat_room:${room}`));
+  entered.on("message_new", (message, { offset }) => {
     if ($("log").getAttribute("aria-busy") === "true") listenQuietly();
-    log.said(plain(message), message.name === me && own.includes(message.id));
+    log.said(plain(message), isMine(message), offset);
   });
+  entered.on("message_redacted", ({ offset }) => log.takenBack(offset));
   entered.on("user_joined", (who) => log.note(`${who.name} has joined`));
   entered.on("user_left", (who) => log.note(`${who.name} has left`));
+  people.watch(entered, () => me?.id);
   entered.onGap(() => { listenQuietly(); log.reset(); });
   entered.onState((state) => {
     if (state === "joined") listenQuietly();
@@ -111,16 +123,48 @@ function toDoor(problem) {
   $("door-error").textContent = problem;
   $("door-error").hidden = !problem;
   log.clear();
+  people.clear();
   showState();
   $("name").focus();
+}
+
+// pass gives the socket the pass of this tab, and has the server make one if there is none, or if it does not take it any more.
+async function pass() {
+  if (!me) {
+    const response = await fetch("/enter", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: asked }), signal: AbortSignal.timeout(DOOR_MS) });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.reason);
+    me = answer;
+    rememberGuest(me);
+  }
+  return me.pass;
+}
+
+function isMine({ by }) {
+  return Boolean(by) && by === me?.id;
+}
+
+// fetchOlder returns messages from before an offset, as log.js shows them.
+async function fetchOlder(before) {
+  const { messages, more, complete } = await channel.history({ before, limit: PAGE });
+  const texts = messages.filter(({ event }) => event === "message_new");
+  return {
+    messages: texts.map(({ payload, offset }) => ({ message: plain(payload), own: isMine(payload), offset })),
+    from: messages[0]?.offset ?? before,
+    state: more ? "" : complete ? "begun" : "gone",
+  };
+}
+
+async function takeBack(offset) {
+  await channel.push("message_delete", { offset });
 }
 
 // send sends a message, and sends it again with the same id, so that nobody sees it twice if it did arrive.
 async function send(message) {
   log.fate(message, "pending");
   try {
-    const { name, id, message: text } = message;
-    await channel.push("message_new", { name, message: text, id }, { timeout: ANSWER_MS });
+    const { id, message: text } = message;
+    await channel.push("message_new", { message: text, id }, { timeout: ANSWER_MS, key: id });
     log.said(message, true);
   } catch (error) {
     const reason = error.code === "timeout" && error.sent ? "It may have been sent: no answer came." : REASONS[error.code];
@@ -189,8 +233,8 @@ function grow() {
 }
 
 // plain makes no assumption about what another client sent.
-function plain({ name, message, id, at }) {
-  return { name: String(name), message: String(message), id: String(id), at: Number(at) };
+function plain({ name, by = "", message, id, at }) {
+  return { name: String(name), by: String(by), message: String(message), id: String(id), at: Number(at) };
 }
 
 // newID does without crypto.randomUUID, which pages served by plain http to another machine do not have.
@@ -207,12 +251,11 @@ function remember(name) {
   try { localStorage.setItem("chime.name", name); } catch { /* see above */ }
 }
 
-// Own messages stay so when the page is loaded again, in this tab and no other.
-function ownBefore() {
-  try { return JSON.parse(sessionStorage.getItem("chime.own")) ?? []; } catch { return []; }
+// A page that is loaded again is the same guest, in this tab and no other.
+function rememberedGuest() {
+  try { return JSON.parse(sessionStorage.getItem("chime.guest")); } catch { return null; }
 }
 
-function keepOwn(id) {
-  own = [...own, id].slice(-OWN_MOST);
-  try { sessionStorage.setItem("chime.own", JSON.stringify(own)); } catch { /* see above */ }
+function rememberGuest(guest) {
+  try { sessionStorage.setItem("chime.guest", JSON.stringify(guest)); } catch { /* see above */ }
 }
