@@ -34,6 +34,12 @@ async function joined(socket, name, params) {
 
 const again = (channel) => within(channel.topic + " to be joined again", (resolve) => channel.onState((state) => state === "joined" && resolve()))
 
+// A channel may be joined before its connection is proven, and the socket open.
+const opened = (socket) => within("the connection to be proven", (resolve) => {
+  if (socket.state === "open") resolve()
+  else socket.on("state", (state) => state === "open" && resolve())
+})
+
 const ask = async (what, query) => {
   const answer = await fetch(`${url}/test/${what}?${new URLSearchParams(query)}`, { method: "POST" })
   assert.equal(answer.status, 200, what + ": " + await answer.text())
@@ -77,6 +83,7 @@ await run({
     }
     assert.deepEqual([channel.states, channel.gaps, channel.recovered], [wanted, 2, false])
     assert.deepEqual([kept.gaps, kept.recovered], [0, true])
+    await opened(socket)
     assert.deepEqual([other.states, other.gaps, socket.states], [[], 0, ["connecting", "open"]])
   },
 
@@ -90,6 +97,7 @@ await run({
     assert.deepEqual(await channel.push("echo", fits), fits)
     await assert.rejects(channel.push("echo", { text: fits.text + "x" }), { code: "too_large" })
     assert.deepEqual(await channel.push("echo", { "@binary": "3q2+7w==" }), { "@binary": "3q2+7w==" })
+    await opened(socket)
     assert.deepEqual([channel.states, socket.states], [[], ["connecting", "open"]])
   },
 
@@ -114,10 +122,12 @@ await run({
     }
     const socket = connect({ WebSocket: Spoiled, fetch: (to, init) => fetch(to, { ...init, ...(init.body && { body: spoil(init.body) }) }) })
     const channel = await joined(socket, topic)
+    await opened(socket)
     const back = again(channel)
     await assert.rejects(socket.channel(broken).join(), { code: "invalid", status: transport === "sse" ? 400 : 1007 })
     await back
     assert.deepEqual(await channel.push("echo", { n: 1 }), { n: 1 })
+    await opened(socket)
     assert.deepEqual([channel.gaps, socket.states.length], [1, 4])
   },
 
