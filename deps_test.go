@@ -56,7 +56,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/stats":  {ours: []string{"store"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/wire":   {},
 	"metrics":         {ours: []string{"", "internal/stats"}, others: []string{prometheus}},
-	"store":           {},
+	"store":           {ours: []string{"store/internal/eviction"}},
 	"store/boltstore": {ours: ofFiles, others: []string{"go.etcd.io/bbolt"}},
 	"transport":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http"}},
 
@@ -65,11 +65,12 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"store/boltstore/boltfile":      {ours: ofFiles, others: []string{"go.etcd.io/bbolt"}},
 	"store/boltstore/internal":      {ours: ofFiles, others: []string{"go.etcd.io/bbolt"}},
 	"store/boltstore/internal/disk": {ours: []string{"store"}, others: []string{"go.etcd.io/bbolt"}},
-	"store/boltstore/internal/tree": {ours: []string{"store", "store/boltstore/internal/disk"}, others: []string{"go.etcd.io/bbolt"}},
+	"store/boltstore/internal/tree": {ours: []string{"store", "store/boltstore/internal/disk", "store/internal/eviction"}, others: []string{"go.etcd.io/bbolt"}},
+	"store/internal/eviction":       {},
 }
 
 // ofFiles is what those import that use a history file.
-var ofFiles = []string{"store", "store/boltstore/internal/disk", "store/boltstore/internal/tree"}
+var ofFiles = []string{"store", "store/boltstore/internal/disk", "store/boltstore/internal/tree", "store/internal/eviction"}
 
 // helpers may be imported by everybody and import nothing of ours.
 var helpers = []string{"internal/leak", "internal/mono", "internal/need", "internal/task"}

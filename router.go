@@ -180,8 +180,8 @@ func (rt *Router) Presence(ctx context.Context, topic string) ([]channel.Present
 }
 
 // Health returns nil as long as messages are taken. Else it says why not, as the store
-// or the broker does: store.ErrFull if it may pass. What says nothing of itself, as
-// store.Memory, is well. Ask it for a load balancer's or an orchestrator's check.
+// or the broker does: store.ErrFull if it may pass. What says nothing of itself is
+// well. Ask it for a load balancer's or an orchestrator's check.
 func (rt *Router) Health(ctx context.Context) error {
 	if err := rt.hub.Health(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)

@@ -53,7 +53,7 @@ func (s *sink) Send(m *wire.Message, to string) error {
 // crowd is a hub with that many members of the topic "a".
 func crowd(tb testing.TB, members int, forms bool, options ...Option) (*Hub, *atomic.Int64) {
 	tb.Helper()
-	h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler)})
+	h := NewHub(Config{Broker: local.New(store.NewMemory(store.MaxBytes(0))), Log: slog.New(slog.DiscardHandler)})
 	h.Channel("{topic}", &silent{}, options...)
 	got := new(atomic.Int64)
 	for i := range members {
@@ -239,7 +239,7 @@ func BenchmarkPublishers(b *testing.B) {
 // stores are those that a benchmark compares.
 func stores(b *testing.B) []storeOf {
 	return []storeOf{
-		{"memory", func() store.Store { return store.NewMemory() }},
+		{"memory", func() store.Store { return store.NewMemory(store.MaxBytes(0)) }},
 		{"bolt", func() store.Store {
 			s, err := boltstore.Open(filepath.Join(b.TempDir(), "chime.db"), boltstore.Options{})
 			if err != nil {

@@ -18,7 +18,7 @@ import (
 // is asked when all is over. Run it with -race.
 func TestHandOverAtOnce(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
-		handOverAtOnce(t, func(*testing.T) store.Store { return store.NewMemory() })
+		handOverAtOnce(t, func(*testing.T) store.Store { return store.NewMemory(store.MaxBytes(0)) })
 	})
 	t.Run("bolt", func(t *testing.T) {
 		handOverAtOnce(t, func(t *testing.T) store.Store { return openBolt(t) })

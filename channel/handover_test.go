@@ -30,7 +30,7 @@ func TestHandOver(t *testing.T) {
 	if raceDetector { // which makes them ten times as slow, and is not after this
 		schedules = 200
 	}
-	memory := func(*testing.T) store.Store { return store.NewMemory() }
+	memory := func(*testing.T) store.Store { return store.NewMemory(store.MaxBytes(0)) }
 	t.Run("memory", func(t *testing.T) { handOver(t, schedules, anyKeep, memory, false) })
 	t.Run("bolt", func(t *testing.T) { // whose schedules wait for the disk
 		handOver(t, schedules/66, smallKeep, func(t *testing.T) store.Store { return openBolt(t) }, false)

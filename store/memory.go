@@ -25,12 +25,13 @@ const (
 // It runs no goroutine: appending looks after the room that other topics take
 // up, so aged messages are freed only as long as something is appended.
 //
-// It has no bound for all topics together, in bytes or in number: where strangers may
-// name topics, use boltstore, which has both.
+// All topics together are bounded, see [MaxBytes] and [MaxTopics]; where nothing may go,
+// Append returns [ErrFull].
 type Memory struct {
 	epoch  string
 	seq    atomic.Uint64 // the last offset given; moved on with the topic locked, or offsets could pass each other
 	cursor atomic.Uint64 // where in order the sweep is
+	room   room
 
 	mu      sync.RWMutex // guards the rest. Never taken while a topic is locked.
 	closed  bool
@@ -55,14 +56,22 @@ type topic struct {
 	since    uint64            // nothing is known of this topic up to here
 	keep     Retention         // of the last Append
 	used     time.Time         // when that was
+	size     int64             // bytes that the messages take
+	owes     int64             // of these, those that room does not know of yet
+	room     *room
 }
 
 // NewMemory returns an empty store with an epoch of its own. The zero Memory
 // has none, and cannot be used.
-func NewMemory() *Memory {
+func NewMemory(bounds ...MemoryBound) *Memory {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // ends the program rather than fail
-	return &Memory{epoch: base64.RawURLEncoding.EncodeToString(b[:]), topics: map[string]*topic{}}
+	s := &Memory{epoch: base64.RawURLEncoding.EncodeToString(b[:]), topics: map[string]*topic{}}
+	s.room.mostBytes, s.room.mostTopics = defaultMaxBytes, defaultMaxTopics
+	for _, bound := range bounds {
+		bound(&s.room)
+	}
+	return s
 }
 
 // Epoch implements [Store]: 128 random bits.
@@ -74,12 +83,15 @@ func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Reten
 	if err := m.CheckOnce(); err != nil {
 		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
+	if s.room.short() {
+		s.makeRoom(now)
+	}
 	t, err := s.claim(ctx, topic, now, m.Erases == 0)
 	if err != nil {
 		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
 	defer s.sweep(now) // after the unlock: it takes s.mu
-	defer t.mu.Unlock()
+	defer t.unlock()
 
 	t.trim(now) // by the old retention: what has aged must not come back when the new one is longer
 	if offset, ok := t.keys[m.Key]; ok {
@@ -87,6 +99,9 @@ func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Reten
 			return 0, fmt.Errorf("append to %q: %w, at offset %d", topic, ErrKeyReused, offset)
 		}
 		return offset, nil
+	}
+	if err := s.room.full(); err != nil && m.Erases == 0 {
+		return 0, fmt.Errorf("append to %q: %w", topic, err)
 	}
 	if m.Erases != 0 && !t.erase(m.Erases) {
 		return 0, fmt.Errorf("append to %q: erase %d: %w", topic, m.Erases, ErrNotFound)
@@ -98,9 +113,7 @@ func (s *Memory) Append(ctx context.Context, topic string, m Message, keep Reten
 		m.At = t.messages.at(n - 1).At // trim stops at the first that is young enough
 	}
 	m.Offset, m.Prev = s.seq.Add(1), t.top
-	kept := m
-	kept.Erases = 0
-	t.push(kept)
+	t.push(&m)
 	t.top, t.keep, t.used = m.Offset, keep, now
 	t.trim(now)
 	if announce != nil {
@@ -116,7 +129,7 @@ func (s *Memory) Read(ctx context.Context, topic string, r Range) (Page, error) 
 	if err != nil {
 		return Page{}, fmt.Errorf("read %q: %w", topic, err)
 	}
-	defer t.mu.Unlock()
+	defer t.unlock()
 	t.trim(clock())
 	p := t.page(r)
 	p.Epoch = s.epoch
@@ -129,7 +142,7 @@ func (s *Memory) Forget(ctx context.Context, topic string) error {
 	if err != nil {
 		return fmt.Errorf("forget %q: %w", topic, err)
 	}
-	defer t.mu.Unlock()
+	defer t.unlock()
 	t.erase(All)
 	return nil
 }
@@ -140,7 +153,7 @@ func (s *Memory) Redact(ctx context.Context, topic string, offset uint64) error 
 	if err != nil {
 		return fmt.Errorf("redact %d of %q: %w", offset, topic, err)
 	}
-	defer t.mu.Unlock()
+	defer t.unlock()
 	t.trim(clock())
 	if offset == All || !t.erase(offset) {
 		return fmt.Errorf("redact %d of %q: %w", offset, topic, ErrNotFound)
@@ -170,7 +183,7 @@ func (s *Memory) find(ctx context.Context, name string) (*topic, error) {
 		return nil, ErrClosed
 	}
 	if t == nil {
-		t = &topic{name: name, floor: horizon, since: horizon}
+		t = &topic{name: name, floor: horizon, since: horizon, room: &s.room}
 	}
 	t.mu.Lock() // dropped by now? Then it is empty, as it was when we looked
 	return t, nil
@@ -190,7 +203,10 @@ func (s *Memory) claim(ctx context.Context, name string, now time.Time, create b
 			return nil, ErrNotFound
 		}
 		if t == nil && !closed {
-			t, closed = s.create(name, now)
+			var err error
+			if t, closed, err = s.create(name, now); err != nil {
+				return nil, err
+			}
 		}
 		if closed {
 			return nil, ErrClosed
@@ -200,22 +216,25 @@ func (s *Memory) claim(ctx context.Context, name string, now time.Time, create b
 			return t, nil
 		}
 		// Dropped between the look and the lock: a message put here would be seen by nobody.
-		t.mu.Unlock()
+		t.unlock()
 	}
 }
 
-func (s *Memory) create(name string, now time.Time) (t *topic, closed bool) {
+func (s *Memory) create(name string, now time.Time) (t *topic, closed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, true
+		return nil, true, nil
 	}
 	if t = s.topics[name]; t == nil { // else another Append was faster
-		t = &topic{name: name, index: len(s.order), floor: s.horizon, since: s.horizon, used: now}
+		if err := s.room.admit(name); err != nil {
+			return nil, false, err
+		}
+		t = &topic{name: name, index: len(s.order), floor: s.horizon, since: s.horizon, used: now, room: &s.room}
 		s.topics[name] = t
 		s.order = append(s.order, t)
 	}
-	return t, false
+	return t, false, nil
 }
 
 // sweep frees what has aged in the next few topics, and drops those that were
@@ -234,10 +253,13 @@ func (s *Memory) sweep(now time.Time) {
 		}
 		t.trim(now)
 		idle := t.idle(now)
-		t.mu.Unlock()
+		t.unlock()
 		if idle {
 			s.drop(t, now)
 		}
+	}
+	if _, need := s.room.need(); need > 0 {
+		s.makeRoom(now)
 	}
 }
 
@@ -248,10 +270,17 @@ func (s *Memory) drop(t *topic, now time.Time) {
 	if s.closed || !t.mu.TryLock() {
 		return
 	}
-	defer t.mu.Unlock()
-	if t.dropped || !t.idle(now) {
-		return
+	defer t.unlock()
+	if !t.dropped && t.idle(now) {
+		s.remove(t)
 	}
+}
+
+// remove takes t out of the store. s.mu and t.mu are held.
+func (s *Memory) remove(t *topic) {
+	s.room.leave(t.name)
+	t.charge(-t.size)
+	t.messages, t.keys = ring{}, nil
 	t.dropped = true
 	// A topic of that name would not know what it once had. From here on, none
 	// that begins vouches for a time in which any that was dropped had messages.
@@ -279,11 +308,15 @@ func (t *topic) trim(now time.Time) {
 			over++
 		}
 	}
+	for i := range over {
+		t.free(i)
+	}
+	for t.room.over(t.size) && over < t.messages.n-1 {
+		t.free(over)
+		over++
+	}
 	if over > 0 {
 		t.floor = t.messages.at(over - 1).Offset
-		for i := 0; i < over && t.keys != nil; i++ {
-			t.free(i)
-		}
 		t.messages.drop(over)
 	}
 }
@@ -291,6 +324,7 @@ func (t *topic) trim(now time.Time) {
 // erase removes a message, or all, and reports whether there was something.
 func (t *topic) erase(offset uint64) bool {
 	if offset == All {
+		t.charge(-t.size)
 		t.messages, t.keys = ring{}, nil
 		t.floor = t.top
 		return t.top > 0
@@ -304,21 +338,43 @@ func (t *topic) erase(offset uint64) bool {
 	return true
 }
 
-func (t *topic) push(m Message) {
+func (t *topic) push(m *Message) {
 	if m.Key != "" {
 		if t.keys == nil {
 			t.keys = map[string]uint64{}
 		}
 		t.keys[m.Key] = m.Offset
 	}
-	t.messages.push(m)
+	t.messages.push(*m)
+	t.messages.at(t.messages.n - 1).Erases = 0 // it has done so
+	t.charge(bytesOf(m))
 }
 
-// free frees the key of the message with index i, which goes.
+// free frees the room and the key of the message with index i, which goes.
 func (t *topic) free(i int) {
-	if delete(t.keys, t.messages.at(i).Key); len(t.keys) == 0 {
+	m := t.messages.at(i)
+	t.charge(-bytesOf(m))
+	if t.keys == nil {
+		return
+	}
+	if delete(t.keys, m.Key); len(t.keys) == 0 {
 		t.keys = nil // a map that was large once stays large
 	}
+}
+
+// charge takes note that the messages take n bytes more.
+func (t *topic) charge(n int64) {
+	t.size += n
+	t.owes += n
+}
+
+// unlock tells of what was charged, at once: mostly as much has come as has gone.
+func (t *topic) unlock() {
+	if t.owes != 0 {
+		t.room.bytes.Add(t.owes)
+		t.owes = 0
+	}
+	t.mu.Unlock()
 }
 
 func (t *topic) page(r Range) Page {

@@ -210,7 +210,7 @@ func BenchmarkAppend(b *testing.B) {
 
 func BenchmarkRead(b *testing.B) {
 	for _, kept := range []int{100, 1_000_000} {
-		s := store.NewMemory()
+		s := store.NewMemory(store.MaxBytes(0))
 		fill(b, s, "room", kept, store.Retention{Keep: kept, Age: 24 * time.Hour})
 		top := page(b, s, "room", store.Range{Newest: true, Limit: 1}).Top
 		for _, c := range []struct {

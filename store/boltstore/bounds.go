@@ -9,6 +9,7 @@ import (
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/internal/disk"
 	"github.com/go-chime/chime/store/boltstore/internal/tree"
+	"github.com/go-chime/chime/store/internal/eviction"
 )
 
 const (
@@ -17,10 +18,6 @@ const (
 
 	defaultMaxBytes  = 8 << 30
 	defaultMaxTopics = 1_000_000
-
-	topicShare = 16 // of the bytes, one topic has at most one part in so many
-	slack      = 16 // room is made when one part in so many is left
-	batch      = 64 // then for one part in so many more, since to look at all topics takes a while
 
 	surveyTopics = 1_024 // that are looked at between two commits
 )
@@ -50,7 +47,7 @@ func (b *bounds) see(f *disk.File, known uint64) error {
 // now returns what holds for the next commit.
 func (b *bounds) now() tree.Bounds {
 	return tree.Bounds{
-		Topics: uint64(max(b.topics, 0)), TopicBytes: uint64(max(b.bytes/topicShare, 0)),
+		Topics: uint64(max(b.topics, 0)), TopicBytes: uint64(max(b.bytes/eviction.Share, 0)),
 		Full: b.bytes > 0 && b.used >= b.bytes,
 	}
 }
@@ -66,19 +63,16 @@ func (b *bounds) trouble() error {
 	return nil
 }
 
-// low is where room begins to be made.
-func low(most int64) int64 { return most - max(most/slack, 1) }
-
 // begin begins a survey if room has to be made, unless what went before is still being
 // deleted.
 func (b *bounds) begin(deleting bool, now int64) {
 	if b.survey != nil || deleting || now < b.again {
 		return
 	}
-	if used, most := b.used-b.free, low(b.bytes); b.bytes > 0 && used > most {
-		b.survey = tree.NewSurvey(true, uint64(used-most+most/batch))
-	} else if most := low(b.topics); b.topics > 0 && b.known > most {
-		b.survey = tree.NewSurvey(false, uint64(b.known-most+most/batch))
+	if need := eviction.Need(b.used-b.free, b.bytes); need > 0 {
+		b.survey = tree.NewSurvey(true, need)
+	} else if need := eviction.Need(b.known, b.topics); need > 0 {
+		b.survey = tree.NewSurvey(false, need)
 	}
 }
 
@@ -93,7 +87,7 @@ func (b *bounds) look(f *disk.File, now int64) {
 	}
 	if err := f.View(func(tx *bolt.Tx) error { b.survey.Look(tx, now, surveyTopics); return nil }); err != nil {
 		b.log.Warn("history could not be looked at", "file", f.Path(), "error", err)
-		b.survey, b.again = nil, now+int64(tree.Settled)
+		b.survey, b.again = nil, now+int64(eviction.Settled)
 	}
 }
 
@@ -104,7 +98,7 @@ func (b *bounds) evict(p *tree.Plan, most int, now int64) {
 	}
 	n, group := b.survey.Went()
 	if b.survey = nil; n == 0 {
-		b.again = now + int64(tree.Settled) // there is nothing that may go
+		b.again = now + int64(eviction.Settled) // there is nothing that may go
 		return
 	}
 	b.log.Warn("history comes to its bounds: topics go", "topics", n, "group", group)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/internal/filetest"
+	"github.com/go-chime/chime/store/storetest"
 )
 
 // within opens a store with bounds.
@@ -184,5 +185,20 @@ func TestBoundsHoldForWhatWasThere(t *testing.T) {
 		if err := s.Forget(t.Context(), "room:3"); err != nil {
 			t.Errorf("forget: %v", err)
 		}
+	})
+}
+
+func TestTheFileIsBoundedInTopics(t *testing.T) {
+	storetest.RunBounded(t, func(t *testing.T, topics int) store.Store {
+		s, err := Open(filepath.Join(t.TempDir(), "chime.db"), Options{MaxTopics: topics, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return s
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
+	"github.com/go-chime/chime/store/internal/eviction"
 )
 
 // surveyed looks at all topics in small steps, and has topics go until there is room. It
@@ -107,7 +108,7 @@ func TestTheEmptiestAndOldestOfTheGreatestGroupGoFirst(t *testing.T) {
 		}
 		greatest := order[0].group
 		for room := uint64(0); room < need && len(order) > 0; order = order[1:] {
-			if s := order[0]; s.group == greatest && weight(s) > 0 && s.used <= now-Settled {
+			if s := order[0]; s.group == greatest && weight(s) > 0 && s.used <= now-eviction.Settled {
 				delete(want, s.name)
 				room += weight(s)
 			}
