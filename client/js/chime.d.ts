@@ -62,9 +62,10 @@ export interface SocketOptions {
   readonly params?: Params | (() => Params | Promise<Params>);
   /**
    * The credential of the client; the server reads it with `chime.Token`. It is never part of a URL. A function is called at each
-   * attempt to connect, and may be async, to fetch a fresh one.
+   * attempt to connect, and may be async, to fetch a fresh one. It is called with `true` when the server has refused (401) what it
+   * returned last, so it may keep a token until then.
    */
-  readonly token?: string | null | (() => string | null | undefined | Promise<string | null | undefined>);
+  readonly token?: string | null | ((refused: boolean) => string | null | undefined | Promise<string | null | undefined>);
   /** Default `"auto"`. */
   readonly transport?: TransportChoice;
   /**

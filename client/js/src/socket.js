@@ -15,7 +15,7 @@ import { checkedName, misuse, only, sizeOf, valueOf } from "./values.js";
 
 const TRANSPORTS = ["websocket", "sse", "longpoll"]; // the best first
 const WOKEN_MS = 500; // without an answer for so long after the page woke up, another connection starts beside the one that there is
-const ASK_MS = [500, 2_000]; // when to ask a token function again whose token was refused: it may have fetched a new one
+const ASK_MS = [500, 2_000]; // when to ask a token function again whose token was refused
 const BACK_MS = [5_000, 60_000, 300_000, 900_000]; // when to try a better transport again
 const UPDATE_MS = 5_000; // how long a service worker that is to be replaced is left alone, at most
 const RECORDS = 20;
@@ -183,7 +183,7 @@ export class Socket {
   async #credentials() {
     const { params, token, fetch, WebSocket } = this.#options;
     try {
-      const address = { ...addressOf(this.#url, await valueOf(params), await valueOf(token), fetch), WebSocket, memory: this.#memory, tabs: this.#tabs };
+      const address = { ...addressOf(this.#url, await valueOf(params), await valueOf(token, this.#refusals > 0), fetch), WebSocket, memory: this.#memory, tabs: this.#tabs };
       if (this.#transport !== "websocket") await this.#tabs?.enter(address);
       return address;
     } catch (cause) {
@@ -282,7 +282,8 @@ export class Socket {
     if (this.#away("connecting", error, this.#session !== null)) this.#retry(retryMs);
   }
 
-  // refusal: a token may have got old while the page slept, and the function that gives it may not have noticed yet.
+  // refusal: a token may have got old while the page slept, or be none of a server that was restarted, and the function that gives
+  // it may not have noticed: it is told.
   #refusal(why, session) {
     const known = this.#session !== null;
     if (why.status === 401 && typeof this.#options.token === "function" && this.#refusals < ASK_MS.length) {

@@ -67,8 +67,8 @@ export function sizeOf(text) {
   return new TextEncoder().encode(text).length;
 }
 
-export function valueOf(value) {
-  return typeof value === "function" ? value() : value;
+export function valueOf(value, ...args) {
+  return typeof value === "function" ? value(...args) : value;
 }
 
 export function parsed(text) {

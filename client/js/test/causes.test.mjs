@@ -118,7 +118,8 @@ async function refuses({ net }, transport, status) {
 for (const transport of transports) {
   test(`a refused token of a function is asked for again after 0.5 and 2 s, and nothing is lost (${transport})`, async (t) => {
     let calls = 0;
-    const all = await joined(t, transport, { token: () => `t${++calls}` });
+    const told = [];
+    const all = await joined(t, transport, { token: (refused) => (told.push(refused), `t${++calls}`) });
     const { socket, net, clock, seen } = all;
     const states = [];
     all.room.onState((state) => states.push(state));
@@ -141,12 +142,14 @@ for (const transport of transports) {
     await refuses(all, transport, 401);
     await clock.pass(2_000);
     assert.equal(calls, before + 2);
+    assert.deepEqual(told.slice(-3), [false, true, true]);
     const next = await Peer.meet(net, transport, { grace_ms: 15_000, secret: "s2", resumed: true, received: 2, sent: 1 });
     await next.reply(frame, { kept: true });
     assert.deepEqual([await pushed, states, socket.state, seen.errors], [{ kept: true }, [], "open", []]);
     for (let refusals = 0; refusals < 3; refusals++) {
       if (!refusals) await next.drop();
       await clock.pass(2_000);
+      assert.equal(told.at(-1), refusals > 0);
       await refuses(all, transport, 401);
     }
     assert.deepEqual([socket.state, seen.errors.map(({ code, status }) => [code, status])], ["refused", [["refused", 401]]]);

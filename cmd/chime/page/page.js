@@ -37,7 +37,6 @@ socket.on("state", showState);
 socket.on("transport", showTransport);
 $("why").addEventListener("toggle", () => showTransport(socket.transport)); // what has happened since
 socket.on("error", (error) => {
-  if (error.status === 401) me = null; // this server has not signed the pass: it is asked for another one
   console.info(`chime: ${error.message}`); // users see the state
 });
 
@@ -128,9 +127,10 @@ function toDoor(problem) {
   $("name").focus();
 }
 
-// pass gives the socket the pass of this tab, and has the server make one if there is none, or if it does not take it any more.
-async function pass() {
-  if (!me) {
+// pass gives the socket the pass of this tab, and has the server make one if there is none, or if it has refused this one: it may
+// have another key since it was restarted.
+async function pass(refused) {
+  if (!me || refused) {
     const response = await fetch("/enter", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: asked }), signal: AbortSignal.timeout(DOOR_MS) });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.reason);

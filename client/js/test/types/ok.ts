@@ -38,7 +38,7 @@ const choice: TransportChoice = "auto";
 const options: SocketOptions = { params, token: async () => "t", transport: choice, WebSocket: ws, fetch };
 const socket: Socket = new Socket("/socket", options);
 new Socket(new URL("https://x.test"), { params: () => params, token: "t" });
-new Socket("wss://x.test", { params: async () => params, token: () => null, fetch: (url, init) => fetch(url, { ...init, credentials: "include" }) });
+new Socket("wss://x.test", { params: async () => params, token: (refused) => (refused ? null : "t"), fetch: (url, init) => fetch(url, { ...init, credentials: "include" }) });
 new Socket("/socket");
 
 const state: SocketState = socket.state;
