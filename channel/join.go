@@ -60,7 +60,7 @@ func (e *entry) begin() {
 	}
 	s.member.Init((*owner)(s), &c.pager, s.place.Topic, want.positioned())
 	if r.outgoing != nil {
-		s.outbox = &outbox{socket: s}
+		s.outbox = newOutbox(s)
 		s.member.Through(s.outbox)
 	}
 	e.in.place()

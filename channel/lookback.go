@@ -98,6 +98,10 @@ func (w worker) lookBack(s *Socket, f *wire.Frame) {
 
 // answer reads a page and sends it, as one page at a time is sent to a client.
 func (l *lookback) answer(ctx context.Context, c *client) error {
+	if err := l.socket.outbox.claim(ctx); err != nil {
+		return err
+	}
+	defer l.socket.outbox.release()
 	if err := c.pager.Claim(ctx); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"sync"
 
 	"github.com/go-chime/chime/internal/wire"
@@ -22,6 +23,7 @@ const (
 // knows no history: when it is full, its member is behind.
 type outbox struct {
 	socket *Socket
+	asking chan struct{} // full while the function may be called
 
 	mu       sync.Mutex // guards what follows, and the order of what goes to the client; taken with a topic's lock held
 	list     []outgoingItem
@@ -37,6 +39,28 @@ type outgoingItem struct {
 	m      *wire.Message
 	to     string
 	offers bool // it can wait for room in the client's queue
+}
+
+func newOutbox(s *Socket) *outbox { return &outbox{socket: s, asking: make(chan struct{}, 1)} }
+
+// claim waits until the function is asked of nothing else for this client. Release has to
+// follow, unless there is an error, which is that of ctx. A nil outbox asks nobody.
+func (o *outbox) claim(ctx context.Context) error {
+	if o == nil {
+		return nil
+	}
+	select {
+	case o.asking <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (o *outbox) release() {
+	if o != nil {
+		<-o.asking
+	}
 }
 
 // ID implements fanout.Queue.
@@ -161,7 +185,7 @@ func (o *outbox) pass(it outgoingItem) {
 			o.crash()
 		}
 	}()
-	m, ok := o.socket.rewritten(it.m)
+	m, ok := o.ask(it.m)
 	failed = !ok
 	switch {
 	case !ok:
@@ -175,6 +199,13 @@ func (o *outbox) pass(it outgoingItem) {
 	}
 }
 
+// ask asks the function, if it is for such an event, when no page asks it.
+func (o *outbox) ask(m *wire.Message) (out *wire.Message, ok bool) {
+	_ = o.claim(context.Background())
+	defer o.release()
+	return o.socket.rewritten(m)
+}
+
 // crash ends the join after the application's function has failed. No lock is held.
 func (o *outbox) crash() {
 	o.close()
@@ -183,12 +214,12 @@ func (o *outbox) crash() {
 
 // forward queues a message for the client, and waits for room if it can.
 func (o *outbox) forward(it outgoingItem) {
-	if o.put(it) {
-		return
-	}
 	pager := &o.socket.client().pager
-	if pager.Claim(o.socket.context()) == nil {
-		o.put(it) // one message fits, whatever its size
+	for done := o.put(it); !done; { // what the client's other topics are sent may come first, each time
+		if pager.Claim(o.socket.context()) != nil {
+			return
+		}
+		done = o.put(it)
 		pager.Release()
 	}
 }

@@ -166,6 +166,58 @@ func TestAnOutgoingThatIsSlowIsBehind(t *testing.T) {
 	})
 }
 
+// A function that is asked of a page is not asked of what is live at the same time.
+func TestAnOutgoingIsAskedOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release, running := make(chan struct{}), 0 // a race, if two run
+		hub := channeltest.New(t, "room:{id}", listening{}, channel.History{Keep: 100}, channel.Outgoing(func(_ context.Context, _ *channel.Socket, m channel.Message) (any, bool) {
+			if running++; running > 1 {
+				t.Error("two run at the same time for one client")
+			}
+			<-release
+			running--
+			return m.Payload, true
+		}, "new"))
+		ann := hub.Join("room:1", nil)
+		if err := hub.Broadcast(t.Context(), "room:1", "new", line{N: 1}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		page := ann.Push("@history", nil)
+		synctest.Wait()
+		close(release)
+		ann.WantBroadcast("new", line{N: 1})
+		kept, at, err := hub.History(t.Context(), "room:1", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page.WantReply(obj{"epoch": at.Epoch, "complete": true, "more": false, "messages": []obj{
+			{"offset": kept[0].Offset, "at": kept[0].At.UTC().Format("2006-01-02T15:04:05.000Z"), "event": "new", "payload": line{N: 1}},
+		}})
+	})
+}
+
+// A client that has left, whose page waits for a function that does not return, leaves.
+func TestALeaveDoesNotWaitForAnOutgoing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		hub := channeltest.New(t, "room:{id}", listening{}, channel.History{Keep: 100}, channel.Outgoing(func(_ context.Context, _ *channel.Socket, m channel.Message) (any, bool) {
+			<-release
+			return m.Payload, true
+		}, "new"))
+		ann := hub.Join("room:1", nil)
+		if err := hub.Broadcast(t.Context(), "room:1", "new", line{N: 1}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		ann.Push("@history", nil)
+		synctest.Wait()
+		ann.Leave()
+		close(release)
+		ann.WantNothing()
+	})
+}
+
 // A client that has left is sent nothing by a function that still runs.
 func TestNothingOutgoingComesAfterALeave(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
