@@ -32,6 +32,15 @@ func (es Events) HandleMessage(ctx context.Context, s *Socket, m Message) (any, 
 
 var errUnknownEvent = Refuse("unknown event")
 
+// names are the events of es. A channel that embeds es has this method too.
+func (es Events) names() []string {
+	var list []string
+	for _, e := range es {
+		list = append(list, e.name)
+	}
+	return list
+}
+
 // check names a mistake in es. A channel that embeds es has this method too.
 func (es Events) check() error {
 	if len(es) == 0 {

@@ -106,17 +106,3 @@ func (h *Hub) Presence(ctx context.Context, topic string) ([]Present, error) {
 	}
 	return list, nil
 }
-
-// takes reports whether an event may be sent in a topic of r by its clients and its
-// channel. What tells who is present is sent by nobody else.
-func (r *route) takes(event string) bool {
-	return validEvent(event) && (r.present == nil || event != presence.EventState && event != presence.EventDiff)
-}
-
-// encode is encode of an event that may be sent in a topic of r.
-func (r *route) encode(event string, payload any) (body, error) {
-	if validEvent(event) && !r.takes(event) {
-		return body{}, fmt.Errorf("event %q: want another, since the channel has a Presence, which sends that one", event)
-	}
-	return encode(event, payload)
-}

@@ -7,11 +7,48 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 
+	"github.com/go-chime/chime/internal/presence"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
+
+// takes reports whether clients may send an event in a topic of r. By what the hub sends
+// itself pages remove, or show, what is not for a client to say, and many a channel
+// rebroadcasts whatever comes.
+func (r *route) takes(event string) bool {
+	return validEvent(event) && r.sends(event) == "" && !r.takesBack(event)
+}
+
+// takesBack reports whether Redact or Forget sends the event. The application may as well:
+// of what is no longer kept.
+func (r *route) takesBack(event string) bool {
+	return r.keep != nil && (event == r.redacted || event == r.forgotten)
+}
+
+// sends says what of the hub sends an event in a topic of r, which then nobody else does, or
+// returns "".
+func (r *route) sends(event string) string {
+	switch event {
+	case presence.EventState, presence.EventDiff:
+		if r.present != nil {
+			return "the channel has a Presence, which"
+		}
+	case wire.EventDraftState, wire.EventDraftStart, wire.EventDraftDelta, wire.EventDraftEnd:
+		return "a Draft"
+	}
+	return ""
+}
+
+// encode is encode of an event that the application may send in a topic of r.
+func (r *route) encode(event string, payload any) (body, error) {
+	if who := r.sends(event); who != "" {
+		return body{}, fmt.Errorf("event %q: want another, since %s sends that one", event, who)
+	}
+	return encode(event, payload)
+}
 
 // Members of a payload that are Chime's own, as they are in JSON. They are taken out
 // before a channel sees the payload.

@@ -33,7 +33,7 @@ type History struct {
 	Replay int
 	// Redacted and Forgotten name the events with which Redact and Forget tell clients to
 	// remove what they show: "message_redacted" and "history_forgotten" by default.
-	// They are retained, and count in Keep and Replay.
+	// They are retained, and count in Keep and Replay. Clients can't send them.
 	Redacted, Forgotten string
 }
 
@@ -120,7 +120,29 @@ func newRoute(text string, ch Channel, options []Option) (*route, error) {
 			return nil, err
 		}
 	}
+	if err := r.checkEvents(); err != nil {
+		return nil, err
+	}
 	return r, r.wrap()
+}
+
+// checkEvents names an event that can't be used as it is meant to.
+func (r *route) checkEvents() error {
+	if r.keep != nil {
+		for _, event := range []string{r.redacted, r.forgotten} {
+			if who := r.sends(event); who != "" {
+				return fmt.Errorf("History.Redacted or Forgotten: event %q: want another, since %s sends that one", event, who)
+			}
+		}
+	}
+	if events, ok := r.channel.(interface{ names() []string }); ok {
+		for _, event := range events.names() {
+			if !r.takes(event) {
+				return fmt.Errorf("event %q: it has a handler, and no client may send it: want another", event)
+			}
+		}
+	}
+	return nil
 }
 
 // routes are ordered from the most specific to the least.
