@@ -386,16 +386,11 @@ type looked struct {
 // A topic is appended to, trimmed, redacted, forgotten and aged at random, while a member
 // reads pages of it before any offset: each is what a list says that nothing is taken off.
 func TestLookingBackAtRandom(t *testing.T) {
-	seed := need.Seed(t)
-	for i := range uint64(need.Rounds(20, 300)) {
-		synctest.Test(t, func(t *testing.T) { lookBackAtRandom(t, rand.New(rand.NewPCG(seed, i))) })
-		if t.Failed() {
-			t.Fatalf("round %d", i)
-		}
-	}
+	need.Bubbles(t, 20, 300, lookBackAtRandom)
 }
 
-func lookBackAtRandom(t *testing.T, r *rand.Rand) {
+func lookBackAtRandom(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
 	keep := 1 + r.IntN(30)
 	h := NewHub(Config{Broker: local.New(store.NewMemory()), Log: slog.New(slog.DiscardHandler), Limits: transport.Limits{QueueBytes: 1 << (12 + r.IntN(6))}})
 	h.Channel("{topic}", &scripted{}, History{Keep: keep, Age: time.Hour})

@@ -125,14 +125,7 @@ func metas(t *testing.T, live channel.Live, topic string) map[string][]wish {
 // at random. There is no ghost, and nobody is missing: neither in what is listed, nor in
 // what any client sees.
 func TestPresenceOfClientsAtRandom(t *testing.T) {
-	seeds := uint64(need.Rounds(40, 300))
-	begin := need.Seed(t)
-	for seed := begin; seed < begin+seeds; seed++ {
-		synctest.Test(t, func(t *testing.T) { presenceAtRandom(t, seed) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
-	}
+	need.Bubbles(t, 40, 300, presenceAtRandom)
 }
 
 func presenceAtRandom(t *testing.T, seed uint64) {

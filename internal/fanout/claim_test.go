@@ -39,16 +39,11 @@ func (c *claimant) run(p *Pager, q *fakeQueue) {
 // Those who claim a page, and may give up, and members that are behind take turns: one
 // page is sent at one time, only where there is room, and nobody is forgotten.
 func TestClaimsAtRandom(t *testing.T) {
-	begin := need.Seed(t)
-	for seed := begin; seed < begin+uint64(need.Rounds(50, 300)); seed++ {
-		synctest.Test(t, func(t *testing.T) { claimsAtRandom(t, rand.New(rand.NewPCG(seed, 2))) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
-	}
+	need.Bubbles(t, 50, 300, claimsAtRandom)
 }
 
-func claimsAtRandom(t *testing.T, r *rand.Rand) {
+func claimsAtRandom(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 2))
 	w := newWorld(1000)
 	w.budget.max = 0 // so that each page is read
 	for range 150 {

@@ -21,20 +21,13 @@ import (
 // however slowly it reads and whatever it missed while it was behind: no delta is lost or
 // doubled, none is of a draft that it does not know, and a state replaces what it has.
 func TestDraftsAtRandom(t *testing.T) {
-	seeds := uint64(need.Rounds(150, 600))
-	begin := need.Seed(t)
-	for seed := begin; seed < begin+seeds; seed++ {
-		synctest.Test(t, func(t *testing.T) {
-			m := newDraftModel(t, seed)
-			for range 200 {
-				m.step()
-			}
-			m.settle()
-			if t.Failed() {
-				t.Logf("seed %d", seed)
-			}
-		})
-	}
+	need.Bubbles(t, 150, 600, func(t *testing.T, seed uint64) {
+		m := newDraftModel(t, seed)
+		for range 200 {
+			m.step()
+		}
+		m.settle()
+	})
 }
 
 type draftModel struct {

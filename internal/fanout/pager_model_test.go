@@ -13,16 +13,7 @@ import (
 // is sent pages until it is live, one page at a time for all of them, and nothing
 // runs while the queue has no room.
 func TestAPagerAtRandom(t *testing.T) {
-	seeds := uint64(need.Rounds(50, 200))
-	begin := need.Seed(t)
-	for seed := begin; seed < begin+seeds; seed++ {
-		synctest.Test(t, func(t *testing.T) {
-			pagerAtRandom(t, seed)
-			if t.Failed() {
-				t.Logf("seed %d", seed)
-			}
-		})
-	}
+	need.Bubbles(t, 50, 200, pagerAtRandom)
 }
 
 func pagerAtRandom(t *testing.T, seed uint64) {

@@ -54,14 +54,7 @@ func numberOf(seen []item) (int, error) {
 // history. Each sees the picture whole, then each change in order, and whole again
 // where there was no room for one; by the last of these it has read everything.
 func TestAPictureAtRandom(t *testing.T) {
-	seeds := uint64(need.Rounds(60, 1000))
-	begin := need.Seed(t)
-	for seed := begin; seed < begin+seeds; seed++ {
-		synctest.Test(t, func(t *testing.T) { pictureAtRandom(t, seed) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
-	}
+	need.Bubbles(t, 60, 1000, pictureAtRandom)
 }
 
 func pictureAtRandom(t *testing.T, seed uint64) {

@@ -20,20 +20,13 @@ import (
 // fails, for a reason that there is: something that it has not had is lost, its
 // epoch has ended, or a read has failed.
 func TestATopicAtRandom(t *testing.T) {
-	seeds := uint64(need.Rounds(100, 400))
-	begin := need.Seed(t)
-	for seed := begin; seed < begin+seeds; seed++ {
-		synctest.Test(t, func(t *testing.T) {
-			m := newModel(t, seed)
-			for range 200 {
-				m.step()
-			}
-			m.settle()
-			if t.Failed() {
-				t.Logf("seed %d", seed)
-			}
-		})
-	}
+	need.Bubbles(t, 100, 400, func(t *testing.T, seed uint64) {
+		m := newModel(t, seed)
+		for range 200 {
+			m.step()
+		}
+		m.settle()
+	})
 }
 
 type model struct {

@@ -119,14 +119,7 @@ func (w *audience) bareList(t *testing.T) string {
 // at each moment, whoever looks sees the same when all is told, and no two diffs are
 // closer than they should be.
 func TestPresenceAtRandom(t *testing.T) {
-	seeds := uint64(need.Rounds(100, 2000))
-	begin := need.Seed(t)
-	for seed := begin; seed < begin+seeds; seed++ {
-		synctest.Test(t, func(t *testing.T) { atRandom(t, seed) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
-	}
+	need.Bubbles(t, 100, 2000, atRandom)
 }
 
 func atRandom(t *testing.T, seed uint64) {
