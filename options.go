@@ -123,8 +123,8 @@ const AtOnce time.Duration = server.AtOnce
 // should be changed in the application or its proxy: a refused origin, a join neither
 // accepted nor refused, a ResponseWriter that can't be hijacked or flushed. Debug has
 // the mistakes of clients. Of one message ten lines are written in ten seconds; the next
-// one says how often it was "repeated". A refused origin is named once. Chime logs no payload, token or secret; it does log the texts
-// of the application's errors and panics.
+// one says how often it was "repeated". A refused origin is named once. Chime logs no
+// payload, token or secret; it does log the texts of the application's errors and panics.
 func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
 
 // RefuseConnect returns an error for WithConnect that refuses a request with an

@@ -34,9 +34,9 @@ func (ephemeral) apply(s sending) sending {
 // Once has an event broadcast once, however often that is tried with this key: as long
 // as the topic retains it, across restarts too, doing it again sends and retains nothing
 // and is no error. Another event or payload with the key is store.ErrKeyReused, which a
-// client may read. Where the payload is made anew each time, with the time in it perhaps, give what it
-// is made of as request: that is compared instead. A key has up to 255 bytes of text, "" is none, and each
-// topic has its own. Where nothing is retained it is an error.
+// client may read. Where the payload is made anew each time, with the time in it perhaps,
+// give what it is made of as request: that is compared instead. A key has up to 255 bytes
+// of text, "" is none, and each topic has its own. Where nothing is retained it is an error.
 //
 // Message.Once is this for a message of a client.
 func Once(key string, request ...[]byte) SendOption {

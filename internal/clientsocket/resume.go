@@ -13,8 +13,9 @@ import (
 // leaves it detached for the grace period; one that comes with its secret is a
 // candidate, which carries nothing but its hello until the client promotes it by
 // speaking of it: on a WebSocket with an ack, on a stream with a POST that has
-// the secret of that hello, with long-polling with a POST or the next poll. So whatever is lost or doubled on the way there, the
-// client decides, once, where its frames travel, and from which number.
+// the secret of that hello, with long-polling with a POST or the next poll. So whatever
+// is lost or doubled on the way there, the client decides, once, where its frames travel,
+// and from which number.
 
 // unusedWait is how long a candidate waits for its promotion.
 const unusedWait = 10 * time.Second

@@ -62,10 +62,10 @@ func (t *Topic) Grow(d *Draft) {
 	pause(round)
 }
 
-// End takes d out, to which nothing is appended any more, and returns its whole text. Who joins from now on is shown nothing of
-// it. With a reason the members are told that it is over; without one a message follows
-// that replaces it. A second call with a reason tells those who wait for that message
-// that there will be none.
+// End takes d out, to which nothing is appended any more, and returns its whole text. Who
+// joins from now on is shown nothing of it. With a reason the members are told that it is
+// over; without one a message follows that replaces it. A second call with a reason tells
+// those who wait for that message that there will be none.
 func (t *Topic) End(d *Draft, reason string) (text []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

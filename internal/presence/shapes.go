@@ -14,7 +14,7 @@ import (
 // and to each that comes later.
 const MaxMeta = 4 << 10
 
-// Ours are the keys of a meta that the library sets.
+// The keys of a meta that the library sets.
 const (
 	refKey  = "phx_ref"
 	prevKey = "phx_ref_prev"

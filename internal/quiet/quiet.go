@@ -18,9 +18,9 @@ const (
 )
 
 // Handler passes on what it is given, but of each cause, which is a message, ten lines
-// in ten seconds. Beyond 128 causes all others are one. Those left out are counted, and the next line of their cause has their
-// number as "repeated". Lines of the level Debug are not counted: whoever wants these
-// wants all.
+// in ten seconds. Beyond 128 causes all others are one. Those left out are counted, and
+// the next line of their cause has their number as "repeated". Lines of the level Debug
+// are not counted: whoever wants these wants all.
 type Handler struct {
 	next   slog.Handler
 	causes *causes

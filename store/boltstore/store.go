@@ -3,9 +3,10 @@
 //	s, err := boltstore.Open("chime.db", boltstore.Options{})
 //	defer s.Close()
 //
-// A message is in the file, and synced to the disk, before anybody sees it: [Store.Append] announces after the commit. Commits take
-// whatever waits, so many writers share one. After a power cut every message
-// that was announced is there, offsets go on, and positions stay valid.
+// A message is in the file, and synced to the disk, before anybody sees it: [Store.Append]
+// announces after the commit. Commits take whatever waits, so many writers share one. After
+// a power cut every message that was announced is there, offsets go on, and positions stay
+// valid.
 //
 // What retention does not cover is invisible at once and deleted soon after, in
 // small steps and without new messages too. The room is used again; the file

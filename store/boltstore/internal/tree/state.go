@@ -3,8 +3,9 @@
 //
 // All of a history is in one tree, in the order of topic and offset, with each
 // topic's [Head] behind its messages. Beside it are the topics by name, by time what
-// is due, and by their own keys the messages that have one: no part of it is held in memory from one transaction to the
-// next, so neither opening a file nor knowing a topic costs any.
+// is due, and by their own keys the messages that have one: no part of it is held in
+// memory from one transaction to the next, so neither opening a file nor knowing a topic
+// costs any.
 package tree
 
 import (
