@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -224,15 +223,10 @@ func (d *Draft) run() {
 func (d *Draft) call() (err error) {
 	returned := false
 	defer func() {
-		if returned {
-			return
+		if !returned {
+			err = errDraftCrashed
+			logPanic(d.hub.log, "DraftFunc", d.topic, d.event, recover())
 		}
-		v := recover()
-		if v == nil {
-			v = "runtime.Goexit"
-		}
-		err = errDraftCrashed
-		d.hub.log.Error("handler panicked", "handler", "DraftFunc", "topic", d.topic, "of", d.event, "panic", v, "stack", string(debug.Stack()))
 	}()
 	err = d.write(d.ctx, d)
 	returned = true

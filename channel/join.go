@@ -17,8 +17,9 @@ type entry struct {
 	in     worker
 	frame  *wire.Frame
 	ask    ask
-	socket *Socket // nil before it is known that the frame asks for what there is
-	shown  shown   // how its client is present
+	socket *Socket         // nil before it is known that the frame asks for what there is
+	key    string          // under which its client is present
+	meta   json.RawMessage // and with what
 }
 
 // join lets a client in, or not. Old is its join so far, which ends even if the new
@@ -137,7 +138,7 @@ func (e *entry) appear(response body) {
 		return
 	}
 	err := errPresencePanicked
-	e.in.guard(call{"Presence", nil, &s.route.stats.Presence}, wire.EventJoin, func() { e.shown, err = s.route.present.of(s) }, func() {
+	e.in.guard(call{"Presence", nil, &s.route.stats.Presence}, wire.EventJoin, func() { e.key, e.meta, err = s.route.present.of(s) }, func() {
 		if err != nil {
 			e.unanswered(fmt.Errorf("presence: %w", err))
 			return
@@ -202,7 +203,7 @@ func (e *entry) enter(response body) {
 		s.hub().log.Error("history could not be read", "topic", s.Topic(), "error", err)
 	}
 	if s.here != nil {
-		s.place.presence.Enter(s.here, e.shown.key, e.shown.meta)
+		s.place.presence.Enter(s.here, e.key, e.meta)
 	}
 	if h := s.route.member; h != nil {
 		e.in.guarded(s, call{"HandleMember", &s.ending, &s.route.stats.HandleMember}, wire.EventJoin, func() { h.HandleMember(s.context(), s) })

@@ -34,6 +34,13 @@ func (s *Socket) fail(text []byte) {
 	s.ending.cancel()
 }
 
+// failEarly ends the join at once, before all that waits for its handlers. No lock is held.
+func (s *Socket) failEarly(why Reason, text string) {
+	if end := (job{why: why, text: reason(text), of: s}); s.inbox.endEarly(end, s) {
+		s.fail(end.text)
+	}
+}
+
 // owner is a socket as its member knows it.
 type owner Socket
 
@@ -47,15 +54,12 @@ func (o *owner) Fail(err error) {
 	if s.context().Err() != nil {
 		return // it already ends, for another reason
 	}
-	end := job{why: Slow, text: reason("overrun"), of: s}
 	if errors.Is(err, fanout.ErrGap) {
 		s.route.stats.Overruns.Add(1)
 		s.hub().log.Debug("history no longer has what a member was to be sent", "topic", s.Topic(), "client", s.ID())
-	} else {
-		end = job{why: Unread, text: reason("history unavailable"), of: s}
-		s.hub().log.Error("history could not be read for a member", "topic", s.Topic(), "client", s.ID(), "error", err)
+		s.failEarly(Slow, "overrun")
+		return
 	}
-	if s.inbox.endEarly(end, s) {
-		s.fail(end.text)
-	}
+	s.hub().log.Error("history could not be read for a member", "topic", s.Topic(), "client", s.ID(), "error", err)
+	s.failEarly(Unread, "history unavailable")
 }

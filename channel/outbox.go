@@ -75,7 +75,7 @@ func (o *outbox) Send(m *wire.Message, to string) error {
 		return transport.ErrClosed
 	case len(o.list) >= maxOutboxEphemeral:
 		o.discard()
-		o.socket.hub().tasks.Go(func() { o.end(Slow, overloaded) }) // without the topic's lock
+		o.socket.hub().tasks.Go(func() { o.socket.failEarly(Slow, overloaded) }) // without the topic's lock
 		return transport.ErrSlow
 	}
 	o.add(outgoingItem{m, to, false})
@@ -209,7 +209,7 @@ func (o *outbox) ask(m *wire.Message) (out *wire.Message, ok bool) {
 // crash ends the join after the application's function has failed. No lock is held.
 func (o *outbox) crash() {
 	o.close()
-	o.end(Panicked, channelCrash)
+	o.socket.failEarly(Panicked, channelCrash)
 }
 
 // forward queues a message for the client, and waits for room if it can.
@@ -239,12 +239,4 @@ func (o *outbox) put(it outgoingItem) bool {
 		o.withheld = outgoingItem{}
 	}
 	return true
-}
-
-// end ends the join. No lock is held.
-func (o *outbox) end(why Reason, text string) {
-	s := o.socket
-	if end := (job{why: why, text: reason(text), of: s}); s.inbox.endEarly(end, s) {
-		s.fail(end.text)
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 
 	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/wire"
@@ -68,15 +67,9 @@ func (s *Socket) rewritten(m *wire.Message) (out *wire.Message, ok bool) {
 	returned, began := false, mono.Now()
 	defer func() {
 		s.route.stats.Outgoing.Done(mono.Now().Sub(began), returned)
-		if returned {
-			return
+		if !returned {
+			logPanic(s.hub().log.With("client", s.ID()), "Outgoing", s.Topic(), m.Event, recover())
 		}
-		v := recover()
-		if v == nil {
-			v = "runtime.Goexit"
-		}
-		s.hub().log.Error("handler panicked", "handler", "Outgoing", "topic", s.Topic(), "of", m.Event,
-			"client", s.ID(), "panic", v, "stack", string(debug.Stack()))
 	}()
 	out, err := s.rewrite(f, m)
 	returned = true

@@ -37,20 +37,14 @@ func (p present) apply(r *route) error {
 	return nil
 }
 
-// shown is how a client is present.
-type shown struct {
-	key  string
-	meta json.RawMessage
-}
-
 // of asks the application how s is present.
-func (p present) of(s *Socket) (shown, error) {
-	key, meta := p(s)
+func (p present) of(s *Socket) (key string, meta json.RawMessage, err error) {
+	key, given := p(s)
 	if err := presence.CheckKey(key); err != nil {
-		return shown{}, err
+		return "", nil, err
 	}
-	text, err := presence.Encode(meta)
-	return shown{key, text}, err
+	meta, err = presence.Encode(given)
+	return key, meta, err
 }
 
 // Present is who is present under a key.

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"log/slog"
 	"runtime/debug"
 
 	"github.com/go-chime/chime/internal/mono"
@@ -167,18 +168,18 @@ func (w worker) try(c call, what string, f func()) {
 		w.client.hub.running.returned(w.inbox)
 		c.stats.Done(mono.Now().Sub(began), returned)
 		if !returned {
-			w.panicked(c, what, recover())
+			logPanic(w.client.hub.log.With("client", w.client.cs.ID()), c.handler, w.topic, what, recover())
 		}
 	}()
 	f()
 	returned = true
 }
 
-// panicked logs a handler that has panicked with v, or ended its goroutine if v is nil.
-func (w worker) panicked(c call, what string, v any) {
+// logPanic logs code of the application that has panicked with v, or ended its goroutine
+// if v is nil.
+func logPanic(log *slog.Logger, handler, topic, of string, v any) {
 	if v == nil {
 		v = "runtime.Goexit"
 	}
-	w.client.hub.log.Error("handler panicked", "handler", c.handler, "topic", w.topic, "of", what,
-		"client", w.client.cs.ID(), "panic", v, "stack", string(debug.Stack()))
+	log.Error("handler panicked", "handler", handler, "topic", topic, "of", of, "panic", v, "stack", string(debug.Stack()))
 }
