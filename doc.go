@@ -1,6 +1,6 @@
 // Package chime lets a chi app talk with its pages. A client joins topics over
-// a WebSocket or, where a proxy blocks that, over an event stream with POSTs;
-// the application writes channels and never sees the difference.
+// a WebSocket or, where a proxy blocks that, over an event stream with POSTs or by
+// long-polling; the application writes channels and never sees the difference.
 //
 //	live := chime.NewRouter(chime.WithConnect(authenticate), chime.WithStore(store.NewMemory()))
 //	live.Channel("chat_room:{id}", &ChatRoom{}, channel.History{Keep: 1000, Replay: 50})

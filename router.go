@@ -317,7 +317,7 @@ func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = fmt.Fprintln(w, "chime: connect below this path, at websocket or sse; the client is chime.js")
+	_, _ = fmt.Fprintln(w, "chime: connect below this path, at websocket, sse or poll; the client is chime.js")
 }
 
 // script serves an embedded file with an ETag of its content, so that browsers get a

@@ -204,7 +204,7 @@ func TestTheHooksOfAnAttachedServerSeeItsOwnConnectionsOnly(t *testing.T) {
 		},
 	}
 	attached(t, srv, func(t *testing.T, s *raw.Site) {
-		s.Request(t, http.MethodGet, "/socket/", "").Want(t, http.StatusOK, "chime: connect below this path, at websocket or sse; the client is chime.js")
+		s.Request(t, http.MethodGet, "/socket/", "").Want(t, http.StatusOK, "chime: connect below this path, at websocket, sse or poll; the client is chime.js")
 		if want := []string{"tcp"}; !slices.Equal(listeners, want) {
 			t.Errorf("BaseContext: got %v, want %v", listeners, want)
 		}

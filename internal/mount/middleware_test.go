@@ -99,7 +99,7 @@ func TestWriterThatCannotFlushOrHijackIsNamed(t *testing.T) {
 			if got := strings.Count(s.Logs.String(), `"type":"`+c.blames+`"`); got != 2 { // one for streams, one for WebSockets
 				t.Errorf("%d lines of the log name the type, want 2: %s", got, s.Logs)
 			}
-			s.Request(t, "GET", "/socket/", "").Want(t, http.StatusOK, "chime: connect below this path, at websocket or sse; the client is chime.js")
+			s.Request(t, "GET", "/socket/", "").Want(t, http.StatusOK, "chime: connect below this path, at websocket, sse or poll; the client is chime.js")
 		})
 	}
 }

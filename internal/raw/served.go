@@ -27,7 +27,7 @@ func (s *Site) WantServed(t *testing.T, mount string, header ...string) {
 	t.Helper()
 	w := s.Watch(t, mount, header...)
 	res := s.Request(t, http.MethodGet, mount+"/", "", header...)
-	res.Want(t, http.StatusOK, "chime: connect below this path, at websocket or sse; the client is chime.js")
+	res.Want(t, http.StatusOK, "chime: connect below this path, at websocket, sse or poll; the client is chime.js")
 	res = s.Request(t, http.MethodGet, mount+"/chime.js", "", header...)
 	if text, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || err != nil || !strings.Contains(string(text), "export") {
 		t.Errorf("chime.js: got %s and %v", res.Status, err)
