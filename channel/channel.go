@@ -125,8 +125,9 @@ var (
 	// ErrDraftFull says that there is no room: for more text of a draft, or for one more
 	// draft.
 	ErrDraftFull = errors.New("no room for more of drafts")
-	// ErrNoDraft says that a topic has no such draft, or none any more.
-	ErrNoDraft = errors.New("no such draft")
+	// ErrNoDraft says that a topic has no such draft, or none any more: who stops it may be a
+	// moment late, so a client may read it.
+	ErrNoDraft = Refuse("no such draft")
 )
 
 // Reason says why a client left a topic.

@@ -133,7 +133,7 @@ func TestHowADraftEnds(t *testing.T) {
 				ann.Push("ask", nil)
 				id := bob.WantDraft("answer", "so far")
 				ann.WantDraft("answer", "so far")
-				ann.Push("stop", obj{"draft": "other"}).WantError("internal")
+				ann.Push("stop", obj{"draft": "other"}).WantError("no such draft")
 				if test.stop {
 					bob.Push("stop", obj{"draft": id}).WantReply(nil)
 				}

@@ -41,4 +41,5 @@ func TestAnAnswerGrows(t *testing.T) {
 	message := map[string]string{"draft": id, "from": "oracle", "text": "It may rain"}
 	ann.WantBroadcast("message_new", message)
 	hub.Join("ask:1", nil).WantBroadcast("message_new", message) // replayed
+	bob.Push("stop", map[string]string{"draft": id}).WantError("no such draft")
 }
