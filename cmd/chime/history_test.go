@@ -156,7 +156,8 @@ func TestHistoryExportAndImport(t *testing.T) {
 	if got := mustHistory(t, "import", to); !strings.HasSuffix(got, "new.db: imported 12 messages\n") {
 		t.Errorf("got %q", got)
 	}
-	if mustHistory(t, "export", to) != before || epochOf(t, to) == epoch {
+	placed := regexp.MustCompile(`"offset":[0-9]+,`) // its offsets are others
+	if placed.ReplaceAllString(mustHistory(t, "export", to), "") != placed.ReplaceAllString(before, "") || epochOf(t, to) == epoch {
 		t.Error("what was imported is another, or has the old epoch")
 	}
 }

@@ -129,7 +129,8 @@ func (l *Line) Write(w io.Writer) error {
 }
 
 // Import makes the file at path, which must not be there yet, of lines as
-// [Reader.Export] writes them. It has an epoch and offsets of its own. What has
+// [Reader.Export] writes them. It has an epoch and offsets of its own, which no message
+// had where the lines come from. What has
 // aged by now, and what is more than a topic keeps, is not in it. If anything is
 // wrong with a line there is no file.
 func Import(path string, r io.Reader) (messages int, err error) {
@@ -138,6 +139,7 @@ func Import(path string, r io.Reader) (messages int, err error) {
 		err = disk.Replace(path, disk.FileMode, (*os.File).Sync, func(name string) error {
 			return fill(name, func(w *writer) error {
 				state := tree.State{Epoch: tree.NewEpoch()}
+				state.Begin(beyond(clock()))
 				if err := w.update(func(tx *bolt.Tx) error { return tree.Create(tx, &state) }); err != nil {
 					return err
 				}
@@ -151,6 +153,12 @@ func Import(path string, r io.Reader) (messages int, err error) {
 	}
 	return messages, nil
 }
+
+// beyond is an offset beyond those of any file that lines were exported from by now, in
+// Unix nanoseconds: no file had a message for each microsecond. A payload may name an offset, as
+// that does which says that a message was taken back, and must not mean another message
+// here. JavaScript has such numbers until 2255.
+func beyond(now int64) uint64 { return uint64(max(now, 0)) / uint64(time.Microsecond) }
 
 // lines appends what r has.
 func (w *writer) lines(r io.Reader) (n int, err error) {

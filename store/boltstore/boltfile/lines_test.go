@@ -66,6 +66,38 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
+// What was taken back names an offset, which is no other message's in a new file.
+func TestNoOffsetIsUsedAgainByAnImport(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "old.db")
+	keep := store.Retention{Keep: 10}
+	var old []uint64
+	for range 3 { // a file, and what was imported from it
+		s := opened(t, path)
+		for range 2 {
+			if _, err := s.Append(t.Context(), "a", store.Message{Event: "new", Payload: []byte("{}")}, keep, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, m := range read(t, s, "a", store.Range{}).Messages {
+			if slices.Contains(old, m.Offset) {
+				t.Errorf("offset %d is another message's, whose file had %v", m.Offset, old)
+			}
+			if m.Offset > 1<<53 {
+				t.Errorf("offset %d can't be said in JavaScript", m.Offset)
+			}
+			old = append(old, m.Offset)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		lines := exported(t, path)
+		path = filepath.Join(t.TempDir(), "new.db")
+		if _, err := Import(path, strings.NewReader(lines)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestExportLeavesOutWhatIsDamaged(t *testing.T) {
 	path, _ := lived(t)
 	whole := exported(t, path)

@@ -144,6 +144,9 @@ func (s *State) Put(tx *bolt.Tx) error {
 	return tx.Bucket(metaBucket).Put(stateKey, appendState(nil, s))
 }
 
+// Begin has the offsets that are given be later than one.
+func (s *State) Begin(offset uint64) { s.seq = offset }
+
 // Create lays out an empty file.
 func Create(tx *bolt.Tx, s *State) error {
 	for _, name := range buckets {
