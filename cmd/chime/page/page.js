@@ -40,6 +40,9 @@ socket.on("error", (error) => {
   console.info(`chime: ${error.message}`); // users see the state
 });
 
+document.addEventListener("click", ({ target }) => closePanels((panel) => !panel.contains(target)));
+document.addEventListener("keydown", ({ key }) => key === "Escape" && closePanels(() => true));
+
 $("force-stream").addEventListener("change", force);
 force(); // browsers restore a switch on reload
 
@@ -209,6 +212,10 @@ function why({ transport, rttMs, blocked, pingMs, attempts, serviceWorker }) {
     lines.push(`${new Date(at).toLocaleTimeString()} ${NAMES[name]}: ${what.filter(Boolean).join(", ")}${reason ? `: ${reason}` : ""}`);
   }
   return lines;
+}
+
+function closePanels(which) {
+  for (const panel of document.querySelectorAll("details[open]")) if (which(panel)) panel.open = false;
 }
 
 function force() {

@@ -62,13 +62,14 @@ export class People {
       li.append(Object.assign(document.createElement("bdi"), { textContent: name }), key === me ? " (you)" : "", tabs > 1 ? ` in ${tabs} tabs` : "");
       return li;
     }));
-    this.#typing.textContent = types(people.filter(({ key, typing }) => typing && key !== me).map(({ name }) => name));
+    this.#typing.replaceChildren(...types(people.filter(({ key, typing }) => typing && key !== me).map(({ name }) => name)));
   }
 }
 
-// types says in words who types.
+// types says in words who types: the names, which may be too long for a line, and that they do.
 function types(names) {
-  if (names.length === 0) return "";
-  if (names.length > NAMES) return `${names.length} people are typing…`;
-  return `${names.length === 1 ? names[0] : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`} ${names.length === 1 ? "is" : "are"} typing…`;
+  if (names.length === 0) return [];
+  if (names.length > NAMES) return [`${names.length} people are typing…`];
+  const who = names.length === 1 ? names[0] : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  return [Object.assign(document.createElement("bdi"), { textContent: who }), names.length === 1 ? " is typing…" : " are typing…"];
 }
