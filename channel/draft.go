@@ -113,7 +113,7 @@ func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload 
 		return "", fmt.Errorf("draft in %q: %w", topic, err)
 	}
 	if !d.hidden() {
-		d.place.Begin(d.shown)
+		d.place.BeginDraft(d.shown)
 	}
 	h.tasks.Go(d.run)
 	return d.id, nil
@@ -203,7 +203,7 @@ func (d *Draft) expect() {
 // show shows the members what was appended. While those who write to them are behind it
 // waits, and more comes together.
 func (d *Draft) show() {
-	d.place.Grow(d.shown)
+	d.place.GrowDraft(d.shown)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.due = false
@@ -255,7 +255,7 @@ func (d *Draft) finish(reason string) (text []byte) {
 	if d.hidden() {
 		reason = ""
 	}
-	return d.place.End(d.shown, reason)
+	return d.place.EndDraft(d.shown, reason)
 }
 
 // close ends what may be appended. It returns what members may read of why the draft is

@@ -185,17 +185,8 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 // History returns up to n of the newest messages of a topic, the oldest first,
 // and the position behind them: a client that gives it as @since misses nothing.
 func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
-	if _, err := h.keeps(topic); err != nil {
-		return nil, store.Position{}, err
-	}
-	if n <= 0 {
-		return nil, store.Position{}, fmt.Errorf("history of %q: %d messages: want at least 1", topic, n)
-	}
-	page, err := h.history.Read(ctx, topic, store.Range{Newest: true, Limit: n})
-	if err != nil {
-		return nil, store.Position{}, fmt.Errorf("history of %q: %w", topic, err)
-	}
-	return page.Messages, store.Position{Epoch: page.Epoch, Offset: page.Top}, nil
+	page, err := h.HistoryBefore(ctx, topic, store.Position{}, n)
+	return page.Messages, store.Position{Epoch: page.Epoch, Offset: page.Top}, err
 }
 
 // Health returns nil as long as the broker takes messages, or does not tell.

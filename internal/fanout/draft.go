@@ -30,7 +30,7 @@ func NewDraft(id, event string, payload []byte) *Draft {
 	return &Draft{id: id, head: append(head, `,"n":`...)}
 }
 
-// Append adds to what Topic.Grow shows next. The topic's lock may be held.
+// Append adds to what Topic.GrowDraft shows next. The topic's lock may be held.
 func (d *Draft) Append(text []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

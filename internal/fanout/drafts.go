@@ -35,8 +35,8 @@ func (ds *drafts) now(topic string, shown bool) *wire.Message {
 	return ds.state
 }
 
-// Begin shows d to the members. End must be called for it before the topic is closed.
-func (t *Topic) Begin(d *Draft) {
+// BeginDraft shows d to the members. EndDraft must be called for it before the topic is closed.
+func (t *Topic) BeginDraft(d *Draft) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drafts.list = append(t.drafts.list, d)
@@ -44,9 +44,9 @@ func (t *Topic) Begin(d *Draft) {
 	t.members.show(wire.NewPush(t.name, wire.EventDraftStart, d.appendEntry(nil), 0))
 }
 
-// Grow shows the members what was appended to d. As with Published no client can delay
+// GrowDraft shows the members what was appended to d. As with Published no client can delay
 // it. One call for d at a time.
-func (t *Topic) Grow(d *Draft) {
+func (t *Topic) GrowDraft(d *Draft) {
 	t.mu.Lock()
 	more := d.grow()
 	if len(more) == 0 { // it may have ended meanwhile
@@ -62,11 +62,11 @@ func (t *Topic) Grow(d *Draft) {
 	pause(round)
 }
 
-// End takes d out, to which nothing is appended any more, and returns its whole text. Who
+// EndDraft takes d out, to which nothing is appended any more, and returns its whole text. Who
 // joins from now on is shown nothing of it. With a reason the members are told that it is
 // over; without one a message follows that replaces it. A second call with a reason tells
 // those who wait for that message that there will be none.
-func (t *Topic) End(d *Draft, reason string) (text []byte) {
+func (t *Topic) EndDraft(d *Draft, reason string) (text []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drafts.list = slices.DeleteFunc(t.drafts.list, func(other *Draft) bool { return other == d })

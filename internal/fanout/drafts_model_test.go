@@ -129,14 +129,14 @@ func (m *draftModel) step() {
 		id := fmt.Sprint("d", m.begun)
 		d := NewDraft(id, "final", []byte("{}"))
 		m.drafts, m.texts[id] = append(m.drafts, d), ""
-		m.topic.Begin(d)
+		m.topic.BeginDraft(d)
 	case dice < 36 && len(m.drafts) > 0:
 		d := m.drafts[m.r.IntN(len(m.drafts))]
 		text := strings.Repeat(string(rune('a'+m.r.IntN(26))), m.r.IntN(5))
 		m.texts[d.id] += text
 		d.Append([]byte(text))
 		if m.r.IntN(2) == 0 {
-			m.topic.Grow(d)
+			m.topic.GrowDraft(d)
 		}
 	case dice < 45 && len(m.drafts) > 0:
 		m.end(m.r.IntN(len(m.drafts)))
@@ -202,9 +202,9 @@ func (m *draftModel) end(i int) {
 	d := m.drafts[i]
 	m.drafts = append(m.drafts[:i:i], m.drafts[i+1:]...)
 	if m.r.IntN(3) == 0 {
-		m.topic.End(d, "no good")
+		m.topic.EndDraft(d, "no good")
 	} else {
-		text := m.topic.End(d, "")
+		text := m.topic.EndDraft(d, "")
 		if string(text) != m.texts[d.id] {
 			m.t.Errorf("draft %s ends with %q, want %q", d.id, text, m.texts[d.id])
 		}
@@ -220,7 +220,7 @@ func (m *draftModel) end(i int) {
 // fail tells of drafts that can't be published.
 func (m *draftModel) fail() {
 	for _, d := range m.unpublished {
-		m.topic.End(d, "internal")
+		m.topic.EndDraft(d, "internal")
 	}
 	m.unpublished = nil
 }
@@ -271,7 +271,7 @@ func (m *draftModel) settle() {
 		w.q.stick(false)
 	}
 	for _, d := range m.drafts {
-		m.topic.Grow(d)
+		m.topic.GrowDraft(d)
 		if string(d.text) != m.texts[d.id] {
 			m.t.Errorf("draft %s shows %q, want %q", d.id, d.text, m.texts[d.id])
 		}

@@ -59,8 +59,8 @@ func (m *Member) Init(owner Owner, pager *Pager, topic *Topic, positioned bool) 
 	m.queue = pager.queue
 }
 
-// Through has m sent everything through a queue of its own, which passes it on to the
-// client's. It is called before the join. Send and Offer are called with the topic's lock
+// Through has m sent everything but the picture through a queue of its own, which passes it
+// on to the client's. It is called before the join. Send and Offer are called with the topic's lock
 // held, and the f of Ready without a lock.
 func (m *Member) Through(q Queue) { m.queue = q }
 

@@ -4,7 +4,8 @@ import "github.com/go-chime/chime/internal/wire"
 
 // Picture is what the members of a topic see as a whole once, and then as it changes:
 // who is present. A member that has no room for a change is sent the whole again when
-// it has, so it costs no queue.
+// it has, so it costs no queue. It goes straight to the queue of the client, past what
+// Through has put before that: it is the same for all.
 type Picture interface {
 	// State is the whole. It is called with the topic's lock held, and waits for nothing.
 	State() *wire.Message
@@ -32,7 +33,7 @@ func (t *Topic) Show(change func() *wire.Message) {
 	}
 	for _, member := range t.members.members {
 		if member.sight == seen && !member.pager.queue.Offer(m, "") {
-			member.lose()
+			member.owePicture()
 		}
 	}
 	round := t.lead.step(m.Size())
@@ -50,7 +51,7 @@ func (t *Topic) Reveal(members []*Member) {
 			continue
 		}
 		if t.sendPicture(m); m.sight == unseen {
-			m.lose()
+			m.owePicture()
 		}
 	}
 }
@@ -62,8 +63,8 @@ func (t *Topic) sendPicture(m *Member) {
 	}
 }
 
-// lose has a member sent the whole when there is room. topic.mu is held.
-func (m *Member) lose() {
+// owePicture has a member sent the whole when there is room. topic.mu is held.
+func (m *Member) owePicture() {
 	paged := m.pages()
 	m.sight = stale
 	if !paged {
