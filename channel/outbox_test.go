@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
@@ -91,4 +92,72 @@ func TestAnOutgoingWaitsForRoomUntilThereIsSome(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What waits for an application's function is bounded in bytes, too: the rest is read from
+// the history.
+func TestAnOutboxHoldsLittleOfLargeMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h, r := stageOn(t, store.NewMemory(), &scripted{}, History{Keep: 100}, Outgoing(func(_ context.Context, _ *Socket, m Message) (any, bool) {
+			<-release
+			return map[string]int{"bytes": len(m.Payload)}, true
+		}, "new"))
+		r.says(t, `["1","1","a","phx_join",{}]`)
+		synctest.Wait()
+		r.takes()
+		const messages, size = 20, 50 << 10
+		for range messages {
+			if err := h.Broadcast(t.Context(), "a", "new", map[string]string{"pad": strings.Repeat("x", size)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		h.topics.find("a").Members(func(o fanout.Owner) {
+			box := o.(*owner).outbox
+			box.mu.Lock()
+			defer box.mu.Unlock()
+			if box.bytes == 0 || box.bytes > maxOutboxBytes+2*size {
+				t.Errorf("%d bytes wait, want some, and at most %d and a message", box.bytes, maxOutboxBytes)
+			}
+		})
+		close(release)
+		synctest.Wait()
+		if got := r.takes(); len(got) != messages {
+			t.Errorf("sent %d messages, want %d", len(got), messages)
+		}
+	})
+}
+
+// A position tells of what was withheld only where no message follows that has one.
+func TestAPositionIsNotBehindAMessage(t *testing.T) {
+	for messages, want := range map[int][]string{1: {`"@position"`}, 2: {`{"n":2}`}, 3: {`{"n":2}`, `"@position"`}} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			h, r := stageOn(t, store.NewMemory(), &scripted{}, History{Keep: 100}, Outgoing(func(_ context.Context, _ *Socket, m Message) (any, bool) {
+				<-release
+				return m.Payload, string(m.Payload) == `{"n":2}`
+			}, "new"))
+			r.says(t, `["1","1","a","phx_join",{"@last":0}]`)
+			synctest.Wait()
+			r.takes()
+			for n := range messages {
+				if err := h.Broadcast(t.Context(), "a", "new", map[string]int{"n": n + 1}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			close(release)
+			synctest.Wait()
+			got := r.takes()
+			if len(got) != len(want) {
+				t.Fatalf("sent %q, want %q", got, want)
+			}
+			for i := range want {
+				if !strings.Contains(got[i], want[i]) {
+					t.Errorf("sent %s, want %s", got[i], want[i])
+				}
+			}
+		})
+	}
 }
