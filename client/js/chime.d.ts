@@ -320,7 +320,7 @@ export interface Present {
 export interface Presence {
   /** All who are present, in the order in which this client learned of them. */
   list(): Present[];
-  /** Calls `fn` for each key that comes, not for a further connection of one that is there. */
+  /** Calls `fn` for each key that comes, and before the first `onSync` for each that is there; not for a further connection of it. */
   onJoin(fn: (key: string, metas: readonly PresenceMeta[]) => void): Undo;
   /** Calls `fn` for each key that has gone, with all its connections; `metas` are those that it had. */
   onLeave(fn: (key: string, metas: readonly PresenceMeta[]) => void): Undo;

@@ -21,7 +21,8 @@ func tailCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tail TOPIC",
 		Short: "Print what happens in a topic",
-		Long: `Print what happens in a topic, one line an event, until interrupted.
+		Long: `Print what happens in a topic, one line an event, until interrupted. It joins the
+topic as any client does: where one sees who is present, it is seen.
 
 A line is the time, the event and the payload. The time is the payload's "at"
 where that is a time in Unix milliseconds, else the time of arrival. With --json
