@@ -35,6 +35,7 @@ type Draft struct {
 	topic  string
 	event  string
 	fields []byte // of the message, but for the text
+	given  int    // bytes of these, without the ID
 	id     string
 	shown  *fanout.Draft
 	write  DraftFunc
@@ -98,7 +99,7 @@ func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload 
 	if err != nil {
 		return "", err
 	}
-	d := &Draft{hub: h, route: r, topic: topic, event: event, write: write, id: rand.Text()[:16]}
+	d := &Draft{hub: h, route: r, topic: topic, event: event, write: write, id: rand.Text()[:16], given: len(fields)}
 	d.fields = append(wire.AppendString([]byte(`{"draft":`), d.id), ',')
 	if len(fields) > 0 {
 		d.fields = append(append(d.fields, fields...), ',')

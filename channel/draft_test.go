@@ -270,6 +270,25 @@ func TestAllDraftsHaveOneBound(t *testing.T) {
 	}
 }
 
+// A channel may begin drafts with what a client sends.
+func TestThePayloadsOfDraftsAreBounded(t *testing.T) {
+	hub := drafting(t, &oracle{}, kept)
+	payload := obj{"question": strings.Repeat("x", 1<<20)}
+	begun := 0
+	for ; begun < 100; begun++ {
+		_, err := hub.Draft(t.Context(), fmt.Sprint("room:", begun), "e", payload, func(ctx context.Context, _ *channel.Draft) error { return until(ctx) })
+		if err != nil && !errors.Is(err, channel.ErrDraftFull) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if begun != 31 { // of 2 MiB and something
+		t.Errorf("%d drafts with a payload of 1 MiB were begun, want 31: all have 64 MiB", begun)
+	}
+}
+
 func TestADraftWithoutAHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &oracle{write: func(_ context.Context, d *channel.Draft) error {

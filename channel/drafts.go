@@ -13,7 +13,7 @@ const (
 	maxDraftBytes = 256 << 10 // of the text of one, as JSON has it
 	maxDrafts     = 16        // in one topic
 	maxAllDrafts  = 64 << 20  // bytes of all
-	perDraft      = 4 << 10   // what one counts besides its text
+	perDraft      = 4 << 10   // what one counts besides its payload and text
 )
 
 var errShutDown = errors.New("shutting down")
@@ -27,6 +27,10 @@ type drafts struct {
 	closed bool
 }
 
+// base is what d counts before it has any text. Its payload is held for the members, and for
+// its message.
+func (d *Draft) base() int { return perDraft + 2*d.given }
+
 // add adds d, if there is room for one more.
 func (ds *drafts) add(d *Draft) error {
 	ds.mu.Lock()
@@ -36,7 +40,7 @@ func (ds *drafts) add(d *Draft) error {
 		return errShutDown
 	case n >= maxDrafts:
 		return fmt.Errorf("the topic has %d: %w", n, ErrDraftFull)
-	case ds.bytes+perDraft > maxAllDrafts:
+	case ds.bytes+d.base() > maxAllDrafts:
 		return fmt.Errorf("all drafts have %d bytes: %w", ds.bytes, ErrDraftFull)
 	}
 	if ds.list == nil {
@@ -44,7 +48,7 @@ func (ds *drafts) add(d *Draft) error {
 	}
 	ds.list[d.id] = d
 	ds.topics[d.topic]++
-	ds.bytes += perDraft
+	ds.bytes += d.base()
 	return nil
 }
 
@@ -67,7 +71,7 @@ func (ds *drafts) remove(d *Draft) {
 	if ds.topics[d.topic]--; ds.topics[d.topic] == 0 {
 		delete(ds.topics, d.topic)
 	}
-	ds.bytes -= perDraft + d.size
+	ds.bytes -= d.base() + d.size
 }
 
 // find returns a draft, or nil.
