@@ -82,7 +82,7 @@ var drafting = []behaviour{
 		s.WantLeave("room:1", channel.Closed)
 		bob := s.Join("bob", "room:1")
 		bob.WantDraft("so far")
-		bob.WantError(bob.Push("stop", "another"), "internal")
+		bob.WantError(bob.Push("stop", "another"), "no such draft")
 		ref := bob.Push("stop", d.id)
 		bob.WantReply(ref, obj{})
 		bob.WantBroadcast("answer", obj{"draft": d.id, "by": "oracle", "text": "so far"})
