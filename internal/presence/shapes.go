@@ -39,7 +39,7 @@ func Encode(meta any) (json.RawMessage, error) {
 		return nil, fmt.Errorf("meta: %w", err)
 	case len(text) > MaxMeta:
 		return nil, fmt.Errorf("meta of %d bytes: want at most %d", len(text), MaxMeta)
-	case bytes.Contains(text, []byte(refKey)):
+	case bytes.Contains(text, []byte(refKey)), bytes.Contains(text, []byte(`\u`)): // which may spell it
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal(text, &fields); err != nil {
 			return nil, fmt.Errorf("meta: %w", err)

@@ -31,6 +31,7 @@ func TestWhatCannotBeTold(t *testing.T) {
 		{map[string]string{"a": strings.Repeat("x", MaxMeta)}, "want at most 4096"},
 		{map[string]int{"phx_ref": 1}, "phx_ref"},
 		{map[string]int{"phx_ref_prev": 1}, "phx_ref_prev"},
+		{json.RawMessage(`{"phx\u005fref_prev":1}`), "phx_ref_prev"}, // the payload of a client, perhaps
 	} {
 		if _, err := Encode(c.meta); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.40v: got %v, want %q", c.meta, err, c.want)
