@@ -54,7 +54,7 @@ export class Log {
 
   // said shows a message of the room, once: own drafts and messages that were sent twice are recognised by their id.
   said(message, own, offset = null) {
-    const known = this.#entries.get(key(message));
+    const known = this.#entries.get(key(message, own));
     if (known && offset !== null) known.setOffset(offset);
     if (known && (!known.own || known.li.dataset.state === "sent")) return;
     const after = known?.li.nextElementSibling;
@@ -69,7 +69,7 @@ export class Log {
 
   // fate shows the state of a draft, "pending", or "failed" with a reason; said shows that it was sent.
   fate(message, state, reason) {
-    const entry = this.#entries.get(key(message));
+    const entry = this.#entries.get(key(message, true));
     if (!entry || entry.li.dataset.state === "sent") return; // the room has it, whatever the answer is
     this.#mark(entry, state, reason);
   }
@@ -123,7 +123,7 @@ export class Log {
       this.#read = from;
       const below = this.#scroll.scrollHeight - this.#scroll.scrollTop;
       for (const { message, own, offset } of messages) {
-        if (this.#entries.has(key(message))) continue;
+        if (this.#entries.has(key(message, own))) continue;
         const entry = this.#entry(message, own);
         entry.setOffset(offset);
         this.#mark(entry, "sent", "", false);
@@ -221,7 +221,7 @@ export class Log {
     };
     entry.setTime(at);
     li.entry = entry;
-    if (id) this.#entries.set(key(message), entry);
+    if (id) this.#entries.set(key(message, own), entry);
     return entry;
   }
 
@@ -253,14 +253,15 @@ export class Log {
   }
 
   #remove(li) {
-    if (li.entry) this.#entries.delete(key(li.entry.message));
+    if (li.entry) this.#entries.delete(key(li.entry.message, li.entry.own));
     li.remove();
   }
 }
 
-// The writer is part of the key, so that nobody's message is taken for another's.
-function key({ by, id }) {
-  return JSON.stringify([by, id]);
+// The writer is part of the key, so that nobody's message is taken for another's. This guest may have another pass, and so another
+// id, by the time that a message of its own is sent again.
+function key({ by, id }, own) {
+  return JSON.stringify([own ? "" : by, id]);
 }
 
 function settled(li) {
