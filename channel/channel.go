@@ -123,8 +123,8 @@ var (
 	// it has returned.
 	ErrDraftOver = errors.New("draft is over")
 	// ErrDraftFull says that there is no room: for more text of a draft, or for one more
-	// draft.
-	ErrDraftFull = errors.New("no room for more of drafts")
+	// draft; a client may read it, since it may be the one that began the others.
+	ErrDraftFull = Refuse("no room for more of drafts")
 	// ErrNoDraft says that a topic has no such draft, or none any more: who stops it may be a
 	// moment late, so a client may read it.
 	ErrNoDraft = Refuse("no such draft")

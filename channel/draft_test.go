@@ -236,8 +236,9 @@ func TestDraftsThatCannotBegin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := hub.Draft(t.Context(), "room:1", "e", nil, never); !errors.Is(err, channel.ErrDraftFull) {
-		t.Errorf("the 17th in a topic: got %v, want %v", err, channel.ErrDraftFull)
+	var refusal *channel.Error
+	if _, err := hub.Draft(t.Context(), "room:1", "e", nil, never); !errors.Is(err, channel.ErrDraftFull) || !errors.As(err, &refusal) {
+		t.Errorf("the 17th in a topic: got %v, want %v, for a client to read", err, channel.ErrDraftFull)
 	}
 	id, err := hub.Draft(t.Context(), "room:2", "e", nil, wait)
 	if err != nil {
