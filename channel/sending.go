@@ -92,8 +92,25 @@ var (
 
 // unsent returns what broadcast returns for an error of the broker.
 func unsent(topic string, err error) error {
-	if errors.Is(err, store.ErrKeyReused) {
-		err = fmt.Errorf("%w: %w", Refuse(store.ErrKeyReused.Error()), err)
-	}
-	return fmt.Errorf("broadcast to %q: %w", topic, err)
+	return fmt.Errorf("broadcast to %q: %w", topic, forClients(err))
 }
+
+// forClients has clients read what a store says of what they have asked for themselves: of a
+// key that is in use, and of a message that is gone, since two may take it back at once.
+func forClients(err error) error {
+	for _, known := range []error{store.ErrKeyReused, store.ErrNotFound} {
+		if errors.Is(err, known) {
+			return forClient{err, &Error{known.Error()}}
+		}
+	}
+	return err
+}
+
+// forClient is an error of which a client may read a part.
+type forClient struct {
+	error
+	part *Error
+}
+
+// Unwrap returns both.
+func (e forClient) Unwrap() []error { return []error{e.error, e.part} }

@@ -18,19 +18,19 @@ const (
 
 // Redact takes one message of a topic back: it is removed, and in the same step the event
 // History.Redacted is broadcast and retained, {"offset": offset}, so that members and
-// clients that come back later remove it too. It is store.ErrNotFound if the topic does
-// not have the message, or no longer.
+// clients that come back later remove it too. It is store.ErrNotFound, which a client may
+// read, if the topic does not have the message, or no longer.
 func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
 	r, err := h.keeps(topic)
 	if err != nil {
 		return err
 	}
 	if offset == 0 || offset == store.All {
-		return fmt.Errorf("redact %d of %q: %w", offset, topic, store.ErrNotFound)
+		return fmt.Errorf("redact %d of %q: %w", offset, topic, forClients(store.ErrNotFound))
 	}
 	said := store.Message{Event: r.redacted, Payload: fmt.Appendf(nil, `{"offset":%d}`, offset), Erases: offset}
 	if err := h.takeBack(ctx, r, topic, said); err != nil {
-		return fmt.Errorf("redact %d of %q: %w", offset, topic, err)
+		return fmt.Errorf("redact %d of %q: %w", offset, topic, forClients(err))
 	}
 	return nil
 }
