@@ -100,17 +100,17 @@ func unsent(topic string, err error) error {
 func forClients(err error) error {
 	for _, known := range []error{store.ErrKeyReused, store.ErrNotFound} {
 		if errors.Is(err, known) {
-			return forClient{err, &Error{known.Error()}}
+			return clientError{err, &Error{known.Error()}}
 		}
 	}
 	return err
 }
 
-// forClient is an error of which a client may read a part.
-type forClient struct {
+// clientError is an error of which a client may read a part.
+type clientError struct {
 	error
 	part *Error
 }
 
 // Unwrap returns both.
-func (e forClient) Unwrap() []error { return []error{e.error, e.part} }
+func (e clientError) Unwrap() []error { return []error{e.error, e.part} }
