@@ -87,8 +87,13 @@ var membership = []behaviour{
 	}},
 
 	{name: "member_disconnects", needs: toBeAnswered, script: func(s *stage) {
-		s.room.member = func(_ context.Context, sock *channel.Socket) { sock.Disconnect("enough") }
+		replied := make(chan struct{})
+		s.room.member = func(_ context.Context, sock *channel.Socket) {
+			<-replied // a network that breaks now would take the reply with it: nobody resumes what has ended
+			sock.Disconnect("enough")
+		}
 		ann := s.Join("ann", "room:1")
+		close(replied)
 		ann.WantEnd(1001)
 		s.WantLeave("room:1", channel.Kicked)
 	}},
