@@ -101,6 +101,7 @@ func (l *pollLine) read(ctx context.Context) {
 		return
 	}
 	_, lasts := l.box.(*carrier)
+	var why error
 	for n, failed := 0, 0; failed < 5; n++ {
 		received := l.received()
 		reply, err := l.poll(ctx, received, "")
@@ -113,8 +114,16 @@ func (l *pollLine) read(ctx context.Context) {
 				l.box.say(whileAway)
 			}
 			return
+		case answered && lasts && refused.status == http.StatusServiceUnavailable:
+			l.box.say(whileAway) // the server drains, and what has said so was lost
+			return
 		case err != nil:
 			failed++
+			why = err
+			continue
+		case len(reply.Frames) == 0 && lasts: // one that was cut may have come late, and taken its place
+			failed++
+			why = errors.New("a poll was answered with nothing")
 			continue
 		case len(reply.Frames) == 0:
 			return // another poll has taken its place
@@ -128,7 +137,7 @@ func (l *pollLine) read(ctx context.Context) {
 			}
 		}
 	}
-	l.box.blame("polls fail")
+	l.box.blame("polls fail: %v", why)
 }
 
 // frame reports whether it was the last one.
