@@ -178,6 +178,7 @@ func TestRefusesWhatItCannotRead(t *testing.T) {
 	url := openSite(t)
 	ann, bystander := connect(t, url, ""), connect(t, url, "")
 	bystander.join("lobby")
+	bystander.settle("lobby")
 	ann.join("lobby")
 	if got := bystander.wantEvent("user_joined"); !strings.HasPrefix(fmt.Sprint(got["name"]), nobody) {
 		t.Errorf("got %v, want a guest", got)
@@ -206,6 +207,7 @@ func TestEchoesAndCrashesOnRequest(t *testing.T) {
 	bobsPass, _ := enter(t, url, "Bob")
 	ann, bob := connect(t, url, annsPass), connect(t, url, bobsPass)
 	ann.join("lobby")
+	ann.settle("lobby")
 	bob.join("lobby")
 	ann.want("user_joined", `{"name":"Bob"}`)
 	bob.send("lobby", "echo", `{"a":[1,null,"é"]}`)

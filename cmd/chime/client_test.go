@@ -139,6 +139,14 @@ func (c *client) join(room string) {
 	}
 }
 
+// settle waits until the room has announced c, whose messages wait for that. It has
+// joined a room in which nothing was said.
+func (c *client) settle(room string) {
+	c.t.Helper()
+	c.send(room, "echo", `{}`)
+	c.want("phx_reply", `{"status":"ok","response":{}}`)
+}
+
 // wantEvent returns the payload of the next frame, which must have the event.
 func (c *client) wantEvent(event string) map[string]any {
 	c.t.Helper()

@@ -8,6 +8,7 @@ async function joined(socket, name, topic = room) {
   const log = listen(channel, "message_new", "user_joined", "user_left")
   const [status, response] = await reply("join as " + name, channel.join())
   assert.deepEqual([status, plain(response)], ["ok", {}])
+  await reply("echo", channel.push("echo", {})) // who joins later is not told that this one has
   return [channel, log]
 }
 
