@@ -19,6 +19,12 @@ Math.random = () => chance() / 10
 let state = Number(seed) >>> 0
 const random = (n) => ((state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) >>> 8) % n
 
+// proven waits until a connection is known to work: a channel may be joined before that.
+const proven = (socket) => within("the connection to be proven", (resolve) => {
+  if (socket.state === "open") resolve()
+  else socket.on("state", (state) => state === "open" && resolve())
+})
+
 // person joins the room and notes what happens to it.
 async function person(name, where, via) {
   const entered = await fetch(url + "/enter", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name }) })
@@ -44,19 +50,14 @@ async function person(name, where, via) {
   return one
 }
 
-// What the document shows to applications: say sends again what is in doubt, and what is heard is shown once.
-const recipe = new Function("room", "show", "clear",
-  /```js\n(async function say[^]*?)```/.exec(readFileSync("../../docs/transports.md", "utf8"))[1] + "return say")
+// What the document shows to applications: say sends again what is in doubt, with a key, so that the room keeps it once.
+const recipe = new Function("room", /```js\n(async function say[^]*?)```/.exec(readFileSync("../../docs/transports.md", "utf8"))[1] + "return say")
 
 // follow has one do as the document says. The demo calls message what is text there.
 function follow({ channel }) {
   const shown = []
-  const room = {
-    push: (event, { id, text }, options) => channel.push(event, { message: text, id }, options),
-    on: (event, fn) => channel.on(event, ({ id, message }) => fn({ id, text: message })),
-    onGap: (fn) => channel.onGap(fn),
-  }
-  return { shown, say: recipe(room, (text) => shown.push(text), () => shown.splice(0)) }
+  channel.on("message_new", ({ message }) => shown.push(message))
+  return { shown, say: recipe({ push: (event, { text }, options) => channel.push(event, { message: text }, options) }) }
 }
 
 const unaware = ({ name, states, gaps, errors }) => assert.deepEqual({ name, states, gaps, errors }, { name, states: [], gaps: 0, errors: [] })
@@ -97,10 +98,13 @@ await run({
     const cy = await person("Cy", url, "auto")
     const ada = await person("Ada", frail, transport)
     await cy.log.next("Ada to come")
-    const away = () => within("Ada to notice", (resolve) => {
-      const undo = ada.socket.on("state", (state) => state === "connecting" && (undo(), resolve()))
-      console.log("offline")
-    })
+    const away = async () => {
+      await proven(ada.socket)
+      await within("Ada to notice", (resolve) => {
+        const undo = ada.socket.on("state", (state) => state === "connecting" && (undo(), resolve()))
+        console.log("offline")
+      })
+    }
     await away()
     await cy.say("within")
     const pushed = ada.say("from Ada")
@@ -149,7 +153,7 @@ await run({
       const how = await Promise.all(said)
       await Promise.all(bobs)
       // One that was sent again although it had arrived, whatever the kill did.
-      for (let i = 0; i < 2; i++) await bob.channel.push("message_new", { message: "from Bob twice", id: "twice" })
+      for (let i = 0; i < 2; i++) await bob.channel.push("message_new", { message: "from Bob twice" }, { key: "twice" })
       await bob.say("the last")
       for (const one of [ada, bob]) await within(one.name + " to hear the last", (resolve) => {
         const look = () => one.heard.includes("the last") && resolve()
