@@ -18,7 +18,7 @@ import (
 // concurrent use; Start is called once, before all others. One that can tell whether it
 // takes messages has a method Health(context.Context) error as well, which the
 // Router asks; one with a method Stats() (store.Stats, bool) has the numbers of its
-// store shown.
+// store shown. What joins several nodes is a [Cluster] and a [Presence] as well.
 type Broker interface {
 	// Start names the sink of this node.
 	Start(sink Sink)
@@ -33,12 +33,16 @@ type Broker interface {
 	// announcement that goes on.
 	Unsubscribe(topic string)
 
+	// Caps is what the broker promises beyond this. It does not change after Start.
+	Caps() Caps
+
 	// Publish appends p to the history of its topic if keep is given, and
 	// announces it to every node that has subscribed. Appending and announcing
 	// are one step: the order of the announcements is that of the offsets. It
 	// begins nothing when ctx is already done, and completes what it has begun
-	// whatever becomes of ctx. After an error nothing was announced. It returns
-	// when p is retained; a broker of one process returns when p was announced
+	// whatever becomes of ctx. After an error nothing was announced, unless it is
+	// ErrUncertain. A broker that can't be reached has the call wait until ctx ends, or until
+	// it gives up, then with ErrUnavailable. It returns when p is retained; a broker of one process returns when p was announced
 	// too. The position is that of p, and zero if p is ephemeral. If a message that
 	// is retained has p's Key, nothing is published, and the position is that of
 	// this one; see store.Store. If p Erases something every sink is told of that
@@ -62,7 +66,8 @@ type Broker interface {
 // [store.Store] is one.
 type History interface {
 	// Epoch is that of the offsets given now. It may change while the broker
-	// runs; then Sink.Lost is called for every topic.
+	// runs; then Sink.Lost is called for every topic. Where topics have epochs of their
+	// own it is any of them, and that of a page or a publication counts.
 	Epoch() string
 	// Read is Store.Read.
 	Read(ctx context.Context, topic string, r store.Range) (store.Page, error)

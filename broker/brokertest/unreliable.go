@@ -128,6 +128,9 @@ func (u *Unreliable) Erase(ctx context.Context, topic string, offset uint64) err
 	return u.broker.Erase(ctx, topic, offset)
 }
 
+// Caps implements broker.Broker.
+func (u *Unreliable) Caps() broker.Caps { return u.broker.Caps() }
+
 // History implements broker.Broker.
 func (u *Unreliable) History() broker.History { return u.broker.History() }
 

@@ -36,6 +36,15 @@ func (l *local) Start(sink broker.Sink) {
 
 func (l *local) Close() error { return nil }
 
+// Caps says that messages survive what the store says they do, if it has a method
+// Durable() bool: a power cut, or nothing.
+func (l *local) Caps() broker.Caps {
+	if s, ok := l.store.(interface{ Durable() bool }); ok && s.Durable() {
+		return broker.Caps{Survives: broker.SurvivesPower}
+	}
+	return broker.Caps{}
+}
+
 // Health is that of the store, if it has one.
 func (l *local) Health(context.Context) error {
 	if s, ok := l.store.(interface{ Health() error }); ok {

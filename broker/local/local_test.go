@@ -193,3 +193,19 @@ func TestHealthIsThatOfTheStore(t *testing.T) {
 		}
 	}
 }
+
+func TestMessagesSurviveWhatTheStoreSays(t *testing.T) {
+	file, err := boltstore.Open(filepath.Join(t.TempDir(), "history.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, c := range []struct {
+		store store.Store
+		want  broker.Survival
+	}{{nil, broker.SurvivesNothing}, {store.NewMemory(), broker.SurvivesNothing}, {file, broker.SurvivesPower}} {
+		if got := local.New(c.store).Caps(); got != (broker.Caps{Survives: c.want}) {
+			t.Errorf("%T: got %+v, want that messages survive %v, on this node", c.store, got, c.want)
+		}
+	}
+}

@@ -199,6 +199,9 @@ func begin(f *disk.File, o Options) (s tree.State, err error) {
 // Epoch implements [store.Store]. It is that of the file.
 func (s *Store) Epoch() string { return s.epoch }
 
+// Durable reports true: what Append has returned for is on the disk.
+func (s *Store) Durable() bool { return true }
+
 // Append implements [store.Store]. It waits for the commit.
 func (s *Store) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) (uint64, error) {
 	err := tree.Size(topic, &m)
