@@ -23,7 +23,7 @@ type Caps struct {
 	Nodes bool
 	// Survives is what a retained message survives once Publish has returned.
 	Survives Survival
-	// Keys is how long a Key is remembered at the least; 0: as long as its message is
+	// Keys is for how long a Key is remembered, or longer; 0: as long as its message is
 	// retained.
 	Keys time.Duration
 	// Payload is the most bytes that an event and its payload may have together, else

@@ -6,9 +6,9 @@
 //		})
 //	}
 //
-// It holds a broker to what the interface says on one node; what keeps nodes
-// apart and brings them together again is for a broker's own tests. Run it with
-// -race.
+// Run holds a broker to what the interface says on one node, and [RunCluster] to what it
+// says of several. What cuts an engine off, or ends it, is for a broker's own tests. Run
+// them with -race. An [Engine] has nodes without one, for tests of what is built on them.
 package brokertest
 
 import (
