@@ -23,10 +23,10 @@ const module = "github.com/go-chime/chime"
 // it tests and what that may import; only tests may import it, and they may import
 // what they like.
 var imports = map[string]struct{ ours, others, never []string }{
-	".":                  {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
+	".":                  {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/queue", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
 	"broker":             {ours: []string{"store"}, never: []string{"net", "net/http"}},
 	"broker/local":       {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
-	"channel":            {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
+	"channel":            {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"channel/middleware": {ours: []string{"channel", "internal/pace"}, never: []string{"net", "net/http"}},
 	"client/js":          {},
 	"cmd":                {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},

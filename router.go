@@ -21,6 +21,7 @@ import (
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	js "github.com/go-chime/chime/client/js"
+	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/internal/stats"
@@ -83,10 +84,12 @@ func NewRouter(options ...Option) *Router {
 	}
 	var clients *server.Server
 	counted := &stats.Stats{}
+	queues := queue.NewBudget(cfg.limits.WithDefaults().TotalQueueBytes)
 	hub := channel.NewHub(channel.Config{
 		Broker:     cfg.broker,
 		Limits:     cfg.limits,
 		Stats:      counted,
+		Queues:     queues,
 		Log:        cfg.log,
 		BeginRound: func() <-chan struct{} { return clients.BeginRound() },
 	})
@@ -99,6 +102,7 @@ func NewRouter(options ...Option) *Router {
 		Grace:   cfg.grace,
 		Drain:   cfg.drain,
 		Stats:   counted,
+		Queues:  queues,
 		Log:     cfg.log,
 	})
 	if err != nil {

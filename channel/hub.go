@@ -12,6 +12,7 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
@@ -35,6 +36,7 @@ type Hub struct {
 	missed  quiet.Once[string] // topics that no pattern matches
 	topics  *registry
 	lookups *fanout.Lookups
+	queues  *queue.Budget
 	running handlers
 	drafts  drafts
 	tasks   task.Group
@@ -48,6 +50,10 @@ type Config struct {
 	Limits transport.Limits
 	Log    *slog.Logger // nil: slog's default
 	Stats  *stats.Stats // nil: of its own
+
+	// Queues bounds what the queues of all clients hold, and counts what waits for an
+	// Outgoing. Nil: of its own, which bounds only that.
+	Queues *queue.Budget
 
 	// BeginRound returns what is closed when each connection that has something to write
 	// has been written to once, by which publishers are slowed down; nil if none
@@ -64,9 +70,12 @@ func NewHub(cfg Config) *Hub {
 	if err := cfg.Limits.Check(); err != nil {
 		panic(fmt.Sprintf("chime: NewHub: %v", err))
 	}
-	h := &Hub{broker: cfg.Broker, limits: cfg.Limits.WithDefaults(), log: cfg.Log, stats: cfg.Stats}
+	h := &Hub{broker: cfg.Broker, limits: cfg.Limits.WithDefaults(), log: cfg.Log, stats: cfg.Stats, queues: cfg.Queues}
 	if h.stats == nil {
 		h.stats = &stats.Stats{}
+	}
+	if h.queues == nil {
+		h.queues = queue.NewBudget(h.limits.TotalQueueBytes)
 	}
 	if h.broker == nil {
 		h.broker = local.New(nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -13,7 +14,8 @@ const (
 	// history.
 	maxOutbox      = 100
 	maxOutboxBytes = 256 << 10
-	// What is not retained can't be read again.
+	// What is not retained can't be read again. In bytes it is bounded as a queue of a
+	// client that does not read, and counts as one.
 	maxOutboxEphemeral = 512
 )
 
@@ -28,6 +30,7 @@ type outbox struct {
 	mu       sync.Mutex // guards what follows, and the order of what goes to the client; taken with a topic's lock held
 	list     []outgoingItem
 	bytes    int
+	own      int // bytes that no other queue holds, for the budget
 	running  bool
 	closed   bool
 	ready    func()       // waits for room
@@ -40,6 +43,9 @@ type outgoingItem struct {
 	to     string
 	offers bool // it can wait for room in the client's queue
 }
+
+// item is what the outbox holds of it, as a queue does.
+func (it outgoingItem) item() queue.Item { return queue.Item{M: it.m, To: it.to} }
 
 func newOutbox(s *Socket) *outbox { return &outbox{socket: s, asking: make(chan struct{}, 1)} }
 
@@ -73,13 +79,20 @@ func (o *outbox) Send(m *wire.Message, to string) error {
 	switch {
 	case o.closed:
 		return transport.ErrClosed
-	case len(o.list) >= maxOutboxEphemeral:
+	case !o.fits(m):
 		o.discard()
 		o.socket.hub().tasks.Go(func() { o.socket.failEarly(Slow, overloaded) }) // without the topic's lock
 		return transport.ErrSlow
 	}
 	o.add(outgoingItem{m, to, false})
 	return nil
+}
+
+// fits reports whether there is room for what is not retained. One message always fits
+// where none waits. o.mu is held.
+func (o *outbox) fits(m *wire.Message) bool {
+	h := o.socket.hub()
+	return len(o.list) == 0 || len(o.list) < maxOutboxEphemeral && o.bytes+m.Size() <= h.queues.Share(h.limits.QueueBytes)
 }
 
 // Offer implements fanout.Queue.
@@ -114,6 +127,7 @@ func (o *outbox) hasRoom() bool { return len(o.list) < maxOutbox/2 && o.bytes < 
 func (o *outbox) add(it outgoingItem) {
 	o.list = append(o.list, it)
 	o.bytes += it.m.Size()
+	o.own = o.socket.hub().queues.Hold(it.item(), o.own)
 	if !o.running {
 		o.running = true
 		o.socket.hub().tasks.Go(o.run)
@@ -131,7 +145,12 @@ func (o *outbox) close() {
 }
 
 // discard drops what waits, and takes no more. o.mu is held.
-func (o *outbox) discard() { o.closed, o.list, o.bytes, o.ready = true, nil, 0, nil }
+func (o *outbox) discard() {
+	for _, it := range o.list {
+		o.own = o.socket.hub().queues.Release(it.item(), o.own)
+	}
+	o.closed, o.list, o.bytes, o.ready, o.withheld = true, nil, 0, nil, outgoingItem{}
+}
 
 // run passes on what there is, until nothing is left.
 func (o *outbox) run() {
@@ -154,8 +173,9 @@ func (o *outbox) run() {
 	}
 }
 
-// next takes out what is first. It returns who waits for room, if there is room then. When
-// there is nothing else, a position tells of what was withheld last.
+// next takes out what is first, which the outbox goes on holding until passed. It returns
+// who waits for room, if there is room then. When there is nothing else, a position tells of
+// what was withheld last.
 func (o *outbox) next() (it outgoingItem, room func(), ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -167,6 +187,7 @@ func (o *outbox) next() (it outgoingItem, room func(), ok bool) {
 	case o.withheld.m != nil && !o.closed:
 		it, o.withheld = o.withheld, outgoingItem{}
 		it.m = wire.NewPosition(it.m.Topic, it.m.Offset)
+		o.own = o.socket.hub().queues.Hold(it.item(), o.own)
 	default:
 		o.running, o.list = false, nil
 		return it, nil, false
@@ -181,6 +202,7 @@ func (o *outbox) next() (it outgoingItem, room func(), ok bool) {
 func (o *outbox) pass(it outgoingItem) {
 	failed := true
 	defer func() {
+		o.passed(it)
 		if failed {
 			o.crash()
 		}
@@ -190,12 +212,25 @@ func (o *outbox) pass(it outgoingItem) {
 	switch {
 	case !ok:
 	case m != nil:
-		it.m = m
-		o.forward(it)
+		o.forward(outgoingItem{m, it.to, it.offers})
 	case it.m.Offset > 0:
-		o.mu.Lock()
+		o.withhold(it)
+	}
+}
+
+// passed ends what add began: the outbox does not hold it any more.
+func (o *outbox) passed(it outgoingItem) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.own = o.socket.hub().queues.Release(it.item(), o.own)
+}
+
+// withhold takes note of a retained message that is not sent.
+func (o *outbox) withhold(it outgoingItem) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
 		o.withheld = it
-		o.mu.Unlock()
 	}
 }
 

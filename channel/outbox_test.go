@@ -161,3 +161,53 @@ func TestAPositionIsNotBehindAMessage(t *testing.T) {
 		})
 	}
 }
+
+// What waits for an application's function and can't be read again is bounded in bytes, as
+// the queue of a client is, and counts among what all queues hold: a large message once,
+// whoever it waits for.
+func TestWhatWaitsForAnOutgoingIsBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h, ann := stageOn(t, store.NewMemory(), &scripted{}, Outgoing(func(_ context.Context, s *Socket, m Message) (any, bool) {
+			if s.ID() != "bob" {
+				<-release
+			}
+			return m.Payload, true
+		}, "new"))
+		const size, around, room = 50 << 10, 500, 5 // messages that fit
+		h.limits.QueueBytes = room * (size + around)
+		ada, bob := newReader(h, "ada"), newReader(h, "bob")
+		defer ada.Close(0, "", Closed)
+		defer bob.Close(0, "", Closed)
+		for _, r := range []*reader{ann, ada, bob} {
+			r.says(t, `["1","1","a","phx_join",{}]`)
+			synctest.Wait()
+			r.takes()
+		}
+		for n := range room + 2 { // the function has the first
+			if got := h.queues.Taken(); got < 2*n*size || got > 2*n*(size+around) {
+				t.Errorf("behind %d messages %d bytes are taken, want each once, in two forms", n, got)
+			}
+			if got := ann.takes(); len(got) > 0 {
+				t.Fatalf("behind %d messages: sent %q, want nothing while they fit", n, got)
+			}
+			if err := h.Broadcast(t.Context(), "a", "new", map[string]string{"pad": strings.Repeat("x", size)}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		for _, r := range []*reader{ann, ada} {
+			if got := r.takes(); len(got) != 1 || !strings.Contains(got[0], overloaded) {
+				t.Errorf("%s was sent %d messages, want phx_error, overloaded", r.id, len(got))
+			}
+		}
+		if got := bob.takes(); len(got) != room+2 {
+			t.Errorf("bob was sent %d messages, want all %d", len(got), room+2)
+		}
+		close(release)
+		synctest.Wait()
+		if got := h.queues.Taken(); got != 0 {
+			t.Errorf("%d bytes are taken, want none when nothing waits", got)
+		}
+	})
+}

@@ -27,7 +27,8 @@ type OutgoingFunc func(ctx context.Context, s *Socket, m Message) (payload any, 
 //
 // Such a broadcast is encoded for each client, in a goroutine of its own: the documents say
 // what that costs. Broadcasts keep their order, but a reply or push may overtake them. If
-// 512 that are not retained wait for f, the join ends with overloaded.
+// 512 that are not retained wait for f, or more than a queue may have
+// (transport.Limits.QueueBytes), the join ends with overloaded.
 func Outgoing(f OutgoingFunc, events ...string) Option { return outgoing{f, events} }
 
 type outgoing struct {

@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/leak"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/metrics"
@@ -284,6 +286,40 @@ func TestWhatWaitsInQueuesIsCounted(t *testing.T) {
 		}
 		time.Sleep(16 * time.Second) // the grace is over
 		wantThese(t, s.Live, map[string]float64{"chime_client_sockets_detached": 0, "chime_queue_bytes": 0})
+	})
+}
+
+// listening has clients that say nothing.
+type listening struct {
+	channel.AnyoneMayJoin
+	channel.ListenOnly
+	channel.NothingOnLeave
+}
+
+// So is what waits for an Outgoing, before it comes to a queue.
+func TestWhatWaitsForAnOutgoingIsCounted(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+		release := make(chan struct{})
+		s.Live.Channel("masked:{id}", listening{}, channel.Outgoing(func(_ context.Context, _ *channel.Socket, m channel.Message) (any, bool) {
+			<-release
+			return m.Payload, true
+		}, "new"))
+		bob, _ := s.Chime(t)
+		bob.Text(`["1","1","masked:1","phx_join",{}]`)
+		bob.Next()
+		const size = 10_000
+		for range 3 {
+			if err := s.Live.Broadcast(t.Context(), "masked:1", "new", map[string]string{"x": strings.Repeat("x", size)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := gather(t, s.Live)["chime_queue_bytes"]; got < 3*2*size {
+			t.Errorf("chime_queue_bytes: got %v, want %d at least", got, 3*2*size)
+		}
+		close(release)
+		for range 3 {
+			bob.Next()
+		}
 	})
 }
 

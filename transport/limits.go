@@ -25,7 +25,7 @@ type Limits struct {
 	// written to. What a history has waits there, and does not count. QueueBytes
 	// shrinks to a quarter of what is left of half of TotalQueueBytes, which is what
 	// all queues hold together, where a large message counts once, however many
-	// clients it waits for. The other half is for those who read. What a client reads
+	// clients it waits for. What waits for a channel.Outgoing counts there, too. The other half is for those who read. What a client reads
 	// shows in steps of up to some 200 kB: with less than that in StuckFor it may be
 	// taken for one that does not read.
 	QueueBytes      int           // 16 MiB

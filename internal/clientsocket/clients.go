@@ -23,6 +23,7 @@ type Config struct {
 	Heartbeat time.Duration    // as hello names it
 	Tasks     *task.Group      // owns all goroutines
 	Stats     *stats.Stats     // nil: of its own
+	Queues    *queue.Budget    // of all clients; nil: of its own, as Limits has it
 	// Slow is told of each client that was slow, before its receiver is; nil is nobody.
 	Slow func(c *ClientSocket, s Slowness)
 }
@@ -51,11 +52,14 @@ func New(cfg Config) *Clients {
 	if cfg.Stats == nil {
 		cfg.Stats = &stats.Stats{}
 	}
+	if cfg.Queues == nil {
+		cfg.Queues = queue.NewBudget(cfg.Limits.TotalQueueBytes)
+	}
 	cs := &Clients{
 		Registry: newRegistry(cfg.Limits),
 		rates:    ratesOf(cfg.Limits),
 		config:   cfg,
-		budget:   queue.NewBudget(cfg.Limits.TotalQueueBytes),
+		budget:   cfg.Queues,
 		flushers: flush.New(cfg.Tasks),
 	}
 	_, _ = rand.Read(cs.waitKey[:]) // never fails; see crypto/rand

@@ -41,9 +41,9 @@ func (b *Budget) Share(most int) int {
 	return min(most, int(max(0, b.bytes/2-b.taken.Load()))/portion)
 }
 
-// hold counts what a queue begins to hold that has so many bytes of its own, and
-// returns how many it has then.
-func (b *Budget) hold(it Item, own int) int {
+// Hold counts what a queue begins to hold that has so many bytes of its own, and
+// returns how many it has then. Release has to follow.
+func (b *Budget) Hold(it Item, own int) int {
 	if b == nil {
 		return own
 	}
@@ -55,8 +55,8 @@ func (b *Budget) hold(it Item, own int) int {
 	return own + more
 }
 
-// release ends what hold began.
-func (b *Budget) release(it Item, own int) int {
+// Release ends what Hold began.
+func (b *Budget) Release(it Item, own int) int {
 	if b == nil {
 		return own
 	}

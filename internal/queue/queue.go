@@ -68,7 +68,7 @@ func (q *Queue) Push(it Item) {
 	*q.slot(q.n) = it
 	q.n++
 	q.bytes += it.Size()
-	q.own = q.budget.hold(it, q.own)
+	q.own = q.budget.Hold(it, q.own)
 }
 
 // Fits reports whether it has room in a queue in which so many bytes may wait. One
@@ -120,7 +120,7 @@ func (q *Queue) Forget() {
 	q.unacked--
 	q.at = max(q.at-1, 0)
 	q.unackedBytes -= it.Size()
-	q.own = q.budget.release(it, q.own)
+	q.own = q.budget.Release(it, q.own)
 	q.base++
 	if q.n == 0 && len(slots) > keepRing {
 		q.ring, q.head = nil, 0
@@ -153,7 +153,7 @@ func (q *Queue) Rewind() { q.at = 0 }
 // Clear forgets all messages.
 func (q *Queue) Clear() {
 	for i := range q.n {
-		q.own = q.budget.release(*q.slot(i), q.own)
+		q.own = q.budget.Release(*q.slot(i), q.own)
 	}
 	*q = Queue{budget: q.budget, base: q.Sent()}
 }

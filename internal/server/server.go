@@ -17,6 +17,7 @@ import (
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/dialect"
 	"github.com/go-chime/chime/internal/origin"
+	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
@@ -52,9 +53,10 @@ type Config struct {
 	Grace time.Duration
 	// Drain is over how long the ends of client sockets are spread when the server
 	// shuts down: 0 for the default of 10 s, or AtOnce.
-	Drain time.Duration
-	Stats *stats.Stats // nil: of its own
-	Log   *slog.Logger // nil is slog's default
+	Drain  time.Duration
+	Stats  *stats.Stats  // nil: of its own
+	Queues *queue.Budget // of all clients; nil: of its own, as Limits has it
+	Log    *slog.Logger  // nil is slog's default
 }
 
 // Server answers the requests of all clients, and owns every goroutine and
@@ -116,7 +118,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.obstacles.log = s.log
 	s.clients = clientsocket.New(clientsocket.Config{
-		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats, Slow: tellSlow(s.log),
+		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats, Queues: cfg.Queues, Slow: tellSlow(s.log),
 	})
 	s.drain = drain{cfg.Drain, s.clients}
 	s.uploads = uploads{most: s.limits.BatchBytes, stats: s.stats}
