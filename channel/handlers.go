@@ -14,11 +14,17 @@ import (
 // handlers are the calls of the application's code that have not returned. A
 // shutdown that has to give up names them.
 type handlers struct {
-	mu      sync.Mutex // guards running
-	running map[*inbox]call
+	mu      sync.Mutex      // guards running
+	running map[any]running // by what has called, an inbox, an outbox or a lookback: each has one at a time
 }
 
-// call is a call of a handler, for which an inbox has one at a time.
+// running is a call that has not returned.
+type running struct {
+	call
+	topic string
+}
+
+// call is a call of a handler.
 type call struct {
 	handler string
 	end     canceler // of the context that it was given; nil: it was given none
@@ -32,19 +38,19 @@ type cancelFunc context.CancelFunc
 
 func (f cancelFunc) cancel() { f() }
 
-func (h *handlers) began(in *inbox, c call) {
+func (h *handlers) began(of any, topic string, c call) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.running == nil {
-		h.running = map[*inbox]call{}
+		h.running = map[any]running{}
 	}
-	h.running[in] = c
+	h.running[of] = running{c, topic}
 }
 
-func (h *handlers) returned(in *inbox) {
+func (h *handlers) returned(of any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.running, in)
+	delete(h.running, of)
 }
 
 // cancel ends the contexts of all that run.
@@ -72,12 +78,12 @@ func (h *handlers) names(routes *routes, drafts []*Draft) string {
 		count[fmt.Sprintf("DraftFunc of %q (%s)", d.topic, d.route.pattern.text)]++
 	}
 	h.mu.Lock()
-	for in, c := range h.running {
+	for _, c := range h.running {
 		pattern := "no pattern"
-		if r := routes.match(in.topic); r != nil {
+		if r := routes.match(c.topic); r != nil {
 			pattern = r.pattern.text
 		}
-		count[fmt.Sprintf("%s of %q (%s)", c.handler, in.topic, pattern)]++
+		count[fmt.Sprintf("%s of %q (%s)", c.handler, c.topic, pattern)]++
 	}
 	h.mu.Unlock()
 	var list []string

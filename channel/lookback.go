@@ -29,6 +29,7 @@ const (
 // reply. It belongs to the goroutine of the inbox.
 type lookback struct {
 	socket  *Socket
+	claim   pageClaim
 	message Message
 	before  store.Position // zero: behind the newest
 	limit   int
@@ -76,7 +77,7 @@ func (l *lookback) parse(payload json.RawMessage) error {
 // lookBack answers a member that asks for a page of what came before. That waits until the
 // client has room for it: the next messages of the client in this topic wait, too.
 func (w worker) lookBack(s *Socket, f *wire.Frame) {
-	l := lookback{socket: s, message: messageOf(f)}
+	l := lookback{socket: s, claim: pageClaim{of: w.client}, message: messageOf(f)}
 	if f.Ref.Null() {
 		w.client.logRefusal(f, "a request without a ref can't be answered")
 		return
@@ -90,37 +91,48 @@ func (w worker) lookBack(s *Socket, f *wire.Frame) {
 		_ = s.Reply(l.message, nil, err)
 		return
 	}
-	if err := l.answer(s.context(), w.client); err != nil && s.context().Err() == nil {
+	if err := l.answer(s.context()); err != nil && s.context().Err() == nil {
 		w.client.hub.log.Error("history could not be read", "topic", w.topic, "client", s.ID(), "error", err)
 		_ = s.Reply(l.message, nil, errUnread)
 	}
 }
 
 // answer reads a page and sends it, as one page at a time is sent to a client.
-func (l *lookback) answer(ctx context.Context, c *client) error {
+func (l *lookback) answer(ctx context.Context) error {
 	if err := l.socket.outbox.claim(ctx); err != nil {
 		return err
 	}
 	defer l.socket.outbox.release()
-	if err := c.pager.Claim(ctx); err != nil {
+	if err := l.claim.take(ctx); err != nil {
 		return err
 	}
-	defer c.pager.Release()
-	s, room := l.socket, lookbackRoom(c.hub.limits)
+	defer l.claim.end()
+	s, c := l.socket, l.claim.of
+	room := lookbackRoom(c.hub.limits)
 	part := store.Range{Newest: true, Before: l.before.Offset, Limit: l.limit, Bytes: room}
 	return c.hub.lookups.Read(ctx, s.place.Topic, part, func(page store.Page) *wire.Message {
-		response := encodePage(fit(l.rewritten(ofEpoch(page, l.before)), room))
-		return wire.NewReply(s.joinRef, l.message.ref, s.Topic(), "ok", response)
-	}, func(reply *wire.Message) { _ = s.sender.reply(c.cs, reply) })
+		page = ofEpoch(page, l.before)
+		if s.route.outgoing != nil {
+			l.claim.lend(func() { page = l.rewritten(page) })
+		}
+		if l.claim.take(ctx) != nil {
+			return nil
+		}
+		return wire.NewReply(s.joinRef, l.message.ref, s.Topic(), "ok", encodePage(fit(page, room)))
+	}, func(reply *wire.Message) {
+		if reply != nil {
+			_ = s.sender.reply(c.cs, reply)
+		}
+	})
 }
 
 // rewritten is a page as the channel's Outgoing has its client see it. If its oldest
 // message is withheld the client reads its position, behind which there may be more.
 func (l *lookback) rewritten(page store.Page) store.Page {
 	s := l.socket
-	if s.route.outgoing == nil {
-		return page
-	}
+	running := &s.hub().running
+	running.began(l, s.Topic(), call{handler: "Outgoing", end: &s.ending})
+	defer running.returned(l)
 	failed := true
 	defer func() {
 		if failed {

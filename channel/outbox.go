@@ -32,6 +32,8 @@ type outbox struct {
 	bytes    int
 	own      int // bytes that no other queue holds, for the budget
 	running  bool
+	passing  bool // something was taken out, which the function may be asked of
+	named    bool // as one that has not returned, since its client has left
 	closed   bool
 	ready    func()       // waits for room
 	withheld outgoingItem // the last retained message, if it was not sent
@@ -144,8 +146,14 @@ func (o *outbox) close() {
 	o.discard()
 }
 
-// discard drops what waits, and takes no more. o.mu is held.
+// discard drops what waits, and takes no more. A function that has not returned by then is
+// one that a shutdown may have to name: to note each call, as of handlers, would cost each
+// member a lock of the hub for each broadcast. o.mu is held.
 func (o *outbox) discard() {
+	if o.passing && !o.closed {
+		o.named = true
+		o.socket.hub().running.began(o, o.socket.Topic(), call{handler: "Outgoing"})
+	}
 	for _, it := range o.list {
 		o.own = o.socket.hub().queues.Release(it.item(), o.own)
 	}
@@ -184,6 +192,7 @@ func (o *outbox) next() (it outgoingItem, room func(), ok bool) {
 		it, o.list[0] = o.list[0], outgoingItem{}
 		o.list = o.list[1:]
 		o.bytes -= it.m.Size()
+		o.passing = true
 	case o.withheld.m != nil && !o.closed:
 		it, o.withheld = o.withheld, outgoingItem{}
 		it.m = wire.NewPosition(it.m.Topic, it.m.Offset)
@@ -222,6 +231,10 @@ func (o *outbox) pass(it outgoingItem) {
 func (o *outbox) passed(it outgoingItem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.named {
+		o.socket.hub().running.returned(o)
+	}
+	o.passing, o.named = false, false
 	o.own = o.socket.hub().queues.Release(it.item(), o.own)
 }
 
@@ -234,10 +247,17 @@ func (o *outbox) withhold(it outgoingItem) {
 	}
 }
 
-// ask asks the function, if it is for such an event, when no page asks it.
+// ask asks the function, if it is for such an event, when no page asks it. Of a client
+// that has left it asks nothing.
 func (o *outbox) ask(m *wire.Message) (out *wire.Message, ok bool) {
 	_ = o.claim(context.Background())
 	defer o.release()
+	o.mu.Lock()
+	closed := o.closed
+	o.mu.Unlock()
+	if closed {
+		return nil, true
+	}
 	return o.socket.rewritten(m)
 }
 

@@ -11,8 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/channel/channeltest"
+	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
 
@@ -194,6 +196,48 @@ func TestAnOutgoingIsAskedOneAfterTheOther(t *testing.T) {
 		page.WantReply(obj{"epoch": at.Epoch, "complete": true, "more": false, "messages": []obj{
 			{"offset": kept[0].Offset, "at": kept[0].At.UTC().Format("2006-01-02T15:04:05.000Z"), "event": "new", "payload": line{N: 1}},
 		}})
+	})
+}
+
+// A function that takes its time with a page holds up that topic, and no page of another one
+// of its client.
+func TestAnOutgoingThatIsSlowWithAPageHoldsUpNoOtherTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		hub := channeltest.Open(t, channel.Config{Broker: local.New(store.NewMemory())})
+		hub.Channel("slow:{id}", listening{}, channel.History{Keep: 100}, channel.Outgoing(func(_ context.Context, _ *channel.Socket, m channel.Message) (any, bool) {
+			<-release
+			return m.Payload, true
+		}, "new"))
+		hub.Channel("room:{id}", listening{}, channel.History{Keep: 100})
+		for _, topic := range []string{"slow:1", "room:1"} {
+			if err := hub.Broadcast(t.Context(), topic, "new", line{N: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		page := func(topic string) obj {
+			kept, at, err := hub.History(t.Context(), topic, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return obj{"epoch": at.Epoch, "complete": true, "more": false, "messages": []obj{
+				{"offset": kept[0].Offset, "at": kept[0].At.UTC().Format("2006-01-02T15:04:05.000Z"), "event": "new", "payload": line{N: 1}},
+			}}
+		}
+		ann := hub.Connect(transport.Identity{ID: "ann"})
+		slow, room := ann.Join("slow:1", obj{"@last": 0}), ann.Join("room:1", nil)
+		late := slow.Push("@history", nil)
+		synctest.Wait()
+		began := time.Now()
+		for range 3 {
+			room.Push("@history", nil).WantReply(page("room:1"))
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("three pages of another topic took %v, want a second", took)
+		}
+		close(release)
+		late.WantReply(page("slow:1"))
+		room.Push("@history", nil).WantReply(page("room:1"))
 	})
 }
 

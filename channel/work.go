@@ -163,7 +163,7 @@ func (w worker) guard(c call, what string, f, then func()) {
 // try calls f, and returns even if f has panicked.
 func (w worker) try(c call, what string, f func()) {
 	returned, began := false, mono.Now()
-	w.client.hub.running.began(w.inbox, c)
+	w.client.hub.running.began(w.inbox, w.topic, c)
 	defer func() {
 		w.client.hub.running.returned(w.inbox)
 		c.stats.Done(mono.Now().Sub(began), returned)

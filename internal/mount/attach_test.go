@@ -291,6 +291,53 @@ func TestShutdownNamesTheHandlersThatIgnoreTheirContext(t *testing.T) {
 	}
 }
 
+// So has an Outgoing that hangs, live or in a page of older messages.
+func TestShutdownNamesAnOutgoingThatIgnoresItsContext(t *testing.T) {
+	for _, asks := range []string{"new", "@history"} {
+		t.Run(asks, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+				began, release := make(chan context.Context, 1), make(chan struct{})
+				s.Live.Channel("hung:{id}", &stubborn{}, channel.History{Keep: 10}, channel.Outgoing(func(ctx context.Context, _ *channel.Socket, m channel.Message) (any, bool) {
+					began <- ctx
+					<-release
+					return m.Payload, true
+				}, "new"))
+				say := func() {
+					if err := s.Live.Broadcast(t.Context(), "hung:1", "new", map[string]int{"n": 1}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ws := s.Phoenix(t)
+				raw.Ignore(ws.Conn)
+				if asks == "@history" {
+					say()
+				}
+				ws.Text(`["1","1","hung:1","phx_join",{}]`)
+				ws.Text(`["1","2","hung:1","` + asks + `",{}]`)
+				if asks == "new" {
+					synctest.Wait()
+					say()
+				}
+				handed := <-began
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+				defer cancel()
+				err := s.Live.Shutdown(ctx)
+				want := `shutdown: context deadline exceeded: still running: Outgoing of "hung:1" (hung:{id}): want handlers that return when their context ends`
+				if err == nil || err.Error() != want {
+					t.Errorf("got %v, want %s", err, want)
+				}
+				if handed.Err() == nil {
+					t.Error("its context has not ended")
+				}
+				close(release)
+				if err := s.Live.Shutdown(context.Background()); err != nil {
+					t.Errorf("another Shutdown, once it has returned: got %v, want nil", err)
+				}
+			})
+		})
+	}
+}
+
 // An http.Server says no more than that its context has ended.
 func TestTheLogNamesTheHandlersThatAShutdownWaitsFor(t *testing.T) {
 	srv := &http.Server{}
