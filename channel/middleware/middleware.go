@@ -26,8 +26,9 @@ import (
 )
 
 // Log writes a line at Info when a client has joined or left, at Warn when a join or a
-// message is refused or fails, and at Debug for each message, with the time that its
-// handler took. No line has a payload.
+// message fails or takes longer than Timeout allows, and at Debug for each message and for
+// what channel.Refuse refuses, which clients could have it write without end. Each has the
+// time that its handler took, and none a payload.
 func Log(log *slog.Logger) channel.Middleware {
 	return func(next channel.Channel) channel.Channel { return &logged{next, log} }
 }
@@ -41,8 +42,10 @@ func (l *logged) HandleJoined(ctx context.Context, s *channel.Socket, m channel.
 	began := mono.Now()
 	accepted, err := l.Channel.HandleJoined(ctx, s, m)
 	switch log := l.of(s, began); {
+	case isRefusal(err):
+		log.DebugContext(ctx, "join refused", "error", err)
 	case err != nil:
-		log.WarnContext(ctx, "join refused", "error", err)
+		log.WarnContext(ctx, "join failed", "error", err)
 	case accepted == (channel.Accepted{}):
 		log.WarnContext(ctx, "join not accepted")
 	default:
@@ -54,12 +57,21 @@ func (l *logged) HandleJoined(ctx context.Context, s *channel.Socket, m channel.
 func (l *logged) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
 	began := mono.Now()
 	reply, err := l.Channel.HandleMessage(ctx, s, m)
-	if log := l.of(s, began).With("event", m.Event); err != nil {
-		log.WarnContext(ctx, "message refused", "error", err)
-	} else {
+	switch log := l.of(s, began).With("event", m.Event); {
+	case isRefusal(err):
+		log.DebugContext(ctx, "message refused", "error", err)
+	case err != nil:
+		log.WarnContext(ctx, "message failed", "error", err)
+	default:
 		log.DebugContext(ctx, "message")
 	}
 	return reply, err
+}
+
+// isRefusal reports whether err is a mistake of the client's, or what it may not do.
+func isRefusal(err error) bool {
+	var refused *channel.Error
+	return errors.As(err, &refused) && !errors.Is(err, errTimeout)
 }
 
 func (l *logged) HandleLeave(ctx context.Context, s *channel.Socket, why channel.Reason) {

@@ -45,6 +45,8 @@ func (room) HandleMessage(ctx context.Context, _ *channel.Socket, m channel.Mess
 		return "late", nil
 	case "fail":
 		return nil, errors.New("the disk is full")
+	case "veto":
+		return nil, channel.Refuse("for moderators")
 	}
 	return m.Event, nil
 }
@@ -100,37 +102,45 @@ func TestWhoMaySendAnEventIsAsked(t *testing.T) {
 }
 
 func TestTheLogHasWhatClientsDoAndNoPayload(t *testing.T) {
-	var text bytes.Buffer
-	log := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hub := channeltest.New(t, "*", room{}, channel.Use(middleware.Log(log)))
-	ann := hub.Connect(transport.Identity{ID: "ann"})
-	ann.WantRefused("closed", map[string]string{"password": "swordfish"}, "members only")
-	ann.WantRefused("forgotten", nil, "not accepted")
-	in := ann.Join("a", nil)
-	in.Push("say", map[string]string{"text": "swordfish"}).WantReply("say")
-	in.Push("fail", nil).WantError("internal")
-	in.Leave()
-	if err := hub.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var lines []string
-	for line := range strings.Lines(text.String()) {
-		for _, want := range []string{"client=client-1", "identity=ann", "took="} {
-			if !strings.Contains(line, want) {
-				t.Errorf("%q lacks %s", line, want)
-			}
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		hub := channeltest.New(t, "*", room{}, channel.Use(middleware.Log(log), middleware.Timeout(time.Second)))
+		ann := hub.Connect(transport.Identity{ID: "ann"})
+		ann.WantRefused("closed", map[string]string{"password": "swordfish"}, "members only")
+		ann.WantRefused("forgotten", nil, "not accepted")
+		ann.WantRefused("slow", nil, "timeout")
+		in := ann.Join("a", nil)
+		in.Push("say", map[string]string{"text": "swordfish"}).WantReply("say")
+		in.Push("fail", nil).WantError("internal")
+		in.Push("veto", nil).WantError("for moderators")
+		in.Push("slow", nil).WantError("timeout")
+		in.Leave()
+		if err := hub.Wait(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-		_, line, _ = strings.Cut(line, "level=")
-		line, _, _ = strings.Cut(line, " topic=")
-		lines = append(lines, line)
-	}
-	want := []string{`WARN msg="join refused"`, `WARN msg="join not accepted"`, "INFO msg=joined", "DEBUG msg=message", `WARN msg="message refused"`, "INFO msg=left"}
-	if strings.Join(lines, "; ") != strings.Join(want, "; ") {
-		t.Errorf("got %q, want %q", lines, want)
-	}
-	if strings.Contains(text.String(), "swordfish") {
-		t.Errorf("the log has a payload: %s", text.String())
-	}
+		var lines []string
+		for line := range strings.Lines(text.String()) {
+			for _, want := range []string{"client=client-1", "identity=ann", "took="} {
+				if !strings.Contains(line, want) {
+					t.Errorf("%q lacks %s", line, want)
+				}
+			}
+			_, line, _ = strings.Cut(line, "level=")
+			line, _, _ = strings.Cut(line, " topic=")
+			lines = append(lines, line)
+		}
+		want := []string{
+			`DEBUG msg="join refused"`, `WARN msg="join not accepted"`, `WARN msg="join failed"`, "INFO msg=joined", // a client's mistake is Debug
+			"DEBUG msg=message", `WARN msg="message failed"`, `DEBUG msg="message refused"`, `WARN msg="message failed"`, "INFO msg=left",
+		}
+		if strings.Join(lines, "; ") != strings.Join(want, "; ") {
+			t.Errorf("got %q, want %q", lines, want)
+		}
+		if strings.Contains(text.String(), "swordfish") {
+			t.Errorf("the log has a payload: %s", text.String())
+		}
+	})
 }
 
 func TestMistakesPanic(t *testing.T) {
