@@ -66,6 +66,16 @@ func TestAPageIsRewrittenAsWhatIsLive(t *testing.T) {
 	bob.Push("@history", nil).WantReply(page(entry(0, "@position", obj{}), entry(1, "new", line{N: 2}), entry(3, "new", line{N: 4})))
 	ann.WantNothing()
 	bob.WantNothing()
+
+	// A page of which all is withheld says where to go on.
+	older := func(offset uint64) obj {
+		return obj{"before": obj{"epoch": at.Epoch, "offset": offset}, "limit": 1}
+	}
+	one := func(entry obj) obj {
+		return obj{"epoch": at.Epoch, "complete": true, "more": true, "messages": []obj{entry}}
+	}
+	bob.Push("@history", older(kept[3].Offset)).WantReply(one(entry(2, "@position", obj{})))
+	bob.Push("@history", older(kept[2].Offset)).WantReply(one(entry(1, "new", line{N: 2})))
 }
 
 // What is not to be sent as it is must not be sent at all.

@@ -159,8 +159,10 @@ export interface OlderMessage<Payload = unknown> {
 export interface HistoryPage<Payload = unknown> {
   /** The oldest first. */
   readonly messages: OlderMessage<Payload>[];
-  /** There are messages before these. */
+  /** There are messages before these. Where the server withholds some from this client, that may be so of a page without messages, too. */
   readonly more: boolean;
+  /** What to give as `before` to go on, also where this page has no messages for this client; undefined if nothing comes before it. */
+  readonly before: number | undefined;
   /**
    * The topic has lost none: where there are no more, this is where it began. If false, what was older is no longer kept. A message that
    * was redacted is not missed.

@@ -138,9 +138,9 @@ export class Channel {
       // Made when it is sent: a join that has to come first may begin somewhere else. It changes nothing, so it may be sent twice.
       const body = () => JSON.stringify({ before: this.#oldest === null ? undefined : { epoch: (before && epoch) ?? this.#epoch, offset: before ?? this.#oldest }, limit });
       this.#ask({ event: "@history", body, again: true }, timeout, (older) => {
-        const first = older.messages[0]?.offset;
+        const first = older.messages[0]?.offset; // of one that is withheld, too
         if (first < this.#oldest) this.#oldest = first;
-        resolve({ ...older, messages: older.messages.filter((message) => message.event !== POSITION) });
+        resolve({ ...older, before: first, messages: older.messages.filter((message) => message.event !== POSITION) });
       }, reject);
     }));
     this.#paging = page.catch(() => {});

@@ -199,3 +199,17 @@ each("what is withheld moves the position, and is seen by nobody", async (t, tra
   await Promise.resolve();
   assert.equal((await peer.frames()).findLast((frame) => frame[3] === "@history")[4].before.offset, 3, "it goes on before what is withheld");
 });
+
+each("a page of which all is withheld says where to go on", async (t, transport) => {
+  const { room, peer } = await joined(t, transport, { response: history({ offset: 8 }) });
+  const at = "2026-01-01T00:00:00.000Z";
+  const reading = room.history({ before: 7 });
+  await peer.reply(await peer.last(), { epoch: "e1", complete: true, more: true, messages: [{ offset: 3, at, event: "@position", payload: {} }] });
+  const page = await reading;
+  assert.deepEqual(page, { epoch: "e1", complete: true, more: true, before: 3, messages: [] });
+  const rest = room.history({ before: page.before });
+  assert.deepEqual((await peer.last())[4], { before: { epoch: "e1", offset: 3 } });
+  const messages = [{ offset: 1, at, event: "m", payload: { n: 1 } }];
+  await peer.reply(await peer.last(), { epoch: "e1", complete: true, more: false, messages });
+  assert.deepEqual(await rest, { epoch: "e1", complete: true, more: false, before: 1, messages });
+});

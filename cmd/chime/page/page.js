@@ -149,11 +149,12 @@ function isMine({ by }) {
 
 // fetchOlder returns messages from before an offset, as log.js shows them.
 async function fetchOlder(before) {
-  const { messages, more, complete } = await channel.history({ before, limit: PAGE });
+  const page = await channel.history({ before, limit: PAGE });
+  const { messages, more, complete } = page;
   const texts = messages.filter(({ event }) => event === "message_new");
   return {
     messages: texts.map(({ payload, offset }) => ({ message: plain(payload), own: isMine(payload), offset })),
-    from: messages[0]?.offset ?? before,
+    from: page.before ?? before,
     state: more ? "" : complete ? "begun" : "gone",
   };
 }
