@@ -45,7 +45,7 @@ func (w *world) see(c *watched, s sent) string {
 		if err != nil {
 			return err.Error()
 		}
-		return w.seeFrame(c, f, s.m.History)
+		return w.seeFrame(c, f, s.m.History())
 	}
 	v := c.present[s.m.Topic]
 	if v == nil {

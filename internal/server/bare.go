@@ -146,14 +146,15 @@ type barePosition struct {
 // says where the topic begins, so that a client that comes back before the first
 // message misses none; and each retained message moves it on.
 func (b *bare) appendID(dst []byte, m *wire.Message) []byte {
-	if m.History == nil && m.Offset == 0 {
+	h := m.History()
+	if h == nil && m.Offset == 0 {
 		return dst
 	}
 	p := b.position(m.Topic)
 	if p == nil {
 		return dst
 	}
-	if h := m.History; h != nil {
+	if h != nil {
 		if b.epoch != h.Epoch { // what the client had is of another history
 			b.epoch = h.Epoch
 			for i := range b.topics {

@@ -14,15 +14,28 @@ import (
 // and safe for concurrent use.
 type Message struct {
 	Topic, Event string
-	Offset       uint64   // position of a retained message in its topic, 0 for all others
-	History      *History // set on the reply to a join of a topic with history
+	Offset       uint64 // position of a retained message in its topic, 0 for all others
 
+	payload []byte // a JSON object, or raw bytes if binary
+	binary  bool
+	holders atomic.Int32
+	own     *own // nil: it has nothing that is only for one client
+	forms   atomic.Pointer[made]
+}
+
+// own is what a frame for one client has besides. The many messages that are kept in memory
+// for all have no room for it.
+type own struct {
 	joinRef, ref Ref
-	payload      []byte // a JSON object, or raw bytes if binary
-	binary       bool
+	history      *History
 	positions    bool // it is the reply to a join that asked for positions
-	holders      atomic.Int32
-	forms        [formCount]atomic.Pointer[[]byte]
+}
+
+// made is a form that was made. Few messages have more than one or two of all that there are.
+type made struct {
+	form  int
+	bytes []byte
+	next  *made
 }
 
 // History is what the reply to a join says of the position at which it begins:
@@ -44,7 +57,6 @@ const (
 	formQuoted                     // for Phoenix's long-poll: the text as a string
 	formQuotedTail                 // formTail in such a string, up to the end of that
 	formQuotedV1                   // the text of Phoenix V1 as a string
-	formCount
 )
 
 // NewPush returns a push without refs. Payload is a JSON object in one line,
@@ -66,7 +78,13 @@ func NewPosition(topic string, offset uint64) *Message {
 
 // NewFrame returns a frame for one client, with its refs.
 func NewFrame(joinRef, ref Ref, topic, event string, payload []byte) *Message {
-	return &Message{Topic: topic, Event: event, payload: payload, joinRef: joinRef, ref: ref}
+	f := &struct { // of one allocation
+		m   Message
+		own own
+	}{own: own{joinRef: joinRef, ref: ref}}
+	m := &f.m
+	m.Topic, m.Event, m.payload, m.own = topic, event, payload, &f.own
+	return m
 }
 
 // NewReply returns a phx_reply. Response is JSON in one line; status is "ok" or "error".
@@ -91,14 +109,32 @@ func NewBinaryReply(joinRef, ref Ref, topic string, response []byte) *Message {
 // is added for clients of the chime dialect, and for a join that asked for positions.
 func NewJoinReply(joinRef, ref Ref, topic string, response []byte, h *History, positions bool) *Message {
 	m := NewReply(joinRef, ref, topic, "ok", response)
-	m.History, m.positions = h, positions
+	m.own.history, m.own.positions = h, positions
 	return m
 }
 
 // WithRefs returns m as a frame for one client of a topic, as a push carries
 // the join_ref of its join.
 func (m *Message) WithRefs(joinRef, ref Ref) *Message {
-	return &Message{Topic: m.Topic, Event: m.Event, payload: m.payload, Offset: m.Offset, binary: m.binary, joinRef: joinRef, ref: ref}
+	f := NewFrame(joinRef, ref, m.Topic, m.Event, m.payload)
+	f.Offset, f.binary = m.Offset, m.binary
+	return f
+}
+
+// History is of the reply to a join of a topic with history, and nil for all others.
+func (m *Message) History() *History {
+	if m.own == nil {
+		return nil
+	}
+	return m.own.history
+}
+
+// refs returns the refs of m, which are null if it is for all.
+func (m *Message) refs() (joinRef, ref Ref) {
+	if m.own == nil {
+		return Ref{}, Ref{}
+	}
+	return m.own.joinRef, m.own.ref
 }
 
 // Counted reports whether m is numbered.
@@ -110,7 +146,11 @@ const perMessage = 128
 // Size is what m takes in a queue, in bytes, about. Refs count: a client
 // chooses them, and could fill a queue with large ones.
 func (m *Message) Size() int {
-	return len(m.payload) + len(m.Topic) + len(m.Event) + len(m.joinRef.text) + len(m.ref.text) + perMessage
+	n := len(m.payload) + len(m.Topic) + len(m.Event) + perMessage
+	if m.own != nil {
+		n += len(m.own.joinRef.text) + len(m.own.ref.text)
+	}
+	return n
 }
 
 // Hold counts one more queue that has m, and reports whether it is the first.
@@ -133,7 +173,8 @@ func (m *Message) AppendText(b []byte, positioned bool, to string) []byte {
 	if m.marked(positioned, to) {
 		return m.appendTail(AppendString(b, to), true)
 	}
-	return m.appendTail(m.joinRef.append(b), positioned)
+	joinRef, _ := m.refs()
+	return m.appendTail(joinRef.append(b), positioned)
 }
 
 // marked reports whether m has its position because one join asked for it.
@@ -149,7 +190,8 @@ func (m *Message) appendTail(b []byte, positioned bool) []byte {
 		b = strconv.AppendUint(b, m.Offset, 10)
 		b = append(b, '"')
 	} else {
-		b = m.ref.append(b)
+		_, ref := m.refs()
+		b = ref.append(b)
 	}
 	b = append(b, ',')
 	b = AppendString(b, m.Topic)
@@ -168,7 +210,7 @@ func (m *Message) appendPayload(b []byte, positioned bool) []byte {
 		return append(m.appendBase64(b), '}')
 	case m.binary:
 		return m.appendBase64(b)
-	case m.History != nil && (positioned || m.positions):
+	case m.History() != nil && (positioned || m.own.positions):
 		return m.appendWithHistory(b)
 	}
 	return append(b, m.payload...)
@@ -184,7 +226,7 @@ func (m *Message) appendBase64(b []byte) []byte {
 // channel replied.
 func (m *Message) appendWithHistory(b []byte) []byte {
 	const start = len(`{"status":"ok","response":{`)
-	h, err := marshal(m.History)
+	h, err := marshal(m.own.history)
 	if err != nil { // a string, a number and a bool always encode
 		return append(b, m.payload...)
 	}
@@ -247,9 +289,31 @@ const (
 // form returns the bytes of a form. Two goroutines may make them at once, with
 // the same result.
 func (m *Message) form(form int) []byte {
-	if p := m.forms[form].Load(); p != nil {
-		return *p
+	if b := m.forms.Load().find(form); b != nil {
+		return b
 	}
+	one := &made{form: form, bytes: m.makeForm(form)}
+	for {
+		one.next = m.forms.Load()
+		if b := one.next.find(form); b != nil {
+			return b
+		}
+		if m.forms.CompareAndSwap(one.next, one) {
+			return one.bytes
+		}
+	}
+}
+
+func (f *made) find(form int) []byte {
+	for ; f != nil; f = f.next {
+		if f.form == form {
+			return f.bytes
+		}
+	}
+	return nil
+}
+
+func (m *Message) makeForm(form int) []byte {
 	b := make([]byte, 0, m.Size()-perMessage+len(m.payload)/3+80)
 	switch form {
 	case formStream:
@@ -271,7 +335,6 @@ func (m *Message) form(form int) []byte {
 	default:
 		b = m.frame(b, form == formWebSocketPositioned)
 	}
-	m.forms[form].Store(&b)
 	return b
 }
 
@@ -313,12 +376,13 @@ const statusOK = "ok"
 // appendBinary appends the binary frame of Phoenix V2, which has a byte for the
 // length of each name and ref: none is longer.
 func (m *Message) appendBinary(b []byte) []byte {
-	names := []string{m.joinRef.text, m.Topic, m.Event}
+	joinRef, ref := m.refs()
+	names := []string{joinRef.text, m.Topic, m.Event}
 	switch {
 	case m.Event == EventReply:
 		b = append(b, binaryReply)
-		names = []string{m.joinRef.text, m.ref.text, m.Topic, statusOK}
-	case m.joinRef.Null():
+		names = []string{joinRef.text, ref.text, m.Topic, statusOK}
+	case joinRef.Null():
 		b = append(b, binaryBroadcast)
 		names = names[1:]
 	default:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -335,5 +336,13 @@ func TestAppendClose(t *testing.T) {
 				t.Errorf("got %q in %d bytes, want valid UTF-8 in at most 125", payload, len(payload))
 			}
 		})
+	}
+}
+
+// Up to 500 are kept of each topic, and made anew for the first join: what is only for one
+// client must not count there. 96 bytes are what Go's allocator gives for a few less.
+func TestAMessageForAllHasNoRoomForWhatIsOneClients(t *testing.T) {
+	if got := reflect.TypeFor[wire.Message]().Size(); got > 96 {
+		t.Errorf("a message is %d bytes, want at most 96", got)
 	}
 }

@@ -71,6 +71,7 @@ func (m *Message) appendV1Text(b []byte) []byte {
 	b = append(b, `,"payload":`...)
 	b = m.appendPayload(b, false)
 	b = append(b, `,"ref":`...)
-	b = m.ref.append(b)
+	_, ref := m.refs()
+	b = ref.append(b)
 	return append(b, '}')
 }
