@@ -80,8 +80,8 @@ func (r *reader) page(ctx context.Context, after uint64) ([]entry, store.Page, e
 	return r.read(ctx, store.Range{After: after, Limit: pageMessages, Bytes: pageBytes})
 }
 
-// read reads a part of the history, and leaves in the tail what meets it. It is
-// claimed.
+// read reads a part of the history, and leaves in the tail what meets it, which owns the
+// entries where the newest were asked for. It is claimed.
 func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Page, error) {
 	t := r.topic
 	for {

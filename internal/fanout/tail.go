@@ -49,14 +49,15 @@ const entrySize = 256
 // entriesOf encodes what was read.
 func entriesOf(topic string, list []store.Message) []entry {
 	entries := make([]entry, len(list))
-	for i, m := range list {
+	for i := range list {
+		m := &list[i]
 		entries[i] = entry{messageOf(topic, m), m.At}
 	}
 	return entries
 }
 
 // messageOf is a published message as it goes to clients.
-func messageOf(topic string, m store.Message) *wire.Message {
+func messageOf(topic string, m *store.Message) *wire.Message {
 	if m.Binary {
 		return wire.NewBinaryPush(topic, m.Event, m.Payload, m.Offset)
 	}
@@ -78,10 +79,10 @@ const (
 
 // place says how p follows. An announcement before anything is known is where
 // the tail begins.
-func (t *tail) place(p broker.Publication) follow {
+func (t *tail) place(p *broker.Publication) follow {
 	switch {
 	case !t.known():
-		t.reset(p.Epoch, before(p.Message))
+		t.reset(p.Epoch, before(&p.Message))
 		return next
 	case p.Epoch != t.epoch:
 		return foreign
@@ -208,7 +209,8 @@ func (t *tail) newest(n int) (offset uint64, ok bool) {
 }
 
 // take puts what was read in front of what is here, if the two meet. A page may
-// be ahead of the announcements: what is beyond top is still to be announced.
+// be ahead of the announcements: what is beyond top is still to be announced. The
+// newest are the tail's own from then on; other entries are a page that is still to be sent.
 func (t *tail) take(entries []entry, r store.Range, p store.Page) {
 	if !t.known() {
 		t.reset(p.Epoch, p.Top)
@@ -225,10 +227,15 @@ func (t *tail) take(entries []entry, r store.Range, p store.Page) {
 	}
 	if base < t.base {
 		n := sort.Search(len(entries), func(i int) bool { return entries[i].m.Offset > t.base })
-		t.entries, t.base = slices.Concat(entries[:n], t.entries), base
 		for _, e := range entries[:n] {
 			t.count(e, 1)
 		}
+		if r.Newest && len(t.entries) == 0 {
+			t.entries = entries[:n]
+		} else {
+			t.entries = slices.Concat(entries[:n], t.entries)
+		}
+		t.base = base
 		t.trim()
 	}
 	if r.Newest && len(p.Messages) < r.Limit {
@@ -241,12 +248,12 @@ func startOf(p store.Page) uint64 {
 	if len(p.Messages) == 0 {
 		return p.Top
 	}
-	return before(p.Messages[0])
+	return before(&p.Messages[0])
 }
 
 // before is the position that m follows. Of the first message that is remembered
 // only the history knows what came before it.
-func before(m store.Message) uint64 {
+func before(m *store.Message) uint64 {
 	if m.Prev == 0 {
 		return m.Offset - 1
 	}

@@ -27,8 +27,8 @@ func run(from, to uint64) (list []store.Message) {
 // announces appends messages as announcements do.
 func (t *tail) announces(list ...store.Message) {
 	for _, m := range list {
-		if t.place(broker.Publication{Message: m, Epoch: "e"}) == next {
-			t.append(messageOf("a", m), m.At)
+		if t.place(&broker.Publication{Message: m, Epoch: "e"}) == next {
+			t.append(messageOf("a", &m), m.At)
 		}
 	}
 }
@@ -146,7 +146,7 @@ func TestATailSeesWhatIsMissing(t *testing.T) {
 		{broker.Publication{Message: said(9, 0, 1), Epoch: "e"}, missing}, // the topic was forgotten, and begins anew
 		{broker.Publication{Message: said(4, 3, 1), Epoch: "other"}, foreign},
 	} {
-		if got := tl.place(c.p); got != c.want {
+		if got := tl.place(&c.p); got != c.want {
 			t.Errorf("%d behind %d of epoch %s: got %d, want %d", c.p.Offset, c.p.Prev, c.p.Epoch, got, c.want)
 		}
 	}
@@ -235,5 +235,23 @@ func TestATailErases(t *testing.T) {
 	wantTail(t, tl, 15, 15)
 	if tl.floor != 0 || tl.payload != 0 || tl.size != 0 {
 		t.Errorf("forgotten: floor %d, %d bytes, want none", tl.floor, tl.payload)
+	}
+}
+
+// A tail that takes a page may drop the first of it at once. The member that has read the
+// page is still to be sent all.
+func TestAPageIsWholeThoughTheTailDropsSomeOfIt(t *testing.T) {
+	list := run(1, 5)
+	tl := &tail{keep: 3}
+	tl.reset("e", 5)
+	entries := entriesOf("a", list)
+	tl.take(entries, store.Range{}, store.Page{Messages: list, Epoch: "e", Top: 5, Complete: true})
+	wantTail(t, tl, 2, 5, 3, 4, 5)
+	tl.announces(said(6, 5, 1))
+	wantTail(t, tl, 3, 6, 4, 5, 6)
+	for i, e := range entries {
+		if e.m == nil || e.m.Offset != list[i].Offset {
+			t.Errorf("message %d of the page: got %v, want offset %d", i, e.m, list[i].Offset)
+		}
 	}
 }

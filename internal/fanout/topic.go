@@ -118,14 +118,14 @@ func (t *Topic) Leave(m *Member) {
 // Published sends p to the members. No client can delay it: it returns when p is
 // queued for all, and when what went before it has been tried to be written.
 func (t *Topic) Published(p broker.Publication) {
-	m := messageOf(t.name, p.Message)
+	m := messageOf(t.name, &p.Message)
 	t.mu.Lock()
 	var took time.Duration
 	if len(t.members.members) < timedMembers {
-		t.announce(m, p)
+		t.announce(m, &p)
 	} else {
 		began := mono.Now()
-		t.announce(m, p)
+		t.announce(m, &p)
 		took = mono.Now().Sub(began)
 	}
 	round := t.lead.step(m.Size())
@@ -136,7 +136,7 @@ func (t *Topic) Published(p broker.Publication) {
 
 // announce sends m, which was made of p, to the members. t.mu is held: over memory
 // operations only.
-func (t *Topic) announce(m *wire.Message, p broker.Publication) {
+func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 	if t.closed {
 		return
 	}
