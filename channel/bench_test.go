@@ -118,7 +118,7 @@ func TestABroadcastAllocatesItsMessage(t *testing.T) {
 	}{
 		{"ephemeral", nil, nil, 1},
 		{"from", nil, []SendOption{from("client-7")}, 1},
-		{"kept", []Option{History{Keep: 1000}}, nil, 4}, // and what waits for the store
+		{"kept", []Option{History{Keep: 1000}}, nil, 1},
 	} {
 		h, _ := crowd(t, 1, false, test.options...)
 		got := testing.AllocsPerRun(1000, func() {

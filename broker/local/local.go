@@ -87,45 +87,45 @@ func (l *local) order(topic string) *order {
 }
 
 func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
-	if err := context.Cause(ctx); err != nil {
-		return store.Position{}, err
+	if ctx.Err() != nil {
+		return store.Position{}, context.Cause(ctx)
 	}
-	if admitting := l.order(p.Topic); admitting != nil { // nobody waits where nobody is told
-		size, err := admitting.admit(ctx, len(p.Payload))
+	o := l.order(p.Topic)
+	if o != nil { // nobody waits where nobody is told
+		size, err := o.admit(ctx, len(p.Payload))
 		if err != nil {
 			return store.Position{}, err
 		}
-		defer admitting.admitted.Release(size)
+		defer o.admitted.Release(size)
 	}
 	if keep == nil {
 		l.sink.Published(p)
 		return store.Position{}, nil
 	}
-	return l.retain(ctx, p, *keep)
+	return l.retain(ctx, &p, *keep, o)
 }
 
-// retain appends p, and announces it in the order of its topic.
-func (l *local) retain(ctx context.Context, p broker.Publication, keep store.Retention) (store.Position, error) {
-	p.Epoch, p.Offset = l.store.Epoch(), 0
-	var o *order
-	offset, err := l.store.Append(ctx, p.Topic, p.Message, keep, func(m store.Message) {
-		p.Message = m
-		// Looked up here, not before: whoever subscribes later reads a history
-		// that has this message, and whoever has subscribed by now is told.
-		if o = l.order(p.Topic); o != nil {
-			o.add(p)
-		}
-	})
+// retain appends p, and announces it in the order of its topic, which was o when that was
+// looked up.
+func (l *local) retain(ctx context.Context, p *broker.Publication, keep store.Retention, o *order) (store.Position, error) {
+	a := appends.Get().(*appending)
+	a.local, a.order = l, o
+	a.p = broker.Publication{Epoch: l.store.Epoch(), Topic: p.Topic, From: p.From}
+	offset, err := l.store.Append(ctx, p.Topic, p.Message, keep, a.announce)
 	if err != nil {
-		return store.Position{}, err
+		return store.Position{}, err // a is not used again: who knows what the store still does with it
 	}
-	if p.Offset == 0 { // its key has been used: whoever did may still be about to announce it
-		o = l.order(p.Topic)
+	if a.p.Offset == 0 { // its key has been used: whoever did may still be about to announce it
+		a.order = l.order(p.Topic)
 	}
+	at := store.Position{Epoch: a.p.Epoch, Offset: offset}
+	o = a.order
+	a.local, a.order, a.p = nil, nil, broker.Publication{} // nothing of it must outlive it
+	appends.Put(a)
 	if o != nil {
 		o.announce()
 	}
-	return store.Position{Epoch: p.Epoch, Offset: offset}, nil
+	return at, nil
 }
 
 func (l *local) Erase(ctx context.Context, topic string, offset uint64) error {

@@ -50,13 +50,14 @@ func (o *order) admit(ctx context.Context, payload int) (int64, error) {
 	return size, nil
 }
 
-// add puts p behind what is to be announced. It does not block.
-func (o *order) add(p broker.Publication) {
+// add puts p behind what is to be announced, unless nothing is any more. It does not block.
+func (o *order) add(p *broker.Publication) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
-		o.waiting = append(o.waiting, p)
+		o.waiting = append(o.waiting, *p)
 	}
+	return !o.closed
 }
 
 // close ends the announcements, after one that goes on. What waits is in the
@@ -91,12 +92,13 @@ func (o *order) drain() {
 	list := o.waiting
 	o.waiting = o.spare[:0]
 	o.mu.Unlock()
-	for i, p := range list {
-		list[i] = broker.Publication{} // its payload must not outlive it
+	for i := range list {
+		p := &list[i]
 		if p.Erases != 0 {
 			o.sink.Erased(p.Topic, erased(p))
 		}
-		o.sink.Published(p)
+		o.sink.Published(*p)
+		*p = broker.Publication{} // its payload must not outlive it
 	}
 	if o.spare = list[:0]; cap(list) > maxSpare {
 		o.spare = nil
@@ -104,7 +106,7 @@ func (o *order) drain() {
 }
 
 // erased is where a sink looks for what p erases.
-func erased(p broker.Publication) store.Position {
+func erased(p *broker.Publication) store.Position {
 	at := store.Position{Epoch: p.Epoch, Offset: p.Erases}
 	if at.Offset == store.All {
 		at.Offset = 0

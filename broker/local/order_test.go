@@ -64,7 +64,7 @@ func TestAnOrderAtRandom(t *testing.T) {
 				appending.Lock()
 				offset++
 				mine := offset
-				o.add(broker.Publication{Message: store.Message{Offset: mine}})
+				o.add(&broker.Publication{Message: store.Message{Offset: mine}})
 				appending.Unlock()
 				if r.IntN(4) == 0 {
 					o.erase("a", store.Position{Offset: mine})
@@ -90,9 +90,9 @@ func TestAnOrderAtRandom(t *testing.T) {
 func TestNothingIsAnnouncedAfterAnOrderIsClosed(t *testing.T) {
 	var s noted
 	o := newOrder(&s)
-	o.add(broker.Publication{Message: store.Message{Offset: 1}})
+	o.add(&broker.Publication{Message: store.Message{Offset: 1}})
 	o.close()
-	o.add(broker.Publication{Message: store.Message{Offset: 2}})
+	o.add(&broker.Publication{Message: store.Message{Offset: 2}})
 	o.announce()
 	if len(s.offsets) > 0 {
 		t.Errorf("announced %v after the close, want nothing", s.offsets)
@@ -104,7 +104,7 @@ func TestNothingIsAnnouncedAfterAnOrderIsClosed(t *testing.T) {
 func TestCloseWaitsForWhatIsBeingAnnounced(t *testing.T) {
 	s := slow{begun: make(chan struct{}), free: make(chan struct{})}
 	o := newOrder(s)
-	o.add(broker.Publication{Message: store.Message{Offset: 1}})
+	o.add(&broker.Publication{Message: store.Message{Offset: 1}})
 	var wg sync.WaitGroup
 	wg.Go(o.announce)
 	<-s.begun

@@ -1,0 +1,38 @@
+package local
+
+import (
+	"sync"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// appending is a message from the call of a store's Append until its return.
+type appending struct {
+	announce func(store.Message) // what the store calls, made once
+
+	local *local
+	p     broker.Publication
+	order *order // that it is added to; before that, what its topic had; nil: none
+}
+
+// appends are those that are used again: one that is made for each message would be most of
+// what a broadcast to few members allocates.
+var appends = sync.Pool{New: func() any {
+	a := new(appending)
+	a.announce = a.appended
+	return a
+}}
+
+// appended puts the message behind what is to be announced in its topic.
+func (a *appending) appended(m store.Message) {
+	a.p.Message = m
+	if a.order != nil && a.order.add(&a.p) {
+		return
+	}
+	// Looked up here, and not only before: whoever subscribes later reads a history that
+	// has this message, and whoever has subscribed by now is told.
+	if a.order = a.local.order(a.p.Topic); a.order != nil {
+		a.order.add(&a.p)
+	}
+}
