@@ -6,6 +6,7 @@ import { parsed } from "./values.js";
 
 export const ENVELOPE = 66; // most bytes of a POST's body around its frames
 const POST_MS = 10_000;
+const FIRST_MS = 2_000; // the same, doubled with each try, until one was answered: it may have got a connection that is dead
 const BYE_MS = 1_000;
 const REDIRECTED = 302; // browsers do not say with which status
 const LAG_MS = 3_000; // how long nothing may come although a POST's answer says that the server has sent more
@@ -118,7 +119,7 @@ export class PostingLink extends Link {
     const before = this.session.known; // the number of the last frame in front of the batch
     const last = before + batch.filter((entry) => !entry.uncounted).length;
     for (let tries = 0; !this.ended; tries++) {
-      const { status, body, retryMs } = await this.#send(before + 1, batch);
+      const { status, body, retryMs } = await this.#send(before + 1, batch, this.answered ? POST_MS : FIRST_MS << tries);
       if (this.ended) return;
       this.post = status;
       const has = status === 200 ? body?.applied : status === 409 ? body?.want - 1 : NaN;
@@ -157,9 +158,9 @@ export class PostingLink extends Link {
     this.end({ code: 1006, reason, error, failed: bad ? [bad] : batch, over: true });
   }
 
-  async #send(first, batch) {
+  async #send(first, batch, ms) {
     const post = (this.#post = new AbortController());
-    const timer = setTimeout(() => post.abort(), POST_MS);
+    const timer = setTimeout(() => post.abort(), ms);
     const { received } = this.session;
     this.#ackDue = this.#postDue = false;
     try {

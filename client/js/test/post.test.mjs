@@ -129,6 +129,25 @@ test("a POST that is not answered is sent again after 10 s", async (t) => {
   assert.deepEqual(sent(net.post), [2, [1]], "also when the push itself has timed out: its number must not be missing");
 });
 
+test("until a POST was answered one is sent again after 2 s, and then after 4: it may have got a connection that is dead", async (t) => {
+  const { socket, net, clock } = begin(t, { transport: "sse" });
+  net.mute = true;
+  socket.connect();
+  await settle();
+  await net.stream.hello();
+  for (const [n, ms] of [2_000, 4_000].entries()) {
+    await clock.pass(ms - 1);
+    assert.deepEqual([net.posts.length, net.post.aborted], [n + 1, false]);
+    await clock.pass(1);
+    assert.equal(net.post.aborted, true);
+    await clock.pass(125 << n);
+    assert.equal(net.posts.length, n + 2);
+  }
+  await net.post.apply({ sent: 0 });
+  await net.stream.say([null, null, "chime", "probe_ok", net.post.probes[0][4]]);
+  assert.equal(socket.state, "open");
+});
+
 test("the tries grow apart, and end with the connection", async (t) => {
   const { net, push, clock, socket } = await post(t);
   push(1);
