@@ -14,9 +14,10 @@ type cable struct {
 	listener net.Listener
 	tasks    sync.WaitGroup
 
-	mu     sync.Mutex
-	ends   map[net.Conn]fate
-	broken bool // new connections fail
+	mu      sync.Mutex
+	ends    map[net.Conn]fate
+	broken  bool // new connections fail
+	hanging int  // so many new connections are taken, and dead
 }
 
 // fate is what became of one end of a connection.
@@ -26,6 +27,7 @@ const (
 	carried fate = iota
 	mute         // what it sends arrives nowhere
 	unheard      // as mute, and it has sent something that its peer never acknowledged
+	dead         // as mute, and nobody ever says so
 )
 
 // lay leads to a server's address until the test ends.
@@ -59,7 +61,12 @@ func (c *cable) accept() {
 		c.mu.Lock()
 		broken := c.broken
 		if !broken {
-			c.ends[near], c.ends[far] = carried, carried
+			is := carried
+			if c.hanging > 0 {
+				c.hanging--
+				is = dead
+			}
+			c.ends[near], c.ends[far] = is, is
 		}
 		c.mu.Unlock()
 		if broken {
@@ -96,8 +103,11 @@ func (c *cable) carry(to, from net.Conn) {
 func (c *cable) swallows(end net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ends[end] == carried {
+	switch c.ends[end] {
+	case carried:
 		return false
+	case dead:
+		return true
 	}
 	c.ends[end] = unheard
 	if !c.broken {
@@ -138,6 +148,17 @@ func (c *cable) fallSilent() {
 	for end := range c.ends {
 		c.ends[end] = mute
 	}
+}
+
+// strand loses every connection there is, as when the network slept with the
+// client, and the next n; what comes after them is carried.
+func (c *cable) strand(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for end := range c.ends {
+		c.ends[end] = dead
+	}
+	c.hanging = n
 }
 
 // deafen lets through what clients send, and nothing that is sent to them; new

@@ -6,7 +6,7 @@ const FALLBACK_MS = 2_000; // without a hello, or a proof, for this long: anothe
 const SLOW_MS = 5_000; // the same where the server is known to be far away, at most
 const POLL_MS = 3_000; // and for long-polling, which is slower than any other that is only late
 const HURRY_MS = 1_000; // and after the page woke up, when the first connections often hang
-const MOST = 4;
+const MOST = 4; // at one time, and in all unless the page woke up
 
 /** The class of each transport's connections. */
 export const kinds = { websocket: WebSocketLink, sse: StreamLink, longpoll: PollLink };
@@ -18,6 +18,7 @@ export const kinds = { websocket: WebSocketLink, sse: StreamLink, longpoll: Poll
 export class Race {
   #address;
   #order;
+  #line = []; // the transport of each connection, those to come too
   #hooks;
   #plan;
   #racing = new Set();
@@ -34,14 +35,16 @@ export class Race {
     this.#order = order;
     this.#plan = plan;
     this.#hooks = hooks;
+    this.#queue();
     this.#next();
   }
 
-  get names() { return this.#order.slice(0, this.#started); }
+  get names() { return this.#line.slice(0, this.#started); }
 
   // woke: what hangs since before the page slept delays nothing.
   woke() {
     this.#plan.woken = true;
+    this.#queue();
     this.#wait();
   }
 
@@ -58,10 +61,31 @@ export class Race {
     if (this.#plan.session) this.#plan.session.keepsAll = false;
   }
 
+  // queue: after the page woke up the first transport, which is likely to work as before, has three connections before the others.
+  // And there are more in all: a browser uses again what it has kept, and that may be dead.
+  #queue() {
+    const order = this.#order;
+    const turns = [...order, ...order, ...order, ...order];
+    this.#line = [...this.names, ...(this.#plan.woken ? [order[0], order[0], ...turns].slice(0, 2 * MOST) : turns.slice(0, MOST))];
+  }
+
+  // once: a transport that opened, or failed, gives its further turns to the others.
+  #once({ name }) {
+    const other = this.#line.slice(this.#started).findIndex((next) => next !== name);
+    if (other > 0) this.#line.splice(this.#started, other);
+  }
+
+  get #fresh() { return this.#left && !this.names.includes(this.#line[this.#started]); }
+  get #left() { return this.#started < this.#line.length; }
+
   #next() {
     if (this.#over) return;
-    const { session } = this.#plan;
-    const name = this.#order[this.#started++ % this.#order.length];
+    const { session, woken } = this.#plan;
+    const name = this.#line[this.#started++];
+    // Browsers have one WebSocket at a time that is not open yet: another would wait for the one that hangs.
+    const hangs = [...this.#racing].find((link) => !link.since && (this.#racing.size >= MOST || (woken && link.name === name && name === "websocket")));
+    hangs?.close();
+    this.#racing.delete(hangs);
     const link = new kinds[name](this.#address, {
       ...this.#hooks,
       hello: () => this.#hello(link),
@@ -77,13 +101,14 @@ export class Race {
   // wait has the next connection start: another transport, or until a hello the same ones again.
   #wait() {
     clearTimeout(this.#timer);
-    const fresh = this.#started < this.#order.length;
-    if (this.#over || (!fresh && (this.#greeted || this.#started >= MOST))) return;
     const { rttMs, woken } = this.#plan;
-    const ms = woken ? HURRY_MS
-      : this.#started === 1 ? Math.max(FALLBACK_MS, Math.min(4 * rttMs, SLOW_MS))
-      : this.#order[this.#started] === "longpoll" ? POLL_MS : FALLBACK_MS;
-    this.#timer = setTimeout(() => (fresh || !this.#greeted) && this.#next(), ms);
+    const due = () => !this.#over && (this.#greeted ? this.#fresh : this.#left);
+    if (!due()) return;
+    const far = Math.min(4 * rttMs, SLOW_MS);
+    const ms = woken ? Math.max(this.#started < MOST ? HURRY_MS : FALLBACK_MS, far)
+      : this.#started === 1 ? Math.max(FALLBACK_MS, far)
+      : this.#line[this.#started] === "longpoll" ? POLL_MS : FALLBACK_MS;
+    this.#timer = setTimeout(() => due() && this.#next(), ms);
   }
 
   // hello: a stream and a poll are promoted by what would prove them, so they carry at once what they resume. All others do if
@@ -91,6 +116,7 @@ export class Race {
   #hello(link) {
     const { session, beside } = this.#plan;
     this.#greeted = true;
+    this.#once(link);
     if (beside && !link.resumed && session.graceMs) {
       return link.end({ code: 1006, reason: "the server did not resume the client socket", over: true }); // that is worse than what there is
     }
@@ -129,7 +155,8 @@ export class Race {
       if (this.#over) return; // a caller of push has called disconnect or connect
     }
     if (!this.#plan.beside && isRefusal(why)) return this.#hooks.refused(link, why);
-    if (!link.since && this.#started < this.#order.length) return this.#next();
+    this.#once(link);
+    if (!link.since && this.#fresh) return this.#next();
     if (this.#racing.size) return;
     this.cancel();
     this.#hooks.lost(this, why);

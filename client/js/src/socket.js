@@ -14,6 +14,7 @@ import { Trial } from "./trial.js";
 import { checkedName, misuse, only, sizeOf, valueOf } from "./values.js";
 
 const TRANSPORTS = ["websocket", "sse", "longpoll"]; // the best first
+const AWAKE_MS = 10_000; // for so long after the page woke up connections often hang
 const WOKEN_MS = 500; // without an answer for so long after the page woke up, another connection starts beside the one that there is
 const ASK_MS = [500, 2_000]; // when to ask a token function again whose token was refused
 const BACK_MS = [5_000, 60_000, 300_000, 900_000]; // when to try a better transport again
@@ -35,6 +36,7 @@ export class Socket {
   #forced = false; // the attempt is a move that the application wants
   #timer = 0; // of the next attempt
   #waiting = false; // for it
+  #wokeAt = 0;
   #aside = false; // so that a service worker can be replaced
   #round = 0; // changes when an attempt is cancelled, which may be waiting for a token
   #address = null; // of the last attempt
@@ -151,7 +153,7 @@ export class Socket {
   }
 
   // attempt opens a connection, beside the one that there is if that is given.
-  async #attempt({ names, beside = null, forced = false, woken = false } = {}) {
+  async #attempt({ names, beside = null, forced = false } = {}) {
     this.#cancel();
     const round = this.#round;
     this.#attempting = true;
@@ -166,6 +168,7 @@ export class Socket {
       return;
     }
     this.#address = address;
+    const woken = Date.now() - this.#wokeAt < AWAKE_MS;
     this.#race = new Race(address, names ?? this.#order(), { session: this.#session, beside, rttMs: this.#rttMs, woken }, {
       note: this.#note,
       carry: (link) => this.#carry(link),
@@ -255,7 +258,7 @@ export class Socket {
 
   async #lost({ failures, names }, why) {
     this.#race = null;
-    if (names.join() === "websocket" && typeof this.#options.token === "function" && !this.#link && failures.every(({ unanswered }) => unanswered)) {
+    if (names.every((name) => name === "websocket") && typeof this.#options.token === "function" && !this.#link && failures.every(({ unanswered }) => unanswered)) {
       // A browser does not say that a WebSocket was refused.
       this.#trial = new Trial(this.#address, "sse", null, this.#note, (works, cause) => this.#gaveUp(works || !cause.status ? failures : [...failures, { name: "sse", ...cause }], why));
       return;
@@ -409,8 +412,9 @@ export class Socket {
 
   // woke: a page that is shown, comes online or wakes from a sleep checks its connection.
   #woke(online) {
+    this.#wokeAt = Date.now();
     if (this.#waiting) {
-      if (Date.now() >= this.#pauses.until) this.#attempt({ woken: true });
+      if (Date.now() >= this.#pauses.until) this.#attempt();
       return;
     }
     const link = this.#link;
@@ -421,7 +425,7 @@ export class Socket {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       if (link !== this.#link || this.#attempting) return;
-      if (link.heardAt <= at) this.#attempt({ woken: true });
+      if (link.heardAt <= at) this.#attempt();
       else if (online) this.#planReturn();
     }, WOKEN_MS);
   }

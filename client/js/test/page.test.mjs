@@ -169,6 +169,56 @@ for (const transport of transports) {
   });
 }
 
+// started has when each connection of a socket that woke up at `at` started, in seconds after that.
+const started = (socket, at) => socket.diagnosis.attempts.filter((attempt) => attempt.at >= at).map(({ transport, at: then }) => `${transport} ${(then - at) / 1_000}`);
+const opening = (sockets) => sockets.filter(({ readyState }) => readyState === 0).length;
+const hanging = (sockets, net) => opening(sockets) + net.gets.filter(({ aborted }) => !aborted).length;
+
+for (const [transport, kinds] of [["auto", ["websocket", "websocket", "websocket", "sse", "websocket", "sse", "websocket", "sse"]], ["sse", Array(6).fill("sse")]]) {
+  test(`a page that woke up to connections that hang gives up the oldest for another (${transport})`, async (t) => {
+    const { fire } = page(t);
+    const { socket, peer, net, clock, sockets, seen } = await lives(t, transport === "auto" ? "websocket" : transport, { transport });
+    peer.mute();
+    await clock.pass(1);
+    const at = Date.now();
+    await fire("online");
+    for (let ms = 0; ms < 16_000; ms += 250) {
+      await clock.pass(250);
+      assert.ok(hanging(sockets, net) <= 4 + (ms < 2_000), `${hanging(sockets, net)} after ${ms} ms`);
+      assert.ok(opening(sockets) <= 1, "a browser opens one WebSocket after the other");
+    }
+    assert.deepEqual(started(socket, at).slice(0, kinds.length), kinds.map((kind, n) => `${kind} ${[0.5, 1.5, 2.5, 3.5, 5.5, 7.5, 9.5, 11.5][n]}`));
+    assert.deepEqual(seen.errors, []);
+    peer.mute(false);
+    const next = net.gets.findLast(({ aborted }) => !aborted);
+    await next.hello({ grace_ms: 15_000, resumed: true, received: 1, sent: 1 });
+    assert.deepEqual([socket.state, hanging(sockets, net)], ["open", 1]);
+  });
+}
+
+test("a page that woke up does not wait for what the network refuses, or does not carry", async (t) => {
+  const { fire } = page(t);
+  const { socket, peer, net, sockets } = await lives(t, "websocket", { transport: "auto" });
+  await peer.drop();
+  await fire("online");
+  await sockets.at(-1).drop();
+  assert.deepEqual([sockets.length, net.gets.length], [2, 1], "the stream's turn");
+  await net.stream.fail();
+  assert.deepEqual([socket.state, sockets.length, net.gets.length], ["connecting", 2, 1], "not at once again");
+});
+
+test("a connection that breaks when the page has woken up is replaced in the same hurry", async (t) => {
+  const { fire } = page(t);
+  const { socket, peer, clock, sockets } = await lives(t, "websocket", { transport: "auto" });
+  await clock.pass(1);
+  const at = Date.now();
+  await fire("resume");
+  await peer.drop(); // as Chromium does with one of a page that was frozen
+  await clock.pass(3_000);
+  assert.deepEqual(started(socket, at), ["websocket 0.25", "websocket 1.25", "websocket 2.25"]);
+  assert.deepEqual(sockets.map(({ readyState }) => readyState), [3, 3, 3, 0]);
+});
+
 test("a probe overtakes the pause between two POSTs", async (t) => {
   const { fire } = page(t);
   const { room, net, clock } = await lives(t, "sse");
