@@ -21,7 +21,7 @@ import (
 func openSite(t *testing.T, origins ...string) string {
 	t.Helper()
 	kept := store.NewMemory()
-	handler, live, err := site(kept, origins, slog.New(slog.DiscardHandler))
+	handler, live, err := site(kept, door(t), origins, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 func TestConformanceOfTheChat(t *testing.T) {
 	t.Parallel() // it waits
 	kept := store.NewMemory()
-	handler, live, err := site(kept, nil, slog.New(slog.DiscardHandler))
+	handler, live, err := site(kept, door(t), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,29 +1,26 @@
 package main
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-chime/chime"
-	"github.com/go-chime/chime/store"
 )
 
 const (
 	maxName = 100     // bytes: a name stands in each message, and is shown to all
 	nobody  = "guest" // the name of whoever has none
-
-	// keyTopic is where the key is kept. No pattern matches it, so no client can join.
-	keyTopic = "chime serve"
-	keyEvent = "key"
 )
 
 // guests are those who have said their name at the door. Nobody keeps a list of them: a
@@ -42,24 +39,35 @@ type guest struct {
 	Name string `json:"name"`
 }
 
-// newGuests reads the key from the history, so that a pass is good after a restart, and
-// puts one there if there is none.
-func newGuests(kept store.Store) (*guests, error) {
-	ctx := context.Background()
-	page, err := kept.Read(ctx, keyTopic, store.Range{Newest: true, Limit: 1})
-	if err != nil {
-		return nil, fmt.Errorf("the key of passes: %w", err)
-	}
-	for _, m := range page.Messages {
-		return &guests{m.Payload}, nil
-	}
+// newGuests reads the key from a file, so that a pass is good after a restart, and makes
+// both if there is none. Without a file, "", passes are good until this process ends. The
+// key is not in the history: that is exported, copied and shown to people.
+func newGuests(file string) (*guests, error) {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails
-	_, err = kept.Append(ctx, keyTopic, store.Message{Event: keyEvent, Payload: key, Binary: true}, store.Retention{Keep: 1}, nil)
+	if file == "" {
+		return &guests{key}, nil
+	}
+	kept, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		kept, err = key, replaceFile(file, key)
+	case err == nil && len(kept) != len(key):
+		err = fmt.Errorf("%s: %d bytes: want %d, or no file, and all say their names again", file, len(kept), len(key))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the key of passes: %w", err)
 	}
-	return &guests{key}, nil
+	return &guests{kept}, nil
+}
+
+// replaceFile writes a file for this user alone, which is there whole or not at all.
+func replaceFile(file string, data []byte) error {
+	made := file + ".new"
+	if err := os.WriteFile(made, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(made, file)
 }
 
 // enter answers {"name":…} with a pass. It is no secret who somebody is, but the pass is.

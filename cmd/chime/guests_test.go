@@ -1,24 +1,82 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/go-chime/chime/store"
 )
 
-func TestAPassSaysWhoItsBearerIs(t *testing.T) {
-	kept := store.NewMemory()
-	defer kept.Close()
-	door, err := newGuests(kept)
+// door is one whose passes are good until the end of the test.
+func door(t *testing.T) *guests {
+	t.Helper()
+	g, err := newGuests("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := newGuests(kept) // as after a restart
+	return g
+}
+
+func TestTheKeyOfPassesIsForOneUserAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "chime.db.key")
+	if _, err := newGuests(file); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v and error %v, want the mode 0600", info, err)
+	}
+	if list, _ := os.ReadDir(filepath.Dir(file)); len(list) != 1 {
+		t.Errorf("got files %v, want the key", list)
+	}
+	if err := os.Truncate(file, 31); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newGuests(file); err == nil || !strings.Contains(err.Error(), file+": 31 bytes: want 32") {
+		t.Errorf("of another length: got %v, want an error that says so", err)
+	}
+	nowhere := filepath.Join(filepath.Dir(file), "none", "key")
+	if _, err := newGuests(nowhere); err == nil || !strings.Contains(err.Error(), nowhere) {
+		t.Errorf("got %v, want an error that names %s", err, nowhere)
+	}
+}
+
+// What people are given of a history must not let them speak as somebody else.
+func TestTheKeyOfPassesIsInNoExport(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "chime.db")
+	s := startServe(t, "127.0.0.1:0", db)
+	pass, who := enter(t, s.url, "Ann")
+	ann := connect(t, s.url, pass)
+	ann.join("lobby")
+	ann.send("lobby", "message_new", `{"message":"hello","id":"1"}`)
+	ann.want("message_new", fmt.Sprintf(`{"name":"Ann","by":%q,"message":"hello","id":"1"}`, who.ID))
+	s.wantStop(t)
+	key, err := os.ReadFile(db + ".key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := mustHistory(t, "export", db)
+	if strings.Count(lines, "\n") != 1 || !strings.Contains(lines, "hello") || strings.Contains(lines, base64.StdEncoding.EncodeToString(key)) {
+		t.Errorf("got %s, want what was said and nothing else", lines)
+	}
+	if data, err := os.ReadFile(db); err != nil || bytes.Contains(data, key) {
+		t.Errorf("the history file has the key, or error %v", err)
+	}
+}
+
+func TestAPassSaysWhoItsBearerIs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "chime.db.key")
+	door, err := newGuests(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := newGuests(file) // as after a restart
 	if err != nil {
 		t.Fatal(err)
 	}

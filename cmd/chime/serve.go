@@ -47,7 +47,8 @@ func serveCommand() *cobra.Command {
 		Long: `Serve a chat. Each room is a page, /rooms/{id}, and a topic, chat_room:{id}.
 
 Messages are kept in one file, and are there after a restart with the same file;
-chime history shows what is in it. With --db= nothing is kept on disk.
+chime history shows what is in it. Beside it, in FILE.key, is the key of those who
+have said their name: keep it to yourself. With --db= nothing is kept on disk.
 
 Behind a proxy that changes the Host header, give the address that people see:
 --origin https://chat.example.com. A server on a loopback address answers only
@@ -84,7 +85,15 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	if err != nil {
 		return errors.Join(fmt.Errorf("--db: %w", err), listener.Close())
 	}
-	handler, live, err := site(kept, origins, log)
+	keyFile := ""
+	if where != "" {
+		keyFile = where + ".key"
+	}
+	door, err := newGuests(keyFile)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--db: %w", err), listener.Close(), kept.Close())
+	}
+	handler, live, err := site(kept, door, origins, log)
 	if err != nil {
 		return errors.Join(err, listener.Close(), kept.Close())
 	}

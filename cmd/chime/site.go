@@ -17,7 +17,7 @@ import (
 
 // site is the whole application: the page, the socket, and one plain endpoint.
 // The caller shuts live down.
-func site(kept store.Store, origins []string, log *slog.Logger) (handler http.Handler, live *chime.Router, err error) {
+func site(kept store.Store, door *guests, origins []string, log *slog.Logger) (handler http.Handler, live *chime.Router, err error) {
 	guard := http.NewCrossOriginProtection()
 	for _, o := range origins {
 		if err := guard.AddTrustedOrigin(strings.ToLower(o)); err != nil {
@@ -29,10 +29,6 @@ func site(kept store.Store, origins []string, log *slog.Logger) (handler http.Ha
 		refuse(w, http.StatusForbidden, "the request comes from a page of another origin")
 	}))
 
-	door, err := newGuests(kept)
-	if err != nil {
-		return nil, nil, err
-	}
 	live = chime.NewRouter(
 		chime.WithConnect(door.identify), // a demo: anybody who reaches it may read and write
 		chime.WithStore(kept),
