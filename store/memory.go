@@ -345,7 +345,7 @@ func (t *topic) push(m *Message) {
 		}
 		t.keys[m.Key] = m.Offset
 	}
-	t.messages.push(*m)
+	t.messages.push(m)
 	t.messages.at(t.messages.n - 1).Erases = 0 // it has done so
 	t.charge(bytesOf(m))
 }

@@ -30,12 +30,12 @@ func (r *ring) copyTo(dst []Message, i int) {
 	}
 }
 
-func (r *ring) push(m Message) {
+func (r *ring) push(m *Message) {
 	if r.n == len(r.buf) {
 		r.resize(max(ringMin, 2*len(r.buf)))
 	}
 	r.n++
-	*r.at(r.n - 1) = m
+	*r.at(r.n - 1) = *m
 }
 
 // drop removes the k oldest messages.

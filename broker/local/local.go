@@ -109,19 +109,16 @@ func (l *local) Publish(ctx context.Context, p broker.Publication, keep *store.R
 // looked up.
 func (l *local) retain(ctx context.Context, p *broker.Publication, keep store.Retention, o *order) (store.Position, error) {
 	a := appends.Get().(*appending)
-	a.local, a.order = l, o
-	a.p = broker.Publication{Epoch: l.store.Epoch(), Topic: p.Topic, From: p.From}
+	a.local, a.order, a.epoch, a.topic, a.from = l, o, l.store.Epoch(), p.Topic, p.From
 	offset, err := l.store.Append(ctx, p.Topic, p.Message, keep, a.announce)
 	if err != nil {
 		return store.Position{}, err // a is not used again: who knows what the store still does with it
 	}
-	if a.p.Offset == 0 { // its key has been used: whoever did may still be about to announce it
-		a.order = l.order(p.Topic)
+	at := store.Position{Epoch: a.epoch, Offset: offset}
+	if o = a.order; !a.done { // its key has been used: whoever did may still be about to announce it
+		o = l.order(p.Topic)
 	}
-	at := store.Position{Epoch: a.p.Epoch, Offset: offset}
-	o = a.order
-	a.local, a.order, a.p = nil, nil, broker.Publication{} // nothing of it must outlive it
-	appends.Put(a)
+	a.free()
 	if o != nil {
 		o.announce()
 	}
