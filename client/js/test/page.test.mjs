@@ -169,6 +169,34 @@ for (const transport of transports) {
   });
 }
 
+for (const [transport, more] of [["websocket", ["websocket", "sse", "websocket"]], ["sse", ["sse", "sse"]]]) {
+  test(`a page that comes online with a token that has grown old is back half a second later (${transport})`, async (t) => {
+    const { fire } = page(t);
+    let old = false;
+    const { socket, room, peer, net, clock, sockets, states, meet } = await lives(t, transport, { token: (refused) => (old && !refused ? "old" : "new") });
+    const requests = () => socket.diagnosis.attempts.map(({ transport: name }) => name);
+    await peer.drop();
+    for (let tries = 0; tries < 6; tries++) { // the network is gone
+      await clock.pass(4_000);
+      for (const one of sockets) if (one.readyState === 0) await one.drop();
+      for (const one of net.gets.slice(1)) if (!one.answered && !one.aborted) await one.fail();
+    }
+    while (hanging(sockets, net)) await clock.pass(250);
+    const pushed = room.push("a", 1, { timeout: 0 });
+    old = true;
+    const [before, at] = [requests().length, Date.now()];
+    await fire("online");
+    if (transport === "websocket") await sockets.at(-1).drop();
+    await net.stream.answer(401, { reason: "expired" });
+    old = false;
+    await clock.pass(500);
+    assert.deepEqual([requests().slice(before), Date.now() - at], [more, 500]);
+    const next = await meet(transport, { resumed: true, received: 1, sent: 1 });
+    await next.reply(await next.last(), { done: true });
+    assert.deepEqual([await pushed, socket.state, states], [{ done: true }, "open", []]);
+  });
+}
+
 // started has when each connection of a socket that woke up at `at` started, in seconds after that.
 const started = (socket, at) => socket.diagnosis.attempts.filter((attempt) => attempt.at >= at).map(({ transport, at: then }) => `${transport} ${(then - at) / 1_000}`);
 const opening = (sockets) => sockets.filter(({ readyState }) => readyState === 0).length;
