@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ import (
 func historyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history",
-		Short: "Look into a history file, check it or make it smaller",
+		Short: "Look into a history file, check it, make it smaller or take a message back",
 		Long: `Look into the file in which chime serve, or your own server, keeps its history.
 
 The file must not be in use: end its server first, or look into a backup. Control
@@ -28,10 +29,10 @@ characters are escaped in all output.`,
 		Example: `  chime history topics chime.db
   chime history show chime.db chat_room:lobby --last 20
   chime history export chime.db > chime.jsonl`,
-		Args: oneOf("topics", "show", "verify", "compact", "export", "import, and then the file"),
+		Args: oneOf("topics", "show", "redact", "verify", "compact", "export", "import, and then the file"),
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
-	c.AddCommand(historyTopicsCommand(), historyShowCommand(), historyVerifyCommand(),
+	c.AddCommand(historyTopicsCommand(), historyShowCommand(), historyRedactCommand(), historyVerifyCommand(),
 		historyCompactCommand(), historyExportCommand(), historyImportCommand())
 	return c
 }
@@ -65,12 +66,11 @@ offset, event and payload. With --json a line is what export writes.`,
 				return fmt.Errorf("--last %q: want a number of messages, or 0 for all", last)
 			}
 			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
-				err := showTopic(c, r, out, args[1], newest, asJSON)
-				if errors.Is(err, errNoTopic) {
-					file := printable(args[0])
-					err = fmt.Errorf("%s: %w %q: want one that chime history topics %s lists", file, errNoTopic, args[1], file)
+				about, err := topicOf(r, args[0], args[1])
+				if err != nil {
+					return err
 				}
-				return err
+				return showTopic(c, r, out, about, newest, asJSON)
 			})
 		},
 	}
@@ -196,29 +196,28 @@ func printTopics(r *boltfile.Reader, out io.Writer) error {
 	return err
 }
 
-var errNoTopic = errors.New("no topic")
+// topicOf returns what the file knows of a topic.
+func topicOf(r *boltfile.Reader, file, topic string) (*boltfile.Topic, error) {
+	topics, err := r.Topics()
+	if i := slices.IndexFunc(topics, func(t boltfile.Topic) bool { return t.Name == topic }); i >= 0 {
+		return &topics[i], nil // that others can't be read is no matter
+	}
+	if err == nil {
+		file = printable(file)
+		err = fmt.Errorf("%s: no topic %q: want one that chime history topics %s lists", file, topic, file)
+	}
+	return nil, err
+}
 
 // showPage bounds what is read, and so held, at once.
 const showPage = 1 << 20 // bytes of payload
 
-func showTopic(c *cobra.Command, r *boltfile.Reader, out io.Writer, topic string, last int, asJSON bool) error {
-	topics, err := r.Topics()
-	if err != nil {
-		return err
-	}
-	var about *boltfile.Topic
-	for i := range topics {
-		if topics[i].Name == topic {
-			about = &topics[i]
-		}
-	}
-	if about == nil {
-		return errNoTopic
-	}
+func showTopic(c *cobra.Command, r *boltfile.Reader, out io.Writer, about *boltfile.Topic, last int, asJSON bool) error {
 	show := func(page store.Page) error {
 		for _, m := range page.Messages {
 			line := shownLine(m)
 			if asJSON {
+				var err error
 				if line, err = exportedLine(about, m); err != nil {
 					return err
 				}
@@ -230,14 +229,14 @@ func showTopic(c *cobra.Command, r *boltfile.Reader, out io.Writer, topic string
 		return nil
 	}
 	if last > 0 {
-		page, err := r.Read(c.Context(), topic, store.Range{Newest: true, Limit: last})
+		page, err := r.Read(c.Context(), about.Name, store.Range{Newest: true, Limit: last})
 		if err != nil {
 			return err
 		}
 		return show(page)
 	}
 	for after, more := uint64(0), true; more; {
-		page, err := r.Read(c.Context(), topic, store.Range{After: after, Bytes: showPage})
+		page, err := r.Read(c.Context(), about.Name, store.Range{After: after, Bytes: showPage})
 		if err != nil {
 			return err
 		}

@@ -193,7 +193,17 @@ func TestHistorySaysWhatIsWrong(t *testing.T) {
 		args string // split at |
 		want string
 	}{
-		{"", "topics, show, verify, compact, export or import"},
+		{"", "topics, show, redact, verify, compact, export or import"},
+		{"redact|" + path + "|nowhere|1", `no topic "nowhere": want one that chime history topics`},
+		{"redact|" + path + "|chat_room:lobby|9", `"chat_room:lobby" has no message at 9: want an offset that chime history show prints`},
+		{"redact|" + path + "|chat_room:lobby|0", `OFFSET "0": want that of a message`},
+		{"redact|" + path + "|chat_room:lobby|18446744073709551615", `want that of a message`}, // store.All
+		{"redact|" + path + "|chat_room:lobby|last", `OFFSET "last": want that of a message`},
+		{"redact|" + path + "|chat_room:lobby|1|--event=", `--event "": want 1 to 255 bytes`},
+		{"redact|" + path + "|chat_room:lobby|1|--event=phx_close", "neither phx_ nor @ in front"},
+		{"redact|" + path + "|chat_room:lobby", "got 2 arguments: want FILE and TOPIC and OFFSET"},
+		{"redact|" + path + ".not|chat_room:lobby|1", "give the path of a chime history"},
+		{"redact|" + lockedPath + "|chat_room:lobby|1", "in use by another process"},
 		{path + "|topics", "and then the file"},
 		{"show|" + path + "|nowhere", `no topic "nowhere"`},
 		{"topics|" + foreign, ": not a chime history: give the path of a chime history\n"},

@@ -93,7 +93,7 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		{"history|show|chime.db", "history show: got 1 argument: want FILE and TOPIC"},
 		{"history|show|chime.db|t|--last|x", `--last "x": want a number of messages, or 0 for all`},
 		{"history|show|chime.db|t|--last=-1", `--last "-1": want a number of messages, or 0 for all`},
-		{"history", "history: no command: want topics, show, verify, compact, export or import, and then the file"},
+		{"history", "history: no command: want topics, show, redact, verify, compact, export or import, and then the file"},
 		{"generate", "generate: no command: want channel or socket"},
 		{"serve|--nope", "serve: unknown flag: --nope: want what chime serve --help lists"},
 		{"serve|--addr", "serve: flag needs an argument: --addr: want what chime serve --help lists"},
