@@ -23,7 +23,7 @@ const module = "github.com/go-chime/chime"
 // it tests and what that may import; only tests may import it, and they may import
 // what they like.
 var imports = map[string]struct{ ours, others, never []string }{
-	".":                  {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/queue", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
+	".":                  {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/forward", "internal/queue", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
 	"broker":             {ours: []string{"store"}, never: []string{"net", "net/http"}},
 	"broker/local":       {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
 	"channel":            {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
@@ -41,6 +41,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/doctor":      {ours: []string{"transport"}, others: []string{"github.com/coder/websocket"}},
 	"internal/e2e":         {},
 	"internal/fanout":      {ours: []string{"broker", "internal/stats", "internal/wire", "store"}, never: []string{"log/slog", "net", "net/http"}},
+	"internal/forward":     {ours: []string{"broker"}, never: []string{"log/slog"}},
 	"internal/flush":       {ours: []string{"internal/nonblock"}, never: []string{"net", "net/http"}},
 	"internal/nonblock":    {},
 	"internal/origin":      {},

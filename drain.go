@@ -29,11 +29,11 @@ func (rt *Router) Attach(srv *http.Server) {
 	ctx, closed := context.WithCancel(context.Background())
 	hold := server.NewHold(srv, func() {
 		closed()
-		rt.server.Go(func() { rt.server.Drain(ctx) })
+		rt.server.Go(func() { rt.drain(ctx) })
 	})
 	srv.RegisterOnShutdown(func() {
 		defer hold.Release()
-		rt.server.Drain(ctx)
+		rt.drain(ctx)
 		for ctx.Err() == nil {
 			patient, cancel := context.WithTimeout(ctx, attachedPatience)
 			err := rt.wait(patient)
@@ -60,16 +60,27 @@ const attachedPatience = 10 * time.Second
 // not returned: what still runs goes on, and Shutdown may be called again to wait for
 // it. Call it before http.Server.Shutdown, or see Attach.
 func (rt *Router) Shutdown(ctx context.Context) error {
-	rt.server.Drain(ctx)
+	rt.drain(ctx)
 	if err := rt.wait(ctx); err != nil {
 		return fmt.Errorf("shutdown: %w", err)
 	}
 	return nil
 }
 
+// drain ends the clients of this node, and then what it forwards for others.
+func (rt *Router) drain(ctx context.Context) {
+	rt.server.Drain(ctx)
+	if rt.others != nil {
+		rt.others.Drain(ctx, rt.server.Window(ctx))
+	}
+}
+
 // wait returns when nothing is left of the clients.
 func (rt *Router) wait(ctx context.Context) error {
 	err := rt.hub.Shutdown(ctx)
+	if rt.others != nil && err == nil {
+		err = rt.others.Wait(ctx)
+	}
 	if waitErr := rt.server.Wait(ctx); err == nil {
 		err = waitErr
 	}

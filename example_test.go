@@ -175,8 +175,12 @@ func ExampleRouter_Members() {
 		defer resp.Body.Close()
 		_, _ = bufio.NewReader(resp.Body).ReadString('{') // the reply to the join
 	}
+	members, err := live.Members(context.Background(), "chat_room:lobby")
+	if err != nil {
+		log.Fatal(err)
+	}
 	var names []string
-	for _, m := range live.Members("chat_room:lobby") {
+	for _, m := range members {
 		names = append(names, m.Identity.ID)
 	}
 	slices.Sort(names)

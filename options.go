@@ -39,6 +39,8 @@ type config struct {
 	grace     time.Duration
 	drain     time.Duration
 	log       *slog.Logger
+	node      broker.Node       // but for its ID
+	transport http.RoundTripper // to other nodes; nil: http's
 }
 
 // WithConnect names the function that says who a client is. It is called before any

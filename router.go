@@ -21,6 +21,7 @@ import (
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	js "github.com/go-chime/chime/client/js"
+	"github.com/go-chime/chime/internal/forward"
 	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/server"
@@ -39,6 +40,7 @@ import (
 type Router struct {
 	hub    *channel.Hub
 	server *server.Server
+	others *forward.Forwarder // nil: there is one node
 	mux    *chi.Mux
 	log    *slog.Logger
 	stats  *stats.Stats
@@ -84,6 +86,7 @@ func NewRouter(options ...Option) *Router {
 	}
 	var clients *server.Server
 	counted := &stats.Stats{}
+	self, others := cfg.joined()
 	queues := queue.NewBudget(cfg.limits.WithDefaults().TotalQueueBytes)
 	hub := channel.NewHub(channel.Config{
 		Broker:     cfg.broker,
@@ -92,8 +95,10 @@ func NewRouter(options ...Option) *Router {
 		Queues:     queues,
 		Log:        cfg.log,
 		BeginRound: func() <-chan struct{} { return clients.BeginRound() },
+		Node:       self,
+		Disconnect: func(identity string) { clients.Disconnect(identity, "disconnected") },
 	})
-	clients, err := server.New(server.Config{
+	at := server.Config{
 		Connect: cfg.connect,
 		Accept:  hub.Accept,
 		Detach:  detach,
@@ -104,11 +109,15 @@ func NewRouter(options ...Option) *Router {
 		Stats:   counted,
 		Queues:  queues,
 		Log:     cfg.log,
-	})
+	}
+	if others != nil {
+		at.Node, at.Elsewhere = self.ID, others
+	}
+	clients, err := server.New(at)
 	if err != nil {
 		panic(fmt.Sprintf("chime: NewRouter: WithOrigins: %v", err))
 	}
-	r := &Router{hub: hub, server: clients, mux: chi.NewMux(), log: cfg.log, stats: counted}
+	r := &Router{hub: hub, server: clients, others: others, mux: chi.NewMux(), log: cfg.log, stats: counted}
 	r.routes()
 	return r
 }
@@ -173,9 +182,13 @@ func (rt *Router) Redact(ctx context.Context, topic string, offset uint64) error
 	return rt.hub.Redact(ctx, topic, offset)
 }
 
-// Members returns the members of a topic on this node, in no particular order. One
-// identity may be there with several client sockets.
-func (rt *Router) Members(topic string) []channel.Member { return rt.hub.Members(topic) }
+// Members returns the members of a topic on all nodes, in no particular order. One identity
+// may be there with several client sockets. Those of other nodes have an Identity without
+// its Value. If a node does not answer, within ctx or 5 s, it returns those of the others,
+// and an error that names the node.
+func (rt *Router) Members(ctx context.Context, topic string) ([]channel.Member, error) {
+	return rt.hub.Members(ctx, topic)
+}
 
 // Presence returns who is present in a topic, ordered by key: one Present for each. Its
 // channel has a channel.Presence, or the error is channel.ErrNoPresence.
@@ -193,9 +206,10 @@ func (rt *Router) Health(ctx context.Context) error {
 	return nil
 }
 
-// Disconnect ends all client sockets of an identity. HandleLeave is called with
-// channel.Kicked. Their clients may come back; to keep them out, refuse their next
-// connect. For "" it returns an error, since anonymous clients are not one identity.
+// Disconnect ends all client sockets of an identity, on all nodes. HandleLeave is called
+// with channel.Kicked. Their clients may come back; to keep them out, refuse their next
+// connect. For "" it returns an error, since anonymous clients are not one identity. If
+// another node does not answer, within ctx or 5 s, the error names it.
 func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -203,8 +217,7 @@ func (rt *Router) Disconnect(ctx context.Context, identity string) error {
 	if identity == "" {
 		return errors.New(`disconnect "": want the ID of an identity, which anonymous clients have not`)
 	}
-	rt.server.Disconnect(identity, "disconnected")
-	return nil
+	return rt.hub.Disconnect(ctx, identity)
 }
 
 // Stats returns the numbers of the Router since it was made, under the names that

@@ -21,8 +21,16 @@ func TestContract(t *testing.T) {
 	contract.Run(t, contract.Transports, []contract.Store{
 		{Name: "memory", Open: contract.OpenMemory},
 		{Name: "bolt", Open: contract.OpenFile},
-		{Name: "unreliable", Open: contract.OpenMemory, Broker: contract.Unreliable},
+		{Name: "unreliable", Open: contract.OpenMemory, Brokers: contract.Unreliable},
 		{Name: "none"},
+	})
+}
+
+// TestContractOnNodes is the same where each request comes to another of three nodes: each
+// behaviour on some of the transports.
+func TestContractOnNodes(t *testing.T) {
+	contract.Sample(t, need.Rounds(3, 8), contract.Transports, []contract.Store{
+		{Name: "nodes", Open: contract.OpenMemory, Brokers: contract.Nodes, Several: true},
 	})
 }
 

@@ -39,6 +39,7 @@ type Hub struct {
 	queues  *queue.Budget
 	running handlers
 	drafts  drafts
+	peers   peers
 	tasks   task.Group
 }
 
@@ -59,6 +60,11 @@ type Config struct {
 	// has been written to once, by which publishers are slowed down; nil if none
 	// has. Nil: they are not.
 	BeginRound func() <-chan struct{}
+
+	// Node is this node, of a Broker that is a broker.Cluster, and Disconnect ends the client
+	// sockets on it of an identity, when another node asks for that. Nil: there are none.
+	Node       broker.Node
+	Disconnect func(identity string)
 }
 
 // tailBytes is what the tails of all topics may take together. They serve crowds
@@ -88,7 +94,15 @@ func NewHub(cfg Config) *Hub {
 	h.topics = newRegistry(h.broker, fanout.Config{
 		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
 	})
+	h.peers = peers{self: cfg.Node, members: h.members, disconnect: cfg.Disconnect}
+	if h.peers.disconnect == nil {
+		h.peers.disconnect = func(string) {}
+	}
 	h.broker.Start(h.topics)
+	if c, ok := h.broker.(broker.Cluster); ok {
+		h.peers.cluster = c
+		c.StartCluster(cfg.Node, h.peers.answer)
+	}
 	if b := h.topics.between; b != nil {
 		b.StartPresence(h.topics.changed)
 	}
@@ -220,15 +234,16 @@ func (h *Hub) Moment(m *stats.Moment) {
 type Member struct {
 	ID       string // of its client socket
 	Identity transport.Identity
+	Node     broker.Node // it is on; zero if there is one only
 }
 
-// Members returns who is in a topic on this node, in no particular order.
-func (h *Hub) Members(topic string) []Member {
+// members returns who is in a topic on this node.
+func (h *Hub) members(topic string) []Member {
 	var list []Member
 	if p := h.topics.find(topic); p != nil {
 		p.Members(func(o fanout.Owner) {
 			s := (*Socket)(o.(*owner))
-			list = append(list, Member{s.ID(), s.Identity()})
+			list = append(list, Member{s.ID(), s.Identity(), h.peers.self})
 		})
 	}
 	return list

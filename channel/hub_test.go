@@ -178,7 +178,7 @@ func TestJoinsThatAreRefused(t *testing.T) {
 				if test.leaves {
 					ch.wants(t, "join 1", "leave 1 panicked")
 				}
-				if len(h.Members("a")) > 0 || h.topics.find("a") != nil {
+				if len(h.members("a")) > 0 || h.topics.find("a") != nil {
 					t.Error("something of it is left")
 				}
 			})
@@ -259,7 +259,7 @@ func TestTopicsOfOneClient(t *testing.T) {
 		}
 		r.Close(0, "", Vanished)
 		time.Sleep(time.Minute)
-		if n := len(h.Members("t50")); n != 0 {
+		if n := len(h.members("t50")); n != 0 {
 			t.Errorf("members when the client is gone: got %d", n)
 		}
 	})

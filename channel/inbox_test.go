@@ -40,7 +40,7 @@ func TestASecondJoinReplacesTheFirst(t *testing.T) {
 		synctest.Wait()
 		r.wants(t, joinOK, `["2","2","a","phx_reply",{"status":"ok","response":{}}]`, closed, `["2","4","a","phx_reply",{"status":"ok","response":{}}]`)
 		ch.wants(t, "join 1", "leave 1 replaced", "join 2", "on")
-		if n := len(h.Members("a")); n != 1 {
+		if n := len(h.members("a")); n != 1 {
 			t.Errorf("got %d members, want 1", n)
 		}
 	})
@@ -58,7 +58,7 @@ func TestASecondJoinReplacesTheFirst(t *testing.T) {
 			synctest.Wait()
 			r.wants(t, joinOK, `["2","2","a","phx_reply",{"status":"error","response":{"reason":"no"}}]`, closed)
 			ch.wants(t, "join 1", "leave 1 replaced", "join 2")
-			if n := len(h.Members("a")); n != 0 {
+			if n := len(h.members("a")); n != 0 {
 				t.Errorf("got %d members, want none", n)
 			}
 		})
@@ -75,7 +75,7 @@ func TestARefusalNeedsNoReason(t *testing.T) {
 				synctest.Wait()
 				r.wants(t, `["1","1","a","phx_reply",{"status":"error","response":{"reason":""}}]`)
 				ch.wants(t, "join 1")
-				if n := len(h.Members("a")); n != 0 {
+				if n := len(h.members("a")); n != 0 {
 					t.Errorf("got %d members, want none", n)
 				}
 			})
@@ -169,7 +169,7 @@ func TestABlockedJoinIsCancelled(t *testing.T) {
 						want = append(want, "leave 1 "+string(test.why))
 					}
 					ch.wants(t, want...)
-					if members := h.Members("a"); len(members) > 0 {
+					if members := h.members("a"); len(members) > 0 {
 						t.Errorf("members: got %v, want none", members)
 					}
 				})
@@ -331,7 +331,7 @@ func TestAnInboxThatOverflowsEndsThatTopicOnly(t *testing.T) {
 			synctest.Wait()
 			r.wants(t, joinOK, failed("overloaded"))
 			ch.wants(t, "join 1", "leave 1 slow")
-			if members := h.Members("a"); len(members) > 0 {
+			if members := h.members("a"); len(members) > 0 {
 				t.Errorf("members: got %v, want none", members)
 			}
 		})
@@ -449,7 +449,7 @@ func TestACrashEndsThatJoinOnly(t *testing.T) {
 				ch.wants(t, "join 0", "join 1", "boom", "leave 1 panicked",
 					"join 1", "leave 1 replaced", "join 2",
 					"leave 2 replaced", "join 0", "join 1", "leave 1 left")
-				if members := h.Members("a"); len(members) > 0 || h.topics.find("a") != nil {
+				if members := h.members("a"); len(members) > 0 || h.topics.find("a") != nil {
 					t.Errorf("members: got %v, want none and no topic", members)
 				}
 			})

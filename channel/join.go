@@ -30,6 +30,9 @@ func (w worker) join(old *Socket, f *wire.Frame) {
 		e.begin()
 		return
 	}
+	// Were the topic left meanwhile, other nodes would see its client gone for a moment.
+	same, _ := w.client.hub.topics.use(f.Topic, old.route)
+	defer w.client.hub.topics.exit(same)
 	defer w.client.send(old.frame(wire.EventClose, nil))
 	defer e.begin()
 	w.end(old, Replaced)

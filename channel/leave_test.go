@@ -71,7 +71,7 @@ func TestAChannelHasItsClientLeave(t *testing.T) {
 			r.wants(t, `["0","0","a","phx_reply",{"status":"ok","response":{}}]`, `["0",null,"a","joined",{}]`, `["0","0","a","phx_close",{}]`,
 				`[null,"1","a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
 			ch.wants(t, "join 0", "leave 0 left")
-			if len(h.Members("a")) > 0 || r.receiver.(*client).seats > 0 {
+			if len(h.members("a")) > 0 || r.receiver.(*client).seats > 0 {
 				t.Error("it is still there")
 			}
 		})
@@ -174,7 +174,7 @@ func TestALeaveThatFindsAFullInboxIsNotLost(t *testing.T) {
 		if len(got) < 2 || !slices.Equal(got[len(got)-2:], want) {
 			t.Errorf("got %q at the end, want %q", got, want)
 		}
-		if n := len(h.Members("a")); n > 0 {
+		if n := len(h.members("a")); n > 0 {
 			t.Errorf("a client that has left is one of %d members", n)
 		}
 	})

@@ -18,7 +18,7 @@ type Live interface {
 	Redact(ctx context.Context, topic string, offset uint64) error
 	Draft(ctx context.Context, topic, event string, payload any, write DraftFunc) (id string, err error)
 	StopDraft(topic, id string) error
-	Members(topic string) []Member
+	Members(ctx context.Context, topic string) ([]Member, error)
 	Presence(ctx context.Context, topic string) ([]Present, error)
 	Disconnect(ctx context.Context, identity string) error
 }

@@ -357,7 +357,7 @@ func TestThoseWhoLookBackDelayNoJoin(t *testing.T) {
 		last := readers[len(readers)-1]
 		last.Close(0, "", Kicked)
 		synctest.Wait()
-		if n := len(h.Members("a")); n != len(readers) {
+		if n := len(h.members("a")); n != len(readers) {
 			t.Errorf("%d members when one was kicked that waits for its page, want %d", n, len(readers))
 		}
 		s.open(&s.before)

@@ -49,7 +49,7 @@ func TestAClientThatNeverReadsCostsAPositionInEachTopic(t *testing.T) {
 			}
 		}
 		for topic, ref := range last {
-			if n := len(h.Members(fmt.Sprint("topic-", topic))); n != 1 || replayed[fmt.Sprint(ref)] != kept {
+			if n := len(h.members(fmt.Sprint("topic-", topic))); n != 1 || replayed[fmt.Sprint(ref)] != kept {
 				t.Errorf("topic %d has %d members, and the last join was replayed %d messages, want 1 and %d", topic, n, replayed[fmt.Sprint(ref)], kept)
 			}
 		}
@@ -119,7 +119,7 @@ func TestNothingIsReadForAClientThatHasEnded(t *testing.T) {
 		before := s.reads
 		r.Close(0, "", Vanished)
 		synctest.Wait()
-		if n := len(h.Members("a")); n != 1 {
+		if n := len(h.members("a")); n != 1 {
 			t.Fatalf("%d members while the handler is busy, want 1", n)
 		}
 		if n := s.reads - before; n > 1 {

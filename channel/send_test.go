@@ -87,7 +87,7 @@ func TestMembersDoesNotWaitForAFanOut(t *testing.T) {
 	go func() { done <- h.Broadcast(context.Background(), "a", "e", nil) }()
 	<-blocked
 	members := make(chan []Member)
-	go func() { members <- h.Members("a") }()
+	go func() { members <- h.members("a") }()
 	select {
 	case list := <-members:
 		if len(list) != 1 || list[0].ID != r.id {

@@ -51,9 +51,12 @@ func (s *Socket) Assign(key string, value any) { s.assigns.set(key, value) }
 // Assigned returns what was assigned to key, or nil.
 func (s *Socket) Assigned(key string) any { return s.assigns.get(key) }
 
-// Members returns who is in the topic on this node, in no particular order: this
-// client too from HandleMember on, and no longer in HandleLeave.
-func (s *Socket) Members() []Member { return s.hub().Members(s.Topic()) }
+// Members returns who is in the topic, on all nodes, in no particular order: this client
+// too from HandleMember on, and no longer in HandleLeave. With several nodes it asks the
+// others: its error is that of chime.Router.Members.
+func (s *Socket) Members(ctx context.Context) ([]Member, error) {
+	return s.hub().Members(ctx, s.Topic())
+}
 
 // Push sends an event to this client only. It never blocks. Payload encodes to a
 // JSON object, or is Binary; anything else is an error. In HandleJoined up to 256

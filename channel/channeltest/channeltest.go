@@ -73,7 +73,11 @@ func Open(t testing.TB, cfg channel.Config) *Hub {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	h := &Hub{Hub: channel.NewHub(cfg), t: t}
+	h := &Hub{t: t}
+	if cfg.Disconnect == nil {
+		cfg.Disconnect = h.disconnect
+	}
+	h.Hub = channel.NewHub(cfg)
 	t.Cleanup(func() {
 		for _, c := range h.all() {
 			c.Close(channel.Closed)
@@ -109,12 +113,15 @@ func (h *Hub) Disconnect(ctx context.Context, identity string) error {
 	if identity == "" {
 		return errors.New(`disconnect "": want the ID of an identity, which anonymous clients have not`)
 	}
+	return h.Hub.Disconnect(ctx, identity)
+}
+
+func (h *Hub) disconnect(identity string) {
 	for _, c := range h.all() {
 		if c.socket.identity.ID == identity {
 			c.socket.Close(wire.CloseDisconnect, "disconnected", transport.Kicked)
 		}
 	}
-	return nil
 }
 
 func (h *Hub) all() []*Client {

@@ -253,7 +253,7 @@ func TestModerationAcrossTopics(t *testing.T) {
 		t.Fatal(err)
 	}
 	for topic, want := range map[string]int{"chat_room:1": 1, "chat_room:2": 0} {
-		if got := hub.Members(topic); len(got) != want {
+		if got, err := hub.Members(t.Context(), topic); len(got) != want || err != nil {
 			t.Errorf("%s: got the members %v, want %d", topic, got, want)
 		}
 	}

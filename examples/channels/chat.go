@@ -40,8 +40,12 @@ func (c *ChatRoom) HandleMember(ctx context.Context, s *channel.Socket) {
 	if err := s.BroadcastFrom(ctx, "user_joined", who); err != nil {
 		c.log.Warn("join not announced", "topic", s.Topic(), "error", err)
 	}
+	members, err := s.Members(ctx)
+	if err != nil { // of a node that does not answer
+		c.log.Warn("some members are not known", "topic", s.Topic(), "error", err)
+	}
 	var here []string
-	for _, m := range s.Members() {
+	for _, m := range members {
 		here = append(here, m.Identity.ID)
 	}
 	_ = s.Push("here", map[string]any{"users": here}) // ErrLeft: it has gone already

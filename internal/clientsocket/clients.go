@@ -18,6 +18,7 @@ import (
 // Config is what the client sockets of a server have in common.
 type Config struct {
 	Accept    transport.Acceptor
+	Node      string           // what secrets, and names of clients that poll, begin with
 	Limits    transport.Limits // none is zero
 	Grace     time.Duration    // zero is none
 	Heartbeat time.Duration    // as hello names it
@@ -121,7 +122,7 @@ func (cs *Clients) init(c *ClientSocket, o Opening) {
 	c.dialect = o.Dialect
 	c.chime = o.Dialect == stats.Chime
 	if o.Dialect == stats.Chime || o.Polled {
-		c.out.credentials.current = newSecret()
+		c.out.credentials.current = cs.newSecret()
 	}
 	c.keeps = c.chime && cs.config.Grace > 0
 	c.ctx = o.Context
@@ -152,7 +153,7 @@ func (cs *Clients) hello(c *ClientSocket, n *Connection, secret string, resumed 
 	}.Message()
 }
 
-func newSecret() string { return randomText(24) }
+func (cs *Clients) newSecret() string { return cs.config.Node + randomText(24) }
 
 // randomText returns n random bytes as base64url.
 func randomText(n int) string {

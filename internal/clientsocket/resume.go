@@ -23,7 +23,7 @@ const unusedWait = 10 * time.Second
 // Resume makes n a candidate of the client socket, and greets it. It reports
 // false if secret is not good or the client socket has ended.
 func (c *ClientSocket) Resume(n *Connection, secret string) bool {
-	fresh := newSecret()
+	fresh := c.clients.newSecret()
 	c.clients.Registry.index(fresh, c)
 	c.in.mu.Lock() // what the hello says to have been received is where the numbers go on
 	c.mu.Lock()

@@ -75,11 +75,8 @@ func (w *Wait) wake() {
 // learns when there is something for the client, and nothing else.
 func (cs *Clients) waitName(c *ClientSocket) string {
 	sum := sha256.Sum256(append(cs.waitKey[:], c.id...))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return cs.config.Node + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
-
-// MaxWaitName is the most bytes of a name that Find can know.
-const MaxWaitName = 22
 
 // name has FindNamed know c.
 func (r *Registry) name(name string, c *ClientSocket) {

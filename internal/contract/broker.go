@@ -14,8 +14,8 @@ import (
 // Unreliable publishes through a broker whose announcements are lost, late and in
 // disorder, until Publish returns: then the members have been sent what was
 // published, or are about to read it.
-func Unreliable(_ *testing.T, s store.Store) broker.Broker {
-	return settling{brokertest.NewUnreliable(local.New(s), rand.Uint64())}
+func Unreliable(_ *testing.T, s store.Store) []broker.Broker {
+	return []broker.Broker{settling{brokertest.NewUnreliable(local.New(s), rand.Uint64())}}
 }
 
 type settling struct{ *brokertest.Unreliable }

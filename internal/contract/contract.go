@@ -19,8 +19,10 @@ import (
 type Store struct {
 	Name string
 	Open func(*testing.T) store.Store // nil: the Router has no store
-	// Broker publishes through something else than the broker of one process.
-	Broker func(*testing.T, store.Store) broker.Broker
+	// Brokers publish through something else than the broker of one process, each for one
+	// node.
+	Brokers func(*testing.T, store.Store) []broker.Broker
+	Several bool // of several nodes
 }
 
 // Sample is Run of each behaviour on a few of the transports, each on others.
@@ -70,14 +72,14 @@ func (b *behaviour) runOn(t *testing.T, transports []*Transport, stores []Store)
 func (b *behaviour) run(t *testing.T, tr *Transport, kept Store) {
 	play := func(t *testing.T) {
 		var history store.Store
-		var way broker.Broker
+		var nodes []broker.Broker
 		if kept.Open != nil {
 			history = kept.Open(t)
 		}
-		if kept.Broker != nil {
-			way = kept.Broker(t, history)
+		if kept.Brokers != nil {
+			nodes = kept.Brokers(t, history)
 		}
-		b.script(newStage(t, b, tr, history, way))
+		b.script(newStage(t, b, tr, history, nodes))
 	}
 	if b.timed {
 		synctest.Test(t, play)

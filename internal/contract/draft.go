@@ -11,7 +11,7 @@ import (
 
 // drafting is of messages that grow. Clients of all dialects are shown the same of them.
 var drafting = []behaviour{
-	{name: "draft_grows", timed: true, script: func(s *stage) {
+	{name: "draft_grows", timed: true, needs: oneNode, script: func(s *stage) {
 		ann := s.Join("ann", "room:1")
 		d := s.Draft("room:1")
 		d.append("so ")
@@ -50,7 +50,7 @@ var drafting = []behaviour{
 		}
 	}},
 
-	{name: "draft_is_discarded", timed: true, script: func(s *stage) {
+	{name: "draft_is_discarded", timed: true, needs: oneNode, script: func(s *stage) {
 		ann := s.Join("ann", "room:1")
 		d := s.Draft("room:1")
 		d.append("so far")
@@ -65,7 +65,7 @@ var drafting = []behaviour{
 		}
 	}},
 
-	{name: "draft_is_stopped_by_another_client", timed: true, needs: toSend, script: func(s *stage) {
+	{name: "draft_is_stopped_by_another_client", timed: true, needs: toSend | oneNode, script: func(s *stage) {
 		s.On("stop", func(_ context.Context, sock *channel.Socket, m channel.Message) (any, error) {
 			var id string
 			if err := m.Decode(&id); err != nil {
@@ -89,7 +89,7 @@ var drafting = []behaviour{
 		bob.WantNothing()
 	}},
 
-	{name: "draft_grows_while_away", timed: true, needs: toResume, script: func(s *stage) {
+	{name: "draft_grows_while_away", timed: true, needs: toResume | oneNode, script: func(s *stage) {
 		ann := s.Join("ann", "room:1")
 		d := s.Draft("room:1")
 		d.append("so ")

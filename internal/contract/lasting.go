@@ -39,7 +39,7 @@ var lasting = []behaviour{
 				s.Errorf("Push: %v", err)
 			}
 			time.Sleep(within)
-			if got := s.live.Members("room:1"); len(got) != 2 {
+			if got := s.Members("room:1"); len(got) != 2 {
 				s.Errorf("Members: got %v, want ann too", got)
 			}
 			bob.Tell("say", obj{"who": "bob"})
@@ -74,7 +74,7 @@ var lasting = []behaviour{
 			ann.LoseTo(code)
 			bob.Tell("say", obj{"away": code})
 			synctest.Wait()
-			if got := s.live.Members("room:1"); len(got) != 2 {
+			if got := s.Members("room:1"); len(got) != 2 {
 				s.Errorf("Members: got %v, want ann too", got)
 			}
 			ann.Return()

@@ -51,7 +51,11 @@ var membership = []behaviour{
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			met[sock.Identity().ID] = len(sock.Members()) == 2
+			list, err := sock.Members(ctx)
+			if err != nil {
+				s.Errorf("Members: %v", err)
+			}
+			met[sock.Identity().ID] = len(list) == 2
 			done <- struct{}{}
 		}
 		ann, bob := s.Dial("ann").TryJoin("room:1", nil), s.Dial("bob").TryJoin("room:1", nil)

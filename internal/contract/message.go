@@ -319,19 +319,19 @@ var sending = []behaviour{
 	}},
 
 	{name: "members", grace: noTime, timed: true, script: func(s *stage) {
-		if got := s.live.Members("room:1"); len(got) != 0 {
+		if got := s.Members("room:1"); len(got) != 0 {
 			s.Errorf("Members of an empty room: got %v", got)
 		}
 		ann := s.Join("ann", "room:1")
 		id := s.room.socket().ID()
-		got := s.live.Members("room:1")
+		got := s.Members("room:1")
 		if len(got) != 1 || got[0].ID != id || got[0].Identity.ID != "ann" {
 			s.Errorf("Members: got %v, want ann with the ID %s", got, id)
 		}
 		ann.Cut()
 		time.Sleep(ann.Silence())
 		s.WantLeave("room:1", channel.Vanished)
-		if got := s.live.Members("room:1"); len(got) != 0 {
+		if got := s.Members("room:1"); len(got) != 0 {
 			s.Errorf("Members after everybody has gone: got %v", got)
 		}
 	}},

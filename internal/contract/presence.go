@@ -149,7 +149,7 @@ var present = []behaviour{
 		bob.WantNothing()
 	}},
 
-	{name: "present_updated_in_one_event", timed: true, script: func(s *stage) {
+	{name: "present_updated_in_one_event", needs: oneNode, timed: true, script: func(s *stage) {
 		bob := s.Join("bob", crowdTopic)
 		ann := s.Join("ann", crowdTopic)
 		sock := s.room.socket()

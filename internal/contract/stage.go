@@ -25,6 +25,7 @@ import (
 	"github.com/go-chime/chime/channel"
 	needs "github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/raw"
+	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport/transporttest"
 )
@@ -40,7 +41,9 @@ type stage struct {
 	dial      func(visit) (line, error)
 	losses    bool // clients may lose their connections
 	seed      uint64
-	live      *chime.Router
+	live      *chime.Router   // of the first node
+	lives     []*chime.Router // of all
+	nodes     *cluster        // nil: there is one
 	room      *room
 	store     store.Store // nil: nothing is kept
 	server    *httptest.Server
@@ -60,25 +63,45 @@ type visitKey struct{}
 // compress is one for all stages, since it is dear to make.
 var compress = middleware.Compress(5, "text/event-stream")
 
-func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way broker.Broker) *stage {
+func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, nodes []broker.Broker) *stage {
 	s := &stage{T: t, transport: tr, dial: tr.dial, losses: b.grace == 0, seed: needs.Seed(t), store: kept, room: newRoom(t)}
 	if b.needs&toResume != 0 {
 		s.dial = tr.lasting
 	}
-	options := []chime.Option{
+	s.room.says = tr.Dialect == "amber"
+	if len(nodes) < 2 {
+		var way broker.Broker
+		if len(nodes) == 1 {
+			way = nodes[0]
+		}
+		s.serve(s.node(b, way), b.timed)
+	} else {
+		s.nodes = newCluster(len(nodes))
+		for i, way := range nodes {
+			s.nodes.add(s.node(b, way, s.nodes.options(i)...))
+		}
+		s.serve(s.nodes, b.timed)
+	}
+	t.Cleanup(s.end)
+	return s
+}
+
+// node returns the app of a node, or of the only one, which has no broker.
+func (s *stage) node(b *behaviour, way broker.Broker, more ...chime.Option) http.Handler {
+	options := append(more,
 		chime.WithConnect(s.connect),
 		chime.WithLimits(b.limits),
-		chime.WithLogger(slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))),
-	}
+		chime.WithLogger(slog.New(slog.NewTextHandler(s.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))),
+	)
 	if b.grace != 0 {
 		options = append(options, chime.WithGrace(b.grace))
 	}
 	var remember []channel.Option
-	if kept != nil {
+	if s.store != nil {
 		if way != nil {
 			options = append(options, chime.WithBroker(way))
 		} else {
-			options = append(options, chime.WithStore(kept))
+			options = append(options, chime.WithStore(s.store))
 		}
 		history := b.history
 		if history == (channel.History{}) {
@@ -89,10 +112,13 @@ func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way b
 	if b.outgoing != nil {
 		remember = append(remember, channel.Outgoing(b.outgoing, "new"))
 	}
-	s.live = chime.NewRouter(options...)
-	s.room.says = tr.Dialect == "amber"
-	s.live.Channel("room:{id}", s.room, remember...)
-	s.live.Channel("crowd:{id}", s.room, append(slices.Clone(remember), channel.Presence(inTheCrowd))...)
+	live := chime.NewRouter(options...)
+	live.Channel("room:{id}", s.room, remember...)
+	live.Channel("crowd:{id}", s.room, append(slices.Clone(remember), channel.Presence(inTheCrowd))...)
+	if s.live == nil {
+		s.live = live
+	}
+	s.lives = append(s.lives, live)
 
 	app := chi.NewRouter()
 	app.Use(middleware.RequestID, middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(io.Discard, "", 0)}),
@@ -102,11 +128,9 @@ func newStage(t *testing.T, b *behaviour, tr *Transport, kept store.Store, way b
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, r.Header.Get("X-Visit"))))
 		})
 	})
-	app.Mount("/{tenant}/socket", s.live)
+	app.Mount("/{tenant}/socket", live)
 	app.Post("/{tenant}/say/{topic}", s.say)
-	s.serve(app, b.timed)
-	t.Cleanup(s.end)
-	return s
+	return app
 }
 
 // serve serves app over TCP, or over pipes, and behind a network if there is one.
@@ -179,6 +203,9 @@ func (s *stage) end() {
 		s.Errorf("Shutdown: %v", err)
 	}
 	s.server.Close()
+	if s.nodes != nil {
+		s.nodes.close()
+	}
 	s.http.CloseIdleConnections()
 	s.deskHTTP.CloseIdleConnections()
 	s.room.check()
@@ -199,7 +226,13 @@ func (s *stage) shutdown() error {
 	s.rest()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return s.live.Shutdown(ctx)
+	var all task.Group
+	failed := make([]error, len(s.lives))
+	for i, live := range s.lives {
+		all.Go(func() { failed[i] = live.Shutdown(ctx) })
+	}
+	_ = all.Wait(context.Background())
+	return errors.Join(failed...)
 }
 
 // Dial connects a client whose identity is token.
@@ -284,6 +317,15 @@ func (s *stage) WantBusy() {
 func (s *stage) Join(token, topic string) *member {
 	s.Helper()
 	return s.Dial(token).Join(topic, nil)
+}
+
+// Members returns the members of a topic.
+func (s *stage) Members(topic string) []channel.Member {
+	list, err := s.live.Members(s.Context(), topic)
+	if err != nil {
+		s.Errorf("members of %s: %v", topic, err)
+	}
+	return list
 }
 
 // Broadcast sends to a topic from outside.

@@ -301,8 +301,8 @@ func (s *storm) wantMembers(there ...*caught) {
 		}
 	}
 	for _, topic := range everywhere() {
-		if got := len(s.live.Members(topic)); got != want[topic] {
-			s.Errorf("%s has %d members, want %d", topic, got, want[topic])
+		if got, err := s.live.Members(s.Context(), topic); len(got) != want[topic] || err != nil {
+			s.Errorf("%s has the members %v, %v, want %d", topic, got, err, want[topic])
 		}
 		if topic == book {
 			continue // where nobody asks who is present

@@ -193,8 +193,8 @@ func TestPhoenixLifeOfAChannel(t *testing.T) {
 		ann.hear(`["1","3","room:lobby","phx_reply",{"status":"ok","response":{}}]`, `["1","1","room:lobby","phx_close",{}]`)
 		s.wantLeft(t, raw.Left("room:lobby", "ann", channel.Left))
 		bob.hear(`[null,null,"room:lobby","user_left",{"user":"ann"}]`)
-		if n := len(s.Live.Members("room:lobby")); n != 1 {
-			t.Errorf("Members: got %d, want bob", n)
+		if list := s.Members(t, "room:lobby"); len(list) != 1 {
+			t.Errorf("Members: got %v, want bob", list)
 		}
 
 		ann.say(`["1","4","room:lobby","new_msg",{"body":"still there?"}]`)

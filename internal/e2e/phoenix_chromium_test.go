@@ -55,7 +55,10 @@ func TestPhoenixClientInChromium(t *testing.T) {
 
 			// A page that goes says goodbye, so nobody waits for a timeout; but for one that polls, for which phoenix.js has no word.
 			p.load(t, "about:blank")
-			poll(t, "the page's leave", func() bool { return len(s.router().Members(topic)) == 0 }, func() string { return "" })
+			poll(t, "the page's leave", func() bool {
+				members, err := s.router().Members(t.Context(), topic)
+				return len(members) == 0 && err == nil
+			}, func() string { return "" })
 		})
 	}
 	if errs := b.uncaught(t); len(errs) > 0 {

@@ -227,7 +227,7 @@ func TestGoodbyeTellsNothingAndDoesNothingElse(t *testing.T) {
 		"a wrong secret":    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 		"1 MB":              strings.Repeat("x", 1<<20),
 		"JSON":              `{"first":1,"frames":[` + raw.JoinHall + `]}`,
-		"the id of someone": s.Live.Members("hall:1")[0].ID,
+		"the id of someone": s.Members(t, "hall:1")[0].ID,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.Request(t, http.MethodPost, "/socket/bye", body, "Content-Type: text/plain;charset=UTF-8").Want(t, http.StatusNoContent, "")

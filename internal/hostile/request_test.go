@@ -240,8 +240,8 @@ func TestWhoExpiresInTheYear9999Stays(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		s.Hall.WantNobodyLeft(t)
-		if got := len(s.Live.Members("hall:1")); got != 1 {
-			t.Errorf("a day later there are %d members, want 1", got)
+		if got := s.Members(t, "hall:1"); len(got) != 1 {
+			t.Errorf("a day later there are the members %v, want 1", got)
 		}
 	})
 }

@@ -189,8 +189,8 @@ func TestPhoenixLongPoll(t *testing.T) {
 		"a session that is not polled ends": func(t *testing.T, s *phoenixSite) {
 			s.open()
 			time.Sleep(16 * time.Second)
-			if n := len(s.live.Members("lounge:1")); n != 0 {
-				t.Errorf("%d members after 16s without a poll, want none", n)
+			if list, err := s.live.Members(t.Context(), "lounge:1"); len(list) != 0 || err != nil {
+				t.Errorf("members %v, %v after 16s without a poll, want none", list, err)
 			}
 			s.post(410, joinLounge)
 			s.want(s.get(), 500)

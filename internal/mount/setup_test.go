@@ -202,8 +202,8 @@ func TestAnswersToTheApplicationSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: got no error", name)
 		}
 	}
-	if got := live.Members("nowhere"); got != nil {
-		t.Errorf("Members: got %v, want none", got)
+	if got, err := live.Members(t.Context(), "nowhere"); got != nil || err != nil {
+		t.Errorf("Members: got %v, %v, want none", got, err)
 	}
 }
 

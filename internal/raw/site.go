@@ -38,6 +38,16 @@ type Site struct {
 	Dial func() (net.Conn, error)
 }
 
+// Members returns the members of a topic.
+func (s *Site) Members(t *testing.T, topic string) []channel.Member {
+	t.Helper()
+	list, err := s.Live.Members(t.Context(), topic)
+	if err != nil {
+		t.Errorf("members of %s: %v", topic, err)
+	}
+	return list
+}
+
 // Secret stands for what an application must never tell a client.
 const Secret = "hunter2"
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -77,7 +78,7 @@ func order(first bool) int {
 // spread is over how long the ends of n client sockets are spread: no more than half of
 // the time that ctx has, since what they are handling has to end in it too.
 func (d *drain) spread(ctx context.Context, n int) time.Duration {
-	window := min(d.window, time.Duration(n)*time.Second/drainRate)
+	window := min(d.window, time.Duration(n)*(time.Second/drainRate))
 	if deadline, ok := ctx.Deadline(); ok {
 		window = min(window, time.Until(deadline)/2)
 	}
@@ -108,6 +109,10 @@ func (s *Server) Drain(ctx context.Context) {
 	s.drain.run(ctx)
 	s.bodies.cut()
 }
+
+// Window is over how long the ends of other connections are spread: as much as of those of
+// many client sockets.
+func (s *Server) Window(ctx context.Context) time.Duration { return s.drain.spread(ctx, math.MaxInt32) }
 
 // Wait returns when every connection and goroutine is done, or with the error of
 // ctx.

@@ -81,6 +81,9 @@ func (ps *phoenixPolls) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token := pollTokenOf(r)
+	if ps.polls.others.serve(w, r, token.secret) {
+		return
+	}
 	c := ps.polls.entrance.clients.Registry.Find(token.secret)
 	if c == nil && token.secret != "" {
 		phoenixReply{}.over(w)
@@ -139,6 +142,9 @@ func (ps *phoenixPolls) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token := pollTokenOf(r)
+	if ps.polls.others.serve(w, r, token.secret) {
+		return
+	}
 	c := ps.polls.entrance.clients.Registry.Find(token.secret)
 	if c == nil {
 		phoenixAnswer(w, phoenixOpened)

@@ -54,6 +54,7 @@ func holdIn(r *http.Request) (time.Duration, error) {
 // opens a client socket, resumes one, or goes on.
 type polls struct {
 	admission *admission
+	others    *others
 	entrance  *entrance
 	limits    transport.Limits
 	tasks     *task.Group
@@ -71,6 +72,9 @@ func (ps *polls) serve(w http.ResponseWriter, r *http.Request) {
 	head, err := pollHeadersOf(r)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if ps.others.serve(w, r, head.secret) {
 		return
 	}
 	former := ps.entrance.clients.Registry.Find(head.secret)

@@ -22,6 +22,9 @@ func (s *Server) ServePost(w http.ResponseWriter, r *http.Request) {
 		refuseBatch(w, &wire.BatchError{Reason: "no " + headerSecret + " header"})
 		return
 	}
+	if s.others.serve(w, r, secret) {
+		return
+	}
 	from, refused := s.admission.post(r, secret)
 	if refused != nil {
 		refuseWith(w, refused)
@@ -84,6 +87,9 @@ func (s *Server) ServeBye(w http.ResponseWriter, r *http.Request) {
 	}
 	if data, err := body.read(maxSecretBody); err == nil {
 		secret := strings.TrimSpace(string(data))
+		if s.others.serveRead(w, r, secret, data) {
+			return
+		}
 		if c := s.clients.Registry.Find(secret); c != nil {
 			c.Goodbye(secret)
 		}

@@ -53,10 +53,16 @@ type Config struct {
 	Grace time.Duration
 	// Drain is over how long the ends of client sockets are spread when the server
 	// shuts down: 0 for the default of 10 s, or AtOnce.
-	Drain  time.Duration
-	Stats  *stats.Stats  // nil: of its own
-	Queues *queue.Budget // of all clients; nil: of its own, as Limits has it
-	Log    *slog.Logger  // nil is slog's default
+	Drain time.Duration
+	// Node is the ID of this node, which the secrets that it gives its clients begin with;
+	// "" if there are no others.
+	Node string
+	// Elsewhere sends requests for the client sockets of other nodes there; nil if there
+	// are none.
+	Elsewhere Elsewhere
+	Stats     *stats.Stats  // nil: of its own
+	Queues    *queue.Budget // of all clients; nil: of its own, as Limits has it
+	Log       *slog.Logger  // nil is slog's default
 }
 
 // Server answers the requests of all clients, and owns every goroutine and
@@ -69,6 +75,7 @@ type Server struct {
 	polls     polls
 	phoenix   phoenixPolls
 	waits     waits
+	others    others
 	limits    transport.Limits
 	drain     drain
 	bodies    bodies
@@ -118,8 +125,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.obstacles.log = s.log
 	s.clients = clientsocket.New(clientsocket.Config{
-		Accept: cfg.Accept, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats, Queues: cfg.Queues, Slow: tellSlow(s.log),
+		Accept: cfg.Accept, Node: cfg.Node, Limits: s.limits, Grace: cfg.Grace, Heartbeat: dialect.Heartbeat, Tasks: &s.tasks, Stats: s.stats, Queues: cfg.Queues, Slow: tellSlow(s.log),
 	})
+	s.others = others{cfg.Node, cfg.Elsewhere, &s.clients.Registry}
 	s.drain = drain{cfg.Drain, s.clients}
 	s.uploads = uploads{most: s.limits.BatchBytes, stats: s.stats}
 	s.admission = admission{
@@ -128,9 +136,9 @@ func New(cfg Config) (*Server, error) {
 		posts:    newToll(s.limits.PostsPerSecond, s.limits.AddressPostsPerSecond),
 	}
 	s.entrance = entrance{s.clients, cfg.Detach, s.stats}
-	s.polls = polls{admission: &s.admission, entrance: &s.entrance, limits: s.limits, tasks: &s.tasks}
+	s.polls = polls{admission: &s.admission, others: &s.others, entrance: &s.entrance, limits: s.limits, tasks: &s.tasks}
 	s.phoenix = phoenixPolls{polls: &s.polls, uploads: &s.uploads, bodies: &s.bodies, log: s.log}
-	s.waits = waits{admission: &s.admission, bodies: &s.bodies, clients: s.clients, stats: s.stats, stuckFor: s.limits.StuckFor, tasks: &s.tasks}
+	s.waits = waits{admission: &s.admission, others: &s.others, bodies: &s.bodies, clients: s.clients, stats: s.stats, stuckFor: s.limits.StuckFor, tasks: &s.tasks}
 	return s, nil
 }
 

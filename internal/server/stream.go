@@ -37,6 +37,9 @@ func (s *Server) ServeStream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("%s: %.40q: want a number", headerReceived, received))
 		return
 	}
+	if s.others.serve(w, r, secret) {
+		return
+	}
 	speaks := stats.Bare
 	if chime {
 		speaks = stats.Chime

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ const (
 // waits are the requests of browsers that wait for several of their clients.
 type waits struct {
 	admission *admission
+	others    *others
 	bodies    *bodies
 	clients   *clientsocket.Clients
 	stats     *stats.Stats
@@ -86,6 +88,8 @@ func (ws *waits) named(w http.ResponseWriter, r *http.Request, body *body) (name
 // time is over.
 func (ws *waits) park(w http.ResponseWriter, r *http.Request, names []string, hold time.Duration) {
 	ws.stats.Waits.Add(1)
+	far := ws.elsewhere(r, names)
+	defer far.end()
 	var known []*clientsocket.ClientSocket
 	all := make([]*clientsocket.ClientSocket, len(names))
 	for i, name := range names {
@@ -96,7 +100,7 @@ func (ws *waits) park(w http.ResponseWriter, r *http.Request, names []string, ho
 	due := func() []string {
 		list := []string{}
 		for i, c := range all {
-			if c == nil || c.Due() {
+			if c == nil && !far.waits(names[i]) || c != nil && c.Due() {
 				list = append(list, names[i])
 			}
 		}
@@ -108,8 +112,11 @@ func (ws *waits) park(w http.ResponseWriter, r *http.Request, names []string, ho
 	timer := time.NewTimer(holdOf(r, rc, hold, ws.stuckFor))
 	defer timer.Stop()
 	ids := due()
-	for len(ids) == 0 && !waits.Over() {
+	for len(ids) == 0 && !(waits.Over() && far.none()) {
 		select {
+		case ids = <-far.due:
+			far.left--
+			continue
 		case <-waits.Woken:
 			ids = due()
 			continue
@@ -121,4 +128,37 @@ func (ws *waits) park(w http.ResponseWriter, r *http.Request, names []string, ho
 	answer(w, http.StatusOK, struct {
 		IDs []string `json:"ids"`
 	}{ids})
+}
+
+// farWait waits for clients of other nodes. It belongs to the goroutine of its request.
+type farWait struct {
+	names map[string]bool
+	due   chan []string // of one node after the other; nobody may be
+	left  int           // nodes that have not answered
+	end   context.CancelFunc
+}
+
+// waits reports whether another node is asked for a client.
+func (f *farWait) waits(name string) bool { return f.names[name] }
+
+// none reports whether all that were asked have answered.
+func (f *farWait) none() bool { return f.left == 0 }
+
+// elsewhere begins to wait for those clients of a request that are on other nodes.
+func (ws *waits) elsewhere(r *http.Request, names []string) *farWait {
+	byNode := map[string][]string{}
+	for _, name := range names {
+		if node := ws.others.owner(name); node != "" {
+			byNode[node] = append(byNode[node], name)
+		}
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	f := &farWait{names: map[string]bool{}, due: make(chan []string, len(byNode)), left: len(byNode), end: cancel}
+	for node, list := range byNode {
+		for _, name := range list {
+			f.names[name] = true
+		}
+		ws.tasks.Go(func() { f.due <- ws.others.wait(ctx, r, node, list) })
+	}
+	return f
 }

@@ -50,6 +50,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, d *dialect.Dial
 	if d == &dialect.Chime {
 		secret = dialect.Secret(r)
 	}
+	if s.others.serve(w, r, secret) {
+		return
+	}
 	from, refused := s.admission.connection(r, d.Counted, secret)
 	if refused != nil {
 		refuseWith(w, refused)

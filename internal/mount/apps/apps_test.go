@@ -128,7 +128,7 @@ func TestWithoutATokenJWTAuthRefuses(t *testing.T) {
 	}
 	ws, _ := s.Chime(t, "Sec-WebSocket-Protocol: "+"base64url.bearer.phx."+base64.RawURLEncoding.EncodeToString([]byte(tokenOf(t, "ann"))))
 	ws.Join("hall:1", "ann")
-	if got := s.Live.Members("hall:1"); len(got) != 1 || got[0].Identity.ID != "ann" {
+	if got := s.Members(t, "hall:1"); len(got) != 1 || got[0].Identity.ID != "ann" {
 		t.Errorf("got members %v, want ann", got)
 	}
 }
@@ -156,7 +156,7 @@ func TestASessionIsTheSameOnEveryRequest(t *testing.T) {
 	s.Bare(t, "join=hall:1", "Cookie: "+cookie).Want(`["1","1","hall:1","phx_reply",{"status":"ok","response":{}}]`)
 	s.Phoenix(t, "Cookie: "+cookie).Join("hall:1", "x")
 	count := map[string]int{}
-	for _, m := range s.Live.Members("hall:1") {
+	for _, m := range s.Members(t, "hall:1") {
 		count[m.Identity.ID]++
 	}
 	if count["ann"] != 1 || count["ann again"] != 2 {

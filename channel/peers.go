@@ -1,0 +1,117 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/transport"
+)
+
+// askWait is how long the other nodes may take to answer if whoever asks sets no limit.
+const askWait = 5 * time.Second
+
+// peers are the other nodes of an application. What is asked of all is asked of this one
+// by whoever asks.
+type peers struct {
+	cluster    broker.Cluster // nil: there are none
+	self       broker.Node
+	members    func(topic string) []Member
+	disconnect func(identity string)
+}
+
+// request is what one node asks of another. A node of a later version may ask what this
+// one does not know.
+type request struct {
+	Members    *string `json:"members,omitempty"`    // of a topic
+	Disconnect *string `json:"disconnect,omitempty"` // an identity
+}
+
+// memberText is a Member as nodes tell each other. What the application put into the Value
+// of an identity stays where it is.
+type memberText struct {
+	ID       string    `json:"id"`
+	Identity string    `json:"identity"`
+	Expires  time.Time `json:"expires"`
+}
+
+var errRequest = errors.New("the node does not know this request: it may be of another version")
+
+// answer is what this node answers another.
+func (p *peers) answer(_ context.Context, text []byte) ([]byte, error) {
+	var r request
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("request: %w", err)
+	}
+	switch {
+	case r.Disconnect != nil:
+		p.disconnect(*r.Disconnect)
+		return nil, nil
+	case r.Members != nil:
+		var list []memberText
+		for _, m := range p.members(*r.Members) {
+			list = append(list, memberText{m.ID, m.Identity.ID, m.Identity.Expires})
+		}
+		return json.Marshal(list)
+	}
+	return nil, errRequest
+}
+
+// ask asks all others, and calls f with what each answers. Its error names those that did
+// not.
+func (p *peers) ask(ctx context.Context, r request, f func(node broker.Node, body []byte) error) error {
+	if p.cluster == nil {
+		return nil
+	}
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askWait)
+		defer cancel()
+	}
+	text, _ := json.Marshal(r) // has no error
+	answers, err := p.cluster.Ask(ctx, text)
+	failed := []error{err}
+	for _, a := range answers {
+		err := a.Err
+		if err == nil && f != nil {
+			err = f(a.Node, a.Body)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("node %s (%s): %w", a.Node.ID, a.Node.Name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// Members returns who is in a topic, on all nodes, in no particular order. With an error it
+// returns those of the nodes that have answered. Members of other nodes have an Identity
+// without its Value.
+func (h *Hub) Members(ctx context.Context, topic string) ([]Member, error) {
+	list := h.members(topic)
+	err := h.peers.ask(ctx, request{Members: &topic}, func(node broker.Node, body []byte) error {
+		var there []memberText
+		if err := json.Unmarshal(body, &there); err != nil {
+			return err
+		}
+		for _, m := range there {
+			list = append(list, Member{m.ID, transport.Identity{ID: m.Identity, Expires: m.Expires}, node})
+		}
+		return nil
+	})
+	if err != nil {
+		return list, fmt.Errorf("members of %q: %w", topic, err)
+	}
+	return list, nil
+}
+
+// Disconnect has all nodes end the client sockets of an identity.
+func (h *Hub) Disconnect(ctx context.Context, identity string) error {
+	h.peers.disconnect(identity)
+	if err := h.peers.ask(ctx, request{Disconnect: &identity}, nil); err != nil {
+		return fmt.Errorf("disconnect %q: %w", identity, err)
+	}
+	return nil
+}
