@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	".":                  {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/forward", "internal/queue", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
 	"broker":             {ours: []string{"store"}, never: []string{"net", "net/http"}},
 	"broker/local":       {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
+	"broker/redis":       {ours: []string{"broker", "store"}, others: []string{rueidis}, never: []string{"net/http"}},
 	"channel":            {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"channel/middleware": {ours: []string{"channel", "internal/pace"}, never: []string{"net", "net/http"}},
 	"client/js":          {},
@@ -85,11 +87,14 @@ const semaphore = "golang.org/x/sync/semaphore"
 // prometheus is linked by those who import package metrics, and by nobody else.
 const prometheus = "github.com/prometheus/client_golang"
 
+// rueidis is linked by those who import broker/redis, and by nobody else.
+const rueidis = "github.com/redis/rueidis"
+
 const chiModule = "github.com/go-chi/chi/v5"
 
 // direct are the requirements of go.mod that are not indirect. One more is a
 // page in docs/adr.
-var direct = []string{"github.com/coder/websocket", chiModule, prometheus, "github.com/r3labs/sse/v2", "github.com/spf13/cobra", "go.etcd.io/bbolt", "golang.org/x/sync", "pgregory.net/rapid"}
+var direct = []string{"github.com/coder/websocket", chiModule, prometheus, "github.com/r3labs/sse/v2", rueidis, "github.com/spf13/cobra", "go.etcd.io/bbolt", "golang.org/x/sync", "pgregory.net/rapid"}
 
 func TestImports(t *testing.T) {
 	for file, list := range importsOf(t) {
@@ -139,6 +144,10 @@ func TestImportRules(t *testing.T) {
 		{"store", "go.etcd.io/bbolt", false},
 		{".", prometheus + "/prometheus", false},
 		{".", module + "/metrics", false},
+		{".", module + "/broker/redis", false},
+		{"channel", module + "/broker/redis", false},
+		{"broker/redis", rueidis, true},
+		{"broker", rueidis, false},
 		{"internal/stats", prometheus + "/prometheus", false},
 		{"metrics", prometheus + "/prometheus", true},
 		{"metrics", module, true},
@@ -194,6 +203,23 @@ func TestDirectDependencies(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, direct) {
 		t.Errorf("go.mod requires %q, want %q", got, direct)
+	}
+}
+
+// TestAnAppWithoutABrokerLinksNoClientOfOne looks at all that is linked.
+func TestAnAppWithoutABrokerLinksNoClientOfOne(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".", "./channel", "./broker/local", "./store/boltstore", "./metrics").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := strings.Fields(string(out))
+	if !slices.Contains(linked, chiModule) {
+		t.Fatalf("linked are %q, and chi is not among them", linked)
+	}
+	for _, name := range linked {
+		if strings.HasPrefix(name, rueidis) {
+			t.Errorf("%s is linked", name)
+		}
 	}
 }
 

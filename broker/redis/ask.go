@@ -1,0 +1,173 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+)
+
+// What nodes send each other, by a channel of each, is a line and what follows it:
+//
+//	ask number node ms      what is asked, of a node that waits for so long
+//	end number node         it waits no longer
+//	answer number           what is answered
+//	refuse number           the text of an error
+//
+// A number is that of the process that asks, and of its request.
+
+var errDeaf = errors.New("the node does not hear")
+
+// Ask implements broker.Cluster.
+func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, error) {
+	list, err := b.nodes.up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("broker/redis: ask: %w", err)
+	}
+	n := &b.nodes
+	n.mu.Lock()
+	self := n.self
+	n.mu.Unlock()
+	var own broker.Node
+	if self == "" || json.Unmarshal([]byte(self), &own) != nil {
+		return nil, fmt.Errorf("broker/redis: ask: %w: this node has no name yet", broker.ErrUnavailable)
+	}
+	var answers []broker.Answer
+	var came []chan broker.Answer
+	for _, s := range list {
+		var other broker.Node
+		if s.id == n.id || s.self == "" || json.Unmarshal([]byte(s.self), &other) != nil {
+			continue
+		}
+		answers = append(answers, broker.Answer{Node: other})
+		came = append(came, n.ask(ctx, own.ID, other.ID, request))
+	}
+	for i, c := range came {
+		a := <-c
+		answers[i].Body, answers[i].Err = a.Body, a.Err
+	}
+	return answers, nil
+}
+
+// ask asks one node. One answer comes, by ctx's end at the latest.
+func (n *nodes) ask(ctx context.Context, own, other string, request []byte) chan broker.Answer {
+	b := n.broker
+	came, heard := make(chan broker.Answer, 1), make(chan broker.Answer, 1)
+	n.mu.Lock()
+	n.requests++
+	number := n.id + "." + strconv.Itoa(n.requests)
+	n.asking[number] = heard
+	n.mu.Unlock()
+	wait := dead
+	if end, ok := ctx.Deadline(); ok {
+		wait = time.Until(end)
+	}
+	b.tasks.Go(func() {
+		defer func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			delete(n.asking, number)
+		}()
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		if err := n.send(ctx, other, fmt.Sprintf("ask %s %s %d\n%s", number, own, wait.Milliseconds(), request)); err != nil {
+			came <- broker.Answer{Err: err}
+			return
+		}
+		select {
+		case a := <-heard:
+			came <- a
+		case <-ctx.Done():
+			came <- broker.Answer{Err: context.Cause(ctx)}
+			_ = n.send(b.ctx, other, fmt.Sprintf("end %s %s\n", number, own)) // else it finds out by the time
+		case <-b.ctx.Done():
+			came <- broker.Answer{Err: errClosed}
+		}
+	})
+	return came
+}
+
+// send has a node hear a text.
+func (n *nodes) send(ctx context.Context, node, text string) error {
+	b := n.broker
+	var heard int64
+	err := b.look(ctx, func(ctx context.Context) (err error) {
+		heard, err = b.client.Do(ctx, b.client.B().Publish().Channel(b.names.node(node)).Message(text).Build()).AsInt64()
+		return err
+	})
+	if err == nil && heard == 0 && !b.cluster { // a Cluster counts those of one of its nodes only
+		err = errDeaf
+	}
+	return err
+}
+
+// add implements hears.
+func (n *nodes) add(text string) {
+	line, rest, _ := strings.Cut(text, "\n")
+	fields := strings.Split(line, " ")
+	if len(fields) < 2 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	number := fields[1]
+	var a broker.Answer
+	switch fields[0] {
+	case "ask":
+		if len(fields) == 4 {
+			n.reply(number, fields[2], fields[3], []byte(rest))
+		}
+		return
+	case "end":
+		if cancel := n.answered[number]; cancel != nil {
+			cancel()
+		}
+		return
+	case "answer":
+		a.Body = []byte(rest)
+	case "refuse":
+		a.Err = errors.New(rest)
+	default:
+		return
+	}
+	if c := n.asking[number]; c != nil {
+		select {
+		case c <- a:
+		default: // it has one
+		}
+	}
+}
+
+// lose implements hears: who asks waits for as long as they said.
+func (n *nodes) lose() {}
+
+// reply has a request answered, which comes once. n.mu is held.
+func (n *nodes) reply(number, node, ms string, request []byte) {
+	b := n.broker
+	wait, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil || n.answered[number] != nil || b.ctx.Err() != nil || n.answer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, time.Duration(wait)*time.Millisecond)
+	n.answered[number] = cancel
+	answer := n.answer
+	b.tasks.Go(func() {
+		body, err := answer(ctx, request)
+		text := "answer " + number + "\n" + string(body)
+		if err != nil {
+			text = "refuse " + number + "\n" + err.Error()
+		}
+		if err := n.send(ctx, node, text); err != nil && ctx.Err() == nil {
+			b.log.Warn("broker/redis: an answer could not be sent", "error", err)
+		}
+		cancel()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.answered, number)
+	})
+}

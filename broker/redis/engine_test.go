@@ -1,0 +1,146 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-chime/chime/internal/need"
+)
+
+// engine is a Redis server of a test's own.
+type engine struct {
+	program, dir, port string
+	options            []string
+	cmd                *exec.Cmd
+	output             bytes.Buffer
+}
+
+// patience is how long a server may take to start, and a node to find out about something.
+const patience = 30 * time.Second
+
+// start starts a server that appends to a file and syncs it before it answers, unless
+// options say otherwise. It ends with the test.
+func start(t testing.TB, options ...string) *engine {
+	t.Helper()
+	e := &engine{program: need.Program(t, "redis-server", "valkey-server"), dir: t.TempDir(), port: freePort(t)}
+	e.options = append([]string{
+		"--port", e.port, "--bind", "127.0.0.1", "--dir", e.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+	}, options...)
+	e.begin(t)
+	t.Cleanup(func() { e.kill(t) })
+	return e
+}
+
+// freePort returns a port that nothing listens on, below those that the kernel gives away.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		port := strconv.Itoa(20000 + int(nextPort.Add(1)+int64(os.Getpid()))%10000)
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+var nextPort atomic.Int64
+
+// begin starts the server, again perhaps, and returns when it answers.
+func (e *engine) begin(t testing.TB) {
+	t.Helper()
+	e.cmd = exec.Command(e.program, e.options...)
+	e.output.Reset()
+	e.cmd.Stdout, e.cmd.Stderr = &e.output, &e.output
+	if err := e.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for n := 0; ; n++ {
+		answer, err := e.ask("PING")
+		if err == nil && answer == "PONG" {
+			return
+		}
+		if !pause(ctx, n) {
+			t.Fatalf("redis-server does not answer: %q, %v: %s", answer, err, &e.output)
+		}
+	}
+}
+
+// kill ends the server with SIGKILL.
+func (e *engine) kill(t testing.TB) {
+	t.Helper()
+	if e.cmd == nil {
+		return
+	}
+	_ = e.cmd.Process.Kill()
+	if err := e.cmd.Wait(); err != nil && !strings.Contains(err.Error(), "killed") {
+		t.Errorf("redis-server: %v: %s", err, &e.output)
+	}
+	e.cmd = nil
+}
+
+func (e *engine) url() string { return "redis://127.0.0.1:" + e.port }
+
+// ask has the server run a command, by a connection of its own, and returns the line that
+// it answers.
+func (e *engine) ask(words ...string) (string, error) {
+	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+e.port, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := fmt.Fprintf(conn, "%s\r\n", strings.Join(words, " ")); err != nil {
+		return "", err
+	}
+	line := make([]byte, 4096)
+	n, err := conn.Read(line)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(strings.TrimPrefix(string(line[:n]), "+")), nil
+}
+
+var prefixes atomic.Int64
+
+// fresh returns a prefix that nobody has used.
+func fresh() string { return fmt.Sprintf("test-%d", prefixes.Add(1)) }
+
+// open returns a broker that is closed with the test.
+func open(t testing.TB, url string, o Options) *Broker {
+	t.Helper()
+	if o.Prefix == "" {
+		o.Prefix = fresh()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(lines{t}, nil))
+	}
+	b, err := Open(context.Background(), url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// lines notes what is logged for a failure.
+type lines struct{ t testing.TB }
+
+func (l lines) Write(b []byte) (int, error) {
+	l.t.Logf("%s", bytes.TrimSpace(b))
+	return len(b), nil
+}

@@ -1,0 +1,226 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+)
+
+// dead is how long nothing is heard of a node before it is taken to be gone.
+const dead = 15 * time.Second
+
+// nodes is what a node knows of the others, and what they ask each other. It says that this
+// one is up, and in whatever is wrong it says so again.
+type nodes struct {
+	broker *Broker
+	id     string // of the process, whatever it is called
+
+	mu       sync.Mutex // guards what follows
+	self     string     // what the node says of itself, JSON; "": nothing
+	answer   func(ctx context.Context, request []byte) ([]byte, error)
+	buried   []string                      // nodes whose topics are looked through now
+	asking   map[string]chan broker.Answer // by the number of a request
+	answered map[string]context.CancelFunc // of requests that are being answered
+	requests int
+}
+
+// state is what the engine knows of a node.
+type state struct {
+	id    string
+	heard string // µs
+	quiet time.Duration
+	self  string
+}
+
+func (n *nodes) init(b *Broker) {
+	var id [6]byte
+	_, _ = rand.Read(id[:]) // ends the program rather than fail
+	n.broker, n.id = b, base64.RawURLEncoding.EncodeToString(id[:])
+	n.asking, n.answered = map[string]chan broker.Answer{}, map[string]context.CancelFunc{}
+}
+
+// StartCluster implements broker.Cluster. This node is named to the others when it can hear
+// them.
+func (b *Broker) StartCluster(self broker.Node, answer func(ctx context.Context, request []byte) ([]byte, error)) {
+	n := &b.nodes
+	b.tasks.Go(func() {
+		channel := b.names.node(self.ID)
+		for tries := 0; b.feed(channel).subscribe(b.ctx, channel, n) != nil; tries++ {
+			if !pause(b.ctx, tries) {
+				return
+			}
+		}
+		text, err := json.Marshal(self)
+		if err != nil {
+			b.log.Error("broker/redis: this node can't be named", "error", err)
+			return
+		}
+		n.mu.Lock()
+		n.self, n.answer = string(text), answer
+		n.mu.Unlock()
+		if err := n.beat(b.ctx); err != nil {
+			b.log.Warn("broker/redis: the other nodes do not hear of this one yet", "error", err)
+		}
+	})
+}
+
+// run says every few seconds that this node is up, and sees to those that are not.
+func (n *nodes) run() {
+	b := n.broker
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	failing := false
+	for {
+		ctx, cancel := context.WithTimeout(b.ctx, beatEvery)
+		err := errors.Join(n.beat(ctx), n.again(ctx))
+		cancel()
+		if failed := err != nil && b.ctx.Err() == nil; failed != failing {
+			failing = failed
+			if failed {
+				b.log.Warn("broker/redis: the engine does not answer", "error", err)
+			} else {
+				b.log.Info("broker/redis: the engine answers again")
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+// beat says that this node is up.
+func (n *nodes) beat(ctx context.Context) error {
+	b := n.broker
+	n.mu.Lock()
+	self := n.self
+	n.mu.Unlock()
+	known, list, err := n.list(ctx, n.id, self)
+	if err != nil {
+		return err
+	}
+	if !known { // or they took it to be gone, and with it who is present here
+		b.here.again()
+	}
+	for _, s := range list {
+		if s.id != n.id && s.quiet > dead {
+			n.bury(s)
+		}
+	}
+	err = b.look(ctx, func(ctx context.Context) error {
+		return b.client.Do(ctx, b.client.B().Publish().Channel(b.names.beats(n.id)).Message("beat").Build()).Error()
+	})
+	if err != nil {
+		return fmt.Errorf("say that this node is up: %w", err)
+	}
+	return nil
+}
+
+// again looks whether the engine was emptied: then there is another epoch.
+func (n *nodes) again(ctx context.Context) error {
+	b := n.broker
+	epoch, err := b.settings(ctx)
+	if err != nil || epoch == b.nowEpoch() {
+		return err
+	}
+	b.log.Error("broker/redis: the engine was emptied: all topics begin anew", "epoch", epoch)
+	b.epoch.Store(epoch)
+	for _, f := range b.feeds {
+		f.all(hears.lose)
+	}
+	return nil
+}
+
+// list returns which nodes were heard of and when, after saying that id is up, if it is
+// not "".
+func (n *nodes) list(ctx context.Context, id, self string) (known bool, list []state, err error) {
+	b := n.broker
+	var answer []string
+	err = b.look(ctx, func(ctx context.Context) (err error) {
+		answer, err = evaluate(ctx, b.client, beatScript, []string{b.names.nodes()}, id, self)
+		return err
+	})
+	if err == nil && len(answer)%2 != 0 {
+		err = errAnswer
+	}
+	if err != nil {
+		return false, nil, fmt.Errorf("nodes: %w", err)
+	}
+	now, _ := strconv.ParseInt(answer[1], 10, 64)
+	for pair := range slices.Chunk(answer[2:], 2) {
+		heard, self, _ := strings.Cut(pair[1], " ")
+		at, _ := strconv.ParseInt(heard, 10, 64)
+		list = append(list, state{pair[0], heard, time.Duration(now-at) * time.Microsecond, self})
+	}
+	return answer[0] == "1", list, nil
+}
+
+// up returns the nodes that are.
+func (n *nodes) up(ctx context.Context) ([]state, error) {
+	_, list, err := n.list(ctx, "", "")
+	return slices.DeleteFunc(list, func(s state) bool { return s.quiet > dead }), err
+}
+
+// Nodes implements broker.Cluster.
+func (b *Broker) Nodes(ctx context.Context) ([]broker.Node, error) {
+	list, err := b.nodes.up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("broker/redis: %w", err)
+	}
+	var all []broker.Node
+	for _, s := range list {
+		var node broker.Node
+		if s.self != "" && json.Unmarshal([]byte(s.self), &node) == nil {
+			all = append(all, node)
+		}
+	}
+	return all, nil
+}
+
+// leave takes this node out of the list.
+func (n *nodes) leave(ctx context.Context) error {
+	b := n.broker
+	return b.client.Do(ctx, b.client.B().Hdel().Key(b.names.nodes()).Field(n.id).Build()).Error()
+}
+
+// bury has those who were present on a node that is gone leave. Of all nodes that see it
+// gone one does so; if it can't another will.
+func (n *nodes) bury(s state) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if slices.Contains(n.buried, s.id) {
+		return
+	}
+	n.buried = append(n.buried, s.id)
+	n.broker.tasks.Go(func() {
+		if err := n.burial(s); err != nil && n.broker.ctx.Err() == nil {
+			n.broker.log.Warn("broker/redis: those on a node that is gone are still shown", "node", s.id, "error", err)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.buried = slices.DeleteFunc(n.buried, func(id string) bool { return id == s.id })
+	})
+}
+
+func (n *nodes) burial(s state) error {
+	b, ctx := n.broker, n.broker.ctx
+	err := b.client.Do(ctx, b.client.B().Set().Key(b.names.burial(s.id)).Value(n.id).Nx().PxMilliseconds(dead.Milliseconds()).Build()).Error()
+	if err != nil { // another node does
+		return ignoreNil(err)
+	}
+	if err := b.here.bury(ctx, s.id); err != nil {
+		return err
+	}
+	return run(ctx, b.client, buryScript, []string{b.names.nodes()}, s.id, s.heard).Error()
+}

@@ -1,0 +1,314 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-chime/chime/broker"
+)
+
+// presences are those of this node, by topic. What has changed is written to the engine,
+// and announced by the same script, until it is there.
+type presences struct {
+	broker  *Broker
+	changed func(topic string, c broker.Change)
+
+	mu     sync.Mutex // guards what follows
+	topics map[string]*presence
+}
+
+// presence is who is present on this node in one topic. Its fields are guarded by
+// presences.mu.
+type presence struct {
+	refs    map[string]broker.Present
+	unsaved map[string]bool // refs of which the engine is to be told that they are here, or not
+	listed  bool            // the engine knows that this node is in the topic
+	saving  bool
+}
+
+func newPresence() *presence {
+	return &presence{refs: map[string]broker.Present{}, unsaved: map[string]bool{}}
+}
+
+func (p *presences) init(b *Broker) {
+	p.broker, p.topics = b, map[string]*presence{}
+}
+
+// StartPresence implements broker.Presence.
+func (b *Broker) StartPresence(changed func(topic string, c broker.Change)) { b.here.changed = changed }
+
+// Present implements broker.Presence.
+func (b *Broker) Present(topic string, c broker.Change) {
+	p := &b.here
+	if p.changed == nil {
+		panic("chime: broker/redis: Present: StartPresence was not called")
+	}
+	p.mu.Lock()
+	t := p.topics[topic]
+	if t == nil {
+		t = newPresence()
+		p.topics[topic] = t
+	}
+	for _, who := range c.Joins {
+		t.refs[who.Ref], t.unsaved[who.Ref] = who, true
+	}
+	for _, who := range c.Leaves {
+		delete(t.refs, who.Ref)
+		t.unsaved[who.Ref] = true
+	}
+	p.save(topic, t)
+	p.mu.Unlock()
+	p.changed(topic, c)
+}
+
+// exit has all leave who are present on this node.
+func (p *presences) exit(topic string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.topics[topic]
+	if t == nil {
+		return
+	}
+	for ref := range t.refs {
+		t.unsaved[ref] = true
+	}
+	clear(t.refs)
+	p.save(topic, t)
+}
+
+// again has the engine told of everybody.
+func (p *presences) again() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for topic, t := range p.topics {
+		p.retell(topic, t)
+	}
+}
+
+// hear is called with what the engine has told the others of this node. They may have taken
+// it to be gone; or a write that came late has somebody be here who is not.
+func (p *presences) hear(topic string, n news) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.topics[topic]
+	if n.all {
+		if t != nil {
+			p.retell(topic, t)
+		}
+		return
+	}
+	for _, who := range n.Joins {
+		if t == nil {
+			t = newPresence()
+			p.topics[topic] = t
+		}
+		if _, ok := t.refs[who.Ref]; !ok {
+			t.unsaved[who.Ref] = true
+		}
+	}
+	if t != nil {
+		p.save(topic, t)
+	}
+}
+
+// retell has the engine told of everybody in a topic. p.mu is held.
+func (p *presences) retell(topic string, t *presence) {
+	for ref := range t.refs {
+		t.unsaved[ref] = true
+	}
+	t.listed = false
+	p.save(topic, t)
+}
+
+// save has the engine told of what it does not know. p.mu is held.
+func (p *presences) save(topic string, t *presence) {
+	if t.saving || len(t.unsaved) == 0 || p.broker.ctx.Err() != nil {
+		return
+	}
+	t.saving = true
+	p.broker.tasks.Go(func() {
+		for tries := 0; ; tries++ {
+			done, err := p.write(topic, t)
+			switch {
+			case err != nil:
+				if !pause(p.broker.ctx, tries) {
+					return
+				}
+			case done:
+				return
+			default:
+				tries = 0
+			}
+		}
+	})
+}
+
+// write tells the engine of what is not saved. It reports done if nothing is left.
+func (p *presences) write(topic string, t *presence) (done bool, err error) {
+	p.mu.Lock()
+	if len(t.unsaved) == 0 {
+		t.saving = false
+		if len(t.refs) == 0 {
+			delete(p.topics, topic)
+		}
+		p.mu.Unlock()
+		return true, nil
+	}
+	var c broker.Change
+	for ref := range t.unsaved {
+		if who, ok := t.refs[ref]; ok {
+			c.Joins = append(c.Joins, who)
+		} else {
+			c.Leaves = append(c.Leaves, broker.Present{Ref: ref})
+		}
+	}
+	unsaved, list, unlist := t.unsaved, !t.listed && len(t.refs) > 0, t.listed && len(t.refs) == 0
+	t.unsaved, t.listed = map[string]bool{}, t.listed || list
+	p.mu.Unlock()
+
+	b := p.broker
+	node, channel := b.nodes.id, b.names.channel(topic)
+	args := []string{channel, node, pack(c), strconv.Itoa(len(c.Joins))}
+	for _, who := range c.Joins {
+		args = append(args, who.Ref, node+"\n"+pack(broker.Change{Joins: []broker.Present{who}}))
+	}
+	for _, who := range c.Leaves {
+		args = append(args, who.Ref)
+	}
+	err = b.look(b.ctx, func(ctx context.Context) error {
+		if list { // before anybody is present: who buries this node must find all
+			if err := b.client.Do(ctx, b.client.B().Sadd().Key(b.names.topics(node)).Member(topic).Build()).Error(); err != nil {
+				return err
+			}
+		}
+		return run(ctx, b.client, presentScript, []string{b.names.present(topic)}, args...).Error()
+	})
+	if err == nil && unlist {
+		p.mu.Lock()
+		still := len(t.refs) == 0 && len(t.unsaved) == 0
+		t.listed = t.listed && !still
+		p.mu.Unlock()
+		if still {
+			err = b.client.Do(b.ctx, b.client.B().Srem().Key(b.names.topics(node)).Member(topic).Build()).Error()
+		}
+	}
+	if err != nil {
+		p.mu.Lock()
+		maps.Copy(t.unsaved, unsaved)
+		t.listed = t.listed && !list
+		p.mu.Unlock()
+	}
+	return false, err
+}
+
+// leave has all leave, at the end of the node.
+func (p *presences) leave(ctx context.Context) error { return p.bury(ctx, p.broker.nodes.id) }
+
+// bury has all leave who are present on a node.
+func (p *presences) bury(ctx context.Context, node string) error {
+	b := p.broker
+	topics, err := b.client.Do(ctx, b.client.B().Smembers().Key(b.names.topics(node)).Build()).AsStrSlice()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, topic := range topics {
+		if err := p.clear(ctx, topic, node); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		failed = append(failed, b.client.Do(ctx, b.client.B().Srem().Key(b.names.topics(node)).Member(topic).Build()).Error())
+	}
+	return errors.Join(failed...)
+}
+
+// clear has all leave who are present on a node in one topic.
+func (p *presences) clear(ctx context.Context, topic, node string) error {
+	b := p.broker
+	return run(ctx, b.client, presentScript, []string{b.names.present(topic)}, b.names.channel(topic), node, "").Error()
+}
+
+// ListPresence implements broker.Presence.
+func (b *Broker) ListPresence(ctx context.Context, topic string) ([]broker.Present, error) {
+	s, err := b.here.read(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("present in %q: %w", topic, err)
+	}
+	up, err := b.nodes.up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("present in %q: %w", topic, err)
+	}
+	var list []broker.Present
+	for _, r := range s.refs {
+		if slices.ContainsFunc(up, func(s state) bool { return s.id == r.node }) {
+			list = append(list, r.Present)
+		}
+	}
+	return list, nil
+}
+
+// snapshot is who is present in a topic, after a change.
+type snapshot struct {
+	change uint64
+	refs   map[string]remote
+}
+
+// remote is who is present on a node.
+type remote struct {
+	broker.Present
+	node string
+}
+
+// read returns who is present in a topic.
+func (p *presences) read(ctx context.Context, topic string) (*snapshot, error) {
+	b := p.broker
+	var all map[string]string
+	err := b.look(ctx, func(ctx context.Context) (err error) {
+		all, err = b.client.Do(ctx, b.client.B().Hgetall().Key(b.names.present(topic)).Build()).AsStrMap()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshot{refs: map[string]remote{}}
+	for ref, text := range all {
+		if ref == "" {
+			s.change, err = strconv.ParseUint(text, 10, 64)
+		} else {
+			node, packed, _ := strings.Cut(text, "\n")
+			var c broker.Change
+			if c, err = unpack(packed); err == nil && len(c.Joins) == 1 {
+				s.refs[ref] = remote{c.Joins[0], node}
+			}
+		}
+		if err != nil {
+			return nil, errForm
+		}
+	}
+	return s, nil
+}
+
+// enter has o learn who is present, until it knows.
+func (p *presences) enter(o *order) {
+	if p.changed == nil {
+		return
+	}
+	p.broker.tasks.Go(func() {
+		for tries := 0; ; tries++ {
+			s, err := p.read(p.broker.ctx, o.topic)
+			if err == nil {
+				o.see(s)
+				return
+			}
+			if !pause(p.broker.ctx, tries) || o.over() {
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,16 @@
+-- KEYS: of each node when it was heard last, in µs, and what it says of itself.
+-- ARGV: this node, and what it says; without one nothing is said.
+-- An answer is whether the node was known, the time, and what is known of each.
+local call = redis.call
+if redis.replicate_commands then redis.replicate_commands() end
+local clock = call('TIME')
+local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
+local known = 0
+if ARGV[1] ~= '' then
+	known = call('HEXISTS', KEYS[1], ARGV[1])
+	call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2])
+end
+local answer = call('HGETALL', KEYS[1])
+table.insert(answer, 1, now)
+table.insert(answer, 1, tostring(known))
+return answer

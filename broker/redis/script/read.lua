@@ -1,0 +1,51 @@
+-- An answer is the top, whether the page is complete, whether there is more, and of each
+-- message the offset, p, t, k, h and d.
+local newest, from, limit, bytes = ARGV[1] == 'newest', ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+expire()
+local answer = {int(top), '0', '0'}
+if ARGV[1] == 'top' then return answer end
+
+local size, n, more, first = 0, 0, false, nil
+local lower, upper = from, '+'
+if newest then lower, upper = '-', from end
+while lower do
+	local chunk = limit > 0 and math.min(limit + 1 - n, 100) or 100
+	local list = newest and call('XREVRANGE', stream, upper, lower, 'COUNT', chunk) or call('XRANGE', stream, lower, upper, 'COUNT', chunk)
+	for _, e in ipairs(list) do
+		local f = e[2]
+		size = size + #f[12]
+		if limit > 0 and n == limit or bytes > 0 and size > bytes and n > 0 then
+			more, lower = true, nil
+			break
+		end
+		n = n + 1
+		first = first or e
+		local i = #answer
+		answer[i + 1], answer[i + 2], answer[i + 3], answer[i + 4], answer[i + 5], answer[i + 6] = offset(e), f[2], f[4], f[8], f[10], f[12]
+	end
+	if #list < chunk then break end
+	if lower then
+		local last = tonumber(offset(list[#list]))
+		if newest then upper = int(last - 1) .. '-0' else lower = int(last + 1) .. '-0' end
+	end
+end
+
+local complete
+if newest then
+	-- It has a beginning if the oldest that is kept leads back to it.
+	local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+	complete = linked(0, nil, oldest and tonumber(oldest[2][2]) or top)
+	local before = tonumber(ARGV[5])
+	if before > 0 and before < (tonumber(known[8]) or math.huge) then complete = false end
+else
+	local after = tonumber(ARGV[5])
+	if after >= top then
+		complete = after == top
+	elseif first then
+		complete = linked(after, tonumber(offset(first)), tonumber(first[2][2]))
+	else
+		complete = linked(after, nil, top)
+	end
+end
+answer[2], answer[3] = complete and '1' or '0', more and '1' or '0'
+return answer
