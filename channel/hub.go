@@ -92,7 +92,7 @@ func NewHub(cfg Config) *Hub {
 	h.history = h.broker.History()
 	h.lookups = fanout.NewLookups(h.history)
 	h.topics = newRegistry(h.broker, fanout.Config{
-		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(&h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
+		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
 	})
 	h.peers = peers{self: cfg.Node, members: h.members, disconnect: cfg.Disconnect}
 	if h.peers.disconnect == nil {

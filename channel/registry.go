@@ -20,6 +20,7 @@ type registry struct {
 	between broker.Presence // the same; nil: nodes do not tell each other who is present
 	config  fanout.Config
 	refs    *presence.Refs
+	watch   *fanout.Watch
 	seed    maphash.Seed
 	shards  [64]shard
 }
@@ -40,6 +41,7 @@ func (sh *shard) list() []*place {
 func newRegistry(b broker.Broker, c fanout.Config) *registry {
 	r := &registry{broker: b, config: c, refs: presence.NewRefs(), seed: maphash.MakeSeed()}
 	r.between, _ = b.(broker.Presence)
+	r.watch = fanout.NewWatch(c.History, r.topics, c.Tasks)
 	for i := range r.shards {
 		r.shards[i].places = map[string]*place{}
 	}
@@ -108,7 +110,18 @@ func (r *registry) subscribe(ctx context.Context, p *place) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	p.subscribed = true
+	r.watch.Arm()
 	return nil
+}
+
+// topics returns those that there are.
+func (r *registry) topics() (list []*fanout.Topic) {
+	for i := range r.shards {
+		for _, p := range r.shards[i].list() {
+			list = append(list, p.Topic)
+		}
+	}
+	return list
 }
 
 // use returns the topic, made if there is none, with one more user.

@@ -42,6 +42,7 @@ type reader struct {
 	erased   []store.Position // of messages that were, since a read began
 	suspect  bool             // announcements may be missing
 	checking bool             // that is looked into, or waits for it
+	top      uint64           // what had been announced when that was begun
 	failures int              // of that, in a row
 	again    *time.Timer      // has it looked into once more
 }
@@ -158,28 +159,66 @@ func (r *reader) look() {
 	_ = r.claim(context.Background()) // or what it has read may be older than what another has
 	defer r.release()
 	for r.suspect && !t.closed {
-		r.suspect = false
+		r.suspect, r.top = false, t.tail.top
 		_, page, err := r.fetch(context.Background(), topAlone)
-		switch {
-		case t.closed:
-		case err != nil && r.failures < len(retries): // until then the members are sent what is announced
-			r.suspect = true
-			r.again = time.AfterFunc(retries[r.failures], func() { r.checks.add(r) })
-			r.failures++
+		if !r.judge(store.Position{Epoch: page.Epoch, Offset: page.Top}, err) {
 			return
-		case err != nil: // never a gap in silence
-			t.tail.reset("", 0)
-			t.budget.charge(t)
-			t.members.failAll(fmt.Errorf("announcements are missing, and the history can't be read: %w", err))
-		case !t.tail.known(): // whoever joins reads it
-		case page.Epoch != t.tail.epoch:
-			t.renew(page.Epoch, page.Top)
-		case page.Top > t.tail.top:
-			t.skip(page.Top)
 		}
-		r.failures = 0
 	}
 	r.checking = false
+}
+
+// begin claims r for a look at where the tops of many topics are, and reports false if
+// that would have to wait. The topic's lock is not held, nor for end.
+func (r *reader) begin() bool {
+	r.topic.mu.Lock()
+	defer r.topic.mu.Unlock()
+	select {
+	case r.reading <- struct{}{}:
+		r.suspect, r.top = false, r.topic.tail.top
+		return true
+	default:
+		return false
+	}
+}
+
+// end takes what was found since begin.
+func (r *reader) end(top store.Position, err error) {
+	r.topic.mu.Lock()
+	defer r.topic.mu.Unlock()
+	r.release()
+	switch {
+	case !r.judge(top, err):
+	case r.suspect && !r.topic.closed:
+		r.checks.add(r)
+	default:
+		r.checking = false
+	}
+}
+
+// judge says what it means where the top was found, or that it can't be read. It reports
+// false if that is to be tried again later.
+func (r *reader) judge(top store.Position, err error) bool {
+	t := r.topic
+	switch {
+	case t.closed:
+	case err != nil && r.failures < len(retries): // until then the members are sent what is announced
+		r.suspect = true
+		r.again = time.AfterFunc(retries[r.failures], func() { r.checks.add(r) })
+		r.failures++
+		return false
+	case err != nil: // never a gap in silence
+		t.tail.reset("", 0)
+		t.budget.charge(t)
+		t.members.failAll(fmt.Errorf("announcements are missing, and the history can't be read: %w", err))
+	case !t.tail.known(): // whoever joins reads it
+	case top.Epoch != t.tail.epoch, 0 < top.Offset && top.Offset < r.top: // a fail-over has lost the end of it
+		t.renew(top.Epoch, top.Offset)
+	case top.Offset > t.tail.top:
+		t.skip(top.Offset)
+	}
+	r.failures = 0
+	return true
 }
 
 // close ends what is left to do: nobody reads any more.

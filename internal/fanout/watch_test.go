@@ -1,0 +1,228 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// manyTops is a history that looks at many topics at one time.
+type manyTops struct {
+	*fakeHistory
+	asked []int // topics of each call
+	fails int
+	gate  chan struct{} // each call waits for it; nil: for nothing
+}
+
+func (h *manyTops) Tops(ctx context.Context, topics []string) ([]store.Position, error) {
+	h.mu.Lock()
+	h.asked = append(h.asked, len(topics))
+	gate, fails := h.gate, h.fails > 0
+	if fails {
+		h.fails--
+	}
+	h.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	if fails {
+		return nil, errors.New("disk on fire")
+	}
+	var list []store.Position
+	for _, topic := range topics {
+		page, err := h.now().Read(ctx, topic, topAlone)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, store.Position{Epoch: page.Epoch, Offset: page.Top})
+	}
+	return list, nil
+}
+
+var _ broker.Tops = (*manyTops)(nil)
+
+// lookedAt is a world whose history can do that, with members in so many topics.
+func lookedAt(t *testing.T, topics int) (*world, *manyTops, []*Topic, []*fakeQueue) {
+	w := newWorld(100)
+	h := &manyTops{fakeHistory: w.history}
+	w.checks = NewChecks(h, &w.tasks)
+	var list []*Topic
+	var queues []*fakeQueue
+	for i := range topics {
+		topic := New(fmt.Sprint(i), Config{History: h, Keep: 100, Replay: 10, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks})
+		if _, err := w.history.store.Append(t.Context(), topic.name, store.Message{Payload: []byte("{}")}, w.keep, nil); err != nil {
+			t.Fatal(err)
+		}
+		q, p := w.client(100)
+		if err := newOwner(topic, p, "1").join(Want{Last: 1}); err != nil {
+			t.Fatal(err)
+		}
+		list, queues = append(list, topic), append(queues, q)
+	}
+	synctest.Wait()
+	w.history.reads = 0
+	return w, h, list, queues
+}
+
+// loseOne retains a message in each topic that is not announced.
+func (w *world) loseOne(t *testing.T, topics []*Topic) {
+	for _, topic := range topics {
+		if _, err := w.history.store.Append(t.Context(), topic.name, store.Message{Payload: []byte("{}")}, w.keep, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A connection that was lost may have lost the announcements of all topics.
+func TestWhatAllTopicsHaveLostIsLookedForInLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		w, h, topics, queues := lookedAt(t, n)
+		w.loseOne(t, topics[:n/2])
+		for _, topic := range topics {
+			topic.Lost()
+		}
+		synctest.Wait()
+		if looks := len(h.asked); looks > 2*maxChecks || w.history.reads != n/2 {
+			t.Errorf("%d looks at lists of %v and %d reads, want a few looks, and a read for each topic that has lost something", looks, h.asked, w.history.reads)
+		}
+		for i, q := range queues {
+			want := 1
+			if i < n/2 {
+				want = 2
+			}
+			if got := len(q.offsets()); got != want {
+				t.Fatalf("the member of topic %d was sent %d messages, want %d", i, got, want)
+			}
+		}
+	})
+}
+
+func TestAListThatCantBeLookedAtIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, h, topics, queues := lookedAt(t, 3)
+		w.loseOne(t, topics)
+		h.fails = 1
+		for _, topic := range topics {
+			topic.Lost()
+		}
+		time.Sleep(retrying())
+		synctest.Wait()
+		for _, q := range queues {
+			if got := len(q.offsets()); got != 2 {
+				t.Errorf("got %d messages, want 2", got)
+			}
+		}
+	})
+}
+
+// What is suspected while a list is looked at is looked at again.
+func TestWhatIsSuspectedDuringALookIsLookedAtAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, h, topics, queues := lookedAt(t, 2)
+		h.gate = make(chan struct{})
+		topics[0].Lost()
+		topics[1].Lost()
+		synctest.Wait()
+		gate := h.gate
+		h.mu.Lock()
+		h.gate = nil
+		h.mu.Unlock()
+		w.loseOne(t, topics[:1])
+		topics[0].Lost()
+		close(gate)
+		synctest.Wait()
+		if got := queues[0].offsets(); len(got) != 2 {
+			t.Errorf("got %v, want what was lost during the look, too", got)
+		}
+	})
+}
+
+// A history that ends before what was announced has lost something in a fail-over: its
+// members are told, since what comes next may have the offsets of what they have had.
+func TestAHistoryThatWentBackIsAnotherOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(100)
+		w.publish(t, 5)
+		_, p := w.client(100)
+		m := newOwner(w.topic, p, "1")
+		if err := m.join(Want{Last: 2}); err != nil {
+			t.Fatal(err)
+		}
+		epoch := w.history.Epoch()
+		w.topic.mu.Lock()
+		again := w.topic.reader
+		again.top = w.topic.tail.top
+		again.judge(store.Position{Epoch: epoch, Offset: w.topic.tail.top}, nil)
+		w.topic.mu.Unlock()
+		if got := m.failed(); len(got) != 0 {
+			t.Fatalf("failed with %v, though the history ends where it did", got)
+		}
+		w.topic.mu.Lock()
+		again.judge(store.Position{Epoch: epoch}, nil) // nothing is remembered: it has aged
+		w.topic.mu.Unlock()
+		synctest.Wait()
+		if got := m.failed(); len(got) != 0 {
+			t.Fatalf("failed with %v, though all has only aged", got)
+		}
+		w.topic.mu.Lock()
+		again.judge(store.Position{Epoch: epoch, Offset: w.topic.tail.top - 1}, nil)
+		w.topic.mu.Unlock()
+		synctest.Wait()
+		if got := m.failed(); len(got) != 1 || !errors.Is(got[0], ErrGap) {
+			t.Errorf("failed with %v, want %v", got, ErrGap)
+		}
+	})
+}
+
+func TestTheWatchFindsWhatNobodySays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, h, topics, queues := lookedAt(t, 3)
+		var none atomic.Bool
+		watch := NewWatch(h, func() []*Topic {
+			if none.Load() {
+				return nil
+			}
+			return topics
+		}, &w.tasks)
+		watch.Arm()
+		watch.Arm()
+		w.loseOne(t, topics[:1])
+		time.Sleep(watchEvery)
+		synctest.Wait()
+		if got := queues[0].offsets(); len(got) != 2 {
+			t.Errorf("got %v, want what nobody has announced", got)
+		}
+		if !slices.Equal(h.asked, []int{3, 1}) {
+			t.Errorf("looked at %v topics, want 3 once, and at the one again", h.asked)
+		}
+		h.mu.Lock()
+		h.fails = 1
+		h.mu.Unlock()
+		time.Sleep(watchEvery)
+		w.loseOne(t, topics[1:2])
+		time.Sleep(watchEvery)
+		synctest.Wait()
+		if got := queues[1].offsets(); len(got) != 2 {
+			t.Errorf("got %v, want what nobody has announced, though a look has failed", got)
+		}
+		none.Store(true)
+		looks := len(h.asked)
+		time.Sleep(10 * watchEvery)
+		synctest.Wait()
+		if len(h.asked) != looks {
+			t.Errorf("%d looks at no topic", len(h.asked)-looks)
+		}
+	})
+	if NewWatch(newHistory(), nil, nil) != nil {
+		t.Error("a history that can't look at many topics is watched")
+	}
+}
