@@ -24,15 +24,17 @@ const module = "github.com/go-chime/chime"
 // it tests and what that may import; only tests may import it, and they may import
 // what they like.
 var imports = map[string]struct{ ours, others, never []string }{
-	".":                  {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/forward", "internal/queue", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
-	"broker":             {ours: []string{"store"}, never: []string{"net", "net/http"}},
-	"broker/local":       {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
-	"broker/redis":       {ours: []string{"broker", "store"}, others: []string{rueidis}, never: []string{"net/http"}},
-	"channel":            {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
-	"channel/middleware": {ours: []string{"channel", "internal/pace"}, never: []string{"net", "net/http"}},
-	"client/js":          {},
-	"cmd":                {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
-	"examples":           {others: []string{chiModule}},
+	".":                    {ours: []string{"broker", "broker/local", "channel", "client/js", "internal/dialect", "internal/forward", "internal/queue", "internal/quiet", "internal/server", "internal/stats", "store", "transport"}, others: []string{chiModule}},
+	"broker":               {ours: []string{"store"}, never: []string{"net", "net/http"}},
+	"broker/local":         {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
+	"broker/nats":          {ours: []string{"broker", "internal/quiet", "store"}, others: []string{natsClient}, never: []string{"net", "net/http"}},
+	"broker/nats/embedded": {others: []string{natsServer}, never: []string{"net/http"}},
+	"broker/redis":         {ours: []string{"broker", "store"}, others: []string{rueidis}, never: []string{"net/http"}},
+	"channel":              {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
+	"channel/middleware":   {ours: []string{"channel", "internal/pace"}, never: []string{"net", "net/http"}},
+	"client/js":            {},
+	"cmd":                  {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"examples":             {others: []string{chiModule}},
 	"internal/clientsocket": {
 		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "transport"},
 		never: []string{"log/slog", "net", "net/http"},
@@ -90,11 +92,18 @@ const prometheus = "github.com/prometheus/client_golang"
 // rueidis is linked by those who import broker/redis, and by nobody else.
 const rueidis = "github.com/redis/rueidis"
 
+// The client is linked by those who import broker/nats, and the server by those who import
+// package embedded.
+const (
+	natsClient = "github.com/nats-io/nats.go"
+	natsServer = "github.com/nats-io/nats-server/v2"
+)
+
 const chiModule = "github.com/go-chi/chi/v5"
 
 // direct are the requirements of go.mod that are not indirect. One more is a
 // page in docs/adr.
-var direct = []string{"github.com/coder/websocket", chiModule, prometheus, "github.com/r3labs/sse/v2", rueidis, "github.com/spf13/cobra", "go.etcd.io/bbolt", "golang.org/x/sync", "pgregory.net/rapid"}
+var direct = []string{"github.com/coder/websocket", chiModule, natsServer, natsClient, prometheus, "github.com/r3labs/sse/v2", rueidis, "github.com/spf13/cobra", "go.etcd.io/bbolt", "golang.org/x/sync", "pgregory.net/rapid"}
 
 func TestImports(t *testing.T) {
 	for file, list := range importsOf(t) {
@@ -145,6 +154,13 @@ func TestImportRules(t *testing.T) {
 		{".", prometheus + "/prometheus", false},
 		{".", module + "/metrics", false},
 		{".", module + "/broker/redis", false},
+		{".", module + "/broker/nats", false},
+		{"channel", module + "/broker/nats", false},
+		{"broker/nats", natsClient + "/jetstream", true},
+		{"broker/nats", natsServer + "/server", false},
+		{"broker/nats", module + "/broker/nats/embedded", false},
+		{"broker/nats/embedded", natsServer + "/server", true},
+		{"broker", natsClient, false},
 		{"channel", module + "/broker/redis", false},
 		{"broker/redis", rueidis, true},
 		{"broker", rueidis, false},
@@ -217,7 +233,7 @@ func TestAnAppWithoutABrokerLinksNoClientOfOne(t *testing.T) {
 		t.Fatalf("linked are %q, and chi is not among them", linked)
 	}
 	for _, name := range linked {
-		if strings.HasPrefix(name, rueidis) {
+		if strings.HasPrefix(name, rueidis) || strings.HasPrefix(name, natsClient) || strings.HasPrefix(name, natsServer) {
 			t.Errorf("%s is linked", name)
 		}
 	}

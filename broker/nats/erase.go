@@ -1,0 +1,202 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	client "github.com/nats-io/nats.go"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// A stream can't store one message and delete another in one step, but it can store one and
+// delete all before it in the subject: a rollup. So:
+//
+//   - what erases all is a rollup;
+//   - what erases one message says so, and then that is deleted. Between the two, readers that
+//     see it leave the other out, and nodes that are told of it delete that again;
+//   - an Erase that publishes nothing stores a mark where it has to: all that is erased is a
+//     rollup by a mark, and the last message is erased behind one, so that the topic still
+//     knows its top. No reader is shown a mark, and the stream has checked that the offset in it
+//     is that of the last message before.
+
+// maxCrossings is how often a mark is tried while others publish.
+const maxCrossings = 1000
+
+var errCrossed = errors.New("too much is published in the topic at that moment")
+
+// replace stores p in place of all that the topic has.
+func (d *delivery) replace(ctx context.Context, p *broker.Publication) (store.Position, error) {
+	id := newID()
+	if p.Key != "" {
+		if first, found, err := d.said(ctx, &p.Message, 0); err != nil || found {
+			return d.at(first), err
+		}
+		id = idOf(d.topic, p.Key, 0)
+	}
+	a, err := d.behind(ctx, id, func(last *record) client.Header {
+		if last == nil {
+			return nil
+		}
+		return client.Header{headerRollup: {"sub"}, headerPrev: {number(last.top())}}
+	})
+	if err != nil {
+		return store.Position{}, err
+	}
+	return d.at(a.Seq), nil
+}
+
+// behind stores the message right behind the last one of the topic, with headers that say so.
+// Without headers for that there is nothing to do, and the error is ErrNotFound.
+func (d *delivery) behind(ctx context.Context, id string, headers func(last *record) client.Header) (ack, error) {
+	for range maxCrossings {
+		d.life = d.stream.now.Load()
+		last, found, err := d.broker.calls.lastOf(ctx, d.stream.name, d.life.subject(d.topic))
+		if err != nil {
+			return ack{}, err
+		}
+		var known *record
+		if found {
+			if last.id == id { // stored, but the answer was lost
+				return ack{Seq: last.Offset}, nil
+			}
+			known = &last
+		}
+		h := headers(known)
+		if h == nil {
+			return ack{}, store.ErrNotFound
+		}
+		h[headerExpectTop] = []string{number(last.Offset)}
+		a, err := d.send(ctx, id, h)
+		if isCode(err, codeWrongTop, codeWrongTopBusy) {
+			continue
+		}
+		return a, err
+	}
+	return ack{}, fmt.Errorf("%w: %w", broker.ErrUnavailable, errCrossed)
+}
+
+// takeBack stores p, and deletes what it erases.
+func (d *delivery) takeBack(ctx context.Context, p *broker.Publication) (store.Position, error) {
+	if p.Key != "" {
+		if first, found, err := d.said(ctx, &p.Message, p.Erases); err != nil || found {
+			return d.at(first), err
+		}
+	}
+	if _, found, err := d.broker.kept(ctx, d.topic, p.Erases); err != nil || !found {
+		if err == nil {
+			err = fmt.Errorf("erase %d: %w", p.Erases, store.ErrNotFound)
+		}
+		return store.Position{}, err
+	}
+	at, err := d.keyed(ctx, &p.Message)
+	if err != nil {
+		return store.Position{}, err
+	}
+	d.broker.erased.add(d.life.epoch, d.topic, p.Erases)
+	if _, err := d.broker.calls.remove(ctx, d.stream.name, p.Erases); err != nil {
+		return store.Position{}, fmt.Errorf("%w: %d says that %d is erased, which was not: %w", broker.ErrUncertain, at.Offset, p.Erases, err)
+	}
+	return at, nil
+}
+
+// said looks for a message that has the key of m: what m erases is gone then.
+func (d *delivery) said(ctx context.Context, m *store.Message, after uint64) (offset uint64, found bool, err error) {
+	const pages = 500
+	if after == store.All {
+		after = 0
+	}
+	for {
+		page, err := d.broker.read(ctx, d.topic, store.Range{After: after, Limit: pages})
+		if err != nil {
+			return 0, false, err
+		}
+		d.life = d.stream.now.Load()
+		for _, other := range page.Messages {
+			if other.Key != m.Key {
+				continue
+			}
+			if !other.Says(m) {
+				return 0, false, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, other.Offset)
+			}
+			return other.Offset, true, nil
+		}
+		if !page.More {
+			return 0, false, nil
+		}
+		after = page.Messages[len(page.Messages)-1].Offset
+	}
+}
+
+// Erase implements broker.Broker.
+func (b *Broker) Erase(ctx context.Context, topic string, offset uint64) error {
+	err := context.Cause(ctx)
+	if err == nil {
+		d := delivery{broker: b, stream: b.streamOf(topic), topic: topic, header: client.Header{}, head: b.heads.of(topic)}
+		if offset == 0 {
+			err = d.forget(ctx)
+		} else {
+			err = d.redact(ctx, offset)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("erase %d of %q: %w", offset, topic, err)
+	}
+	return nil
+}
+
+// forget deletes all behind a mark. Of a topic that has nothing there is nothing to do.
+func (d *delivery) forget(ctx context.Context) error {
+	_, err := d.behind(ctx, newID(), func(last *record) client.Header {
+		if last == nil {
+			return nil
+		}
+		return client.Header{headerRollup: {"sub"}, headerMark: {number(last.top())}, headerErases: {number(store.All)}}
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// redact deletes one message, which is the last behind a mark.
+func (d *delivery) redact(ctx context.Context, offset uint64) error {
+	if _, found, err := d.broker.kept(ctx, d.topic, offset); err != nil || !found {
+		if err == nil {
+			err = store.ErrNotFound
+		}
+		return err
+	}
+	_, err := d.behind(ctx, newID(), func(last *record) client.Header {
+		if last == nil || last.Offset != offset {
+			return nil
+		}
+		h := client.Header{headerMark: {number(offset)}, headerErases: {number(offset)}}
+		retain(h, last.keep)
+		return h
+	})
+	marked := err == nil
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	d.broker.erased.add(d.life.epoch, d.topic, offset)
+	found, err := d.broker.calls.remove(ctx, d.stream.name, offset)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return store.ErrNotFound // another has, and told of it
+	case marked:
+		return nil
+	}
+	// After what was stored by now, so that nobody is told of it before it was announced.
+	h := client.Header{headerErased: {number(offset)}}
+	if top, err := d.broker.ping(ctx, d.stream, d.topic); err == nil && top > 0 {
+		h[headerAfter] = []string{number(top)}
+	}
+	return d.broker.calls.again(ctx, true, func(context.Context) error {
+		return d.broker.conn.PublishMsg(&client.Msg{Subject: d.life.say + token(d.topic), Header: h})
+	})
+}

@@ -1,0 +1,183 @@
+package nats
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+
+	client "github.com/nats-io/nats.go"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// Publish implements broker.Broker. A message that was sent is waited for, whatever becomes of
+// ctx, for some seconds: then the error is ErrUncertain.
+func (b *Broker) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	at, err := b.publish(ctx, &p, keep)
+	if err != nil {
+		return store.Position{}, fmt.Errorf("publish to %q: %w", p.Topic, err)
+	}
+	return at, nil
+}
+
+func (b *Broker) publish(ctx context.Context, p *broker.Publication, keep *store.Retention) (store.Position, error) {
+	if ctx.Err() != nil {
+		return store.Position{}, context.Cause(ctx)
+	}
+	if n := len(p.Event) + len(p.Payload); n > b.payload {
+		return store.Position{}, fmt.Errorf("%w: %d bytes: want at most %d", broker.ErrTooLarge, n, b.payload)
+	}
+	if keep == nil {
+		return store.Position{}, b.ephemeral(ctx, p)
+	}
+	if err := p.CheckOnce(); err != nil {
+		return store.Position{}, err
+	}
+	d := delivery{broker: b, stream: b.streamOf(p.Topic), topic: p.Topic, header: headersOf(p), payload: p.Payload, head: b.heads.of(p.Topic)}
+	retain(d.header, *keep)
+	var at store.Position
+	var err error
+	switch {
+	case p.Erases == store.All:
+		at, err = d.replace(ctx, p)
+	case p.Erases != 0:
+		at, err = d.takeBack(ctx, p)
+	default:
+		at, err = d.keyed(ctx, &p.Message)
+	}
+	if err == nil && d.head.due(*keep) {
+		b.trims.add(p.Topic, *keep)
+	}
+	return at, err
+}
+
+// ephemeral announces what is not retained. It says what its publisher has retained before,
+// which it must not come before.
+func (b *Broker) ephemeral(ctx context.Context, p *broker.Publication) error {
+	s := b.streamOf(p.Topic)
+	h := headersOf(p)
+	if one := b.heads.peek(p.Topic); one != nil {
+		if top := one.top(); top > 0 {
+			h[headerAfter] = []string{number(top)}
+		}
+	}
+	return b.calls.again(ctx, false, func(context.Context) error {
+		return b.conn.PublishMsg(&client.Msg{Subject: s.now.Load().say + token(p.Topic), Header: h, Data: p.Payload})
+	})
+}
+
+// delivery is a message on its way into a stream.
+type delivery struct {
+	broker  *Broker
+	stream  *stream
+	topic   string
+	header  client.Header
+	payload []byte
+	head    *head
+	life    *life // that it was stored in, or is to be
+}
+
+// newID is that of a message without a key: what is sent again after no answer came is stored
+// once.
+func newID() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // ends the program rather than fail
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// idOf is that of a message with a key. A key whose message is gone is free again: then the
+// next has an ID in which that one's offset is. All who race compute the same.
+func idOf(topic, key string, erased uint64) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %s %s %d", len(topic), topic, key, erased)
+	return "k" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:24])
+}
+
+func (d *delivery) at(offset uint64) store.Position {
+	return store.Position{Epoch: d.life.epoch, Offset: offset}
+}
+
+// keyed stores a message, or finds the one that has its key.
+func (d *delivery) keyed(ctx context.Context, m *store.Message) (store.Position, error) {
+	if m.Key == "" {
+		a, err := d.append(ctx, newID())
+		return d.at(a.Seq), err
+	}
+	for erased := uint64(0); ; {
+		a, err := d.append(ctx, idOf(d.topic, m.Key, erased))
+		if err != nil || !a.Duplicate {
+			return d.at(a.Seq), err
+		}
+		first, found, err := d.broker.kept(ctx, d.topic, a.Seq)
+		switch {
+		case err != nil:
+			return store.Position{}, fmt.Errorf("what has the key: %w", err)
+		case !found:
+			erased = a.Seq
+		case !first.Says(m):
+			return store.Position{}, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, a.Seq)
+		default:
+			return d.at(a.Seq), nil
+		}
+	}
+}
+
+// append stores the message under an ID. The first of a topic says that it is: the stream
+// has checked that nothing was before.
+func (d *delivery) append(ctx context.Context, id string) (ack, error) {
+	if !d.head.isBegun() {
+		d.head.first.Lock()
+		defer d.head.first.Unlock()
+	}
+	if d.head.isBegun() {
+		return d.plain(ctx, id)
+	}
+	a, err := d.send(ctx, id, client.Header{headerExpectTop: {"0"}, headerPrev: {"0"}})
+	if isCode(err, codeWrongTop, codeWrongTopBusy) {
+		d.head.begin()
+		return d.plain(ctx, id)
+	}
+	return a, err
+}
+
+func (d *delivery) plain(ctx context.Context, id string) (ack, error) {
+	var more client.Header
+	if back := d.head.back(); back > 0 {
+		more = client.Header{headerBack: {number(back)}}
+	}
+	return d.send(ctx, id, more)
+}
+
+// send sends the message, again and again while there is no answer: the stream stores an ID
+// once.
+func (d *delivery) send(ctx context.Context, id string, more client.Header) (ack, error) {
+	h := maps.Clone(d.header)
+	h[headerID] = []string{id}
+	maps.Copy(h, more)
+	var a ack
+	err := d.broker.calls.again(ctx, true, func(ctx context.Context) error {
+		d.life = d.stream.now.Load()
+		var err error
+		a, err = d.broker.calls.store(ctx, &client.Msg{Subject: d.life.subject(d.topic), Header: h, Data: d.payload})
+		if errors.Is(err, client.ErrNoResponders) {
+			d.broker.suspect() // the stream may be another by now
+		}
+		return err
+	})
+	switch {
+	case isCode(err, codeTooLarge), errors.Is(err, client.ErrMaxPayload):
+		err = fmt.Errorf("%w: %w", broker.ErrTooLarge, err)
+	case isCode(err, codeStoreFailed, codeStorage, codeResources):
+		err = fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	if err != nil {
+		return ack{}, err
+	}
+	d.head.saw(a.Seq)
+	return a, nil
+}
