@@ -17,14 +17,14 @@ import (
 // manyTops is a history that looks at many topics at one time.
 type manyTops struct {
 	*fakeHistory
-	asked []int // topics of each call
+	looks []int // topics of each call
 	fails int
 	gate  chan struct{} // each call waits for it; nil: for nothing
 }
 
 func (h *manyTops) Tops(ctx context.Context, topics []string) ([]store.Position, error) {
 	h.mu.Lock()
-	h.asked = append(h.asked, len(topics))
+	h.looks = append(h.looks, len(topics))
 	gate, fails := h.gate, h.fails > 0
 	if fails {
 		h.fails--
@@ -91,8 +91,8 @@ func TestWhatAllTopicsHaveLostIsLookedForInLists(t *testing.T) {
 			topic.Lost()
 		}
 		synctest.Wait()
-		if looks := len(h.asked); looks > 2*maxChecks || w.history.reads != n/2 {
-			t.Errorf("%d looks at lists of %v and %d reads, want a few looks, and a read for each topic that has lost something", looks, h.asked, w.history.reads)
+		if looks := len(h.looks); looks > 2*maxChecks || w.history.reads != n/2 {
+			t.Errorf("%d looks at lists of %v and %d reads, want a few looks, and a read for each topic that has lost something", looks, h.looks, w.history.reads)
 		}
 		for i, q := range queues {
 			want := 1
@@ -201,8 +201,8 @@ func TestTheWatchFindsWhatNobodySays(t *testing.T) {
 		if got := queues[0].offsets(); len(got) != 2 {
 			t.Errorf("got %v, want what nobody has announced", got)
 		}
-		if !slices.Equal(h.asked, []int{3, 1}) {
-			t.Errorf("looked at %v topics, want 3 once, and at the one again", h.asked)
+		if !slices.Equal(h.looks, []int{3, 1}) {
+			t.Errorf("looked at %v topics, want 3 once, and at the one again", h.looks)
 		}
 		h.mu.Lock()
 		h.fails = 1
@@ -215,11 +215,11 @@ func TestTheWatchFindsWhatNobodySays(t *testing.T) {
 			t.Errorf("got %v, want what nobody has announced, though a look has failed", got)
 		}
 		none.Store(true)
-		looks := len(h.asked)
+		looks := len(h.looks)
 		time.Sleep(10 * watchEvery)
 		synctest.Wait()
-		if len(h.asked) != looks {
-			t.Errorf("%d looks at no topic", len(h.asked)-looks)
+		if len(h.looks) != looks {
+			t.Errorf("%d looks at no topic", len(h.looks)-looks)
 		}
 	})
 	if NewWatch(newHistory(), nil, nil) != nil {
