@@ -97,7 +97,8 @@ type Sink interface {
 	// erasing. The epoch is that of what was erased: in another one an offset is
 	// that of another message.
 	Erased(topic string, at store.Position)
-	// Lost says that announcements of a topic may be missing, or those of all
-	// topics if it is "": the sink reads the history to learn of them.
+	// Lost says that announcements of a topic may be missing, erasures among them, or
+	// those of all topics if it is "": the sink reads the history to learn of them. If
+	// that has less than was announced, in the same epoch, its engine has lost messages.
 	Lost(topic string)
 }

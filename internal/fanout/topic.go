@@ -181,6 +181,8 @@ func (t *Topic) Lost() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.reader != nil {
+		t.tail.drop() // what was erased meanwhile is not to be replayed
+		t.budget.charge(t)
 		t.reader.check()
 	}
 }
