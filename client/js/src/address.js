@@ -21,7 +21,7 @@ export function addressOf(url, params, token, fetch) {
 
 export function base64url(text) {
   const bytes = String.fromCharCode(...new TextEncoder().encode(text));
-  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(bytes).replace(/[+/=]/g, (char) => ({ "+": "-", "/": "_" })[char] ?? "");
 }
 
 // flat writes nested params as a query does: {a: {b: [1, 2]}} → a[b][]=1&a[b][]=2

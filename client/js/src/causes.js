@@ -2,7 +2,7 @@ import { ChimeError } from "./errors.js";
 
 const HEADERS = 6_000; // bytes of a token from which on a proxy may find the headers too large
 
-const LOCAL = /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|\[)|\.local$/;
+const LOCAL = /^(localhost|[\d[])|\.local(:|$)/; // an address without a name is seldom a public one
 
 const HINTS = {
   302: "a redirect is not followed: a login page?",

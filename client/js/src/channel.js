@@ -17,11 +17,11 @@ export class Channel {
   #params;
   #state = "closed";
   #joinRef = null; // of the join on the present client socket; null before it is sent
-  #joining = null; // the promise that join() returned
-  #accepted = false; // since join()
-  #timer = 0;
+  #joining; // the promise that join() returned
+  #accepted; // since join()
+  #timer;
   #rejoins = 0;
-  #joinedAt = 0;
+  #joinedAt;
   #epoch = null;
   #offset = null; // with the epoch the position; null in a topic without history, and before the first join
   #recovered = null;

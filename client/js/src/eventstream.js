@@ -3,7 +3,7 @@ export class EventStream {
   #decoder = new TextDecoder(); // drops a byte order mark, and keeps an incomplete character
   #line = "";
   #data = null;
-  #afterCR = false;
+  #afterCR;
   comments = 0;
 
   *push(bytes) {

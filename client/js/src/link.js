@@ -16,35 +16,35 @@ const BUNCHES = 2;
 export class Link {
   #hooks;
   #watch;
-  #doubt = 0;
-  #ackTimer = 0;
+  #doubt;
+  #ackTimer;
   #drain; // what the server has said of coming back
-  #askedAt = 0; // when the probe was sent that is not answered
-  #echoed = false; // the server has answered on this connection
-  #gap = false; // the last heartbeat came after a silence
+  #askedAt; // when the probe was sent that is not answered
+  #gap; // the last heartbeat came after a silence
   #bunches = 0;
   name;
   address;
   session; // the one to resume, or null; after hello the present one
-  secret = null; // of its hello; the session has that of the connection which carries it
+  secret; // of its hello; the session has that of the connection which carries it
   record; // what diagnosis tells of it
-  since = 0; // when hello came, or 0
-  heardAt = 0;
-  sureAt = 0; // when the probe was sent that was answered last
-  rtt = 0;
-  silence = 0; // ms without anything received after which the connection counts as broken
-  had = 0; // frames of ours that the server had at its hello
-  resumed = false;
+  since; // when hello came, or 0
+  heardAt;
+  sureAt; // when the probe was sent that was answered last
+  rtt;
+  silence; // ms without anything received after which the connection counts as broken
+  had; // frames of ours that the server had at its hello
+  resumed;
   answered = true; // what this client sends arrives. Where that needs another request, not before one was answered
+  echoed; // the server has answered on this connection
   flows = true; // what has begun to come goes on. Where a box may pass the first bytes alone, not before the second ones came
-  confirmed = false; // the server has shown that this connection carries the session
-  proven = false;
-  ended = false;
+  confirmed; // the server has shown that this connection carries the session
+  proven;
+  ended;
 
   constructor(name, address, hooks, session = null) {
     Object.assign(this, { name, address, session, record: { transport: name, at: Date.now(), outcome: "trying" } });
     this.#hooks = hooks;
-    this.#watch = setTimeout(() => this.end({ code: 1006, reason: `no hello within ${HELLO_MS} ms` }), HELLO_MS);
+    this.#watch = setTimeout(() => this.end({ reason: `no hello within ${HELLO_MS} ms` }), HELLO_MS);
   }
 
   take(text) {
@@ -54,7 +54,7 @@ export class Link {
   frame(frame, text) {
     const quiet = Date.now() - this.heardAt;
     this.heardAt = Date.now();
-    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent no frame: an array of 5 is expected", over: this.since > 0 });
+    if (!Array.isArray(frame) || frame.length < 5) return this.end({ code: 1007, reason: "the server sent no frame", over: this.since > 0 });
     const [, , topic, event, payload] = frame;
     if (!this.since && !(topic === "chime" && event === "closed")) { // which is all that some are told
       if (topic !== "chime" || event !== "hello") return this.end({ code: 1002, reason: `the server's first frame is ${shown(event)}: hello is expected` });
@@ -63,7 +63,7 @@ export class Link {
     if (topic === "chime") return this.#control(event, payload, quiet);
     if (topic !== "phoenix") {
       this.confirmed = true;
-      this.#echo(); // the server counts nothing on a connection before it has heard of the client there
+      this.shows("echoed"); // the server counts nothing on a connection before it has heard of the client there
       if (this.ended) return;
       this.session.received++;
     }
@@ -97,21 +97,20 @@ export class Link {
   prove() {
     this.#watch = setTimeout(() => {
       const reason = this.answered ? "opened, and nothing comes back" : `opened, and nothing reaches the server${this.post ? `: a POST was answered with status ${this.post}` : ""}`;
-      this.end({ code: 1006, reason, post: this.post, held: true });
+      this.end({ reason, post: this.post, held: true });
     }, PROOF_MS);
     this.#ask();
   }
 
-  // shows notes that a frame or a request of this client has arrived.
-  shows() {
-    this.answered = true;
-    this.#judge();
-  }
-
-  // flowed notes that more came than the first bytes.
-  flowed() {
-    this.flows = true;
-    this.#judge();
+  // shows notes a part of the proof: "answered", "flows" or "echoed".
+  shows(what) {
+    this[what] = true;
+    if (this.proven || this.ended || !this.since || !this.answered || !this.flows || !this.echoed) return;
+    this.proven = true;
+    Object.assign(this.record, { outcome: "works", provenMs: this.#age() });
+    clearTimeout(this.#watch);
+    this.#listen();
+    this.#hooks.proven();
   }
 
   // doubt asks the server for an answer, and ends the connection without one. Not if the server resumes nothing: then a new
@@ -123,9 +122,11 @@ export class Link {
     return true;
   }
 
-  // end is for a connection that ends by itself: hooks.broke is called with why. The session has ended too with why.over, of which
-  // the server is told, and with why.said, which it has said itself in a frame: any box in between may close with any code.
-  end(why) {
+  // end is for a connection that ends by itself: hooks.broke is called with why; its code is 1006 where none is given. The session
+  // has ended too with why.over, of which the server is told, and with why.said, which it has said itself in a frame: any box in
+  // between may close with any code.
+  end(given) {
+    const why = { code: 1006, ...given };
     if (!this.close(why.over && "goodbye")) return;
     const { code, status = why.post, reason } = why;
     if (this.proven) this.record.outcome = "broke";
@@ -145,7 +146,7 @@ export class Link {
   }
 
   #greet({ secret, resumed, received, heartbeat_ms: heartbeat, grace_ms: graceMs, limits, transports, wait }) {
-    this.resumed = resumed && this.session !== null;
+    this.resumed = resumed && !!this.session;
     this.confirmed = !this.resumed;
     if (!this.resumed) this.session = new Session(secret);
     else if (!this.session.goesOn(received)) return this.end({ code: 1002, status: 403, reason: `the server resumed at frame ${received + 1}, not kept here` });
@@ -182,25 +183,11 @@ export class Link {
     this.say(`[null,null,"chime","probe",{"nonce":"${Math.random()}"}]`);
   }
 
-  #echo() {
-    this.#echoed = true;
-    this.#judge();
-  }
-
-  #judge() {
-    if (this.proven || this.ended || !this.since || !this.answered || !this.flows || !this.#echoed) return;
-    this.proven = true;
-    Object.assign(this.record, { outcome: "works", provenMs: this.#age() });
-    clearTimeout(this.#watch);
-    this.#listen();
-    this.#hooks.proven();
-  }
-
   #judgeDoubt() {
     this.#doubt = 0;
     if (!this.#askedAt) return;
     const waited = Date.now() - this.#askedAt;
-    if (this.heardAt <= this.#askedAt || waited >= ECHO_MS) return this.end({ code: 1006, reason: `no answer to a probe within ${waited} ms` });
+    if (this.heardAt <= this.#askedAt || waited >= ECHO_MS) return this.end({ reason: `no answer to a probe within ${waited} ms` });
     this.#doubt = setTimeout(() => this.#judgeDoubt(), PROBE_MS);
   }
 
@@ -216,7 +203,7 @@ export class Link {
       const quiet = now - this.heardAt;
       const slept = now - due > heartbeat && quiet > heartbeat;
       if (slept && this.doubt()) this.#hooks.slept?.();
-      else if (quiet >= this.silence) return this.end({ code: 1006, reason: `nothing came for ${this.silence} ms` });
+      else if (quiet >= this.silence) return this.end({ reason: `nothing came for ${this.silence} ms` });
       else if (quiet >= pingMs / 2) this.#ask();
       this.#listen(slept ? Infinity : this.silence - quiet);
     }, ms);
@@ -227,11 +214,11 @@ export class Link {
       if (this.#askedAt) [this.rtt, this.sureAt, this.#askedAt] = [Date.now() - this.#askedAt, this.#askedAt, 0];
       clearTimeout(this.#doubt);
       this.#doubt = 0;
-      this.#echo();
+      this.shows("echoed");
     } else if (event === "heartbeat") {
       this.session.knows(payload.received);
       this.beat();
-      if (this.#gap && quiet < BUNCH_MS && ++this.#bunches >= BUNCHES) return this.end({ code: 1006, reason: "frames are held back", held: true });
+      if (this.#gap && quiet < BUNCH_MS && ++this.#bunches >= BUNCHES) return this.end({ reason: "frames are held back", held: true });
       this.#gap = quiet > 1.8 * this.session.heartbeat;
     } else if (event === "drain") this.#drain = { retryMs: payload.retry_ms, said: true };
     else if (event === "moved") this.end({ code: 4001, reason: event, moved: true });

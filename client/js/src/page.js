@@ -4,7 +4,7 @@ const EVENTS = ["online", "pagehide", "pageshow", "visibilitychange"];
  * service worker, which waits for the requests that the present one handles. Outside of a page nothing happens. */
 export class Page {
   #hooks;
-  #workers = null;
+  #workers;
 
   constructor(hooks) {
     this.#hooks = hooks;

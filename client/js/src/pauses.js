@@ -53,6 +53,10 @@ export function jitter(tries, first, cap) {
   return Math.random() * Math.min(cap, first * 2 ** tries);
 }
 
+export function pass(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 // brief is the pause before a request is made again.
 export function brief(retryMs = 0, tries) {
   return Math.min(retryMs, RETRY_CAP_MS) + jitter(tries, 250, 5_000);

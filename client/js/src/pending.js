@@ -4,7 +4,7 @@ const UNSURE_MS = 3_000; // without an answer for so long, it is asked whether t
 export class Pending {
   #entries = new Map();
   #link;
-  #timer = 0;
+  #timer;
 
   // link returns the connection in use, if there is one.
   constructor(link) {

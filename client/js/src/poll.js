@@ -1,4 +1,4 @@
-import { brief, retryAfter } from "./pauses.js";
+import { brief, pass, retryAfter } from "./pauses.js";
 import { isPassing, PostingLink } from "./posting.js";
 import { parsed } from "./values.js";
 
@@ -24,7 +24,7 @@ export class PollLink extends PostingLink {
       const began = Date.now();
       const { reply, retryMs, failed } = await this.#poll();
       if (this.ended) return;
-      if (failed && tries >= TRIES) return this.end({ code: 1006, reason: failed, unanswered: true });
+      if (failed && tries >= TRIES) return this.end({ reason: failed, unanswered: true });
       if (reply?.frames?.length) { // else another poll with this secret came, and is the one that counts
         tries = 0;
         const had = this.session?.received;
@@ -35,7 +35,7 @@ export class PollLink extends PostingLink {
       }
       const age = Date.now() - began;
       if (age > CUT_MS) this.#hold = age * 0.6;
-      await new Promise((resolve) => setTimeout(resolve, brief(retryMs, tries++)));
+      await pass(brief(retryMs, tries++));
     }
   }
 
@@ -50,7 +50,7 @@ export class PollLink extends PostingLink {
       if (!this.since) this.session = null; // the server does not know it any more
       return { retryMs: retryAfter(response) };
     } catch (error) {
-      if (!this.since) this.end({ code: 1006, reason: error.message, unanswered: true });
+      if (!this.since) this.end({ reason: error.message, unanswered: true });
       return { failed: error.message };
     }
   }
@@ -61,7 +61,7 @@ export class PollLink extends PostingLink {
     for (const frame of frames) {
       if (this.ended) return;
       const counted = this.since && !["chime", "phoenix"].includes(frame?.[2]);
-      if (counted && number > this.session.received + 1) return this.end({ code: 1006, reason: `the server sent frame ${number} instead of ${this.session.received + 1}`, over: true });
+      if (counted && number > this.session.received + 1) return this.end({ reason: `the server sent frame ${number} instead of ${this.session.received + 1}`, over: true });
       if (!counted || number++ > this.session.received) this.frame(frame);
       await null; // as on a WebSocket: code that awaited a reply runs before the next frame is handled
     }

@@ -17,12 +17,12 @@ export class PostingLink extends Link {
   down = new AbortController();
   answered = false;
   post = 0; // the status of the last POST
-  #post = null;
-  #lag = 0;
+  #post;
+  #lag;
   #most = Infinity; // entries in a batch; less after one that was refused as a whole
-  #ackDue = false;
-  #postDue = false; // even without frames
-  #pumping = false;
+  #ackDue;
+  #postDue; // even without frames
+  #pumping;
   #wake = () => {};
 
   send(entry) {
@@ -132,7 +132,7 @@ export class PostingLink extends Link {
       const final = status && !isPassing(status) && status !== 200 && status !== 409;
       if (final || (batch.length && Date.now() - started > this.silence)) {
         // The status is not that of the connection: whether the client is refused is for the next one to learn.
-        return this.end({ code: 1006, reason: status ? `a POST was answered with status ${status}` : "no answer to a POST", post: status });
+        return this.end({ reason: status ? `a POST was answered with status ${status}` : "no answer to a POST", post: status });
       }
       await this.#pause(brief(retryMs, tries));
       if (!batch.length && this.session.after(before).length) return;
@@ -140,7 +140,7 @@ export class PostingLink extends Link {
   }
 
   #settle(has, batch, before) {
-    if (has < before || has > this.session.sent) return this.end({ code: 1006, reason: `the server wants frame ${has + 1}, not kept here`, over: true });
+    if (has < before || has > this.session.sent) return this.end({ reason: `the server wants frame ${has + 1}, not kept here`, over: true });
     this.session.knows(has);
     for (const entry of batch) { // one without a number was taken with those before it
       if (entry.number > has) break;
@@ -155,7 +155,7 @@ export class PostingLink extends Link {
     if (batch.length > 1 && (status === 413 || !bad)) return void (this.#most = batch.length >> 1);
     const reason = `the server refused a frame: ${body?.reason ?? status}`;
     const error = new ChimeError(status === 413 ? "too_large" : "invalid", reason, { response: body, status });
-    this.end({ code: 1006, reason, error, failed: bad ? [bad] : batch, over: true });
+    this.end({ reason, error, failed: bad ? [bad] : batch, over: true });
   }
 
   async #send(first, batch, ms) {
@@ -173,7 +173,7 @@ export class PostingLink extends Link {
       if (response.status === 200 && body && !this.ended) {
         this.confirmed = true;
         this.acknowledged(received);
-        this.shows();
+        this.shows("answered");
         this.#follows(body.sent);
       }
       return { status: response.status || REDIRECTED, body, retryMs: retryAfter(response) };
@@ -193,7 +193,7 @@ export class PostingLink extends Link {
       const now = Date.now();
       if (this.session.received >= sent) return;
       if (this.heardAt > due - LAG_MS || now > due + LAG_MS) return this.#follows(sent); // the second: this page slept
-      this.end({ code: 1006, reason: `nothing came for ${LAG_MS} ms, but more was sent`, held: true });
+      this.end({ reason: `nothing came for ${LAG_MS} ms, but more was sent`, held: true });
     }, LAG_MS);
   }
 

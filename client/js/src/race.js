@@ -18,15 +18,15 @@ export const kinds = { websocket: WebSocketLink, sse: StreamLink, longpoll: Poll
 export class Race {
   #address;
   #order;
-  #line = []; // the transport of each connection, those to come too
+  #queue = []; // the transports of the connections to come
   #hooks;
   #plan;
   #racing = new Set();
-  #carrying = null;
-  #started = 0;
-  #timer = 0;
-  #greeted = false;
-  #over = false;
+  #carrying;
+  #timer;
+  #greeted;
+  #over;
+  names = []; // the transports of those that were started
   failures = [];
 
   // plan: session, to be resumed, or null; beside, a connection that carries it meanwhile and is in no doubt; rttMs; woken.
@@ -35,16 +35,14 @@ export class Race {
     this.#order = order;
     this.#plan = plan;
     this.#hooks = hooks;
-    this.#queue();
+    this.#line();
     this.#next();
   }
-
-  get names() { return this.#line.slice(0, this.#started); }
 
   // woke: what hangs since before the page slept delays nothing.
   woke() {
     this.#plan.woken = true;
-    this.#queue();
+    this.#line();
     this.#wait();
   }
 
@@ -61,27 +59,27 @@ export class Race {
     if (this.#plan.session) this.#plan.session.keepsAll = false;
   }
 
-  // queue: after the page woke up the first transport, which is likely to work as before, has three connections before the others.
+  // line: after the page woke up the first transport, which is likely to work as before, has three connections before the others.
   // And there are more in all: a browser uses again what it has kept, and that may be dead.
-  #queue() {
+  #line() {
     const order = this.#order;
     const turns = [...order, ...order, ...order, ...order];
-    this.#line = [...this.names, ...(this.#plan.woken ? [order[0], order[0], ...turns].slice(0, 2 * MOST) : turns.slice(0, MOST))];
+    this.#queue = this.#plan.woken ? [order[0], order[0], ...turns].slice(0, 2 * MOST) : turns.slice(0, MOST);
   }
 
   // once: a transport that opened, or failed, gives its further turns to the others.
   #once({ name }) {
-    const other = this.#line.slice(this.#started).findIndex((next) => next !== name);
-    if (other > 0) this.#line.splice(this.#started, other);
+    const other = this.#queue.findIndex((next) => next !== name);
+    if (other > 0) this.#queue.splice(0, other);
   }
 
-  get #fresh() { return this.#left && !this.names.includes(this.#line[this.#started]); }
-  get #left() { return this.#started < this.#line.length; }
+  get #fresh() { return this.#queue.length && !this.names.includes(this.#queue[0]); }
 
   #next() {
     if (this.#over) return;
     const { session, woken } = this.#plan;
-    const name = this.#line[this.#started++];
+    const name = this.#queue.shift();
+    this.names.push(name);
     // Browsers have one WebSocket at a time that is not open yet: another would wait for the one that hangs.
     const hangs = [...this.#racing].find((link) => !link.since && (this.#racing.size >= MOST || (woken && link.name === name && name === "websocket")));
     hangs?.close();
@@ -102,12 +100,13 @@ export class Race {
   #wait() {
     clearTimeout(this.#timer);
     const { rttMs, woken } = this.#plan;
-    const due = () => !this.#over && (this.#greeted ? this.#fresh : this.#left);
+    const started = this.names.length;
+    const due = () => !this.#over && (this.#greeted ? this.#fresh : this.#queue.length);
     if (!due()) return;
     const far = Math.min(4 * rttMs, SLOW_MS);
-    const ms = woken ? Math.max(this.#started < MOST ? HURRY_MS : FALLBACK_MS, far)
-      : this.#started === 1 ? Math.max(FALLBACK_MS, far)
-      : this.#line[this.#started] === "longpoll" ? POLL_MS : FALLBACK_MS;
+    const ms = woken ? Math.max(started < MOST ? HURRY_MS : FALLBACK_MS, far)
+      : started === 1 ? Math.max(FALLBACK_MS, far)
+      : this.#queue[0] === "longpoll" ? POLL_MS : FALLBACK_MS;
     this.#timer = setTimeout(() => due() && this.#next(), ms);
   }
 
@@ -118,7 +117,7 @@ export class Race {
     this.#greeted = true;
     this.#once(link);
     if (beside && !link.resumed && session.graceMs) {
-      return link.end({ code: 1006, reason: "the server did not resume the client socket", over: true }); // that is worse than what there is
+      return link.end({ reason: "the server did not resume the client socket", over: true }); // that is worse than what there is
     }
     this.#plan.session ??= link.session;
     if (link.resumed && link.name !== "websocket" || !beside && this.#racing.size === 1) this.#carry(link);

@@ -3,7 +3,7 @@
 export class Session {
   secret; // of the connection that carries it
   graceMs; // how long the server keeps it without a connection
-  until = 0; // when that ends, at the earliest
+  until; // when that ends, at the earliest
   limits;
   heartbeat;
   transports;
@@ -12,7 +12,7 @@ export class Session {
   acked = 0; // of them, those acknowledged
   sent = 0; // numbers given to frames of ours
   known = 0; // of them, those the server is known to have
-  keepsAll = false; // an attempt is under way: its hello may be older than what arrives meanwhile, so nothing is forgotten
+  keepsAll; // an attempt is under way: its hello may be older than what arrives meanwhile, so nothing is forgotten
   queue = []; // entries, oldest first: numbered ones, then those not sent yet
 
   constructor(secret) {

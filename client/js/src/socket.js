@@ -27,31 +27,31 @@ export class Socket {
   #options;
   #transport; // the choice: "auto", or one of TRANSPORTS
   #state = "closed";
-  #session = null; // the client socket, from its hello until it ends
-  #link = null; // the connection that carries it, if there is one; before it is proven, too
+  #session; // the client socket, from its hello until it ends
+  #link; // the connection that carries it, if there is one; before it is proven, too
   #announced = null; // the transport that listeners were last called with
-  #race = null;
-  #attempting = false;
-  #doubted = null; // the connection that woke up with the page, while another is asked for
-  #forced = false; // the attempt is a move that the application wants
-  #timer = 0; // of the next attempt
-  #waiting = false; // for it
-  #wokeAt = 0;
-  #aside = false; // so that a service worker can be replaced
+  #race;
+  #attempting;
+  #doubted; // the connection that woke up with the page, while another is asked for
+  #forced; // the attempt is a move that the application wants
+  #timer; // of the next attempt
+  #waiting; // for it
+  #wokeAt;
+  #aside; // so that a service worker can be replaced
   #round = 0; // changes when an attempt is cancelled, which may be waiting for a token
-  #address = null; // of the last attempt
+  #address; // of the last attempt
   #pauses = new Pauses();
   #memory;
-  #tabs = null;
+  #tabs;
   #worked = new Set(); // transports
   #offers = TRANSPORTS; // of the server
   #rttMs = 0;
   #refusals = 0; // of tokens of a function, in a row
   #returns = 0; // attempts to come back to a better transport
-  #returning = 0;
-  #trial = null;
+  #returning;
+  #trial;
   #told = new Set(); // the causes that the application knows of, until a connection works
-  #left = false; // disconnect was called: a join waits for connect
+  #left; // disconnect was called: a join waits for connect
   #records = [];
   #members = new Map(); // topic → the channel that is joined, is joining, or will join with the next connect()
   #pending = new Pending(() => this.#link);
@@ -282,13 +282,13 @@ export class Socket {
     }
     if (failures.some(({ greeted }) => greeted)) this.#pauses.ended(0);
     const { retryMs } = failures.find(({ status }) => status) ?? why;
-    if (this.#away("connecting", error, this.#session !== null)) this.#retry(retryMs);
+    if (this.#away("connecting", error, this.#session)) this.#retry(retryMs);
   }
 
   // refusal: a token may have got old while the page slept, or be none of a server that was restarted, and the function that gives
   // it may not have noticed: it is told.
   #refusal(why, session) {
-    const known = this.#session !== null;
+    const known = this.#session;
     if (why.status === 401 && typeof this.#options.token === "function" && this.#refusals < ASK_MS.length) {
       if (!this.#away("connecting", undefined, known)) return;
       this.#timer = setTimeout(() => this.#attempt(), ASK_MS[this.#refusals++]);

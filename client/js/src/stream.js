@@ -20,16 +20,16 @@ export class StreamLink extends PostingLink {
       const events = new EventStream();
       for (;;) {
         const { done, value } = await reader.read();
-        if (done) return this.end({ code: 1006, reason: "the stream ended" });
+        if (done) return this.end({ reason: "the stream ended" });
         for (const data of events.push(value)) {
           this.take(data);
           await null; // as on a WebSocket: code that awaited a reply runs before the next frame is handled
         }
         // The server writes a second comment a moment after the first bytes, which a box may have passed on alone.
-        if (!this.flows && events.comments > 1) this.flowed();
+        if (!this.flows && events.comments > 1) this.shows("flows");
       }
     } catch (error) {
-      this.end({ code: 1006, reason: error.message, unanswered: !response });
+      this.end({ reason: error.message, unanswered: !response });
     }
   }
 }

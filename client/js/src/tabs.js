@@ -1,3 +1,4 @@
+import { pass } from "./pauses.js";
 import { parsed } from "./values.js";
 
 const PLACES = [0, 1]; // for requests that are parked, of the six connections that a browser has to a server on HTTP/1.1
@@ -103,7 +104,7 @@ export class Tabs {
       return [...parsed(await response.text()).ids];
     } catch {
       if (signal.aborted) return [];
-      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS * Math.random()));
+      await pass(AGAIN_MS * Math.random());
       return ids; // nobody knows
     }
   }

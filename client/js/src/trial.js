@@ -4,7 +4,7 @@ import { kinds } from "./race.js";
  * ends without a trace: so the connection that there is carries on, whatever becomes of it. */
 export class Trial {
   #link;
-  #timer = 0;
+  #timer;
 
   // note keeps the record of the connection. done is called with whether it was proven, and then lasted so many ms; null asks for a
   // hello alone. The second argument is why not.

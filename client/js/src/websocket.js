@@ -15,7 +15,7 @@ export class WebSocketLink extends Link {
     try {
       this.#ws = new address.WebSocket(address.of("/websocket").replace(/^http/, "ws"), protocols);
     } catch (error) {
-      return void queueMicrotask(() => this.end({ code: 1006, reason: error.message })); // after the socket has this link
+      return void queueMicrotask(() => this.end({ reason: error.message })); // after the socket has this link
     }
     this.#ws.onmessage = ({ data }) => this.take(data);
     this.#ws.onclose = ({ code, reason }) => this.end({ code, reason, unanswered: code === 1006 });
