@@ -18,27 +18,34 @@ addEventListener("fetch", (event) => event.respondWith(fetch(event.request)))
 `, s.worker.Load())
 }
 
-// A service worker through which a stream goes can be replaced: the page ends it when a new one is installed, comes
-// back, and notices nothing.
+// A service worker through which a stream or polls go can be replaced: the page ends them when a new one is installed,
+// comes back, and notices nothing.
 func TestChromiumMakesRoomForANewServiceWorker(t *testing.T) {
 	need.Program(t, "chromium", "chromium-browser", "google-chrome")
 	need.Program(t, "chromedriver")
-	s := openSite(t)
-	k := s.talk(t, browse(t), "room:worker", "Ada", "sse")
-	k.run(t, `navigator.serviceWorker.register("/worker.js")`, nil)
-	k.wait(t, "to be controlled", "navigator.serviceWorker.controller")
-	k.reloads(t)
-	k.joins(t, 1)
-	k.wait(t, "to see the service worker", "socket.diagnosis.serviceWorker")
-	k.says(t, 1)
+	b := browse(t)
+	home := b.open(t, "about:blank") // a browser ends with its last window
+	for _, transport := range []string{"sse", "longpoll"} {
+		t.Run(transport, func(t *testing.T) {
+			home.front(t)
+			s := openSite(t)
+			k := s.talk(t, b, "room:worker", "Ada", transport)
+			k.run(t, `navigator.serviceWorker.register("/worker.js")`, nil)
+			k.wait(t, "to be controlled", "navigator.serviceWorker.controller")
+			k.reloads(t)
+			k.joins(t, 1)
+			k.wait(t, "to see the service worker", "socket.diagnosis.serviceWorker")
+			k.says(t, 1)
 
-	s.worker.Add(1)
-	k.run(t, `
-		navigator.serviceWorker.addEventListener("controllerchange", () => { window.replaced = true })
-		navigator.serviceWorker.ready.then((registration) => registration.update())`, nil)
-	k.wait(t, "to have the new service worker", "window.replaced")
-	k.says(t, 1)
-	k.joins(t, 1)
-	k.wantStayed(t)
-	k.wantHeard(t, "Ada 1", "Ada 2")
+			s.worker.Add(1)
+			k.run(t, `
+				navigator.serviceWorker.addEventListener("controllerchange", () => { window.replaced = true })
+				navigator.serviceWorker.ready.then((registration) => registration.update())`, nil)
+			k.wait(t, "to have the new service worker", "window.replaced")
+			k.says(t, 1)
+			k.joins(t, 1)
+			k.wantStayed(t)
+			k.wantHeard(t, "Ada 1", "Ada 2")
+		})
+	}
 }

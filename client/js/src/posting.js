@@ -69,13 +69,17 @@ export class PostingLink extends Link {
     });
   }
 
+  ask(type, own, more) {
+    const headers = { ...own, Accept: type, "Chime-Received": String(this.session?.received ?? 0) };
+    if (this.session) headers["Chime-Secret"] = this.secret ?? this.session.secret;
+    return this.address.ask(this.path, headers, { cache: "no-store", redirect: "manual", ...more });
+  }
+
   // get asks for what comes from the server. An answer of another type than expected ends the connection, and null is returned;
   // one with a status after which to ask again is returned too.
   async get(type, own, again) {
     await null; // so that a failure comes after the socket has this link
-    const headers = { ...own, Accept: type, "Chime-Received": String(this.session?.received ?? 0) };
-    if (this.session) headers["Chime-Secret"] = this.secret ?? this.session.secret;
-    const response = await this.address.ask(this.path, headers, { cache: "no-store", redirect: "manual", signal: this.down.signal });
+    const response = await this.ask(type, own, { signal: this.down.signal });
     const status = response.status || REDIRECTED;
     const found = response.headers.get("Content-Type") ?? "";
     if (status === 200 && found.startsWith(type)) return response;

@@ -434,6 +434,7 @@ export class Socket {
   #updated(state) {
     if (state === "activated" && this.#aside) return this.#attempt();
     if (state !== "installed" || !this.#page.worker || !this.#link || this.#link.name === "websocket") return;
+    this.#link.unpark?.();
     const error = new ChimeError("disconnected", "a new service worker waits");
     if (!this.#away("connecting", error, this.#session.graceMs > 0)) return;
     this.#aside = true;

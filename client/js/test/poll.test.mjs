@@ -117,7 +117,10 @@ for (const [until, ms] of [["it is active", 1_200], ["5 s are over", 5_000]]) te
   assert.equal(socket.state, "open", "while it is installed nothing is in its way");
   worker.state = "installed";
   worker.dispatchEvent(new Event("statechange"));
-  assert.deepEqual([net.polls.at(-1).aborted, socket.state, room.state], [true, "connecting", "joined"]);
+  const [parked, last] = net.polls.slice(-2);
+  assert.deepEqual([parked.aborted, socket.state, room.state], [true, "connecting", "joined"]);
+  assert.deepEqual([last.headers["Chime-Secret"], last.headers["Chime-Received"], last.headers["Chime-Hold"], last.aborted], ["s1", "1", "0", false], "the old worker waits for the answer to the parked one: this has it answered");
+  await last.fail();
   const polls = net.polls.length;
   await clock.pass(ms - 1);
   assert.equal(net.polls.length, polls);
