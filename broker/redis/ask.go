@@ -63,7 +63,7 @@ func (n *nodes) ask(ctx context.Context, own, other string, request []byte) chan
 	number := n.id + "." + strconv.Itoa(n.requests)
 	n.asking[number] = heard
 	n.mu.Unlock()
-	wait := dead
+	wait := b.dead()
 	if end, ok := ctx.Deadline(); ok {
 		wait = time.Until(end)
 	}

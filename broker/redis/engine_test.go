@@ -3,11 +3,13 @@ package redis
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,7 +24,6 @@ type engine struct {
 	program, dir, port string
 	options            []string
 	cmd                *exec.Cmd
-	output             bytes.Buffer
 }
 
 // patience is how long a server may take to start, and a node to find out about something.
@@ -34,7 +35,7 @@ func start(t testing.TB, options ...string) *engine {
 	t.Helper()
 	e := &engine{program: need.Program(t, "redis-server", "valkey-server"), dir: t.TempDir(), port: freePort(t)}
 	e.options = append([]string{
-		"--port", e.port, "--bind", "127.0.0.1", "--dir", e.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+		"--port", e.port, "--bind", "127.0.0.1", "--dir", e.dir, "--save", "", "--logfile", e.log(), "--appendonly", "yes", "--appendfsync", "always",
 	}, options...)
 	e.begin(t)
 	t.Cleanup(func() { e.kill(t) })
@@ -62,8 +63,6 @@ var nextPort atomic.Int64
 func (e *engine) begin(t testing.TB) {
 	t.Helper()
 	e.cmd = exec.Command(e.program, e.options...)
-	e.output.Reset()
-	e.cmd.Stdout, e.cmd.Stderr = &e.output, &e.output
 	if err := e.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,11 +70,12 @@ func (e *engine) begin(t testing.TB) {
 	defer cancel()
 	for n := 0; ; n++ {
 		answer, err := e.ask("PING")
-		if err == nil && answer == "PONG" {
+		if err == nil && (answer == "PONG" || strings.HasPrefix(answer, "-NOAUTH")) {
 			return
 		}
 		if !pause(ctx, n) {
-			t.Fatalf("redis-server does not answer: %q, %v: %s", answer, err, &e.output)
+			said, _ := os.ReadFile(e.log())
+			t.Fatalf("redis-server does not answer: %q, %v: %s", answer, err, said)
 		}
 	}
 }
@@ -88,10 +88,12 @@ func (e *engine) kill(t testing.TB) {
 	}
 	_ = e.cmd.Process.Kill()
 	if err := e.cmd.Wait(); err != nil && !strings.Contains(err.Error(), "killed") {
-		t.Errorf("redis-server: %v: %s", err, &e.output)
+		t.Errorf("redis-server: %v", err)
 	}
 	e.cmd = nil
 }
+
+func (e *engine) log() string { return filepath.Join(e.dir, "log") }
 
 func (e *engine) url() string { return "redis://127.0.0.1:" + e.port }
 
@@ -113,6 +115,37 @@ func (e *engine) ask(words ...string) (string, error) {
 		return "", err
 	}
 	return strings.TrimSpace(strings.TrimPrefix(string(line[:n]), "+")), nil
+}
+
+// must is ask for what has to work.
+func (e *engine) must(t testing.TB, words ...string) string {
+	t.Helper()
+	answer, err := e.ask(words...)
+	if err == nil && strings.HasPrefix(answer, "-") {
+		err = errors.New(answer)
+	}
+	if err != nil {
+		t.Fatalf("%v: %v", words, err)
+	}
+	return answer
+}
+
+// linked reports whether a replica hears its master.
+func (e *engine) linked(t testing.TB) bool {
+	return field(e.must(t, "INFO", "replication"), "master_link_status") == "up"
+}
+
+// synced returns when e has all that its master has.
+func (e *engine) synced(t testing.TB, master *engine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	offset := func(of *engine) string { return field(of.must(t, "INFO", "replication"), "master_repl_offset") }
+	for n := 0; !e.linked(t) || offset(e) != offset(master); n++ {
+		if !pause(ctx, n) {
+			t.Fatalf("the replica does not follow: %s", e.must(t, "INFO", "replication"))
+		}
+	}
 }
 
 var prefixes atomic.Int64
@@ -143,4 +176,21 @@ type lines struct{ t testing.TB }
 func (l lines) Write(b []byte) (int, error) {
 	l.t.Logf("%s", bytes.TrimSpace(b))
 	return len(b), nil
+}
+
+// guard starts a Sentinel, which by itself decides that master has failed.
+func guard(t testing.TB, master *engine) *engine {
+	t.Helper()
+	e := &engine{program: master.program, dir: t.TempDir(), port: freePort(t)}
+	file := filepath.Join(e.dir, "sentinel.conf")
+	settings := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor chime 127.0.0.1 %s 1\n"+
+		"sentinel down-after-milliseconds chime 500\nsentinel failover-timeout chime 2000\n", e.port, e.dir, e.log(), master.port)
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.options = []string{file, "--sentinel"}
+	e.begin(t)
+	t.Cleanup(func() { e.kill(t) })
+	eventually(t, "the Sentinel knows the replica", func() bool { return strings.Contains(e.must(t, "INFO", "sentinel"), "slaves=1") })
+	return e
 }

@@ -18,10 +18,11 @@ import (
 const (
 	// channelsAtOnce is how many channels one command subscribes to.
 	channelsAtOnce = 500
-	// beatEvery is how often a node says that it is up, and has what it is told by shown to
-	// be alive; hearsAgain is when that is not.
-	beatEvery  = 3 * time.Second
-	hearsAgain = 3 * beatEvery
+	// beatEvery is how often a node says that it is up, and that it hears. After silentBeats
+	// of them a connection is broken, and after deadBeats a node is gone.
+	beatEvery   = 3 * time.Second
+	silentBeats = 3
+	deadBeats   = 5
 	// maxReconnect is the longest that a feed waits before it connects again.
 	maxReconnect = 2 * time.Second
 )
@@ -207,7 +208,7 @@ func (f *feed) connect() error {
 		OnMessage:      func(m rueidis.PubSubMessage) { f.message(link, m) },
 		OnSubscription: func(s rueidis.PubSubSubscription) { f.subscription(link, s) },
 	})
-	ticker := time.NewTicker(beatEvery)
+	ticker := time.NewTicker(f.broker.pace)
 	defer ticker.Stop()
 	for {
 		if err := f.settle(c, broken, ticker.C); err != nil {
@@ -245,8 +246,8 @@ func orBroken(err error) error {
 func (f *feed) alive() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if quiet := time.Since(f.beats); quiet > hearsAgain {
-		return fmt.Errorf("nothing was heard for %v", quiet.Round(time.Second))
+	if quiet := time.Since(f.beats); quiet > silentBeats*f.broker.pace {
+		return fmt.Errorf("nothing was heard for %v", quiet.Round(time.Millisecond))
 	}
 	return nil
 }

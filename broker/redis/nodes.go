@@ -16,14 +16,12 @@ import (
 	"github.com/go-chime/chime/broker"
 )
 
-// dead is how long nothing is heard of a node before it is taken to be gone.
-const dead = 15 * time.Second
-
 // nodes is what a node knows of the others, and what they ask each other. It says that this
 // one is up, and in whatever is wrong it says so again.
 type nodes struct {
 	broker *Broker
-	id     string // of the process, whatever it is called
+	id     string        // of the process, whatever it is called
+	saying chan struct{} // full while the engine is told that this node is up, and for good when it is not
 
 	mu       sync.Mutex // guards what follows
 	self     string     // what the node says of itself, JSON; "": nothing
@@ -42,10 +40,14 @@ type state struct {
 	self  string
 }
 
+// dead is how long nothing is heard of a node before it is taken to be gone.
+func (b *Broker) dead() time.Duration { return deadBeats * b.pace }
+
 func (n *nodes) init(b *Broker) {
 	var id [6]byte
 	_, _ = rand.Read(id[:]) // ends the program rather than fail
 	n.broker, n.id = b, base64.RawURLEncoding.EncodeToString(id[:])
+	n.saying = make(chan struct{}, 1)
 	n.asking, n.answered = map[string]chan broker.Answer{}, map[string]context.CancelFunc{}
 }
 
@@ -77,11 +79,11 @@ func (b *Broker) StartCluster(self broker.Node, answer func(ctx context.Context,
 // run says every few seconds that this node is up, and sees to those that are not.
 func (n *nodes) run() {
 	b := n.broker
-	ticker := time.NewTicker(beatEvery)
+	ticker := time.NewTicker(b.pace)
 	defer ticker.Stop()
 	failing := false
 	for {
-		ctx, cancel := context.WithTimeout(b.ctx, beatEvery)
+		ctx, cancel := context.WithTimeout(b.ctx, b.pace)
 		err := errors.Join(n.beat(ctx), n.again(ctx))
 		cancel()
 		if failed := err != nil && b.ctx.Err() == nil; failed != failing {
@@ -106,7 +108,13 @@ func (n *nodes) beat(ctx context.Context) error {
 	n.mu.Lock()
 	self := n.self
 	n.mu.Unlock()
+	select {
+	case n.saying <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	known, list, err := n.list(ctx, n.id, self)
+	<-n.saying
 	if err != nil {
 		return err
 	}
@@ -114,7 +122,7 @@ func (n *nodes) beat(ctx context.Context) error {
 		b.here.again()
 	}
 	for _, s := range list {
-		if s.id != n.id && s.quiet > dead {
+		if s.id != n.id && s.quiet > b.dead() {
 			n.bury(s)
 		}
 	}
@@ -169,7 +177,7 @@ func (n *nodes) list(ctx context.Context, id, self string) (known bool, list []s
 // up returns the nodes that are.
 func (n *nodes) up(ctx context.Context) ([]state, error) {
 	_, list, err := n.list(ctx, "", "")
-	return slices.DeleteFunc(list, func(s state) bool { return s.quiet > dead }), err
+	return slices.DeleteFunc(list, func(s state) bool { return s.quiet > n.broker.dead() }), err
 }
 
 // Nodes implements broker.Cluster.
@@ -191,6 +199,11 @@ func (b *Broker) Nodes(ctx context.Context) ([]broker.Node, error) {
 // leave takes this node out of the list.
 func (n *nodes) leave(ctx context.Context) error {
 	b := n.broker
+	select {
+	case n.saying <- struct{}{}: // what is being said must not come after
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	return b.client.Do(ctx, b.client.B().Hdel().Key(b.names.nodes()).Field(n.id).Build()).Error()
 }
 
@@ -215,7 +228,7 @@ func (n *nodes) bury(s state) {
 
 func (n *nodes) burial(s state) error {
 	b, ctx := n.broker, n.broker.ctx
-	err := b.client.Do(ctx, b.client.B().Set().Key(b.names.burial(s.id)).Value(n.id).Nx().PxMilliseconds(dead.Milliseconds()).Build()).Error()
+	err := b.client.Do(ctx, b.client.B().Set().Key(b.names.burial(s.id)).Value(n.id).Nx().PxMilliseconds(b.dead().Milliseconds()).Build()).Error()
 	if err != nil { // another node does
 		return ignoreNil(err)
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	// SentinelUsername and SentinelPassword are for the Sentinels, if those have any.
 	SentinelUsername, SentinelPassword string
 
+	pace time.Duration // of beats: beatEvery, unless a test has less time
+
 	// Log is told of connections that are lost, and of those that are there again; nil is
 	// slog.Default().
 	Log *slog.Logger
@@ -61,6 +63,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Feeds <= 0 {
 		o.Feeds = defaultFeeds
+	}
+	if o.pace <= 0 {
+		o.pace = beatEvery
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

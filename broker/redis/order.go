@@ -121,11 +121,10 @@ func (o *order) tell(f func()) {
 
 // close ends the announcements, after one that goes on.
 func (o *order) close() {
-	o.announcing.Lock()
-	defer o.announcing.Unlock()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.closed, o.waiting, o.seen = true, nil, nil
+	o.mu.Unlock()
+	o.tell(func() {})
 }
 
 // announce tells the sink what came. o.announcing is held.

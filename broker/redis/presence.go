@@ -19,8 +19,10 @@ type presences struct {
 	broker  *Broker
 	changed func(topic string, c broker.Change)
 
-	mu     sync.Mutex // guards what follows
-	topics map[string]*presence
+	mu      sync.Mutex // guards what follows
+	topics  map[string]*presence
+	saves   int           // how many topics are being saved
+	leaving chan struct{} // the node is about to end: nothing is saved any more; closed when nothing is being saved
 }
 
 // presence is who is present on this node in one topic. Its fields are guarded by
@@ -128,11 +130,13 @@ func (p *presences) retell(topic string, t *presence) {
 
 // save has the engine told of what it does not know. p.mu is held.
 func (p *presences) save(topic string, t *presence) {
-	if t.saving || len(t.unsaved) == 0 || p.broker.ctx.Err() != nil {
+	if t.saving || len(t.unsaved) == 0 || p.broker.ctx.Err() != nil || p.leaving != nil {
 		return
 	}
 	t.saving = true
+	p.saves++
 	p.broker.tasks.Go(func() {
+		defer p.saved()
 		for tries := 0; ; tries++ {
 			done, err := p.write(topic, t)
 			switch {
@@ -152,7 +156,7 @@ func (p *presences) save(topic string, t *presence) {
 // write tells the engine of what is not saved. It reports done if nothing is left.
 func (p *presences) write(topic string, t *presence) (done bool, err error) {
 	p.mu.Lock()
-	if len(t.unsaved) == 0 {
+	if len(t.unsaved) == 0 || p.leaving != nil {
 		t.saving = false
 		if len(t.refs) == 0 {
 			delete(p.topics, topic)
@@ -207,8 +211,30 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 	return false, err
 }
 
+// saved is called when a topic is saved, or can't be.
+func (p *presences) saved() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.saves--; p.saves == 0 && p.leaving != nil {
+		close(p.leaving)
+	}
+}
+
 // leave has all leave, at the end of the node.
-func (p *presences) leave(ctx context.Context) error { return p.bury(ctx, p.broker.nodes.id) }
+func (p *presences) leave(ctx context.Context) error {
+	p.mu.Lock()
+	p.leaving = make(chan struct{})
+	if p.saves == 0 {
+		close(p.leaving)
+	}
+	p.mu.Unlock()
+	select {
+	case <-p.leaving: // what is being written must not come after
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return p.bury(ctx, p.broker.nodes.id)
+}
 
 // bury has all leave who are present on a node.
 func (p *presences) bury(ctx context.Context, node string) error {

@@ -33,8 +33,9 @@ type Broker struct {
 	names   names
 	log     *slog.Logger
 	giveUp  time.Duration
-	waits   int64 // for how many replicas a publisher waits
-	cluster bool  // the engine is a Redis Cluster
+	pace    time.Duration // of beats
+	waits   int64         // for how many replicas a publisher waits
+	cluster bool          // the engine is a Redis Cluster
 	caps    broker.Caps
 	epoch   atomic.Value // string
 	numbers numbers
@@ -75,7 +76,7 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker/redis: %w", err)
 	}
-	b := &Broker{names: names{o.Prefix}, log: o.Log, giveUp: o.GiveUp, waits: int64(o.WaitReplicas)}
+	b := &Broker{names: names{o.Prefix}, log: o.Log, giveUp: o.GiveUp, pace: o.pace, waits: int64(o.WaitReplicas)}
 	if b.client, err = connect(ctx, option, o.GiveUp); err != nil {
 		return nil, fmt.Errorf("broker/redis: connect to %v: %w", option.InitAddress, err)
 	}
@@ -206,7 +207,7 @@ func (b *Broker) Health(ctx context.Context) error {
 	}
 	for _, f := range b.feeds {
 		if err := f.health(); err != nil {
-			return fmt.Errorf("broker/redis: subscriptions: %w", err)
+			return fmt.Errorf("broker/redis: subscriptions: %w: %w", broker.ErrUnavailable, err)
 		}
 	}
 	if err := b.nodes.beat(ctx); err != nil {

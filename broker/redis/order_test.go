@@ -1,0 +1,99 @@
+package redis
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+)
+
+// A topic whose members are slow holds up no other, and what is too much for it is told.
+func TestASlowTopicHoldsUpNoOther(t *testing.T) {
+	e := start(t, "--appendfsync", "no")
+	b, w := open(t, e.url(), Options{Feeds: 1}), newWatcher()
+	gate := make(chan struct{})
+	w.slow = func(p broker.Publication) {
+		if p.Topic == "slow" {
+			<-gate
+		}
+	}
+	b.Start(w)
+	for _, topic := range []string{"slow", "other"} {
+		if err := b.Subscribe(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const n = maxWaiting + 50
+	for i := range n {
+		publish(t, b, "slow", fmt.Sprint(i))
+	}
+	publish(t, b, "other", "x")
+	w.wait(t, "other", 1)
+	close(gate)
+	w.until(t, "it is told that some are missing", func() bool { return w.missed["slow"] == 1 })
+	w.mu.Lock()
+	list := w.announced["slow"]
+	w.mu.Unlock()
+	if len(list) < maxWaiting || len(list) >= n || w.missed["other"] != 0 {
+		t.Errorf("%d of %d were announced, and of the other topic missed %d, want %d or more, not all, and none", len(list), n, w.missed["other"], maxWaiting)
+	}
+	if b.numbers.dropped.Load() != 1 {
+		t.Errorf("counted %d times, want once", b.numbers.dropped.Load())
+	}
+	publish(t, b, "slow", "last")
+	w.wait(t, "slow", len(list)+1)
+}
+
+// Nothing is announced after Unsubscribe, which waits for an announcement that goes on.
+func TestNothingIsAnnouncedAfterUnsubscribe(t *testing.T) {
+	e := start(t, "--appendfsync", "no")
+	b, w := open(t, e.url(), Options{}), newWatcher()
+	entered, gate := make(chan struct{}), make(chan struct{})
+	w.slow = func(p broker.Publication) {
+		if string(p.Payload) == "1" {
+			close(entered)
+			<-gate
+		}
+	}
+	b.Start(w)
+	if err := b.Subscribe(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, "a", "1")
+	publish(t, b, "a", "2")
+	<-entered
+	ended := make(chan struct{})
+	go func() {
+		b.Unsubscribe("a")
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		t.Error("it ended while an announcement went on")
+	case <-time.After(50 * time.Millisecond): // it has no reason to end
+	}
+	close(gate)
+	<-ended
+	publish(t, b, "a", "3")
+	if err := b.Subscribe(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, "a", "4")
+	if list := w.wait(t, "a", 2); len(list) != 2 || string(list[1].Payload) != "4" {
+		t.Errorf("announced %d, the last %q, want 1 and 4", len(list), list[len(list)-1].Payload)
+	}
+}
+
+// What can't be read is told as missing.
+func TestAnAnnouncementThatCannotBeRead(t *testing.T) {
+	e := start(t, "--appendfsync", "no")
+	b, w := began(t, e.url(), Options{}, "a")
+	for i, text := range []string{"X", "M 1", "M 1 2 3 4 5 6 7", "M 1 2 3 0 9 9 9", "M x 2 3 0 0 0 0", "E x", "E", "P 1", "P x 1 n", "P 0 x n"} {
+		e.must(t, "PUBLISH", b.names.channel("a"), strconv.Quote(text))
+		w.until(t, text, func() bool { return w.missed["a"] == i+1 })
+	}
+	publish(t, b, "a", "1")
+	w.wait(t, "a", 1)
+}
