@@ -69,9 +69,9 @@ const (
 	announced    = 16 << 10 // announcements that may wait to be given to their topics
 )
 
-// Open connects to the servers, and finds or makes the streams. It tries again until ctx ends
-// where nobody listens or there is no leader yet; other errors it returns at once. Nothing
-// is left open then.
+// Open connects to the servers, and finds or makes the streams. Where nobody listens, or there
+// is no leader yet, it tries again until ctx ends or Options.GiveUp is over; other errors it
+// returns at once. Nothing is left open then.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	b, err := open(ctx, o)
 	if err != nil {
@@ -95,6 +95,8 @@ func open(ctx context.Context, o Options) (*Broker, error) {
 	for i := range o.Streams {
 		b.streams = append(b.streams, &stream{index: i, name: b.names.stream(i)})
 	}
+	ctx, done := context.WithTimeoutCause(ctx, o.GiveUp, fmt.Errorf("given up after %v", o.GiveUp))
+	defer done()
 	if b.conn, err = b.connect(ctx); err != nil {
 		b.cancel()
 		return nil, err
@@ -283,7 +285,7 @@ func (b *Broker) watch() {
 			return
 		}
 		b.sink.Lost("")
-		b.people.compare(b)
+		b.people.compare(b, b.names.list(), b.nodes.others())
 	}
 }
 

@@ -29,23 +29,38 @@ var errCrossed = errors.New("too much is published in the topic at that moment")
 
 // replace stores p in place of all that the topic has.
 func (d *delivery) replace(ctx context.Context, p *broker.Publication) (store.Position, error) {
+	if at, found, err := d.said(ctx, &p.Message); err != nil || found {
+		return at, err
+	}
 	id := newID()
-	if p.Key != "" {
-		if first, found, err := d.said(ctx, &p.Message, 0); err != nil || found {
-			return d.at(first), err
+	for erased := uint64(0); ; {
+		if p.Key != "" {
+			id = idOf(d.topic, p.Key, erased)
 		}
-		id = idOf(d.topic, p.Key, 0)
-	}
-	a, err := d.behind(ctx, id, func(last *record) client.Header {
-		if last == nil {
-			return nil
+		a, err := d.behind(ctx, id, func(last *record) client.Header {
+			if last == nil {
+				return nil
+			}
+			return client.Header{headerRollup: {"sub"}, headerPrev: {number(last.top())}}
+		})
+		if err != nil {
+			return store.Position{}, err
 		}
-		return client.Header{headerRollup: {"sub"}, headerPrev: {number(last.top())}}
-	})
-	if err != nil {
-		return store.Position{}, err
+		if p.Key == "" || !a.Duplicate {
+			return d.at(a.Seq), nil
+		}
+		first, found, err := d.broker.kept(ctx, d.topic, a.Seq)
+		switch {
+		case err != nil:
+			return store.Position{}, err
+		case !found:
+			erased = a.Seq
+		case !first.Says(&p.Message):
+			return store.Position{}, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, a.Seq)
+		default:
+			return d.at(a.Seq), nil
+		}
 	}
-	return d.at(a.Seq), nil
 }
 
 // behind stores the message right behind the last one of the topic, with headers that say so.
@@ -80,20 +95,28 @@ func (d *delivery) behind(ctx context.Context, id string, headers func(last *rec
 
 // takeBack stores p, and deletes what it erases.
 func (d *delivery) takeBack(ctx context.Context, p *broker.Publication) (store.Position, error) {
-	if p.Key != "" {
-		if first, found, err := d.said(ctx, &p.Message, p.Erases); err != nil || found {
-			return d.at(first), err
-		}
-	}
-	if _, found, err := d.broker.kept(ctx, d.topic, p.Erases); err != nil || !found {
-		if err == nil {
-			err = fmt.Errorf("erase %d: %w", p.Erases, store.ErrNotFound)
-		}
-		return store.Position{}, err
-	}
-	at, err := d.keyed(ctx, &p.Message)
+	_, found, err := d.broker.kept(ctx, d.topic, p.Erases)
 	if err != nil {
 		return store.Position{}, err
+	}
+	if !found { // it may have been erased by the message that has the key
+		if at, found, err := d.said(ctx, &p.Message); err != nil || found {
+			return at, err
+		}
+		return store.Position{}, fmt.Errorf("erase %d: %w", p.Erases, store.ErrNotFound)
+	}
+	if err := d.broker.settle(ctx, d.topic); err != nil {
+		return store.Position{}, err
+	}
+	at, first, err := d.keyed(ctx, &p.Message)
+	if err != nil {
+		return store.Position{}, err
+	}
+	if first { // by who has ended before it was deleted, or it erases something else
+		r, _, err := d.broker.calls.at(ctx, d.stream.name, d.life.subject(d.topic), at.Offset)
+		if err != nil || r.Erases != p.Erases {
+			return at, err
+		}
 	}
 	d.broker.erased.add(d.life.epoch, d.topic, p.Erases)
 	if _, err := d.broker.calls.remove(ctx, d.stream.name, p.Erases); err != nil {
@@ -102,32 +125,33 @@ func (d *delivery) takeBack(ctx context.Context, p *broker.Publication) (store.P
 	return at, nil
 }
 
-// said looks for a message that has the key of m: what m erases is gone then.
-func (d *delivery) said(ctx context.Context, m *store.Message, after uint64) (offset uint64, found bool, err error) {
-	const pages = 500
-	if after == store.All {
-		after = 0
-	}
-	for {
-		page, err := d.broker.read(ctx, d.topic, store.Range{After: after, Limit: pages})
-		if err != nil {
-			return 0, false, err
+// said looks for a message that has the key of m, among the newest 10,000.
+func (d *delivery) said(ctx context.Context, m *store.Message) (at store.Position, found bool, err error) {
+	const pages, perPage = 20, 500
+	r := store.Range{Newest: true, Limit: perPage}
+	for range pages {
+		if m.Key == "" {
+			break
 		}
-		d.life = d.stream.now.Load()
+		page, err := d.broker.read(ctx, d.topic, r)
+		if err != nil {
+			return at, false, err
+		}
 		for _, other := range page.Messages {
 			if other.Key != m.Key {
 				continue
 			}
 			if !other.Says(m) {
-				return 0, false, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, other.Offset)
+				return at, false, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, other.Offset)
 			}
-			return other.Offset, true, nil
+			return store.Position{Epoch: page.Epoch, Offset: other.Offset}, true, nil
 		}
 		if !page.More {
-			return 0, false, nil
+			break
 		}
-		after = page.Messages[len(page.Messages)-1].Offset
+		r.Before = page.Messages[0].Offset
 	}
+	return at, false, nil
 }
 
 // Erase implements broker.Broker.
@@ -167,6 +191,9 @@ func (d *delivery) redact(ctx context.Context, offset uint64) error {
 		if err == nil {
 			err = store.ErrNotFound
 		}
+		return err
+	}
+	if err := d.broker.settle(ctx, d.topic); err != nil {
 		return err
 	}
 	_, err := d.behind(ctx, newID(), func(last *record) client.Header {

@@ -54,9 +54,8 @@ func (b *Broker) read(ctx context.Context, topic string, r store.Range) (store.P
 		if ctx.Err() != nil {
 			return store.Page{}, context.Cause(ctx)
 		}
-		v := view{broker: b, stream: b.streamOf(topic), topic: topic, crawls: try >= crawlFrom}
-		v.life = v.stream.now.Load()
-		v.subject = v.life.subject(topic)
+		v := b.view(topic)
+		v.crawls = try >= crawlFrom
 		var page store.Page
 		if r.Newest {
 			page, err = v.newest(ctx, r)
@@ -101,6 +100,13 @@ type view struct {
 	crawls  bool
 	last    record // the last message, or mark
 	known   bool   // there is one
+}
+
+func (b *Broker) view(topic string) view {
+	v := view{broker: b, stream: b.streamOf(topic), topic: topic}
+	v.life = v.stream.now.Load()
+	v.subject = v.life.subject(topic)
+	return v
 }
 
 // end asks the leader where the topic ends.
@@ -156,7 +162,7 @@ func (v *view) following(ctx context.Context, r store.Range) (page store.Page, e
 		}
 		list, aged := v.messages(s.list, r.After)
 		page.Complete = page.Complete && !aged
-		full := len(list) >= want || r.Bytes > 0 && sizeOf(list) > r.Bytes
+		full := len(list) >= want || r.Bytes > 0 && len(list) > 1 && sizeOf(list) > r.Bytes
 		if full || s.ended {
 			v.fill(&page, list, r)
 			if n := len(s.list); n > 0 {
@@ -245,16 +251,33 @@ func (v *view) skip(ctx context.Context, s *scan, after uint64) (bool, error) {
 	if behind <= keep {
 		return false, nil
 	}
-	from, err := v.find(ctx, keep, known{s.list[0].Offset, s.list[0].pending + 1}, known{v.last.Offset, 1})
-	if err != nil {
-		return true, err
+	oldest := known{s.list[0].Offset, s.list[0].pending + 1}
+	for with := keep; ; { // with marks, which are no messages
+		from, err := v.find(ctx, with, oldest, known{v.last.Offset, 1})
+		if err != nil {
+			return true, err
+		}
+		s.restart(from)
+		if err := s.ask(ctx, maxBatch, bytesFor(0)); err != nil {
+			return true, err
+		}
+		if again := keep + marksIn(s.list); again > with && s.real() < keep && oldest.count > with {
+			with = again
+			continue
+		}
+		s.keepNewest(keep)
+		return true, nil
 	}
-	s.restart(from)
-	if err := s.ask(ctx, maxBatch, bytesFor(0)); err != nil {
-		return true, err
+}
+
+// marksIn counts the marks in a list.
+func marksIn(list []record) (n uint64) {
+	for i := range list {
+		if list[i].mark {
+			n++
+		}
 	}
-	s.keepNewest(keep)
-	return true, nil
+	return n
 }
 
 // messages returns those of a list that are after an offset and kept, and whether some

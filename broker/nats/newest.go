@@ -34,10 +34,11 @@ func (v *view) newest(ctx context.Context, r store.Range) (page store.Page, err 
 	if err != nil {
 		return page, err
 	}
-	retained := begin.count
-	if keep := v.last.keep.Keep; keep > 0 {
-		retained = min(retained, uint64(keep))
+	keep := begin.count
+	if v.last.keep.Keep > 0 {
+		keep = uint64(v.last.keep.Keep)
 	}
+	retained := min(begin.count, keep)
 	want := uint64(math.MaxInt32)
 	if r.Limit > 0 {
 		want = uint64(r.Limit) + 1 // one more shows whether there are
@@ -54,8 +55,12 @@ func (v *view) newest(ctx context.Context, r store.Range) (page store.Page, err 
 		if n := len(s.list); n > 0 {
 			page.Top = max(page.Top, s.list[n-1].top())
 		}
+		if with := keep + marksIn(s.list); with > retained && count == retained && s.real() < keep && retained < begin.count {
+			retained = min(begin.count, with) // marks are no messages
+			continue
+		}
 		if v.last.keep.Keep > 0 {
-			s.keepNewest(uint64(v.last.keep.Keep))
+			s.keepNewest(keep)
 		}
 		list, aged := v.messages(s.list, 0)
 		for r.Before > 0 && len(list) > 0 && list[len(list)-1].Offset >= r.Before {

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	beatEvery  = 3 * time.Second  // how often a node says that it is up
-	deadAfter  = 12 * time.Second // without a word for so long it is not
+	beatEvery  = 3 * time.Second       // how often a node says that it is up
+	firstBeat  = 50 * time.Millisecond // and after its first word; the time triples until then
+	deadAfter  = 12 * time.Second      // without a word for so long it is not
 	headerErr  = "Chime-Error"
 	maxAnswers = 64 // requests of others that are answered at one time
 )
@@ -42,6 +43,7 @@ type beat struct {
 	Instance string
 	Node     broker.Node
 	New      bool `json:",omitempty"` // it wants to hear of the others at once
+	People   bool `json:",omitempty"` // somebody is present there
 	Left     bool `json:",omitempty"`
 }
 
@@ -154,6 +156,7 @@ func (b *Broker) say(one beat) {
 	b.nodes.mu.Lock()
 	one.Instance, one.Node = b.id, b.nodes.self
 	b.nodes.mu.Unlock()
+	one.People = b.people.any()
 	if body, err := json.Marshal(one); err == nil {
 		_ = b.conn.Publish(b.names.alive(), body) // without a connection it is said again
 	}
@@ -164,16 +167,16 @@ func (b *Broker) beat() {
 	if _, err := b.conn.Subscribe(b.names.alive(), b.heard); err != nil {
 		b.log.Warn("chime: broker/nats: other nodes are not heard", "error", err)
 	}
-	b.say(beat{New: true})
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
+	wait := firstBeat
 	for {
+		// Servers may not have told each other yet who is to be answered.
+		b.say(beat{New: wait < beatEvery})
 		select {
-		case <-tick.C:
+		case <-time.After(wait):
 		case <-b.ctx.Done():
 			return
 		}
-		b.say(beat{})
+		wait = min(3*wait, beatEvery)
 		for _, instance := range b.nodes.silent() {
 			b.people.end(instance)
 		}
@@ -202,11 +205,15 @@ func (b *Broker) heard(m *client.Msg) {
 	switch {
 	case one.Left:
 		b.people.end(one.Instance)
+		return
 	case one.New:
 		b.say(beat{})
 	case !met && time.Since(n.began) > deadAfter:
 		// Not a new one: it was not heard for some time, and others may not have been.
 		b.suspect()
+	}
+	if !met && one.People {
+		b.tasks.Go(func() { b.people.compare(b, b.names.listOf(one.Instance), map[string]bool{one.Instance: true}) })
 	}
 }
 

@@ -135,14 +135,22 @@ func (p *people) end(instance string) {
 	}
 }
 
-// compare asks for all who are present, after announcements may have been lost.
-func (p *people) compare(b *Broker) {
+// compare asks nodes for all who are present, after announcements may have been lost.
+func (p *people) compare(b *Broker, subject string, others map[string]bool) {
 	for _, c := range p.all() {
 		within, cancel := context.WithTimeout(b.ctx, asking)
-		_ = c.ask(within, b.names.list(), b.nodes.others())
+		_ = c.ask(within, subject, maps.Clone(others))
 		cancel()
 	}
-	p.beats = 0
+}
+
+// any reports whether somebody is present on this node.
+func (p *people) any() bool {
+	return slices.ContainsFunc(p.all(), func(c *crowd) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.mine) > 0
+	})
 }
 
 // remind says how far this node is with the topics that somebody is present in.

@@ -38,7 +38,7 @@ func (b *Broker) publish(ctx context.Context, p *broker.Publication, keep *store
 	if err := p.CheckOnce(); err != nil {
 		return store.Position{}, err
 	}
-	d := delivery{broker: b, stream: b.streamOf(p.Topic), topic: p.Topic, header: headersOf(p), payload: p.Payload, head: b.heads.of(p.Topic)}
+	d := delivery{broker: b, stream: b.streamOf(p.Topic), topic: p.Topic, header: headersOf(p), payload: p.Payload, head: b.heads.of(p.Topic), keep: *keep}
 	retain(d.header, *keep)
 	var at store.Position
 	var err error
@@ -48,7 +48,7 @@ func (b *Broker) publish(ctx context.Context, p *broker.Publication, keep *store
 	case p.Erases != 0:
 		at, err = d.takeBack(ctx, p)
 	default:
-		at, err = d.keyed(ctx, &p.Message)
+		at, _, err = d.keyed(ctx, &p.Message)
 	}
 	if err == nil && d.head.due(*keep) {
 		b.trims.add(p.Topic, *keep)
@@ -79,6 +79,7 @@ type delivery struct {
 	header  client.Header
 	payload []byte
 	head    *head
+	keep    store.Retention
 	life    *life // that it was stored in, or is to be
 }
 
@@ -102,27 +103,33 @@ func (d *delivery) at(offset uint64) store.Position {
 	return store.Position{Epoch: d.life.epoch, Offset: offset}
 }
 
-// keyed stores a message, or finds the one that has its key.
-func (d *delivery) keyed(ctx context.Context, m *store.Message) (store.Position, error) {
+// keyed stores a message, or finds the one that has its key: then first is set.
+func (d *delivery) keyed(ctx context.Context, m *store.Message) (at store.Position, first bool, err error) {
 	if m.Key == "" {
 		a, err := d.append(ctx, newID())
-		return d.at(a.Seq), err
+		if err != nil {
+			return store.Position{}, false, err
+		}
+		return d.at(a.Seq), false, nil
 	}
 	for erased := uint64(0); ; {
 		a, err := d.append(ctx, idOf(d.topic, m.Key, erased))
-		if err != nil || !a.Duplicate {
-			return d.at(a.Seq), err
+		switch {
+		case err != nil:
+			return store.Position{}, false, err
+		case !a.Duplicate:
+			return d.at(a.Seq), false, nil
 		}
 		first, found, err := d.broker.kept(ctx, d.topic, a.Seq)
 		switch {
 		case err != nil:
-			return store.Position{}, fmt.Errorf("what has the key: %w", err)
+			return store.Position{}, false, fmt.Errorf("what has the key: %w", err)
 		case !found:
 			erased = a.Seq
 		case !first.Says(m):
-			return store.Position{}, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, a.Seq)
+			return store.Position{}, false, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, a.Seq)
 		default:
-			return d.at(a.Seq), nil
+			return d.at(a.Seq), true, nil
 		}
 	}
 }
@@ -139,10 +146,25 @@ func (d *delivery) append(ctx context.Context, id string) (ack, error) {
 	}
 	a, err := d.send(ctx, id, client.Header{headerExpectTop: {"0"}, headerPrev: {"0"}})
 	if isCode(err, codeWrongTop, codeWrongTopBusy) {
-		d.head.begin()
+		if err := d.met(ctx); err != nil {
+			return ack{}, err
+		}
 		return d.plain(ctx, id)
 	}
 	return a, err
+}
+
+// met looks at a topic that this node has not published in before: if more is retained from
+// now on, what is not now must not come back.
+func (d *delivery) met(ctx context.Context) error {
+	last, found, err := d.broker.calls.lastOf(ctx, d.stream.name, d.life.subject(d.topic))
+	if err == nil && found && (last.keep.Keep > 0 && (d.keep.Keep <= 0 || d.keep.Keep > last.keep.Keep) || last.keep.Age > 0 && (d.keep.Age <= 0 || d.keep.Age > last.keep.Age)) {
+		err = d.broker.settle(ctx, d.topic)
+	}
+	if err == nil {
+		d.head.begin()
+	}
+	return err
 }
 
 func (d *delivery) plain(ctx context.Context, id string) (ack, error) {

@@ -105,9 +105,17 @@ func (s *scan) check() error {
 	return errBehind
 }
 
+// real counts the messages of the topic from where the list begins, without the marks in it.
+func (s *scan) real() uint64 {
+	if len(s.list) == 0 {
+		return 0
+	}
+	return s.list[0].pending + 1 - marksIn(s.list)
+}
+
 // keepNewest drops what is beyond the newest n of the topic.
 func (s *scan) keepNewest(n uint64) {
-	for len(s.list) > 0 && s.list[0].pending+1 > n {
+	for len(s.list) > 0 && s.real() > n {
 		s.list = s.list[1:]
 	}
 }

@@ -107,6 +107,10 @@ func (b *Broker) trimTopic(ctx context.Context, topic string, keep store.Retenti
 			return err
 		}
 	}
+	return b.trimAged(ctx, s, subject, keep)
+}
+
+func (b *Broker) trimAged(ctx context.Context, s *stream, subject string, keep store.Retention) error {
 	if keep.Age <= 0 {
 		return nil
 	}
@@ -116,4 +120,29 @@ func (b *Broker) trimTopic(ctx context.Context, topic string, keep store.Retenti
 		return err
 	}
 	return b.calls.purge(ctx, s.name, subject, list[0].Offset, 0)
+}
+
+// settle deletes all that is not retained now: what readers leave out would be back when there
+// is one message less, or when more is retained.
+func (b *Broker) settle(ctx context.Context, topic string) error {
+	v := b.view(topic)
+	if err := v.end(ctx); err != nil || !v.known {
+		return err
+	}
+	if keep := uint64(max(v.last.keep.Keep, 0)); keep > 0 { //nolint:gosec // not below 0
+		s := scan{view: &v, from: 1}
+		if err := s.ask(ctx, 1, minBytes); err != nil {
+			return err
+		}
+		over, err := v.skip(ctx, &s, 0)
+		if err != nil {
+			return err
+		}
+		if over && len(s.list) > 0 {
+			if err := b.calls.purge(ctx, v.stream.name, v.subject, s.list[0].Offset, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return b.trimAged(ctx, v.stream, v.subject, v.last.keep)
 }
