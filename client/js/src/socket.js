@@ -422,7 +422,6 @@ export class Socket {
     if (online) this.#returns = 0;
     if (!link?.doubt() || this.#attempting) return;
     const at = Date.now();
-    clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       if (link !== this.#link || this.#attempting) return;
       if (link.heardAt <= at) this.#attempt();

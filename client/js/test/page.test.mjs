@@ -1,8 +1,8 @@
 // A page is left, put aside, put to sleep or brought back: what becomes of its client socket.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { settle } from "./fakes.mjs";
-import { joined, lives, open, shown, transports } from "./setup.mjs";
+import { FakeWebSocket, settle } from "./fakes.mjs";
+import { begin, joined, keeps, lives, open, shown, transports } from "./setup.mjs";
 
 // page is a browser's window and its document, as far as they are listened to.
 function page(t) {
@@ -214,6 +214,7 @@ for (const [transport, kinds] of [["auto", ["websocket", "websocket", "websocket
       await clock.pass(250);
       assert.ok(hanging(sockets, net) <= 4 + (ms < 2_000), `${hanging(sockets, net)} after ${ms} ms`);
       assert.ok(opening(sockets) <= 1, "a browser opens one WebSocket after the other");
+      if (ms === 4_000 && transport === "sse") assert.equal(hanging(sockets, net), 4, "streams open beside each other");
     }
     assert.deepEqual(started(socket, at).slice(0, kinds.length), kinds.map((kind, n) => `${kind} ${[0.5, 1.5, 2.5, 3.5, 5.5, 7.5, 9.5, 11.5][n]}`));
     assert.deepEqual(seen.errors, []);
@@ -245,6 +246,51 @@ test("a connection that breaks when the page has woken up is replaced in the sam
   await clock.pass(3_000);
   assert.deepEqual(started(socket, at), ["websocket 0.25", "websocket 1.25", "websocket 2.25"]);
   assert.deepEqual(sockets.map(({ readyState }) => readyState), [3, 3, 3, 0]);
+});
+
+for (const [ms, kinds] of [[9_500, ["websocket 9.75", "websocket 10.75"]], [10_000, ["websocket 10.25", "sse 12.25"]]]) {
+  test(`a page that woke up ${ms} ms ago hurries ${ms < 10_000 ? "still" : "no more"}`, async (t) => {
+    const { fire } = page(t);
+    const { socket, peer, clock } = await lives(t, "websocket", { transport: "auto" });
+    await clock.pass(1);
+    const at = Date.now();
+    peer.mute();
+    await fire("online");
+    await clock.pass(1);
+    await peer.say([null, null, "chime", "probe_ok", {}]);
+    await clock.pass(ms - 1);
+    await peer.drop();
+    await clock.pass(2_250);
+    assert.deepEqual(started(socket, at).slice(0, 2), kinds);
+  });
+}
+
+test("a page that wakes up while connections hang has more of them, in a hurry", async (t) => {
+  const { fire } = page(t);
+  const { socket, peer, clock } = await lives(t, "websocket", { transport: "auto" });
+  await clock.pass(1);
+  const at = Date.now();
+  await peer.drop();
+  await clock.pass(3_000);
+  await fire("visibilitychange");
+  await clock.pass(8_500);
+  assert.deepEqual(started(socket, at), ["websocket 0.25", "sse 2.25", "websocket 4", "websocket 5", "websocket 7", "sse 9", "websocket 11"]);
+});
+
+test("where the server is far away a page that woke up waits for four times the way there and back", async (t) => {
+  const { fire } = page(t);
+  FakeWebSocket.mute = true;
+  t.after(() => (FakeWebSocket.mute = false));
+  const { socket, ws, clock } = begin(t, { transport: "websocket" });
+  socket.connect();
+  await settle();
+  await ws().hello(keeps);
+  await clock.pass(1_000);
+  await ws().say([null, null, "chime", "probe_ok", ws().probes[0][4]]);
+  const at = Date.now();
+  await fire("online");
+  await clock.pass(4_500);
+  assert.deepEqual(started(socket, at), ["websocket 0.5", "websocket 4.5"]);
 });
 
 test("a probe overtakes the pause between two POSTs", async (t) => {
