@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/go-chime/chime/store"
@@ -33,7 +34,9 @@ func (s *stage) settle() {
 			for _, what := range whats {
 				all[what] = true
 			}
+			s.mu.Lock()
 			s.tops[topic] = top{messages[len(messages)-1].Offset, whats[len(whats)-1], all}
+			s.mu.Unlock()
 		}
 	}
 	s.await(ctx, s.missing)
@@ -135,10 +138,13 @@ func (s *stage) wantAll() {
 	}
 	acked, resumes, moves := s.wantApplied()
 	hellos := s.hellos()
+	s.mu.Lock() // connections still end
+	ends, slow := maps.Clone(s.ends), s.slow
+	s.mu.Unlock()
 	s.Logf("%d messages in %d topics, seen %d times; %d joins, of which %d were recovered and %d were told of a gap; %d pushes were answered; %d resumes, of which %d moves; hellos: %v; ends: %v; %d joins of the %d clients that never read were ended as slow",
-		len(times), len(s.topics), sum.seen, sum.joins, sum.recovered, sum.gaps, acked, resumes, moves, hellos, s.ends, s.slow, s.mutes)
+		len(times), len(s.topics), sum.seen, sum.joins, sum.recovered, sum.gaps, acked, resumes, moves, hellos, ends, slow, s.mutes)
 	// How much happens in some seconds depends on the machine.
-	if sum.seen == 0 || hellos[transport.LongPoll] == 0 || s.scale != short && (sum.recovered == 0 || resumes == 0 || moves == 0 || acked == 0 || s.slow == 0) {
+	if sum.seen == 0 || hellos[transport.LongPoll] == 0 || s.scale != short && (sum.recovered == 0 || resumes == 0 || moves == 0 || acked == 0 || slow == 0) {
 		s.Error("nothing of some kind has happened")
 	}
 }
