@@ -154,9 +154,11 @@ func (s *stage) hellos() map[string]int {
 	sum := map[string]int{}
 	for _, c := range s.clients {
 		if r, ok := c.(*resumer); ok {
+			r.mu.Lock() // it may still come back
 			for kind, n := range r.hellos {
 				sum[kind] += n
 			}
+			r.mu.Unlock()
 		}
 	}
 	return sum
@@ -171,6 +173,7 @@ func (s *stage) wantApplied() (answered, resumes, moves int) {
 	total := 0
 	for _, c := range s.clients {
 		p := c.common()
+		p.mu.Lock() // it may still come back
 		for _, what := range p.acked {
 			if applied[what] != 1 {
 				s.Errorf("%v was answered and handled %d times, want 1", what, applied[what])
@@ -189,6 +192,7 @@ func (s *stage) wantApplied() (answered, resumes, moves int) {
 			resumes += r.resumes
 			moves += r.moves
 		}
+		p.mu.Unlock()
 	}
 	if len(applied) != total {
 		s.Errorf("%d pushes were handled that nobody sent", len(applied)-total)
