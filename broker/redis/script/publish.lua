@@ -61,9 +61,22 @@ end
 local o = now
 if o <= top then o = top + 1 + random end
 o, when = int(o), int(when)
--- What is trimmed first leaves room in an engine that is full.
-if newKeep > 0 then drop(call('XLEN', stream) + 1 - newKeep, function() return true end) end
-call('XADD', stream, o .. '-0', 'p', int(top), 't', when, 'n', nonce .. int(now), 'k', key, 'h', head, 'd', payload)
+if key ~= '' then more() end
+local function oldest()
+	if newKeep > 0 then drop(call('XLEN', stream) + 1 - newKeep, function() return true end) end
+end
+local function add(trimmed)
+	local add, args = redis.pcall, {o .. '-0', 'p', int(top), 't', when, 'n', nonce .. int(now), 'k', key, 'h', head, 'd', payload}
+	if newKeep > 0 and not trimmed then return add('XADD', stream, 'MAXLEN', newKeep, unpack(args)) end
+	return add('XADD', stream, unpack(args))
+end
+if known[9] then oldest() end
+local added = add(known[9])
+if type(added) == 'table' and added.err and string.find(added.err, 'OOM', 1, true) then
+	oldest() -- which leaves room
+	added = add(true)
+end
+if type(added) == 'table' and added.err then return added end
 call('HSET', meta, 'top', o, 'at', when, 'swept', int(swept))
 if key ~= '' then
 	call('HSET', keys, key, o)

@@ -1,0 +1,72 @@
+package redis
+
+import (
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// BenchmarkPublish publishes 200 bytes in 100 topics that keep 100 messages, with an
+// append-only file that nobody waits for.
+func BenchmarkPublish(b *testing.B) {
+	e := start(b, "--appendfsync", "no")
+	for _, c := range []struct {
+		name string
+		make func(p *broker.Publication, n int64)
+		keep *store.Retention
+	}{
+		{"retained", func(*broker.Publication, int64) {}, &store.Retention{Keep: 100}},
+		{"aging", func(*broker.Publication, int64) {}, &store.Retention{Keep: 100, Age: 3600e9}},
+		{"keyed", func(p *broker.Publication, n int64) { p.Key = fmt.Sprint(n) }, &store.Retention{Keep: 100}},
+		{"ephemeral", func(*broker.Publication, int64) {}, nil},
+	} {
+		for _, publishers := range []int{1, 64} {
+			b.Run(fmt.Sprint(c.name, "/", publishers), func(b *testing.B) {
+				br, _ := began(b, e.url(), Options{})
+				var n atomic.Int64
+				payload := string(make([]byte, 200))
+				publish := func() {
+					i := n.Add(1)
+					p := say(fmt.Sprint("topic ", i%100), payload)
+					c.make(&p, i)
+					if _, err := br.Publish(b.Context(), p, c.keep); err != nil {
+						b.Error(err)
+					}
+				}
+				b.ReportAllocs()
+				before := e.busy(b)
+				if publishers == 1 {
+					for b.Loop() {
+						publish()
+					}
+				} else {
+					b.SetParallelism(publishers / 2)
+					b.RunParallel(func(pb *testing.PB) {
+						for pb.Next() {
+							publish()
+						}
+					})
+				}
+				b.ReportMetric(float64((e.busy(b)-before).Nanoseconds())/float64(n.Load()), "engine-ns/op")
+			})
+		}
+	}
+}
+
+// busy is how long the engine has used a processor.
+func (e *engine) busy(b *testing.B) (all time.Duration) {
+	info := e.must(b, "INFO", "cpu")
+	for _, name := range []string{"used_cpu_user_main_thread", "used_cpu_sys_main_thread"} {
+		seconds, err := strconv.ParseFloat(field(info, name), 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all += time.Duration(seconds * float64(time.Second))
+	}
+	return all
+}
