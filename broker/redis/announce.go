@@ -52,6 +52,31 @@ func setHead(m *store.Message, head string) error {
 	return nil
 }
 
+// setEntry sets of m what script/topic.lua has in one field.
+func setEntry(m *store.Message, text string) (err error) {
+	fields := strings.SplitN(text, " ", 6)
+	if len(fields) != 6 {
+		return errForm
+	}
+	if m.Prev, err = strconv.ParseUint(fields[0], 10, 64); err != nil {
+		return errForm
+	}
+	if m.At, err = moment(fields[1]); err != nil {
+		return errForm
+	}
+	name, err := strconv.Atoi(fields[3])
+	if err != nil {
+		return errForm
+	}
+	key, err := strconv.Atoi(fields[4])
+	rest := fields[5]
+	if err != nil || name < 0 || key < 0 || name+key > len(rest) {
+		return errForm
+	}
+	m.Key = rest[name : name+key]
+	return setHead(m, rest[name+key:])
+}
+
 // cut takes a text that its length precedes off s.
 func cut(s string) (text, rest string, ok bool) {
 	n, width := binary.Uvarint([]byte(s[:min(len(s), binary.MaxVarintLen64)]))

@@ -2,7 +2,9 @@ package redis
 
 import (
 	"fmt"
+	"math"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,4 +71,67 @@ func (e *engine) busy(b *testing.B) (all time.Duration) {
 		all += time.Duration(seconds * float64(time.Second))
 	}
 	return all
+}
+
+// BenchmarkJoins reads what a join reads, of 100 topics with 100 messages each: 64 of the
+// newest, by 64 at one time.
+func BenchmarkJoins(b *testing.B) {
+	e := start(b, "--appendfsync", "no")
+	br, _ := began(b, e.url(), Options{})
+	payload := string(make([]byte, 200))
+	var wg sync.WaitGroup
+	for w := range 64 {
+		wg.Go(func() {
+			for i := w; i < 100; i += 64 {
+				for range 100 {
+					publish(b, br, fmt.Sprint("topic ", i), payload)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, c := range []struct {
+		name string
+		r    store.Range
+	}{
+		{"newest", store.Range{Newest: true, Limit: 64, Bytes: 1 << 20}},
+		{"top", store.Range{After: math.MaxUint64}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var n atomic.Int64
+			before := e.busy(b)
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := br.History().Read(b.Context(), fmt.Sprint("topic ", n.Add(1)%100), c.r); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.ReportMetric(float64((e.busy(b)-before).Nanoseconds())/float64(n.Load()), "engine-ns/op")
+		})
+	}
+	b.Run("tops", func(b *testing.B) {
+		var topics []string
+		for i := range 100 {
+			topics = append(topics, fmt.Sprint("topic ", i))
+		}
+		for b.Loop() {
+			if _, err := br.History().(broker.Tops).Tops(b.Context(), topics); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("subscribe", func(b *testing.B) {
+		var n atomic.Int64
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := br.Subscribe(b.Context(), fmt.Sprint("heard ", n.Add(1))); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
 }

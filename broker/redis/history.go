@@ -64,7 +64,7 @@ func (b *Broker) read(ctx context.Context, topic string, r store.Range) (store.P
 }
 
 // Of an answer of script/read.lua: what comes first, and then of each message.
-const answerHead, answerMessage = 3, 6
+const answerHead, answerMessage = 3, 3
 
 func pageOf(answer []string, newest bool) (p store.Page, err error) {
 	if len(answer) < answerHead || (len(answer)-answerHead)%answerMessage != 0 {
@@ -92,14 +92,8 @@ func setMessage(m *store.Message, f []string) (err error) {
 	if m.Offset, err = strconv.ParseUint(f[0], 10, 64); err != nil {
 		return errForm
 	}
-	if m.Prev, err = strconv.ParseUint(f[1], 10, 64); err != nil {
-		return errForm
-	}
-	if m.At, err = moment(f[2]); err != nil {
-		return errForm
-	}
-	m.Key, m.Payload = f[3], []byte(f[5])
-	return setHead(m, f[4])
+	m.Payload = []byte(f[2])
+	return setEntry(m, f[1])
 }
 
 // topsAtOnce is how many topics are looked at by one pipeline.

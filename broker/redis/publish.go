@@ -132,7 +132,7 @@ func (b *Broker) position(p *broker.Publication, answer []string) (store.Positio
 	}
 	if answer[0] == "key" {
 		var first store.Message
-		if len(answer) != 4 || setHead(&first, answer[2]) != nil {
+		if len(answer) != 4 || setEntry(&first, answer[2]) != nil {
 			return store.Position{}, fmt.Errorf("the message at offset %d: %w", offset, errForm)
 		}
 		if first.Payload = []byte(answer[3]); !first.Says(&p.Message) {

@@ -16,12 +16,12 @@ local function search()
 		if #list == 0 then return gone() end
 		for _, e in ipairs(list) do
 			if tonumber(offset(e)) ~= current then return gone() end
-			local name = e[2][6]
-			if string.sub(name, 1, #nonce) == nonce then return e end
+			local name, published = named(e)
+			if name == nonce then return e end
 			n = n + 1
 			-- Clocks of two machines differ, and there may be another one by now.
-			if n > 1000 and tonumber(string.sub(name, #nonce + 1)) < before then return nil end
-			upper, current = int(current - 1) .. '-0', tonumber(e[2][2])
+			if n > 1000 and published < before then return nil end
+			upper, current = int(current - 1) .. '-0', prev(e)
 		end
 	end
 	return 'unknown'
@@ -43,7 +43,7 @@ end
 if key ~= '' then
 	local o = call('HGET', keys, key)
 	local e = o and at(o)
-	if e and not aged(e) then return {'key', o, e[2][10], e[2][12]} end
+	if e and not aged(e) then return {'key', o, e[2][2], e[2][4]} end
 end
 if erases == 'all' then
 	if top == 0 then return {'not found'} end
@@ -61,12 +61,13 @@ end
 local o = now
 if o <= top then o = top + 1 + random end
 o, when = int(o), int(when)
+local message = table.concat({int(top), when, int(now), #nonce, #key, ''}, ' ') .. nonce .. key .. head
 if key ~= '' then more() end
 local function oldest()
 	if newKeep > 0 then drop(call('XLEN', stream) + 1 - newKeep, function() return true end) end
 end
 local function add(trimmed)
-	local add, args = redis.pcall, {o .. '-0', 'p', int(top), 't', when, 'n', nonce .. int(now), 'k', key, 'h', head, 'd', payload}
+	local add, args = redis.pcall, {o .. '-0', 'm', message, 'd', payload}
 	if newKeep > 0 and not trimmed then return add('XADD', stream, 'MAXLEN', newKeep, unpack(args)) end
 	return add('XADD', stream, unpack(args))
 end

@@ -1,5 +1,5 @@
 -- An answer is the top, whether the page is complete, whether there is more, and of each
--- message the offset, p, t, k, h and d.
+-- message the offset, m and d.
 local newest, from, limit, bytes = ARGV[1] == 'newest', ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 expire()
 local answer = {int(top), '0', '0'}
@@ -13,7 +13,7 @@ while lower do
 	local list = newest and call('XREVRANGE', stream, upper, lower, 'COUNT', chunk) or call('XRANGE', stream, lower, upper, 'COUNT', chunk)
 	for _, e in ipairs(list) do
 		local f = e[2]
-		size = size + #f[12]
+		size = size + #f[4]
 		if limit > 0 and n == limit or bytes > 0 and size > bytes and n > 0 then
 			more, lower = true, nil
 			break
@@ -21,7 +21,7 @@ while lower do
 		n = n + 1
 		first = first or e
 		local i = #answer
-		answer[i + 1], answer[i + 2], answer[i + 3], answer[i + 4], answer[i + 5], answer[i + 6] = offset(e), f[2], f[4], f[8], f[10], f[12]
+		answer[i + 1], answer[i + 2], answer[i + 3] = offset(e), f[2], f[4]
 	end
 	if #list < chunk then break end
 	if lower then
@@ -34,7 +34,7 @@ local complete
 if newest then
 	-- It has a beginning if the oldest that is kept leads back to it.
 	local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-	complete = linked(0, nil, oldest and tonumber(oldest[2][2]) or top)
+	complete = linked(0, nil, oldest and prev(oldest) or top)
 	local before = tonumber(ARGV[5])
 	if before > 0 and before < (tonumber(known[8]) or math.huge) then complete = false end
 else
@@ -42,7 +42,7 @@ else
 	if after >= top then
 		complete = after == top
 	elseif first then
-		complete = linked(after, tonumber(offset(first)), tonumber(first[2][2]))
+		complete = linked(after, tonumber(offset(first)), prev(first))
 	else
 		complete = linked(after, nil, top)
 	end

@@ -1,11 +1,10 @@
 -- What every script of a topic begins with. Numbers are below 2^53, so that Lua has them
 -- exactly. A message is an entry of the stream, whose ID is its offset, with the fields
---   p  the offset of the message that the topic was given before it
---   t  when it was said, in µs
---   n  what the attempt to publish it was called, and when that was
---   k  its key
---   h  its event and flags
---   d  its payload
+--   m  the offset of the message that the topic was given before it, when it was said and
+--      when it was published, in µs, the lengths of the name of that attempt and of the
+--      key, each with a space behind it; then the name, the key, and the event and flags
+--   d  the payload
+-- What has many fields costs a script more than the rest of it.
 -- KEYS: the stream; what is known of the topic; the offsets of keys; of each message that
 -- was redacted its offset and that of the one before it; the attempts that were made again.
 local stream, meta, keys, redacted, fence = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -18,7 +17,13 @@ local slack = 120 * 1000                 -- ms that an expiry may be older than 
 
 local function int(n) return string.format('%.0f', n) end
 local function offset(e) return string.sub(e[1], 1, -3) end
-local function said(e) return tonumber(e[2][4]) end
+local function prev(e) return tonumber(string.match(e[2][2], '^%d+')) end
+local function said(e) return tonumber(string.match(e[2][2], '^%d+ (%-?%d+)')) end
+local function named(e) -- the name, when it was published, and the key
+	local m = e[2][2]
+	local published, n, k, from = string.match(m, '^%d+ %-?%d+ (%d+) (%d+) (%d+) ()')
+	return string.sub(m, from, from + n - 1), tonumber(published), string.sub(m, from + n, from + n + k - 1)
+end
 local function at(o) return call('XRANGE', stream, o .. '-0', o .. '-0')[1] end
 
 local known = call('HMGET', meta, 'top', 'keep', 'age', 'at', 'swept', 'set', 'fence', 'begin', 'more')
@@ -31,7 +36,7 @@ end
 local function aged(e) return age > 0 and said(e) <= now - age end
 
 local function free(e)
-	local key = e[2][8]
+	local _, _, key = named(e)
 	if key ~= '' and call('HGET', keys, key) == offset(e) then call('HDEL', keys, key) end
 end
 
@@ -72,7 +77,7 @@ local function redact(o)
 	call('XDEL', stream, e[1])
 	free(e)
 	more()
-	call('ZADD', redacted, o, o .. ':' .. e[2][2])
+	call('ZADD', redacted, o, o .. ':' .. int(prev(e)))
 	if call('ZCARD', redacted) > 10000 then call('ZREMRANGEBYRANK', redacted, 0, 0) end
 	if age > 0 then call('PEXPIRE', redacted, int(remembered + age / 1000)) end
 	return true
