@@ -35,7 +35,7 @@ func start(t testing.TB, options ...string) *engine {
 	t.Helper()
 	e := &engine{program: need.Program(t, "redis-server", "valkey-server"), dir: t.TempDir(), port: freePort(t)}
 	e.options = append([]string{
-		"--port", e.port, "--bind", "127.0.0.1", "--dir", e.dir, "--save", "", "--logfile", e.log(), "--appendonly", "yes", "--appendfsync", "always",
+		"--port", e.port, "--bind", "127.0.0.1", "--dir", e.dir, "--save", "", "--repl-diskless-sync-delay", "0", "--logfile", e.log(), "--appendonly", "yes", "--appendfsync", "always",
 	}, options...)
 	e.begin(t)
 	t.Cleanup(func() { e.kill(t) })

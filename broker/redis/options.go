@@ -24,7 +24,8 @@ type Options struct {
 
 	// WaitReplicas is how many replicas must have a retained message before Publish
 	// returns; 0 is none. Each message takes a connection and a round trip more then. If
-	// they do not have it within GiveUp the outcome is not known.
+	// they do not have it in three quarters of the time that there is, the outcome is not
+	// known.
 	WaitReplicas int
 
 	// Feeds is how many connections this node is told by: 2 by default.

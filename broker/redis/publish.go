@@ -106,7 +106,12 @@ func (b *Broker) append(ctx context.Context, keys, args []string) ([]string, err
 		if answer, err = evaluate(ctx, c, publishScript, keys, args...); err != nil || answer[0] != "ok" {
 			return err
 		}
-		n, err := c.Do(ctx, c.B().Wait().Numreplicas(b.waits).Timeout(b.giveUp.Milliseconds()).Build()).AsInt64()
+		// It ends before the context does, to say how many have it.
+		wait := b.giveUp
+		if end, ok := ctx.Deadline(); ok {
+			wait = time.Until(end)
+		}
+		n, err := c.Do(ctx, c.B().Wait().Numreplicas(b.waits).Timeout(max((wait*3/4).Milliseconds(), 1)).Build()).AsInt64()
 		if err == nil && n < b.waits {
 			err = fmt.Errorf("%w: %d have: want %d", errReplicas, n, b.waits)
 		}

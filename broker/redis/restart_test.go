@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -203,5 +204,28 @@ func TestPublishersWaitForAMaster(t *testing.T) {
 	e.must(t, "REPLICAOF", "NO", "ONE")
 	if err := <-published; err != nil {
 		t.Error(err)
+	}
+}
+
+// Publishers who wait for replicas know when none has what they said.
+func TestPublishersWaitForReplicas(t *testing.T) {
+	t.Parallel()
+	master := start(t)
+	replica := start(t, "--replicaof", "127.0.0.1 "+master.port)
+	replica.synced(t, master)
+	b, w := began(t, master.url(), Options{WaitReplicas: 1, GiveUp: 2 * time.Second}, "a")
+	publish(t, b, "a", "1")
+	w.wait(t, "a", 1)
+	replica.kill(t)
+	if err := second(b.Publish(t.Context(), say("a", "2"), everything)); !errors.Is(err, broker.ErrUncertain) || !errors.Is(err, errReplicas) {
+		t.Errorf("without a replica: got %v, want %v", err, errReplicas)
+	}
+	if page := read(t, b, "a", store.Range{}); texts(page) != "1\n2\n" {
+		t.Errorf("got %q, want both: the master has the second", texts(page))
+	}
+	p := say("a", "3")
+	p.Erases = 1
+	if err := second(b.Publish(t.Context(), p, everything)); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("what is refused waits for nobody: got %v, want %v", err, store.ErrNotFound)
 	}
 }
