@@ -71,7 +71,7 @@ export class PostingLink extends Link {
 
   ask(type, own, more) {
     const headers = { ...own, Accept: type, "Chime-Received": String(this.session?.received ?? 0) };
-    if (this.session) headers["Chime-Secret"] = this.secret ?? this.session.secret;
+    if (this.session) headers["Chime-Secret"] = this.session.secret;
     return this.address.ask(this.path, headers, { cache: "no-store", redirect: "manual", ...more });
   }
 

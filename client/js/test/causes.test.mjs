@@ -12,6 +12,7 @@ for (const [what, token, answer, status, hint] of [
   ["a login page", "t", [200, "<html>Log in", html], 200, /a page answered: a login, or a proxy/],
   ["a redirect", "t", [302, "", { Location: "/login" }], 302, /a redirect is not followed: a login page?/],
   ["a path that nobody serves", "t", [404, "not found"], 404, /no Router is mounted there/],
+  ["a path that leads nowhere, whatever the token", "x".repeat(9_000), [404, ""], 404, /no Router is mounted there/],
   ["a method that is not allowed", "t", [405, ""], 405, /refuses the method/],
   ["too many requests", "t", [429, { reason: "too many requests" }], 429, /sse: too many requests/],
   ["a failure of the server", "t", [500, "oops"], 500, /see the log of the server/],
@@ -86,7 +87,11 @@ test("without a listener of errors there is one warning for each cause", async (
   assert.match(warn.mock.calls[0].arguments[0], /^chime: unreachable: sse: answered with status 404/);
 });
 
-test("a browser that denies the local network is named instead of WithOrigins", async (t) => {
+for (const [host, hint] of [
+  ["192.168.1.5:4000", "the browser denies https://page.test local network access to 192.168.1.5:4000"],
+  ["printer.local:4000", "the browser denies https://page.test local network access to printer.local:4000"],
+  ["chat.test", "if the server is up, its WithOrigins may not name https://page.test"],
+]) test(`a browser that denies the local network is named instead of WithOrigins (${host})`, async (t) => {
   globalThis.location = { origin: "https://page.test" };
   const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
   Object.defineProperty(globalThis, "navigator", { configurable: true, value: { permissions: { query: async ({ name }) => ({ state: name === "local-network-access" ? "denied" : "granted" }) } } });
@@ -98,14 +103,15 @@ test("a browser that denies the local network is named instead of WithOrigins", 
   const { net } = begin(t);
   const { Socket } = await import("../chime.js");
   const errors = [];
-  const socket = new Socket("http://192.168.1.5:4000/socket", { WebSocket: FakeWebSocket, fetch: net.fetch });
+  const socket = new Socket(`http://${host}/socket`, { token: () => "t", WebSocket: FakeWebSocket, fetch: net.fetch });
   t.after(() => socket.disconnect());
   socket.on("error", (error) => errors.push(error));
   socket.connect();
   await settle();
   await FakeWebSocket.last.drop();
   await net.stream.fail();
-  assert.match(errors[0].message, /the browser denies https:\/\/page\.test local network access to 192\.168\.1\.5:4000/);
+  assert.ok(errors[0].message.endsWith(`; ${hint}`), errors[0].message);
+  assert.equal(net.gets.length, 1, "a stream that was not refused is not asked for again");
 });
 
 // refuses answers an attempt with a status; a browser's WebSocket does not say it, so a stream is asked.

@@ -1,7 +1,7 @@
 // Many clients of one server that fails, or stops: they must neither hammer it nor move in step.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Socket } from "../chime.js";
+import { Pauses, Socket } from "../chime.js";
 import { Clock, greeting, settle } from "./fakes.mjs";
 
 // chance is Math.random with a seed, so that a failure can be seen again.
@@ -88,4 +88,14 @@ test("clients that were drained keep to what they were told until one finds a se
   const tries = all.requests.length / 3 / 20;
   assert.ok(tries > 1 && tries <= 4, `each came ${tries} times in 10 s: every pause is 2 s at least`);
   assert.ok(worst(all.requests, begun) <= 3 * 14, `${worst(all.requests, begun)} requests at one moment`);
+});
+
+test("after the third connection in a row that carried nothing the pauses grow beyond the least that a grace period asks for", (t) => {
+  t.mock.method(Math, "random", () => 1);
+  const pauses = new Pauses();
+  const next = () => {
+    pauses.ended(0);
+    return pauses.next(undefined, 600);
+  };
+  assert.deepEqual([next(), next(), next(), next()], [500, 600, 2_000, 4_000]);
 });

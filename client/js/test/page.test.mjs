@@ -236,6 +236,20 @@ test("a page that woke up does not wait for what the network refuses, or does no
   assert.deepEqual([socket.state, sockets.length, net.gets.length], ["connecting", 2, 1], "not at once again");
 });
 
+test("a page that woke up tries the stream beside a WebSocket that opens and carries one way", async (t) => {
+  const { fire } = page(t);
+  const { socket, peer, clock, ws } = await lives(t, "websocket", { transport: "auto" });
+  FakeWebSocket.mute = true;
+  t.after(() => (FakeWebSocket.mute = false));
+  await clock.pass(1);
+  const at = Date.now();
+  await peer.drop();
+  await fire("online");
+  await ws().hello({ ...keeps, resumed: true, received: 1, sent: 1 });
+  await clock.pass(2_000);
+  assert.deepEqual(started(socket, at), ["websocket 0", "sse 1"], "neither is tried again");
+});
+
 test("a connection that breaks when the page has woken up is replaced in the same hurry", async (t) => {
   const { fire } = page(t);
   const { socket, peer, clock, sockets } = await lives(t, "websocket", { transport: "auto" });

@@ -113,8 +113,34 @@ for (const [transport, starts] of [["websocket", [0, 2_000, 4_000, 6_000]], ["ss
     }
     await clock.pass(2_000);
     assert.equal(made(), 4);
+    assert.ok(sockets.every(({ closed }) => closed === null), "none gives way to another");
   });
 }
+
+test("beside one that was greeted each other transport starts once", async (t) => {
+  deaf(t);
+  const { socket, net, ws, clock, sockets } = begin(t);
+  net.polling = true;
+  socket.connect();
+  await settle();
+  await ws().hello({ ...keeps, transports: ["websocket", "sse", "longpoll"] });
+  await clock.pass(9_000);
+  assert.deepEqual([sockets.length, net.gets.length, net.polls.length], [1, 1, 1]);
+});
+
+test("a stream whose POSTs are not answered is not proven by what comes down", async (t) => {
+  const { socket, net } = begin(t, { transport: "sse" });
+  net.mute = true;
+  socket.connect();
+  await settle();
+  await net.stream.hello(keeps);
+  await net.stream.say([null, null, "chime", "probe_ok", net.post.probes[0][4]]);
+  assert.equal(socket.state, "connecting");
+  await net.post.answer(200, { applied: 0, sent: 0 });
+  assert.equal(socket.state, "open");
+  await net.stream.drop();
+  assert.equal(socket.diagnosis.attempts[0].code, 1006);
+});
 
 test("where the server is far away the fallback waits for four times the way there and back", async (t) => {
   deaf(t);
