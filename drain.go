@@ -71,7 +71,7 @@ func (rt *Router) Shutdown(ctx context.Context) error {
 func (rt *Router) drain(ctx context.Context) {
 	rt.server.Drain(ctx)
 	if rt.others != nil {
-		rt.others.Drain(ctx, rt.server.Window(ctx))
+		rt.others.Drain(ctx, func(n int) time.Duration { return rt.server.Window(ctx, n) })
 	}
 }
 

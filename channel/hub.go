@@ -212,12 +212,15 @@ func (h *Hub) History(ctx context.Context, topic string, n int) ([]store.Message
 	return page.Messages, store.Position{Epoch: page.Epoch, Offset: page.Top}, err
 }
 
-// Health returns nil as long as the broker takes messages, or does not tell.
+// Health returns nil as long as the broker takes messages, or does not tell, and the other
+// nodes know this one.
 func (h *Hub) Health(ctx context.Context) error {
 	if b, ok := h.broker.(interface{ Health(context.Context) error }); ok {
-		return b.Health(ctx)
+		if err := b.Health(ctx); err != nil {
+			return err
+		}
 	}
-	return nil
+	return h.peers.named(ctx)
 }
 
 // Moment adds what the hub knows to the numbers of a Router.

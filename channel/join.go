@@ -57,7 +57,9 @@ func (e *entry) begin() {
 	e.ask, e.socket = want, s
 	e.in.begin(s) // before anything that may take long: the end of the client socket cancels it
 	if s.place, err = c.hub.topics.enter(s.context(), f.Topic, r); err != nil {
-		c.hub.log.Error("topic could not be subscribed to", "topic", f.Topic, "client", s.ID(), "error", err)
+		if s.context().Err() == nil { // else its client has gone meanwhile
+			c.hub.log.Error("topic could not be subscribed to", "topic", f.Topic, "client", s.ID(), "error", err)
+		}
 		s.ending.cancel()
 		e.refuse("unavailable")
 		return

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-chime/chime/broker"
@@ -85,6 +86,24 @@ func (p *peers) ask(ctx context.Context, r request, f func(node broker.Node, bod
 	}
 	return errors.Join(failed...)
 }
+
+// named returns an error as long as the other nodes do not know this one: a client that
+// comes to them after it was here would begin anew.
+func (p *peers) named(ctx context.Context) error {
+	if p.cluster == nil {
+		return nil
+	}
+	nodes, err := p.cluster.Nodes(ctx)
+	if err == nil && !slices.ContainsFunc(nodes, func(n broker.Node) bool { return n.ID == p.self.ID }) {
+		err = errUnnamed
+	}
+	if err != nil {
+		return fmt.Errorf("nodes: %w", err)
+	}
+	return nil
+}
+
+var errUnnamed = errors.New("the others do not know this one yet")
 
 // Members returns who is in a topic, on all nodes, in no particular order. With an error it
 // returns those of the nodes that have answered. Members of other nodes have an Identity

@@ -3,6 +3,8 @@ package channel_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -112,4 +114,60 @@ func TestANodeThatHangsIsNamed(t *testing.T) {
 	if err := hub.Disconnect(ctx, "bob"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "hangs") {
 		t.Errorf("got %v, want that it names the node", err)
 	}
+}
+
+// unnamed is a node that the others do not know.
+type unnamed struct{ *brokertest.Node }
+
+func (unnamed) Nodes(context.Context) ([]broker.Node, error) {
+	return []broker.Node{{ID: "another"}}, nil
+}
+
+// A load balancer must send no client to a node that the others can't find.
+func TestANodeIsWellWhenTheOthersKnowIt(t *testing.T) {
+	engine := brokertest.NewEngine(local.New(nil))
+	n := engine.Node()
+	well := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: "known"}})
+	if err := well.Health(t.Context()); err != nil {
+		t.Errorf("got %v, want that it is well", err)
+	}
+	n.Cut()
+	if err := well.Health(t.Context()); !errors.Is(err, broker.ErrUnavailable) {
+		t.Errorf("cut off: got %v, want %v", err, broker.ErrUnavailable)
+	}
+	if err := channeltest.Open(t, channel.Config{Broker: unnamed{engine.Node()}, Node: broker.Node{ID: "unknown"}}).Health(t.Context()); err == nil {
+		t.Error("unknown to the others: got no error")
+	}
+}
+
+// Who says something while an engine is away can read that it may be said again, or not.
+func TestClientsReadThatAnEngineIsAway(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{{broker.ErrUnavailable, "unavailable"}, {broker.ErrUncertain, "outcome unknown"}, {broker.ErrTooLarge, "message is too large"}, {errors.New("disk on fire"), "internal"}} {
+		hub := channeltest.Open(t, channel.Config{Broker: failing{local.New(nil), c.err}, Log: slog.New(slog.DiscardHandler)})
+		hub.Channel("room:{id}", repeats{})
+		hub.Join("room:1", nil).Push("say", map[string]any{}).WantError(c.want)
+	}
+}
+
+// failing is a broker that publishes nothing.
+type failing struct {
+	broker.Broker
+	err error
+}
+
+func (f failing) Publish(context.Context, broker.Publication, *store.Retention) (store.Position, error) {
+	return store.Position{}, fmt.Errorf("publish: %w", f.err)
+}
+
+// repeats rebroadcasts whatever is said.
+type repeats struct {
+	channel.AnyoneMayJoin
+	channel.NothingOnLeave
+}
+
+func (repeats) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
+	return nil, s.Rebroadcast(ctx, m)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
@@ -96,11 +97,21 @@ func unsent(topic string, err error) error {
 }
 
 // forClients has clients read what a store says of what they have asked for themselves: of a
-// key that is in use, and of a message that is gone, since two may take it back at once.
+// key that is in use, and of a message that is gone, since two may take it back at once; and
+// that an engine is away, which passes.
 func forClients(err error) error {
-	for _, known := range []error{store.ErrKeyReused, store.ErrNotFound} {
-		if errors.Is(err, known) {
-			return clientError{err, &Error{known.Error()}}
+	for _, known := range [...]struct {
+		err  error
+		text string
+	}{
+		{store.ErrKeyReused, store.ErrKeyReused.Error()},
+		{store.ErrNotFound, store.ErrNotFound.Error()},
+		{broker.ErrTooLarge, "message is too large"},
+		{broker.ErrUnavailable, "unavailable"},
+		{broker.ErrUncertain, "outcome unknown"}, // with a key it may be said again
+	} {
+		if errors.Is(err, known.err) {
+			return clientError{err, &Error{known.text}}
 		}
 	}
 	return err

@@ -36,6 +36,7 @@ func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 
 // Errors of servers, by their err_code.
 const (
+	codeNoPeers       = 10005 // not all servers have met
 	codeNotAvailable  = 10008
 	codeResources     = 10023
 	codeNoMessage     = 10037
@@ -66,7 +67,7 @@ func isCode(err error, codes ...int) bool {
 func passing(err error) bool {
 	return errors.Is(err, client.ErrNoResponders) || errors.Is(err, client.ErrReconnectBufExceeded) ||
 		errors.Is(err, client.ErrConnectionReconnecting) || errors.Is(err, client.ErrDisconnected) ||
-		isCode(err, codeNotAvailable, codeKeyInUse, codeNotForAccount)
+		isCode(err, codeNoPeers, codeNotAvailable, codeKeyInUse, codeNotForAccount)
 }
 
 // silent reports whether nobody knows what became of a call.

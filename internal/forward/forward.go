@@ -36,8 +36,12 @@ const (
 	// dialWait is how long it may take to reach a node: they are near.
 	dialWait = 2 * time.Second
 
-	// fresh is how long it is believed which nodes are up.
+	// fresh is how long it is believed that a node is up, and hasty how long that others are
+	// not: one that has just begun has clients at once. For as long as gone a node is tried
+	// that is named no longer.
 	fresh = time.Second
+	hasty = 50 * time.Millisecond
+	gone  = 30 * time.Second
 
 	// maxAnswer bounds what a node may answer to a Post.
 	maxAnswer = 64 << 10
@@ -60,7 +64,7 @@ type Forwarder struct {
 	mu     sync.Mutex // guards what follows
 	closed bool
 	calls  map[*call]struct{} // that are under way
-	nodes  map[string]*url.URL
+	nodes  map[string]*place
 	known  mono.Instant // when these were up; zero: to be found out
 }
 
@@ -74,7 +78,7 @@ func New(cfg Config) *Forwarder {
 		t.ForceAttemptHTTP2 = false // an upgrade needs a connection of its own
 		cfg.Transport = t
 	}
-	f := &Forwarder{config: cfg, calls: map[*call]struct{}{}}
+	f := &Forwarder{config: cfg, calls: map[*call]struct{}{}, nodes: map[string]*place{}}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite:       f.rewrite,
 		Transport:     cfg.Transport,
@@ -103,8 +107,12 @@ type callKey struct{}
 // nothing was written, and the body may be closed: the node is this one, is not up or can't
 // be reached, or the request was forwarded before.
 func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, node string) (answered bool) {
-	to := f.find(r.Context(), r, node)
-	if to == nil || r.Method == http.MethodConnect { // a WebSocket over HTTP/2 is a stream of its own
+	to, certain := f.find(r.Context(), r, node)
+	switch {
+	case !certain && to == nil: // a client socket that is there must not be taken to be gone
+		refuse(w, http.StatusServiceUnavailable, "it is not known where this client socket is")
+		return true
+	case to == nil, r.Method == http.MethodConnect: // a WebSocket over HTTP/2 is a stream of its own
 		return false
 	}
 	f.tasks.Do(func() { answered = f.serve(w, r, to) })
@@ -134,13 +142,20 @@ func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, to *url.URL) b
 	switch op, ok := errors.AsType[*net.OpError](c.err); {
 	case c.err == nil:
 	case ok && op.Op == "dial":
-		f.forget()
+		f.forget(to)
 		return false
+	case f.over():
+		refuse(w, http.StatusServiceUnavailable, errClosed.Error())
 	default:
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "the node that has this client socket did not answer", http.StatusBadGateway)
+		refuse(w, http.StatusBadGateway, "the node that has this client socket did not answer")
 	}
 	return true
+}
+
+// refuse asks a client to come back.
+func refuse(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, why, status)
 }
 
 // rewrite makes what the other node is sent of what the client has sent.
@@ -179,7 +194,7 @@ func (f *Forwarder) mark(h http.Header, r *http.Request) {
 
 // Post sends a POST like r, with another body, to a node, and returns what it answers.
 func (f *Forwarder) Post(ctx context.Context, r *http.Request, node string, body []byte) ([]byte, error) {
-	to := f.find(ctx, r, node)
+	to, _ := f.find(ctx, r, node)
 	if to == nil {
 		return nil, fmt.Errorf("node %q: %w", node, errNoNode)
 	}
@@ -213,6 +228,20 @@ var (
 	errClosed = errors.New("this node shuts down")
 )
 
+// over reports whether nothing is forwarded any more.
+func (f *Forwarder) over() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
+}
+
+// forget has a node asked for before it is dialled again.
+func (f *Forwarder) forget(at *url.URL) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.nodes, func(_ string, p *place) bool { return p.at == at })
+}
+
 // begin reports whether a call may go on. If it does, done is called when it is over.
 func (f *Forwarder) begin(c *call) bool {
 	f.mu.Lock()
@@ -232,52 +261,68 @@ func (f *Forwarder) done(c *call) {
 	delete(f.calls, c)
 }
 
-// find returns where a node is that is up, or nil if a request does not go there.
-func (f *Forwarder) find(ctx context.Context, r *http.Request, node string) *url.URL {
+// find returns where a node is, or nil if a request does not go there. It reports false if
+// nobody can say: then the node may be up.
+func (f *Forwarder) find(ctx context.Context, r *http.Request, node string) (at *url.URL, certain bool) {
 	if node == f.config.Self.ID || r.Header.Get(header) != "" {
-		return nil
+		return nil, true
 	}
 	f.mu.Lock()
-	nodes, known := f.nodes, f.known
+	where, known, age := f.nodes[node], f.known, mono.Now().Sub(f.known)
 	f.mu.Unlock()
-	if now := mono.Now(); known == 0 || now.Sub(known) > fresh {
-		nodes = f.ask(ctx, now)
+	switch {
+	case known != 0 && age < hasty, known != 0 && where != nil && age < fresh:
+		return where.url(), true
 	}
-	return nodes[node]
+	err := f.ask(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nodes[node].url(), err == nil
 }
 
-// ask asks which nodes are up.
-func (f *Forwarder) ask(ctx context.Context, now mono.Instant) map[string]*url.URL {
+// place is where a node is, or was.
+type place struct {
+	at    *url.URL
+	heard mono.Instant
+}
+
+func (p *place) url() *url.URL {
+	if p == nil {
+		return nil
+	}
+	return p.at
+}
+
+// ask asks which nodes are up. One that was is tried for a while although nobody names it: it
+// may be the broker that has forgotten it, and to dial in vain costs little.
+func (f *Forwarder) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
 	list, err := f.config.Nodes(ctx)
+	now := mono.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err == nil { // else the broker is away, and they are taken to be where they were
-		f.known, f.nodes = now, map[string]*url.URL{}
-		for _, n := range list {
-			if at, err := url.Parse(n.URL); err == nil && at.Host != "" {
-				f.nodes[n.ID] = at
-			}
+	if err != nil {
+		return err
+	}
+	f.known = now
+	for _, n := range list {
+		if at, err := url.Parse(n.URL); err == nil && at.Host != "" {
+			f.nodes[n.ID] = &place{at, now}
 		}
 	}
-	return f.nodes
+	maps.DeleteFunc(f.nodes, func(_ string, p *place) bool { return now.Sub(p.heard) > gone })
+	return nil
 }
 
-// forget has it asked again which nodes are up.
-func (f *Forwarder) forget() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.known = 0
-}
-
-// Drain forwards nothing new, and ends what is under way, one after the other over a window
-// or when ctx is done: the clients go on by another node. It waits for none.
-func (f *Forwarder) Drain(ctx context.Context, window time.Duration) {
+// Drain forwards nothing new, and ends what is under way, one after the other over the window
+// for so many or when ctx is done: the clients go on by another node. It waits for none.
+func (f *Forwarder) Drain(ctx context.Context, windowOf func(n int) time.Duration) {
 	f.mu.Lock()
 	f.closed = true
 	calls := slices.Collect(maps.Keys(f.calls)) // in any order
 	f.mu.Unlock()
+	window := windowOf(len(calls))
 	start, timer := time.Now(), time.NewTimer(0)
 	defer timer.Stop()
 	for i, c := range calls {

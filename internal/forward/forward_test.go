@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/mono"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -24,6 +25,7 @@ type pair struct {
 	second    *httptest.Server
 	front     *httptest.Server
 	failed    error // of Nodes
+	unnamed   bool  // the second
 	unserved  chan *http.Request
 }
 
@@ -34,7 +36,11 @@ func newPair(t *testing.T, second http.HandlerFunc) *pair {
 	p.forwarder = New(Config{
 		Self: broker.Node{ID: "node-001"}, Transport: transport,
 		Nodes: func(context.Context) ([]broker.Node, error) {
-			return []broker.Node{{ID: "node-001", URL: "http://127.0.0.1:1"}, {ID: "node-002", URL: p.second.URL}, {ID: "nowhere1"}}, p.failed
+			list := []broker.Node{{ID: "node-001", URL: "http://127.0.0.1:1"}, {ID: "nowhere1"}}
+			if !p.unnamed {
+				list = append(list, broker.Node{ID: "node-002", URL: p.second.URL})
+			}
+			return list, p.failed
 		},
 	})
 	p.front = httptest.NewServer(http.StripPrefix("/app", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +50,7 @@ func newPair(t *testing.T, second http.HandlerFunc) *pair {
 		}
 	})))
 	t.Cleanup(func() {
-		p.forwarder.Drain(t.Context(), 0)
+		p.forwarder.Drain(t.Context(), over(0))
 		if err := p.forwarder.Wait(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -54,6 +60,11 @@ func newPair(t *testing.T, second http.HandlerFunc) *pair {
 		http.DefaultClient.CloseIdleConnections()
 	})
 	return p
+}
+
+// over is a window, of however many.
+func over(window time.Duration) func(int) time.Duration {
+	return func(int) time.Duration { return window }
 }
 
 func (p *pair) request(t *testing.T, method, node, body string, headers ...string) *http.Response {
@@ -146,11 +157,50 @@ func TestNodesAreWhereTheyWereWhileTheBrokerIsAway(t *testing.T) {
 	p := newPair(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	p.request(t, "GET", "node-002", "").Body.Close()
 	p.failed = errors.New("away")
-	p.forwarder.forget()
+	p.forwarder.known = 0
 	resp := p.request(t, "GET", "node-002", "")
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusNoContent {
 		t.Errorf("got %s, want the answer of the second node", resp.Status)
+	}
+}
+
+// A client socket that is there must not be taken to be gone.
+func TestWhatNobodyKnowsIsNotSaidToBeGone(t *testing.T) {
+	p := newPair(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	p.failed = errors.New("away")
+	resp := p.request(t, "GET", "node-002", "")
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("got %s, want 503: nobody says which nodes there are", resp.Status)
+	}
+	p.failed = nil
+	p.request(t, "GET", "node-002", "").Body.Close()
+	p.unnamed = true // by a broker that has forgotten it
+	p.forwarder.known = 0
+	resp = p.request(t, "GET", "node-002", "")
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		t.Errorf("got %s, want the answer of a node that was up", resp.Status)
+	}
+	p.forwarder.nodes["node-002"].heard -= mono.Instant(gone + 1)
+	p.forwarder.known = 0
+	p.request(t, "GET", "node-002", "").Body.Close()
+	<-p.unserved
+}
+
+// A node that has just begun has clients at once.
+func TestANodeThatHasJustBegunIsFound(t *testing.T) {
+	p := newPair(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	p.unnamed = true
+	p.request(t, "GET", "node-002", "").Body.Close()
+	<-p.unserved
+	p.unnamed = false
+	p.forwarder.known -= mono.Instant(hasty)
+	resp := p.request(t, "GET", "node-002", "")
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		t.Errorf("got %s, want the answer of the node", resp.Status)
 	}
 }
 
@@ -180,7 +230,7 @@ func TestAStreamIsForwardedAsItComesAndADrainEndsIt(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	p.forwarder.Drain(ctx, 20*time.Millisecond)
+	p.forwarder.Drain(ctx, over(20*time.Millisecond))
 	if err := p.forwarder.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +295,7 @@ func TestAPostIsSentToANodeAsOfTheClient(t *testing.T) {
 			t.Errorf("%v: got no error", c)
 		}
 	}
-	p.forwarder.Drain(t.Context(), 0)
+	p.forwarder.Drain(t.Context(), over(0))
 	if _, err := p.forwarder.Post(t.Context(), r, "node-002", nil); !errors.Is(err, errClosed) {
 		t.Errorf("after a drain: got %v, want %v", err, errClosed)
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -110,9 +109,11 @@ func (s *Server) Drain(ctx context.Context) {
 	s.bodies.cut()
 }
 
-// Window is over how long the ends of other connections are spread: as much as of those of
-// many client sockets.
-func (s *Server) Window(ctx context.Context) time.Duration { return s.drain.spread(ctx, math.MaxInt32) }
+// Window is over how long the ends of n other connections are spread: as those of client
+// sockets, and over a second at least, in which those may end that are drained elsewhere.
+func (s *Server) Window(ctx context.Context, n int) time.Duration {
+	return s.drain.spread(ctx, max(n, drainRate))
+}
 
 // Wait returns when every connection and goroutine is done, or with the error of
 // ctx.
