@@ -31,9 +31,12 @@ type scale struct {
 	pause                      time.Duration // between two acts of a client, at most
 	burst                      time.Duration // between two bursts of a publisher, at most
 	trickle                    int           // bytes in a second that slow readers read
+	ill                        time.Duration // between two things that befall an engine, on average
 }
 
-var short = scale{clients: 40, mutes: 3, publishers: 2, books: 4, halls: 2, lasts: 3 * time.Second, pause: 400 * time.Millisecond, burst: 200 * time.Millisecond, trickle: 500_000}
+var short = scale{clients: 40, mutes: 3, publishers: 2, books: 4, halls: 2, lasts: 3 * time.Second, pause: 400 * time.Millisecond, burst: 200 * time.Millisecond, trickle: 500_000, ill: time.Second}
+
+func (c scale) isShort() bool { return c.lasts == short.lasts }
 
 // scaleOf is short, unless CHIME_CHAOS says how long a long run lasts.
 func scaleOf(t *testing.T) scale {
@@ -46,7 +49,7 @@ func scaleOf(t *testing.T) scale {
 	if err != nil || lasts <= 0 {
 		t.Fatalf("CHIME_CHAOS: %q: want a duration, such as 3m", given)
 	}
-	return scale{clients: 500, mutes: 20, publishers: 4, books: 30, halls: 10, lasts: lasts, pause: 5 * time.Second, burst: 500 * time.Millisecond, trickle: 60_000}
+	return scale{clients: 500, mutes: 20, publishers: 4, books: 30, halls: 10, lasts: lasts, pause: 5 * time.Second, burst: 500 * time.Millisecond, trickle: 60_000, ill: 10 * time.Second}
 }
 
 // TestChaos: whatever becomes of the connections, each client that is in a topic with
@@ -55,8 +58,8 @@ func scaleOf(t *testing.T) scale {
 // as slow, and each accepted join was left once.
 func TestChaos(t *testing.T) {
 	c := scaleOf(t)
-	t.Run("memory", func(t *testing.T) { chaos(t, c, store.NewMemory()) })
-	if c == short {
+	t.Run("memory", func(t *testing.T) { chaos(t, c, store.NewMemory(), nil) })
+	if c.isShort() {
 		return
 	}
 	t.Run("file", func(t *testing.T) {
@@ -64,18 +67,31 @@ func TestChaos(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		chaos(t, c, file)
+		chaos(t, c, file, nil)
 	})
 }
 
-func chaos(t *testing.T, c scale, k kept) {
+// TestChaosOnNodes is TestChaos on three nodes, each connection and each poll at another one,
+// while the engine that joins them is killed, stops for a while, or loses a part.
+func TestChaosOnNodes(t *testing.T) {
+	c := scaleOf(t)
+	c.publishers++
+	t.Run("memory", func(t *testing.T) { chaos(t, c, nil, newInMemory()) })
+	if c.isShort() && !need.All() {
+		return // the engines take their time
+	}
+	t.Run("redis", func(t *testing.T) { chaos(t, c, nil, newRedis(t)) })
+	t.Run("nats", func(t *testing.T) { chaos(t, c, nil, newServers(t)) })
+}
+
+func chaos(t *testing.T, c scale, k kept, e engine) {
 	t.Helper()
-	s := open(t, c, k, need.Seed(t))
+	s := open(t, c, k, e, need.Seed(t))
 	s.run(c.lasts / 2)
-	if c == short { // a drain has patience with those that never read
+	if c.isShort() { // a drain has patience with those that never read
 		s.dropMutes()
 	}
-	s.node.drain()
+	s.world.drain()
 	s.run(c.lasts / 2)
 	s.settle()
 	s.wantAll()
@@ -88,7 +104,7 @@ type stage struct {
 	scale
 	seed    uint64
 	url     string
-	node    *node
+	world   *world
 	net     *network
 	topics  []string
 	clients []client
@@ -107,12 +123,15 @@ type top struct {
 	all    map[said]bool // that there are
 }
 
-func open(t *testing.T, c scale, k kept, seed uint64) *stage {
+func open(t *testing.T, c scale, k kept, e engine, seed uint64) *stage {
 	t.Helper()
-	s := &stage{T: t, scale: c, seed: seed, node: newNode(t, k), ends: map[string]int{}, tops: map[string]top{}}
-	s.node.room.slow = s.slowEnd
-	s.url = s.node.http.URL
-	s.net = newNetwork(s.node.http.Listener.Addr().String())
+	s := &stage{T: t, scale: c, seed: seed, world: newWorld(t, k, e), ends: map[string]int{}, tops: map[string]top{}}
+	s.world.room.slow = s.slowEnd
+	s.url = s.world.nodes[0].http.URL
+	s.net = &network{mended: make(chan struct{})}
+	for _, n := range s.world.nodes {
+		s.net.addresses = append(s.net.addresses, n.http.Listener.Addr().String())
+	}
 	for i := range c.books {
 		s.topics = append(s.topics, fmt.Sprintf("book:%d", i))
 	}
@@ -123,7 +142,7 @@ func open(t *testing.T, c scale, k kept, seed uint64) *stage {
 		s.clients = append(s.clients, s.newClient(i))
 	}
 	for i := range c.publishers {
-		s.crowd = append(s.crowd, &publisher{stage: s, name: fmt.Sprint(publisherName, i), dice: newDice(seed, 1<<32+uint64(i))})
+		s.crowd = append(s.crowd, &publisher{stage: s, node: s.world.nodes[i%len(s.world.nodes)], name: fmt.Sprint(publisherName, i), dice: newDice(seed, 1<<32+uint64(i))})
 	}
 	for _, c := range s.clients {
 		if !isMute(c.common().name) {
@@ -189,6 +208,10 @@ func (s *stage) run(lasts time.Duration) {
 	for _, p := range s.crowd {
 		loop(p.dice, s.burst, p.publish)
 	}
+	if e := s.world.engine; e != nil {
+		d := newDice(s.seed, 1<<33)
+		loop(d, 2*s.ill, func() { e.hurt(s.T, d) })
+	}
 	working.Wait()
 }
 
@@ -206,6 +229,7 @@ const busyHall, busyBook = "hall:0", "book:0"
 // publisher publishes on the server, in bursts.
 type publisher struct {
 	stage *stage
+	node  *node
 	name  string
 	dice  *dice
 	n     int
@@ -234,10 +258,10 @@ func (p *publisher) publish() {
 			what.Size = 60_000
 		}
 		if p.dice.one(4) {
-			p.stage.node.broadcast(topic, what, channel.Ephemeral())
+			p.node.broadcast(topic, what, channel.Ephemeral())
 			continue
 		}
-		p.stage.node.broadcast(topic, what)
+		p.node.broadcast(topic, what)
 		if strings.HasPrefix(topic, "book:") {
 			p.retained = append(p.retained, what)
 		}
@@ -245,8 +269,9 @@ func (p *publisher) publish() {
 	if p.dice.one(8) {
 		all := p.stage.clients
 		name := all[p.dice.n(len(all))].common().name
-		if err := p.stage.node.present().Disconnect(context.Background(), name); err != nil {
-			p.stage.node.fault("%v", err)
+		// While an engine is away, not all nodes can be asked.
+		if err := p.node.present().Disconnect(context.Background(), name); err != nil && p.stage.world.engine == nil {
+			p.stage.world.fault("%v", err)
 		}
 	}
 }
@@ -268,7 +293,7 @@ func (s *stage) ended(p *peer, err error) {
 	case end.code == 1001, end.code == 1012, end.code == 4001:
 	case end.code == 1013 && (end.reason == "too much was missed" || end.reason == "too late"): // which is not "too slow"
 	default:
-		s.node.fault("%s: ended by %v", p.name, err)
+		s.world.fault("%s: ended by %v", p.name, err)
 	}
 }
 

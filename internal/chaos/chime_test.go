@@ -130,7 +130,7 @@ func (c *resumer) open(kind, secret string, received uint64) (*connection, hello
 		err = errors.New("closed before the hello")
 	}
 	if err == nil && f.event != "hello" {
-		c.stage.node.fault("%s: got %s %s first, want hello", c.name, f.topic, f.event)
+		c.stage.world.fault("%s: got %s %s first, want hello", c.name, f.topic, f.event)
 	}
 	if err == nil {
 		err = json.Unmarshal(f.payload, &h)
@@ -146,7 +146,7 @@ func (c *resumer) promote(kind string, conn *connection, h hello, showed bool, h
 	all := c.forgotten + uint64(len(c.queue))
 	switch {
 	case h.Resumed && (!showed || h.ID != c.id || h.Received < c.forgotten || h.Received > all || h.Sent < had):
-		c.stage.node.fault("%s: hello %+v; it has sent %d, of which %d were known, and received %d", c.name, h, all, c.forgotten, had)
+		c.stage.world.fault("%s: hello %+v; it has sent %d, of which %d were known, and received %d", c.name, h, all, c.forgotten, had)
 	case h.Resumed:
 		if c.resumes++; c.line != nil {
 			c.moves++
@@ -256,7 +256,7 @@ func (c *resumer) lineEnded(conn *connection, err error) {
 		c.secret = ""
 	case 4001: // or the promotion took too long
 		if end.reason != "not used" {
-			c.stage.node.fault("%s: its connection ended with %v, and it has promoted no other", c.name, end)
+			c.stage.world.fault("%s: its connection ended with %v, and it has promoted no other", c.name, end)
 		}
 	}
 	c.changed.Broadcast()
@@ -280,7 +280,7 @@ func (c *resumer) receive(f frame) {
 	}
 	c.received++
 	if f.id != "" && f.id != strconv.FormatUint(c.received, 10) {
-		c.stage.node.fault("%s: got frame number %s, want %d", c.name, f.id, c.received)
+		c.stage.world.fault("%s: got frame number %s, want %d", c.name, f.id, c.received)
 	}
 	c.take(f)
 	if n, ok := c.numbers[f.ref]; ok {
@@ -343,7 +343,7 @@ func (c *resumer) posted(status int, answer []byte, err error, received uint64) 
 		var result struct{ Applied, Sent uint64 }
 		err := json.Unmarshal(answer, &result)
 		if all := c.forgotten + uint64(len(c.queue)); err != nil || result.Applied > all || result.Sent < received {
-			c.stage.node.fault("%s: the answer %s to a POST: it has sent %d and received %d", c.name, answer, all, received)
+			c.stage.world.fault("%s: the answer %s to a POST: it has sent %d and received %d", c.name, answer, all, received)
 		}
 		c.note(result.Applied)
 		c.acked = max(c.acked, received)
@@ -353,7 +353,7 @@ func (c *resumer) posted(status int, answer []byte, err error, received uint64) 
 			c.line.cut()
 		}
 	default:
-		c.stage.node.fault("%s: the answer to a POST is %d %s", c.name, status, answer)
+		c.stage.world.fault("%s: the answer to a POST is %d %s", c.name, status, answer)
 	}
 }
 

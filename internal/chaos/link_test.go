@@ -14,13 +14,10 @@ import (
 // network is the way between the clients and the server. Each connection is a link
 // with faults of its own, until the network is mended.
 type network struct {
-	address string
-	mended  chan struct{} // closed by mend
-	working sync.WaitGroup
-}
-
-func newNetwork(address string) *network {
-	return &network{address: address, mended: make(chan struct{})}
+	addresses []string      // of the nodes, as a load balancer that knows no sessions has them
+	mended    chan struct{} // closed by mend
+	working   sync.WaitGroup
+	dials     atomic.Uint64
 }
 
 // fault is what a link does to the bytes that pass. The zero value is nothing.
@@ -69,7 +66,7 @@ type link struct {
 }
 
 func (n *network) dial(f fault) (*link, error) {
-	server, err := net.DialTimeout("tcp", n.address, 10*time.Second)
+	server, err := net.DialTimeout("tcp", n.addresses[n.dials.Add(1)%uint64(len(n.addresses))], 10*time.Second)
 	if err != nil {
 		return nil, err
 	}

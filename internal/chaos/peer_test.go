@@ -114,7 +114,7 @@ func (p *peer) init(s *stage, name string, number uint64) {
 		p.roams = topics[p.dice.n(len(topics))]
 	}
 	for _, topic := range append(slices.Clone(p.stays), p.roams) {
-		p.ledgers[topic] = newLedger(p.name, topic, p.dialect.placed, s.node.fault)
+		p.ledgers[topic] = newLedger(p.name, topic, p.dialect.placed, s.world.fault)
 		p.joins[topic] = &join{wants: topic != p.roams}
 	}
 }
@@ -257,7 +257,7 @@ func (p *peer) say() string {
 func (p *peer) take(f frame) {
 	j, known := p.joins[f.topic]
 	if !known {
-		p.stage.node.fault("%s: a frame of %s, which it never joined", p.name, f.topic)
+		p.stage.world.fault("%s: a frame of %s, which it never joined", p.name, f.topic)
 		return
 	}
 	l := p.ledgers[f.topic]
@@ -271,13 +271,13 @@ func (p *peer) take(f frame) {
 	case "phx_reply":
 		r, err := f.reply()
 		if err != nil {
-			p.stage.node.fault("%s: reply %s: %v", p.name, f.payload, err)
+			p.stage.world.fault("%s: reply %s: %v", p.name, f.payload, err)
 		}
 		p.answered(f, r, j, l)
 	case "phx_error":
-		p.stage.node.fault("%s in %s: phx_error %s", p.name, f.topic, f.payload)
+		p.stage.world.fault("%s in %s: phx_error %s", p.name, f.topic, f.payload)
 	default:
-		p.stage.node.fault("%s in %s: got %s %s", p.name, f.topic, f.event, f.payload)
+		p.stage.world.fault("%s in %s: got %s %s", p.name, f.topic, f.event, f.payload)
 	}
 }
 
@@ -285,8 +285,10 @@ func (p *peer) take(f frame) {
 func (p *peer) answered(f frame, r reply, j *join, l *ledger) {
 	push, isPush := p.pushes[f.ref]
 	switch {
+	case r.Status != "ok" && isPush && p.stage.world.engine != nil && r.Response.Reason == "outcome unknown":
+		delete(p.pushes, f.ref) // of one that is not retained
 	case r.Status != "ok":
-		p.stage.node.fault("%s in %s: the reply to %s is %s", p.name, f.topic, f.ref, f.payload)
+		p.stage.world.fault("%s in %s: the reply to %s is %s", p.name, f.topic, f.ref, f.payload)
 	case isPush:
 		delete(p.pushes, f.ref)
 		p.acked = append(p.acked, push.what)
@@ -297,7 +299,7 @@ func (p *peer) answered(f frame, r reply, j *join, l *ledger) {
 		j.in = true
 		l.begin(r, j.since)
 	default:
-		p.stage.node.fault("%s in %s: a reply to %q, which it did not send, or has a reply to", p.name, f.topic, f.ref)
+		p.stage.world.fault("%s in %s: a reply to %q, which it did not send, or has a reply to", p.name, f.topic, f.ref)
 	}
 	p.changed.Broadcast()
 }

@@ -124,7 +124,7 @@ func (ps *polls) way() (*link, *http.Client, error) {
 		return ps.link, ps.http, nil
 	}
 	f := ps.peer.fault()
-	if ps.peer.stage.scale == short { // which cuts them by act: a drain has patience with those whose replies are lost
+	if ps.peer.stage.isShort() { // which cuts them by act: a drain has patience with those whose replies are lost
 		f = fault{rate: f.rate, tally: f.tally}
 	}
 	l, err := ps.peer.stage.net.dial(f)

@@ -23,7 +23,7 @@ func (s *stage) settle() {
 	defer cancel()
 	// A join that the server has not taken leave of may have pushes to handle.
 	s.await(ctx, func() error {
-		if want, got := s.joined(), s.node.room.present(); want != got {
+		if want, got := s.joined(), s.world.room.present(); want != got {
 			return fmt.Errorf("the server has %d joins, and the clients have %d", got, want)
 		}
 		return s.missing()
@@ -95,17 +95,17 @@ func (r *room) present() int {
 // history is all that was retained of a topic.
 func (s *stage) history(topic string) ([]store.Message, []said) {
 	s.Helper()
-	page, err := s.node.store.Read(context.Background(), topic, store.Range{})
+	messages, err := s.world.history(topic)
 	if err != nil {
 		s.Fatal(err)
 	}
-	whats := make([]said, len(page.Messages))
-	for i, m := range page.Messages {
+	whats := make([]said, len(messages))
+	for i, m := range messages {
 		if whats[i], err = parseSaid(m.Payload); err != nil {
 			s.Errorf("%s at %d: %v", topic, m.Offset, err)
 		}
 	}
-	return page.Messages, whats
+	return messages, whats
 }
 
 // wantAll compares what each client has seen with what was said.
@@ -144,7 +144,7 @@ func (s *stage) wantAll() {
 	s.Logf("%d messages in %d topics, seen %d times; %d joins, of which %d were recovered and %d were told of a gap; %d pushes were answered; %d resumes, of which %d moves; hellos: %v; ends: %v; %d joins of the %d clients that never read were ended as slow",
 		len(times), len(s.topics), sum.seen, sum.joins, sum.recovered, sum.gaps, acked, resumes, moves, hellos, ends, slow, s.mutes)
 	// How much happens in some seconds depends on the machine.
-	if sum.seen == 0 || hellos[transport.LongPoll] == 0 || s.scale != short && (sum.recovered == 0 || resumes == 0 || moves == 0 || acked == 0 || slow == 0) {
+	if sum.seen == 0 || hellos[transport.LongPoll] == 0 || !s.isShort() && (sum.recovered == 0 || resumes == 0 || moves == 0 || acked == 0 || slow == 0) {
 		s.Error("nothing of some kind has happened")
 	}
 }
@@ -167,9 +167,9 @@ func (s *stage) hellos() map[string]int {
 // wantApplied wants that each push was handled once if it was answered, and else at
 // most once.
 func (s *stage) wantApplied() (answered, resumes, moves int) {
-	s.node.room.mu.Lock()
-	defer s.node.room.mu.Unlock()
-	applied := s.node.room.applied
+	s.world.room.mu.Lock()
+	defer s.world.room.mu.Unlock()
+	applied := s.world.room.applied
 	total := 0
 	for _, c := range s.clients {
 		p := c.common()
@@ -207,11 +207,6 @@ func (s *stage) close() {
 			c.leave()
 		}
 	}
-	s.node.shutdown(s.node.present())
-	s.node.room.wantLeft()
-	s.node.http.Close()
+	s.world.close()
 	s.net.wait()
-	if err := s.node.store.Close(); err != nil {
-		s.Error(err)
-	}
 }

@@ -20,7 +20,7 @@ const (
 
 // slowEnd takes the end of a join whose client was slow.
 func (s *stage) slowEnd(socket *channel.Socket) {
-	name, why := socket.Identity().ID, s.node.log.whySlow(socket.ID())
+	name, why := socket.Identity().ID, s.world.log.whySlow(socket.ID())
 	if isMute(name) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -37,7 +37,7 @@ func (s *stage) slowEnd(socket *channel.Socket) {
 		s.Logf("%s: has read %d bytes in %v, and was ended in %s", name, read, stuckFor, socket.Topic())
 		return
 	}
-	s.node.fault("%s: has read %d bytes in %v, and was ended as slow in %s: %s", name, read, stuckFor, socket.Topic(), why.text)
+	s.world.fault("%s: has read %d bytes in %v, and was ended as slow in %s: %s", name, read, stuckFor, socket.Topic(), why.text)
 }
 
 // slowness is what a client was too slow for.
