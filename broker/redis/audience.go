@@ -153,3 +153,50 @@ func (o *order) tellOf(c broker.Change) {
 		o.broker.here.changed(o.topic, c)
 	}
 }
+
+// readers is how many topics are read at one time: after a connection was lost it is all.
+const readers = 32
+
+// enter has o learn who is present.
+func (p *presences) enter(o *order) {
+	if p.changed == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reads = append(p.reads, o)
+	if p.readers < readers && p.broker.ctx.Err() == nil {
+		p.readers++
+		p.broker.tasks.Go(p.learn)
+	}
+}
+
+// learn reads who is present in topics, as long as there are some to be read.
+func (p *presences) learn() {
+	for tries := 0; ; {
+		p.mu.Lock()
+		if len(p.reads) == 0 || p.broker.ctx.Err() != nil {
+			p.reads = nil
+			p.readers--
+			p.mu.Unlock()
+			return
+		}
+		o := p.reads[0]
+		p.reads = p.reads[1:]
+		p.mu.Unlock()
+		if o.over() {
+			continue
+		}
+		s, err := p.read(p.broker.ctx, o.topic)
+		if err == nil {
+			o.see(s)
+			tries = 0
+			continue
+		}
+		p.mu.Lock()
+		p.reads = append(p.reads, o)
+		p.mu.Unlock()
+		_ = pause(p.broker.ctx, tries) // at its end the loop ends too
+		tries++
+	}
+}

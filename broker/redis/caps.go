@@ -64,7 +64,7 @@ func field(info, name string) string {
 
 // numbers are what is counted.
 type numbers struct {
-	commits, nanoseconds, dropped, reconnects atomic.Uint64
+	commits, nanoseconds atomic.Uint64
 }
 
 func (n *numbers) commit(took time.Duration) {

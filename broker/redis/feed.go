@@ -96,6 +96,9 @@ func (f *feed) subscribe(ctx context.Context, name string, h hears) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if c.ever { // in this moment
+		return nil
+	}
 	if f.channels[name] == c {
 		delete(f.channels, name)
 		f.tell(name)
@@ -174,7 +177,6 @@ func (f *feed) run() {
 			c.live = false
 		}
 		f.mu.Unlock()
-		f.broker.numbers.reconnects.Add(1)
 		if first {
 			f.broker.log.Warn("broker/redis: subscriptions were lost; they are made again", "error", err)
 		}

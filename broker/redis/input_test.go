@@ -110,6 +110,15 @@ func TestWhatIsRefused(t *testing.T) {
 	if err := b.Health(t.Context()); !errors.Is(err, store.ErrFull) {
 		t.Errorf("health when it is full: got %v, want %v", err, store.ErrFull)
 	}
+	if err := b.nodes.beat(t.Context()); err != nil {
+		t.Errorf("a node says that it is up when it is full: %v", err)
+	}
+	b.StartPresence(func(string, broker.Change) {})
+	b.Present("a", joins("r1"))
+	eventually(t, "r1 is listed when it is full", func() bool {
+		list, err := b.ListPresence(t.Context(), "a")
+		return err == nil && len(list) == 1
+	})
 	if page := read(t, b, "b", store.Range{}); texts(page) != "kept\n" {
 		t.Errorf("what can be read when it is full: got %q", texts(page))
 	}

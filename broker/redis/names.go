@@ -33,6 +33,9 @@ func (n names) present(topic string) string { return n.topic(topic) + "present" 
 
 func (n names) settings() string { return n.prefix + ":settings" }
 
+// health is written by whoever asks whether that is possible.
+func (n names) health() string { return n.prefix + ":health" }
+
 // nodes are those that are up.
 func (n names) nodes() string { return n.prefix + ":nodes" }
 

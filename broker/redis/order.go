@@ -46,7 +46,7 @@ func (o *order) add(text string) {
 	defer o.mu.Unlock()
 	if len(o.waiting) >= maxWaiting || len(o.waiting) > 0 && o.bytes+len(text) > maxWaitingBytes {
 		if !o.missing {
-			o.broker.numbers.dropped.Add(1)
+			o.broker.log.Warn("broker/redis: a topic does not keep up with its announcements, and reads the history", "topic", o.topic)
 		}
 		o.missing = true
 		return

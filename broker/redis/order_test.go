@@ -39,9 +39,6 @@ func TestASlowTopicHoldsUpNoOther(t *testing.T) {
 	if len(list) < maxWaiting || len(list) >= n || w.missed["other"] != 0 {
 		t.Errorf("%d of %d were announced, and of the other topic missed %d, want %d or more, not all, and none", len(list), n, w.missed["other"], maxWaiting)
 	}
-	if b.numbers.dropped.Load() != 1 {
-		t.Errorf("counted %d times, want once", b.numbers.dropped.Load())
-	}
 	publish(t, b, "slow", "last")
 	w.wait(t, "slow", len(list)+1)
 }

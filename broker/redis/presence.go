@@ -21,6 +21,8 @@ type presences struct {
 
 	mu      sync.Mutex // guards what follows
 	topics  map[string]*presence
+	reads   []*order      // that are to learn who is present
+	readers int           // how many goroutines read that
 	saves   int           // how many topics are being saved
 	leaving chan struct{} // the node is about to end: nothing is saved any more; closed when nothing is being saved
 }
@@ -187,7 +189,7 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 	}
 	err = b.look(b.ctx, func(ctx context.Context) error {
 		if list { // before anybody is present: who buries this node must find all
-			if err := b.client.Do(ctx, b.client.B().Sadd().Key(b.names.topics(node)).Member(topic).Build()).Error(); err != nil {
+			if err := run(ctx, b.client, listScript, []string{b.names.topics(node)}, topic).Error(); err != nil {
 				return err
 			}
 		}
@@ -318,23 +320,4 @@ func (p *presences) read(ctx context.Context, topic string) (*snapshot, error) {
 		}
 	}
 	return s, nil
-}
-
-// enter has o learn who is present, until it knows.
-func (p *presences) enter(o *order) {
-	if p.changed == nil {
-		return
-	}
-	p.broker.tasks.Go(func() {
-		for tries := 0; ; tries++ {
-			s, err := p.read(p.broker.ctx, o.topic)
-			if err == nil {
-				o.see(s)
-				return
-			}
-			if !pause(p.broker.ctx, tries) || o.over() {
-				return
-			}
-		}
-	})
 }

@@ -140,11 +140,14 @@ func (b *Broker) settings(ctx context.Context) (epoch string, err error) {
 	name := b.names.settings()
 	var text string
 	err = b.look(ctx, func(ctx context.Context) error {
-		err := b.client.Do(ctx, b.client.B().Set().Key(name).Value(format+" "+base64.RawURLEncoding.EncodeToString(fresh)).Nx().Build()).Error()
-		if err != nil && !rueidis.IsRedisNil(err) {
+		text, err = b.client.Do(ctx, b.client.B().Get().Key(name).Build()).ToString()
+		if !rueidis.IsRedisNil(err) {
 			return err
 		}
-		text, err = b.client.Do(ctx, b.client.B().Get().Key(name).Build()).ToString()
+		err := b.client.Do(ctx, b.client.B().Set().Key(name).Value(format+" "+base64.RawURLEncoding.EncodeToString(fresh)).Nx().Build()).Error()
+		if ignoreNil(err) == nil { // or another node has made them
+			text, err = b.client.Do(ctx, b.client.B().Get().Key(name).Build()).ToString()
+		}
 		return err
 	})
 	if err != nil {
@@ -200,7 +203,8 @@ func (b *Broker) Unsubscribe(topic string) {
 // them: see [Options.WaitReplicas].
 func (b *Broker) Caps() broker.Caps { return b.caps }
 
-// Health returns nil if this node can write to the engine and is told what is published.
+// Health returns nil if this node can write to the engine and is told what is published, and
+// store.ErrFull for an engine that is full.
 func (b *Broker) Health(ctx context.Context) error {
 	if err := b.ctx.Err(); err != nil {
 		return errClosed
@@ -210,7 +214,10 @@ func (b *Broker) Health(ctx context.Context) error {
 			return fmt.Errorf("broker/redis: subscriptions: %w: %w", broker.ErrUnavailable, err)
 		}
 	}
-	if err := b.nodes.beat(ctx); err != nil {
+	err := b.look(ctx, func(ctx context.Context) error {
+		return b.client.Do(ctx, b.client.B().Set().Key(b.names.health()).Value("").ExSeconds(60).Build()).Error()
+	})
+	if err != nil {
 		return fmt.Errorf("broker/redis: %w", err)
 	}
 	return nil

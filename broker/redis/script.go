@@ -21,6 +21,7 @@ var (
 	presentScript  = load("present")
 	beatScript     = load("beat")
 	buryScript     = load("bury")
+	listScript     = load("list")
 )
 
 // script is one that the engine runs by its name, which is its sum.

@@ -8,6 +8,9 @@ local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
 local known = 0
 if ARGV[1] ~= '' then
 	known = call('HEXISTS', KEYS[1], ARGV[1])
+	-- An engine that is full refuses what adds, unless the script has removed something, or
+	-- tried to. Nodes must not be taken to be gone, and with them all who are present.
+	call('HDEL', KEYS[1], '')
 	call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2])
 end
 local answer = call('HGETALL', KEYS[1])

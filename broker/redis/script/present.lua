@@ -7,6 +7,7 @@ if redis.replicate_commands then redis.replicate_commands() end
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local who, channel, node, told = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+call('HDEL', who, '?') -- as in beat.lua: in an engine that is full, too
 local last = tonumber(call('HGET', who, '') or 0)
 local gone = told == ''
 if gone then
