@@ -42,7 +42,7 @@ type world struct {
 	room   room
 	log    nodeLog
 	nodes  []*node
-	turn   atomic.Uint64 // whose it is to be drained
+	drains atomic.Uint64 // how many there were
 }
 
 // node is a server whose Router can be shut down, and followed by another over the same
@@ -159,7 +159,7 @@ func passes(topic string, options []channel.SendOption) bool {
 
 // drain shuts the present Router of one node down, and has another one follow.
 func (w *world) drain() {
-	n := w.nodes[w.turn.Add(1)%uint64(len(w.nodes))]
+	n := w.nodes[w.drains.Add(1)%uint64(len(w.nodes))]
 	n.shutdown()
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -37,11 +37,11 @@ const (
 	dialWait = 2 * time.Second
 
 	// fresh is how long it is believed that a node is up, and hasty how long that others are
-	// not: one that has just begun has clients at once. For as long as gone a node is tried
+	// not: one that has just begun has clients at once. For as long as tried a node is dialled
 	// that is named no longer.
 	fresh = time.Second
 	hasty = 50 * time.Millisecond
-	gone  = 30 * time.Second
+	tried = 30 * time.Second
 
 	// maxAnswer bounds what a node may answer to a Post.
 	maxAnswer = 64 << 10
@@ -311,7 +311,7 @@ func (f *Forwarder) ask(ctx context.Context) error {
 			f.nodes[n.ID] = &place{at, now}
 		}
 	}
-	maps.DeleteFunc(f.nodes, func(_ string, p *place) bool { return now.Sub(p.heard) > gone })
+	maps.DeleteFunc(f.nodes, func(_ string, p *place) bool { return now.Sub(p.heard) > tried })
 	return nil
 }
 

@@ -183,7 +183,7 @@ func TestWhatNobodyKnowsIsNotSaidToBeGone(t *testing.T) {
 	if resp.StatusCode != http.StatusNoContent {
 		t.Errorf("got %s, want the answer of a node that was up", resp.Status)
 	}
-	p.forwarder.nodes["node-002"].heard -= mono.Instant(gone + 1)
+	p.forwarder.nodes["node-002"].heard -= mono.Instant(tried + 1)
 	p.forwarder.known = 0
 	p.request(t, "GET", "node-002", "").Body.Close()
 	<-p.unserved
