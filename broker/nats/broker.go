@@ -66,7 +66,8 @@ const (
 	pingInterval = 5 * time.Second // a connection is given up when two pings are not answered
 	maxPings     = 2
 	dialTimeout  = 2 * time.Second
-	announced    = 16 << 10 // announcements that may wait to be given to their topics
+	lossPause    = 500 * time.Millisecond // between two losses of all topics
+	announced    = 16 << 10               // announcements that may wait to be given to their topics
 )
 
 // Open connects to the servers, and finds or makes the streams. Where nobody listens, or there
@@ -167,6 +168,9 @@ func (b *Broker) meetFor(ctx context.Context, s *stream) error {
 		within, cancel := context.WithTimeout(ctx, maxAttempt)
 		_, err := b.meet(within, s)
 		cancel()
+		if errors.Is(toAPI(err), client.ErrNoResponders) && b.without() {
+			err = jetstream.ErrJetStreamNotEnabled
+		}
 		again := errors.Is(err, context.DeadlineExceeded) || passing(toAPI(err)) || isCode(toAPI(err), codeResources)
 		switch {
 		case err == nil:
@@ -182,6 +186,12 @@ func (b *Broker) meetFor(ctx context.Context, s *stream) error {
 			return fmt.Errorf("%w: %w: %w", broker.ErrUnavailable, err, context.Cause(ctx))
 		}
 	}
+}
+
+// without reports whether the server has no JetStream, and no others that may.
+func (b *Broker) without() bool {
+	has, _ := b.conn.ConnectedServerJetStream()
+	return !has && b.conn.ConnectedClusterName() == "" && b.conn.IsConnected()
 }
 
 // Start implements broker.Broker.
@@ -230,6 +240,7 @@ func (b *Broker) Close() error {
 	b.nodes.leave(b)
 	b.cancel()
 	b.topics.close()
+	b.people.close()
 	b.conn.Close()
 	return b.tasks.Wait(context.Background())
 }
@@ -286,6 +297,10 @@ func (b *Broker) watch() {
 		}
 		b.sink.Lost("")
 		b.people.compare(b, b.names.list(), b.nodes.others())
+		select { // all topics are looked at
+		case <-time.After(lossPause):
+		case <-b.ctx.Done():
+		}
 	}
 }
 

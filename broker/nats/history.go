@@ -144,7 +144,7 @@ func (v *view) following(ctx context.Context, r store.Range) (page store.Page, e
 	}
 	page.Top = v.last.top()
 	if !v.known {
-		page.Complete = r.After == 0
+		page.Complete = r.After == 0 && !v.forgets()
 		return page, nil
 	}
 	page.Complete, err = v.continues(ctx, &s, r.After)

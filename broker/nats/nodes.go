@@ -187,7 +187,7 @@ func (b *Broker) beat() {
 // heard takes note of what another node says of itself.
 func (b *Broker) heard(m *client.Msg) {
 	var one beat
-	if err := json.Unmarshal(m.Data, &one); err != nil || one.Instance == "" || one.Instance == b.id {
+	if err := json.Unmarshal(m.Data, &one); err != nil || one.Instance == "" || one.Instance == b.id || b.ctx.Err() != nil {
 		return
 	}
 	n := &b.nodes

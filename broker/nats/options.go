@@ -93,6 +93,8 @@ func (o Options) complete() (Options, error) {
 	switch {
 	case o.URL == "" && o.Server == nil:
 		return o, errors.New("no server: want a URL, such as nats://localhost:4222")
+	case o.Server == nil && strings.Contains(o.shown(), unreadable):
+		return o, errors.New("a URL can't be read: want nats://user:password@host:4222, and a comma between two")
 	case !legalPrefix.MatchString(o.Prefix):
 		return o, fmt.Errorf("prefix %q: want 1 to 32 letters, digits, _ or -", o.Prefix)
 	case o.Streams < 1 || o.Streams > maxStreams:
@@ -121,14 +123,17 @@ func (o Options) shown() string {
 	return strings.Join(list, ", ")
 }
 
+// unreadable stands for a URL of which nobody knows what in it is secret.
+const unreadable = "a URL that can't be read"
+
 // redact leaves out of a URL who connects.
 func redact(address string) string {
 	if !strings.Contains(address, "://") {
 		address = "nats://" + address
 	}
 	u, err := url.Parse(address)
-	if err != nil {
-		return "a URL that can't be read"
+	if err != nil || u.Host == "" {
+		return unreadable
 	}
 	u.User, u.RawQuery = nil, ""
 	return u.String()

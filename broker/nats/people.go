@@ -38,11 +38,12 @@ type people struct {
 
 // crowd is who is present in one topic. But for mine it is used by steps of its line only.
 type crowd struct {
-	broker *Broker
-	topic  string
-	line   line
-	sub    *client.Subscription
-	others map[string]*share // by instance
+	broker  *Broker
+	topic   string
+	line    line
+	sub     *client.Subscription
+	others  map[string]*share // by instance
+	missing map[string]uint64 // by instance that is being asked who is present: how far it is
 
 	mu      sync.Mutex // guards what follows
 	version uint64
@@ -78,6 +79,13 @@ func (b *Broker) StartPresence(changed func(string, broker.Change)) {
 // now is where versions begin: beyond those of the time when the node was in the topic before.
 func now() uint64 { return uint64(time.Now().UnixNano()) } //nolint:gosec // not before 1970
 
+// close ends all changes.
+func (p *people) close() {
+	for _, c := range p.all() {
+		c.line.close()
+	}
+}
+
 func (p *people) of(topic string) *crowd {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +101,7 @@ func (p *people) all() []*crowd {
 // enter begins with a topic: it returns when all other nodes have said who is present on
 // them, or a second is over.
 func (p *people) enter(ctx context.Context, b *Broker, topic string) error {
-	c := &crowd{broker: b, topic: topic, line: line{tasks: &b.tasks, most: maxWaiting}, others: map[string]*share{}, mine: map[string]broker.Present{}, version: now()}
+	c := &crowd{broker: b, topic: topic, line: line{tasks: &b.tasks, most: maxWaiting}, others: map[string]*share{}, missing: map[string]uint64{}, mine: map[string]broker.Present{}, version: now()}
 	p.mu.Lock()
 	p.topics[topic] = c
 	p.mu.Unlock()
@@ -230,11 +238,7 @@ func (c *crowd) apply(n news) {
 	case known != nil && n.Version <= known.version:
 		return
 	default: // something is missing
-		c.broker.tasks.Go(func() {
-			within, cancel := context.WithTimeout(c.broker.ctx, asking)
-			defer cancel()
-			_ = c.ask(within, c.broker.names.listOf(n.Instance), map[string]bool{n.Instance: true})
-		})
+		c.catchUp(n)
 		return
 	}
 	known.version = n.Version
@@ -249,6 +253,28 @@ func (c *crowd) apply(n news) {
 		}
 	}
 	c.tell(change)
+}
+
+// catchUp asks a node for all who are present on it, and again if it has gone on meanwhile. It is
+// a step of the line.
+func (c *crowd) catchUp(n news) {
+	was, busy := c.missing[n.Instance]
+	c.missing[n.Instance] = max(was, n.Version)
+	if busy {
+		return
+	}
+	c.broker.tasks.Go(func() {
+		within, cancel := context.WithTimeout(c.broker.ctx, asking)
+		defer cancel()
+		_ = c.ask(within, c.broker.names.listOf(n.Instance), map[string]bool{n.Instance: true})
+		c.line.add(0, func() {
+			version := c.missing[n.Instance]
+			delete(c.missing, n.Instance)
+			if c.broker.nodes.others()[n.Instance] {
+				c.apply(news{Instance: n.Instance, Version: version})
+			}
+		})
+	})
 }
 
 func (c *crowd) tell(change broker.Change) {

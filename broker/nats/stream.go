@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,8 @@ type life struct {
 const (
 	format    = "1"
 	formatKey = "chime-format"
+	// With another number of streams a topic would be looked for in another one.
+	streamsKey = "chime-streams"
 )
 
 func newEpoch() string {
@@ -59,7 +62,7 @@ func (b *Broker) wanted(s *stream, epoch string) jetstream.StreamConfig {
 		AllowDirect:       true,
 		AllowRollup:       true,
 		RePublish:         &jetstream.RePublish{Source: log + "*", Destination: say + "{{wildcard(1)}}"},
-		Metadata:          map[string]string{formatKey: format},
+		Metadata:          map[string]string{formatKey: format, streamsKey: strconv.Itoa(o.Streams)},
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = -1
@@ -126,6 +129,7 @@ func (b *Broker) compare(s *stream, c *jetstream.StreamConfig) (epoch string, er
 	}{
 		{"subjects", c.Subjects, want.Subjects},
 		{"format of messages", c.Metadata[formatKey], format},
+		{"number of streams", c.Metadata[streamsKey], want.Metadata[streamsKey]},
 		{"storage", c.Storage, want.Storage},
 		{"retention", c.Retention, want.Retention},
 		{"discard", c.Discard, want.Discard},

@@ -12,6 +12,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -55,7 +56,10 @@ type Options struct {
 }
 
 // Server is one that runs. It can be given to nats.Options.
-type Server struct{ server *server.Server }
+type Server struct {
+	server *server.Server
+	listen bool // clients of other processes can connect
+}
 
 const (
 	user         = "chime"
@@ -95,7 +99,7 @@ func start(o Options) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("it takes no connections after %v: its log says why", startTimeout)
 	}
-	return &Server{s}, nil
+	return &Server{s, o.Listen != ""}, nil
 }
 
 // server is what nats-server calls that.
@@ -115,7 +119,13 @@ func (o Options) server() (*server.Options, error) {
 		SyncAlways: o.SyncAlways, SyncInterval: syncEvery, MaxPayload: int32(min(max(o.MaxPayload, 0), 64<<20)), //nolint:gosec // bounded
 	}
 	for _, address := range []string{o.Listen, o.Cluster} {
-		if address != "" && o.Secret == "" && !loopback(address) {
+		if address == "" {
+			continue
+		}
+		if _, _, err := hostPort(address); err != nil {
+			return nil, err
+		}
+		if o.Secret == "" && !loopback(address) {
 			return nil, fmt.Errorf("%s: other machines can connect: want a Secret", address)
 		}
 	}
@@ -138,7 +148,13 @@ func (o Options) server() (*server.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts.Cluster = server.ClusterOpts{Name: cluster, Host: host, Port: port}
+	opts.Cluster = server.ClusterOpts{Name: cluster, Host: host, Port: port, NoAdvertise: o.Listen == ""}
+	if o.Listen == "" {
+		// A server of a cluster waits for its clients' port before it meets others. Nobody knows
+		// the secret of this one.
+		opts.DontListen, opts.Host, opts.Port = false, "127.0.0.1", server.RANDOM_PORT
+		opts.CustomClientAuthentication = door(rand.Text())
+	}
 	if o.Secret != "" {
 		opts.Cluster.Username, opts.Cluster.Password = user, o.Secret
 	}
@@ -185,7 +201,7 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.server.InProcessCo
 
 // URL is where clients of other processes connect, without the secret; "" if they can't.
 func (s *Server) URL() string {
-	if s.server.Addr() == nil {
+	if !s.listen {
 		return ""
 	}
 	return s.server.ClientURL()

@@ -1,0 +1,315 @@
+package nats_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	client "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/nats"
+	"github.com/go-chime/chime/broker/nats/embedded"
+	"github.com/go-chime/chime/store"
+)
+
+// listener is a sink that keeps what it is told.
+type listener struct {
+	mu       sync.Mutex // guards the rest
+	came     sync.Cond
+	messages []broker.Publication
+	losses   int
+}
+
+func listen(t *testing.T, b *nats.Broker, topics ...string) *listener {
+	t.Helper()
+	l := &listener{}
+	l.came.L = &l.mu
+	b.Start(l)
+	for _, topic := range topics {
+		if err := b.Subscribe(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+func (l *listener) Published(p broker.Publication) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages = append(l.messages, p)
+	l.came.Broadcast()
+}
+func (l *listener) Erased(string, store.Position) {}
+func (l *listener) Lost(string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.losses++
+	l.came.Broadcast()
+}
+
+// wait returns when something is so.
+func (l *listener) wait(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	late := false
+	timer := time.AfterFunc(30*time.Second, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		late = true
+		l.came.Broadcast()
+	})
+	defer timer.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !so() {
+		if late {
+			t.Fatalf("%s: not within 30s: %d announcements, %d losses", what, len(l.messages), l.losses)
+		}
+		l.came.Wait()
+	}
+}
+
+func (l *listener) lookedAgain(t *testing.T) {
+	t.Helper()
+	l.wait(t, "the sink is told that some may be lost", func() bool { return l.losses > 0 })
+}
+
+func say(t *testing.T, b *nats.Broker, topic, text string) store.Position {
+	t.Helper()
+	at, err := b.Publish(t.Context(), said(topic, text), &store.Retention{})
+	if err != nil {
+		t.Errorf("publish %q: %v", text, err)
+	}
+	return at
+}
+
+func said(topic, text string) broker.Publication {
+	return broker.Publication{Topic: topic, Message: store.Message{Event: "said", Payload: []byte(text)}}
+}
+
+func history(t *testing.T, b *nats.Broker, topic string) store.Page {
+	t.Helper()
+	page, err := b.History().Read(t.Context(), topic, store.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
+// administer connects as an operator does.
+func administer(t *testing.T, s *embedded.Server) jetstream.JetStream {
+	t.Helper()
+	conn, err := client.Connect("", client.InProcessServer(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// The server that leads a stream ends while many publish. They wait, and nothing that was
+// acknowledged is lost, nothing is doubled, and nodes are told to look.
+func TestTheLeaderOfAStreamEnds(t *testing.T) {
+	const publishers, each, before = 4, 60, 100
+	s := cluster(t)
+	p := prefix()
+	var urls []string
+	for _, one := range s.list {
+		urls = append(urls, strings.Replace(one.URL(), "nats://", "nats://chime:s3cret@", 1))
+	}
+	var nodes []*nats.Broker
+	var listeners []*listener
+	for i := range s.list { // each has another one first
+		b := open(t, nats.Options{URL: strings.Join(append(urls[i:len(urls):len(urls)], urls[:i]...), ","), Connect: []client.Option{client.DontRandomize()}, Prefix: p, Replicas: 3, GiveUp: 30 * time.Second})
+		nodes, listeners = append(nodes, b), append(listeners, listen(t, b, "a"))
+	}
+	stream, err := administer(t, s.list[0]).Stream(t.Context(), p+"-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := stream.CachedInfo().Cluster.Leader
+
+	var done atomic.Int64
+	var publishing sync.WaitGroup
+	enough := make(chan struct{})
+	for w := range publishers {
+		publishing.Go(func() {
+			for i := range each {
+				say(t, nodes[w%len(nodes)], "a", fmt.Sprint(w, " ", i))
+				if done.Add(1) == before {
+					close(enough)
+				}
+			}
+		})
+	}
+	<-enough
+	for i, o := range s.setup {
+		if o.Name == leader {
+			_ = s.list[i].Close()
+		}
+	}
+	publishing.Wait()
+	for i, b := range nodes {
+		listeners[i].lookedAgain(t)
+		page := history(t, b, "a")
+		texts := map[string]bool{}
+		for _, m := range page.Messages {
+			texts[string(m.Payload)] = true
+		}
+		if len(texts) != publishers*each || len(page.Messages) != publishers*each || !page.Complete {
+			t.Errorf("node %d: got %d messages, %d of them different, complete %t, want %d", i, len(page.Messages), len(texts), page.Complete, publishers*each)
+		}
+		next := map[byte]int{}
+		for _, m := range page.Messages {
+			if want := fmt.Sprint(string(m.Payload[0]), " ", next[m.Payload[0]]); string(m.Payload) != want {
+				t.Fatalf("node %d: got %q, want %q: one publisher's order is kept", i, m.Payload, want)
+			}
+			next[m.Payload[0]]++
+		}
+	}
+	last := say(t, nodes[0], "a", "last")
+	for _, l := range listeners { // they are still told
+		l.wait(t, "the last message", func() bool {
+			n := len(l.messages)
+			return n > 0 && l.messages[n-1].Offset == last.Offset
+		})
+	}
+}
+
+// A node that is cut off and comes back is told to look. Who publishes meanwhile waits.
+func TestANodeIsCutOff(t *testing.T) {
+	s := serve(t)
+	p := prefix()
+	link := proxy(t, strings.TrimPrefix(s.URL(), "nats://"))
+	cut := open(t, nats.Options{URL: "nats://" + link.address(), Prefix: p, GiveUp: 20 * time.Second})
+	other := open(t, nats.Options{Server: s, Prefix: p})
+	l := listen(t, cut, "a")
+	listen(t, other, "a")
+	say(t, cut, "a", "before")
+	l.wait(t, "the first message", func() bool { return len(l.messages) == 1 })
+
+	link.cut()
+	say(t, other, "a", "meanwhile")
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := cut.Publish(short, said("a", "in vain"), &store.Retention{}); !errors.Is(err, broker.ErrUnavailable) && !errors.Is(err, broker.ErrUncertain) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("publish while cut off: got %v, want that it was given up with its context", err)
+	}
+	if err := cut.Health(short); err == nil {
+		t.Error("health while cut off: got none, want an error")
+	}
+	var waiting sync.WaitGroup
+	waiting.Go(func() { say(t, cut, "a", "waits") })
+	link.heal()
+	waiting.Wait()
+	l.lookedAgain(t)
+	var texts []string
+	for _, m := range history(t, cut, "a").Messages {
+		if string(m.Payload) != "in vain" { // it may have been stored
+			texts = append(texts, string(m.Payload))
+		}
+	}
+	if got := strings.Join(texts, " "); got != "before meanwhile waits" {
+		t.Errorf("got %q, want what was published", got)
+	}
+	if err := cut.Health(t.Context()); err != nil {
+		t.Errorf("health when it is back: %v", err)
+	}
+}
+
+// A server ends and begins again with what it has stored: a key is still known.
+func TestTheServerBeginsAgain(t *testing.T) {
+	o := embedded.Options{Dir: t.TempDir(), Name: "alone", Listen: free(t, 1)[0], Log: quiet}
+	s, err := embedded.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, nats.Options{URL: "nats://" + o.Listen, Prefix: prefix(), GiveUp: 30 * time.Second})
+	l := listen(t, b, "a")
+	once := said("a", "once")
+	once.Key = "key"
+	first, err := b.Publish(t.Context(), once, &store.Retention{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if again, err := b.Publish(t.Context(), once, &store.Retention{}); again != first || err != nil {
+			t.Errorf("the same again: got %v, %v, want %v", again, err, first)
+		}
+	})
+	if s, err = embedded.Start(o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	waiting.Wait()
+	l.lookedAgain(t)
+	second := say(t, b, "a", "second")
+	l.wait(t, "what is published afterwards", func() bool { return l.messages[len(l.messages)-1].Offset == second.Offset })
+	if page := history(t, b, "a"); len(page.Messages) != 2 || !page.Complete || page.Epoch != first.Epoch {
+		t.Errorf("got %+v, want two messages of the same epoch", page)
+	}
+}
+
+// A stream is deleted by its operator. It is made anew, with another epoch, and the node goes
+// on with it.
+func TestAStreamIsDeleted(t *testing.T) {
+	s := serve(t)
+	p := prefix()
+	b := open(t, nats.Options{Server: s, Prefix: p})
+	l := listen(t, b, "a")
+	before := say(t, b, "a", "before")
+	if err := administer(t, s).DeleteStream(t.Context(), p+"-0"); err != nil {
+		t.Fatal(err)
+	}
+	after := say(t, b, "a", "after")
+	if after.Epoch == before.Epoch || b.History().Epoch() != after.Epoch {
+		t.Errorf("got epoch %q of the history %q, want another than %q", after.Epoch, b.History().Epoch(), before.Epoch)
+	}
+	l.lookedAgain(t)
+	last := say(t, b, "a", "last")
+	l.wait(t, "what is published afterwards", func() bool {
+		m := l.messages[len(l.messages)-1]
+		return m.Offset == last.Offset && m.Epoch == last.Epoch
+	})
+	if page := history(t, b, "a"); len(page.Messages) != 2 || page.Epoch != after.Epoch {
+		t.Errorf("got %+v, want what was published since", page)
+	}
+}
+
+// Where nobody answers, a call is given up in time, and says what is known of its outcome.
+func TestWhatIsGivenUp(t *testing.T) {
+	s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Name: "alone", Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, nats.Options{Server: s, Prefix: prefix(), GiveUp: 300 * time.Millisecond})
+	listen(t, b, "a")
+	_ = s.Close()
+	for what, call := range map[string]func() error{
+		"publish":   func() error { _, err := b.Publish(t.Context(), said("a", "x"), &store.Retention{}); return err },
+		"ephemeral": func() error { _, err := b.Publish(t.Context(), said("a", "x"), nil); return err },
+		"read":      func() error { _, err := b.History().Read(t.Context(), "a", store.Range{}); return err },
+		"erase":     func() error { return b.Erase(t.Context(), "a", 1) },
+		"subscribe": func() error { return b.Subscribe(t.Context(), "b") },
+		"health":    func() error { return b.Health(t.Context()) },
+	} {
+		if err := call(); !errors.Is(err, broker.ErrUnavailable) && !errors.Is(err, broker.ErrUncertain) {
+			t.Errorf("%s: got %v, want %v", what, err, broker.ErrUnavailable)
+		}
+	}
+	if _, err := b.Nodes(t.Context()); !errors.Is(err, broker.ErrUnavailable) {
+		t.Errorf("nodes: got %v, want %v", err, broker.ErrUnavailable)
+	}
+}

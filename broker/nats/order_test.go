@@ -1,0 +1,163 @@
+package nats
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
+)
+
+// notes is a sink that writes down what it is told. It can be made to wait.
+type notes struct {
+	wait chan struct{}
+
+	mu   sync.Mutex // guards text
+	text []string
+}
+
+func (n *notes) Published(p broker.Publication) {
+	if n.wait != nil {
+		<-n.wait
+	}
+	n.add(fmt.Sprintf("%s %d<%d", p.Payload, p.Offset, p.Prev))
+}
+func (n *notes) Erased(_ string, at store.Position) { n.add(fmt.Sprint("erased ", at.Offset)) }
+func (n *notes) Lost(topic string)                  { n.add("lost " + topic) }
+
+func (n *notes) add(s string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.text = append(n.text, s)
+}
+
+func (n *notes) want(t *testing.T, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Equal(n.text, want) {
+		t.Errorf("the sink was told %q, want %q", n.text, want)
+	}
+	n.text = nil
+}
+
+func message(offset, prev uint64, text string) *record {
+	return &record{Message: store.Message{Offset: offset, Prev: prev, Payload: []byte(text)}}
+}
+
+// orderOf is the order of a topic in a bubble, and a life of its stream.
+func orderOf(n *notes) (*order, *life) {
+	o := newOrder(&Broker{sink: n}, "a")
+	return o, &life{epoch: "e"}
+}
+
+// An ephemeral message that its publisher sent behind a retained one comes behind it, also if
+// it arrives first, by another way. It waits for a second.
+func TestAnEphemeralMessageWaitsForWhatItFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		o, l := orderOf(&n)
+		o.from(4)
+		ephemeral := func(after uint64, text string) {
+			o.hold(after, len(text), func() { o.announce(l, message(0, 0, text)) })
+		}
+		ephemeral(4, "at once")
+		n.want(t, "at once 0<0")
+		ephemeral(6, "six")
+		ephemeral(5, "five")
+		n.want(t)
+		o.retained(l, message(5, 4, "m"))
+		n.want(t, "m 5<4", "five 0<0")
+		o.retained(l, message(6, 5, "m"))
+		n.want(t, "m 6<5", "six 0<0")
+		ephemeral(9, "too long")
+		time.Sleep(holding / 2)
+		ephemeral(9, "too long, too")
+		n.want(t)
+		time.Sleep(holding / 2)
+		n.want(t, "too long 0<0")
+		time.Sleep(holding / 2)
+		n.want(t, "too long, too 0<0")
+		ephemeral(10, "never")
+		o.close()
+		time.Sleep(2 * holding)
+		n.want(t)
+	})
+}
+
+// A sink that takes nothing has the announcements of its topic dropped, and is told so.
+func TestASinkThatTakesNothingIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := notes{wait: make(chan struct{})}
+		o, l := orderOf(&n)
+		large := strings.Repeat("x", maxWaiting/4)
+		for i := range uint64(8) {
+			o.retained(l, message(i+1, i, large))
+		}
+		close(n.wait)
+		synctest.Wait()
+		n.mu.Lock()
+		got := len(n.text)
+		loss := slices.Contains(n.text, "lost a")
+		n.text = nil
+		n.mu.Unlock()
+		if !loss || got >= 8 {
+			t.Errorf("the sink was told %d things, of a loss %t, want fewer than 8 and the loss", got, loss)
+		}
+		o.retained(l, message(9, 8, "next"))
+		n.want(t, "next 9<8")
+	})
+}
+
+// What was erased is not announced after that, and a mark is no message.
+func TestAnErasureOvertakesAnAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n notes
+		o, l := orderOf(&n)
+		o.retained(l, message(1, 0, "m"))
+		o.hold(0, 0, func() { o.tellErased(store.Position{Epoch: "e", Offset: 2}) })
+		o.retained(l, message(2, 1, "m"))
+		o.retained(l, message(2, 1, "m"))
+		n.want(t, "m 1<0", "erased 2")
+		mark := message(3, 2, "")
+		mark.mark, mark.Erases = true, store.All
+		o.retained(l, mark)
+		o.retained(l, message(4, 3, "m"))
+		n.want(t, "erased 0", "m 4<2")
+	})
+}
+
+// A node that says nothing for too long is not up, and nobody is present on it.
+func TestANodeIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var changes []broker.Change
+		b := &Broker{}
+		b.people.changed = func(_ string, c broker.Change) { changes = append(changes, c) }
+		c := &crowd{broker: b, topic: "a", line: line{tasks: &b.tasks, most: maxWaiting}, others: map[string]*share{}}
+		b.people.topics = map[string]*crowd{"a": c}
+		who := broker.Present{Key: "k", Ref: "r"}
+		c.line.now(func() { c.set("other", map[string]broker.Present{"r": who}, 1) })
+		b.nodes.known = map[string]*peer{"other": {heard: time.Now()}, "another": {heard: time.Now()}}
+		time.Sleep(deadAfter)
+		if dead := b.nodes.silent(); len(dead) > 0 {
+			t.Errorf("after %v: %q are gone, want none", deadAfter, dead)
+		}
+		b.nodes.known["another"].heard = time.Now()
+		time.Sleep(time.Second)
+		dead := b.nodes.silent()
+		if !slices.Equal(dead, []string{"other"}) || len(b.nodes.others()) != 1 {
+			t.Errorf("then %q are gone, want the one that was not heard", dead)
+		}
+		b.people.end(dead[0])
+		synctest.Wait()
+		if len(changes) != 2 || len(changes[0].Joins) != 1 || len(changes[1].Leaves) != 1 || changes[1].Leaves[0].Ref != "r" {
+			t.Errorf("got the changes %+v, want that one joins and leaves", changes)
+		}
+	})
+}
