@@ -53,32 +53,40 @@ elseif erases ~= '' then
 	if not redact(erases) then return {'not found'} end
 end
 
+-- To make a text of a number takes as long as a call of something small.
+local text = int(now)
+local before = known[1] or int(top)
+local latest = tonumber(known[4]) or 0
 if not when or when > now then when = now end
-if when < (tonumber(known[4]) or 0) then
+if when < latest then
 	local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 	if last and when < said(last) then when = said(last) end
 end
-local o = now
-if o <= top then o = top + 1 + random end
-o, when = int(o), int(when)
-local message = table.concat({int(top), when, int(now), #nonce, #key, ''}, ' ') .. nonce .. key .. head
+local o = text
+if now <= top then o = int(top + 1 + random) end
+when = when == now and text or int(when)
+
+local message = before .. ' ' .. when .. ' ' .. text .. ' ' .. #nonce .. ' ' .. #key .. ' ' .. nonce .. key .. head
 if key ~= '' then more() end
 local function oldest()
 	if newKeep > 0 then drop(call('XLEN', stream) + 1 - newKeep, function() return true end) end
 end
-local function add(trimmed)
-	local add, args = redis.pcall, {o .. '-0', 'm', message, 'd', payload}
-	if newKeep > 0 and not trimmed then return add('XADD', stream, 'MAXLEN', newKeep, unpack(args)) end
-	return add('XADD', stream, unpack(args))
+local added
+if known[9] then
+	oldest()
+	added = redis.pcall('XADD', stream, o .. '-0', 'm', message, 'd', payload)
+elseif newKeep > 0 then
+	added = redis.pcall('XADD', stream, 'MAXLEN', newKeep, o .. '-0', 'm', message, 'd', payload)
+else
+	added = redis.pcall('XADD', stream, o .. '-0', 'm', message, 'd', payload)
 end
-if known[9] then oldest() end
-local added = add(known[9])
-if type(added) == 'table' and added.err and string.find(added.err, 'OOM', 1, true) then
+if type(added) == 'table' and added.err and newKeep > 0 and string.find(added.err, 'OOM', 1, true) then
 	oldest() -- which leaves room
-	added = add(true)
+	added = redis.pcall('XADD', stream, o .. '-0', 'm', message, 'd', payload)
 end
 if type(added) == 'table' and added.err then return added end
-call('HSET', meta, 'top', o, 'at', when, 'swept', int(swept))
+call('HSET', meta, 'top', o, 'at', when)
+if swept ~= (tonumber(known[5]) or 0) then call('HSET', meta, 'swept', int(swept)) end
 if key ~= '' then
 	call('HSET', keys, key, o)
 	if newAge > 0 then call('PEXPIRE', keys, int(newAge / 1000 + slack)) end
@@ -98,5 +106,6 @@ if changed or now - set > 60000000 or set > now then
 end
 if age > 0 and (changed or tonumber(when) <= now - age) then expire() end
 
-call('PUBLISH', channel, table.concat({'M', o, int(top), when, erases == '' and '0' or erases, #head, #from, #key}, ' ') .. '\n' .. head .. from .. key .. payload)
+local line = 'M ' .. o .. ' ' .. before .. ' ' .. when .. ' ' .. (erases == '' and '0' or erases) .. ' ' .. #head .. ' ' .. #from .. ' ' .. #key .. '\n'
+call('PUBLISH', channel, line .. head .. from .. key .. payload)
 return {'ok', o}
