@@ -253,3 +253,42 @@ func TestAConnectionThatIsSilentIsMadeAgain(t *testing.T) {
 		}
 	}
 }
+
+// An engine that hangs has what it was sent in its sockets. When it goes on it does that and
+// what was tried again, in any order.
+func TestAnEngineThatHangsPublishesOnce(t *testing.T) {
+	t.Parallel()
+	e := start(t, "--appendfsync", "no")
+	b, w := began(t, e.url(), Options{GiveUp: patience}, "a")
+	publish(t, b, "a", "before")
+	e.signal(t, "STOP")
+	const publishers = 20
+	var wg sync.WaitGroup
+	for i := range publishers {
+		wg.Go(func() {
+			if _, err := b.Publish(t.Context(), say("a", fmt.Sprint(i)), everything); err != nil {
+				t.Errorf("publish %d: %v", i, err)
+			}
+		})
+	}
+	// That is later than each is tried again on another connection.
+	eventually(t, "the node misses what it should hear", func() bool { return b.feeds[0].health() != nil })
+	e.signal(t, "CONT")
+	wg.Wait()
+	seen := map[string]int{}
+	for _, m := range read(t, b, "a", store.Range{}).Messages {
+		seen[string(m.Payload)]++
+	}
+	for text, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is there %d times", text, n)
+		}
+	}
+	if len(seen) != publishers+1 {
+		t.Errorf("%d messages are there, want %d", len(seen), publishers+1)
+	}
+	if again := e.must(t, "HLEN", b.names.keys("a")[4]); again == ":0" {
+		t.Error("nothing was tried again: the test shows nothing")
+	}
+	w.until(t, "the node has heard all, or is told", func() bool { return len(w.announced["a"]) == publishers+1 || w.missed["a"] > 0 })
+}

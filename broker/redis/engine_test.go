@@ -194,3 +194,11 @@ func guard(t testing.TB, master *engine) *engine {
 	eventually(t, "the Sentinel knows the replica", func() bool { return strings.Contains(e.must(t, "INFO", "sentinel"), "slaves=1") })
 	return e
 }
+
+// signal sends the server a signal.
+func (e *engine) signal(t testing.TB, name string) {
+	t.Helper()
+	if out, err := exec.Command("kill", "-"+name, strconv.Itoa(e.cmd.Process.Pid)).CombinedOutput(); err != nil {
+		t.Fatalf("kill -%s: %v %s", name, err, out)
+	}
+}
