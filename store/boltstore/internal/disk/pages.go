@@ -44,6 +44,7 @@ type pages struct {
 	used   pageSet // pages that are in use
 	unread pageSet // those of them that are leaves of buckets, and were not read
 	all    bool    // there are to be none
+	alone  bool    // a page is checked without those below it
 	head   [pageHeader]byte
 }
 
@@ -67,6 +68,8 @@ func checkPages(file io.ReaderAt, length int64, all bool) (p pages, err error) {
 	p.all, p.used, p.unread = all, make(pageSet, p.high/64+1), make(pageSet, p.high/64+1)
 	if all || p.list == notListed {
 		err = p.walk(p.root, nil, nil, 0, true)
+	} else {
+		err = p.first()
 	}
 	if err == nil {
 		err = p.measure()
@@ -112,6 +115,21 @@ func pagesOf(file io.ReaderAt, length int64) (p pages, err error) {
 		return p, ErrForeign
 	}
 	return p, nil
+}
+
+// first checks the page of the buckets, without those that they lead to. It has small
+// buckets in it, which bbolt copies: an element that leads out of such a copy is a pointer
+// into the memory of this process, at which the garbage collector ends it.
+func (p *pages) first() error {
+	p.alone = true
+	page, err := p.read(p.root)
+	if err == nil && binary.LittleEndian.Uint16(page[8:]) != branchPage { // which has no buckets in it
+		err = p.elements(page, nil, nil, 0, true)
+	}
+	if err != nil {
+		return fmt.Errorf("page %d: %w", p.root, err)
+	}
+	return nil
 }
 
 // walk checks the page with this id and those under it. Their keys have to be
@@ -297,7 +315,9 @@ func (p *pages) bucket(value []byte, depth int) error {
 	if len(value) < bucketHeader {
 		return errBucket
 	}
-	if root := binary.LittleEndian.Uint64(value); root != 0 {
+	if root := binary.LittleEndian.Uint64(value); root != 0 && p.alone {
+		return nil
+	} else if root != 0 {
 		return p.walk(root, nil, nil, depth+1, p.all)
 	}
 	inline := value[bucketHeader:]
