@@ -349,3 +349,20 @@ each("an undecodable frame costs the connection, nothing else", async (t, transp
     t.mock.restoreAll();
   }
 });
+
+each("joins that fail are asked for later and later, and at once after one that lasted 10 s", async (t, transport) => {
+  const { room, peer, clock, joinRef: first } = await joined(t, transport);
+  const joins = async () => (await peer.frames()).filter((frame) => frame[3] === "phx_join").length;
+  let joinRef = first;
+  for (const [lasted, wait] of [[0, 250], [0, 500], [9_999, 1_000], [10_000, 250]]) {
+    await clock.pass(lasted);
+    await peer.say([joinRef, null, "room:1", "phx_error", {}]);
+    const before = await joins();
+    await clock.pass(wait - 1);
+    assert.equal(await joins(), before, `after a join of ${lasted} ms`);
+    await clock.pass(1);
+    assert.equal(await joins(), before + 1);
+    joinRef = await peer.accept("room:1");
+  }
+  assert.equal(room.state, "joined");
+});
