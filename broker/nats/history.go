@@ -43,39 +43,42 @@ var (
 )
 
 const (
-	maxReads  = 12                   // how often a page is read until it is consistent
+	maxReads  = 12                   // how often a page is read that changes meanwhile
 	patience  = 2 * time.Millisecond // before a server that is behind is asked again; it doubles
-	crawlFrom = 6                    // after so many tries the leader is asked, for one message at a time
+	mostPause = 100 * time.Millisecond
 )
 
 func (b *Broker) read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
-	var err error
-	for try := range maxReads {
+	end, wait := time.Now().Add(b.options.GiveUp), patience
+	for moved := 0; ; {
 		if ctx.Err() != nil {
 			return store.Page{}, context.Cause(ctx)
 		}
 		v := b.view(topic)
-		v.crawls = try >= crawlFrom
-		var page store.Page
+		read := v.following
 		if r.Newest {
-			page, err = v.newest(ctx, r)
-		} else {
-			page, err = v.following(ctx, r)
+			read = v.newest
 		}
+		page, err := read(ctx, r)
+		page.Epoch = v.life.epoch
 		switch {
 		case err == nil:
-			page.Epoch = v.life.epoch
 			return page, nil
-		case errors.Is(err, errBehind):
+		case errors.Is(err, errBehind) && time.Now().Before(end):
 			select {
-			case <-time.After(min(patience<<try, 100*time.Millisecond)):
+			case <-time.After(wait):
 			case <-ctx.Done():
 			}
-		case !errors.Is(err, errMoved):
-			return store.Page{}, err
+			wait = min(2*wait, mostPause)
+			continue
+		case errors.Is(err, errMoved) && moved < maxReads:
+			moved++
+			continue
+		case errors.Is(err, errBehind), errors.Is(err, errMoved):
+			err = fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 		}
+		return store.Page{}, err
 	}
-	return store.Page{}, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 }
 
 // kept returns the message at an offset, if the topic still has it.
@@ -97,7 +100,6 @@ type view struct {
 	life    *life
 	topic   string
 	subject string
-	crawls  bool
 	last    record // the last message, or mark
 	known   bool   // there is one
 }

@@ -161,3 +161,31 @@ func TestANodeIsSilent(t *testing.T) {
 		}
 	})
 }
+
+// An answer that ends before the last message is of a server that does not have it yet.
+func TestAServerIsBehind(t *testing.T) {
+	v := view{known: true, last: record{Message: store.Message{Offset: 10}}}
+	list := func(offsets ...uint64) (list []record) {
+		for _, offset := range offsets {
+			list = append(list, *message(offset, 0, ""))
+		}
+		return list
+	}
+	for _, c := range []struct {
+		s      scan
+		behind bool
+	}{
+		{scan{from: 1, list: list(4, 9), ended: true}, true},
+		{scan{from: 1, list: list(4, 10), ended: true}, false},
+		{scan{from: 1, list: list(4, 12), ended: true}, false}, // it is ahead
+		{scan{from: 1, list: list(4, 9)}, false},               // there is more to ask for
+		{scan{from: 5, ended: true}, true},
+		{scan{from: 11, ended: true}, false},
+		{scan{from: 1, list: list(4), ended: true, past: true}, false},
+	} {
+		c.s.view = &v
+		if err := c.s.check(); (err != nil) != c.behind {
+			t.Errorf("%+v: got %v, want that it is behind: %t", c.s, err, c.behind)
+		}
+	}
+}

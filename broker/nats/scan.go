@@ -33,7 +33,7 @@ func (s *scan) ask(ctx context.Context, n, bytes int) error {
 		s.from = s.list[len(s.list)-1].Offset
 		n++
 	}
-	list, pending, err := s.batch(ctx, question{Seq: s.from, Next: s.view.subject, Batch: min(n, maxBatch), MaxBytes: bytes})
+	list, pending, err := s.view.broker.calls.direct(ctx, s.view.stream.name, question{Seq: s.from, Next: s.view.subject, Batch: min(n, maxBatch), MaxBytes: bytes})
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *scan) jump(ctx context.Context, t time.Time) error {
 		from = s.list[n-1].Offset
 	}
 	s.restart(0)
-	list, pending, err := s.batch(ctx, question{StartTime: &t, Next: s.view.subject, Batch: maxBatch, MaxBytes: minBytes})
+	list, pending, err := s.view.broker.calls.direct(ctx, s.view.stream.name, question{StartTime: &t, Next: s.view.subject, Batch: maxBatch, MaxBytes: minBytes})
 	if err != nil {
 		return err
 	}
@@ -72,25 +72,6 @@ func (s *scan) jump(ctx context.Context, t time.Time) error {
 	}
 	s.list, s.ended = list, pending == 0
 	return nil
-}
-
-// batch asks any server, or the leader for one message after the other.
-func (s *scan) batch(ctx context.Context, q question) (list []record, pending uint64, err error) {
-	v := s.view
-	if !v.crawls || q.StartTime != nil {
-		return v.broker.calls.direct(ctx, v.stream.name, q)
-	}
-	for from := q.Seq; len(list) < q.Batch; from = list[len(list)-1].Offset + 1 {
-		r, found, err := v.broker.calls.at(ctx, v.stream.name, q.Next, from)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !found {
-			return list, 0, nil
-		}
-		list = append(list, r)
-	}
-	return list, 1, nil
 }
 
 // check returns errBehind if there are no more, but the last message of the topic is not
