@@ -27,7 +27,7 @@ nightly: ## the long forms: 50 kills, a restart under 1,000 clients, the wide mo
 	@for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
 		for target in $$(go test -list '^Fuzz' ./$$package | grep '^Fuzz'); do \
 			echo "$$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime 1m ./$$package || exit 1; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime 1m -fuzzminimizetime 10x ./$$package || exit 1; \
 		done; \
 	done
 
