@@ -76,10 +76,14 @@ func (b *Broker) wanted(s *stream, epoch string) jetstream.StreamConfig {
 // meet finds a stream or makes it, and takes note of its epoch. It reports whether that is
 // another than before.
 func (b *Broker) meet(ctx context.Context, s *stream) (changed bool, err error) {
-	info, err := b.inspect(ctx, s)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if info, err = b.js.CreateStream(ctx, b.wanted(s, newEpoch())); isCode(toAPI(err), codeNameInUse) { // by another node
-			info, err = b.inspect(ctx, s)
+	info, err := b.find(ctx, s)
+	for wait := pause; errors.Is(err, jetstream.ErrStreamNotFound); wait = min(2*wait, maxPause) {
+		// Another node makes it, and the servers have not all heard of it.
+		select {
+		case <-time.After(wait):
+			info, err = b.find(ctx, s)
+		case <-ctx.Done():
+			err = context.Cause(ctx)
 		}
 	}
 	if err != nil {
@@ -101,6 +105,17 @@ func (b *Broker) meet(ctx context.Context, s *stream) (changed bool, err error) 
 	was := s.now.Load()
 	s.now.Store(&life{epoch: epoch, log: b.names.log(s.index, epoch), say: b.names.say(s.index, epoch), made: c.Created})
 	return was != nil && was.epoch != epoch, nil
+}
+
+// find returns a stream, and makes it if there is none.
+func (b *Broker) find(ctx context.Context, s *stream) (jetstream.Stream, error) {
+	info, err := b.inspect(ctx, s)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if info, err = b.js.CreateStream(ctx, b.wanted(s, newEpoch())); isCode(toAPI(err), codeNameInUse) { // by another node
+			info, err = b.inspect(ctx, s)
+		}
+	}
+	return info, err
 }
 
 func (b *Broker) inspect(ctx context.Context, s *stream) (jetstream.Stream, error) {
