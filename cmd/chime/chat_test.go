@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/channel/channeltest"
 	"github.com/go-chime/chime/store"
@@ -21,7 +22,7 @@ import (
 func openSite(t *testing.T, origins ...string) string {
 	t.Helper()
 	kept := store.NewMemory()
-	handler, live, err := site(kept, door(t), origins, slog.New(slog.DiscardHandler))
+	handler, live, err := site(door(t), origins, slog.New(slog.DiscardHandler), chime.WithStore(kept))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,13 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/store"
 )
 
 func TestConformanceOfTheChat(t *testing.T) {
 	t.Parallel() // it waits
 	kept := store.NewMemory()
-	handler, live, err := site(kept, door(t), nil, slog.New(slog.DiscardHandler))
+	handler, live, err := site(door(t), nil, slog.New(slog.DiscardHandler), chime.WithStore(kept))
 	if err != nil {
 		t.Fatal(err)
 	}

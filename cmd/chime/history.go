@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore/boltfile"
 )
@@ -54,16 +56,24 @@ the last one, its time, and the topic. A topic without messages is remembered fo
 func historyShowCommand() *cobra.Command {
 	var last string
 	var asJSON bool
+	var e engine
 	c := &cobra.Command{
 		Use:   "show FILE TOPIC",
 		Short: "Print the messages of a topic",
 		Long: `Print the newest messages of a topic, the oldest of them first, one a line: time,
-offset, event and payload. With --json a line is what export writes.`,
-		Args: exactly("FILE", "TOPIC"),
+offset, event and payload. With --json a line is what export writes.
+
+With --broker the topic is one of a broker, and no FILE is given.`,
+		Args: e.inFileOrBroker("TOPIC"),
 		RunE: func(c *cobra.Command, args []string) error {
 			newest, err := strconv.Atoi(last)
 			if err != nil || newest < 0 {
 				return fmt.Errorf("--last %q: want a number of messages, or 0 for all", last)
+			}
+			if e.broker != "" {
+				return e.withBroker(c, func(b broker.Broker, out *bufio.Writer) error {
+					return showTopic(c, b.History(), out, &boltfile.Topic{Name: args[0]}, newest, asJSON)
+				})
 			}
 			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
 				about, err := topicOf(r, args[0], args[1])
@@ -76,6 +86,7 @@ offset, event and payload. With --json a line is what export writes.`,
 	}
 	c.Flags().StringVar(&last, "last", "50", "how many `messages`; 0: all") // no IntVar: what it says of a wrong one is strconv's
 	c.Flags().BoolVar(&asJSON, "json", false, "print messages as JSON, one a line")
+	e.addFlags(c)
 	return c
 }
 
@@ -134,29 +145,74 @@ with a position from before are told that it is not recovered.`,
 }
 
 func historyExportCommand() *cobra.Command {
-	return &cobra.Command{
+	var e engine
+	c := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Print all messages as JSON, one a line",
 		Long: `Print all messages as JSON, one a line, topic by topic. What is damaged is left
-out, and listed at the end with exit code 1.`,
-		Args: exactly("FILE"),
+out, and listed at the end with exit code 1.
+
+With --broker the TOPICs to print are given instead of a FILE: a broker does not list
+them.`,
+		Args: func(c *cobra.Command, args []string) error {
+			if e.broker == "" {
+				return e.inFileOrBroker()(c, args)
+			}
+			return e.inFileOrBroker("TOPIC")(c, args[:min(len(args), 1)]) // any number but none
+		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if e.broker != "" {
+				return e.withBroker(c, func(b broker.Broker, out *bufio.Writer) error {
+					for _, topic := range args {
+						if err := showTopic(c, b.History(), out, &boltfile.Topic{Name: topic}, 0, true); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
 			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
 				return r.Export(escaped{out})
 			})
 		},
 	}
+	e.addFlags(c)
+	return c
 }
 
 func historyImportCommand() *cobra.Command {
-	return &cobra.Command{
+	var e engine
+	var more bool
+	c := &cobra.Command{
 		Use:   "import FILE < LINES",
 		Short: "Make a new file of what export printed",
 		Long: `Make a new file of lines as export prints them, from standard input. The file must
 not be there yet. It has a new epoch, and offsets may differ: clients with a
-position from before are told that it is not recovered.`,
-		Args: exactly("FILE"),
+position from before are told that it is not recovered.
+
+With --broker they are published in a broker instead, in their order, with their times
+and keys and the offsets that it gives:
+
+  chime history export chime.db | chime history import --broker redis://host:6379
+
+A topic that has messages there is refused, unless --append is given. What says that a
+message was taken back is left out, as it names an offset. With embedded-nats the command
+takes the place of one node, by that node's flags: the others run meanwhile.`,
+		Args: e.inFileOrBroker(),
 		RunE: func(c *cobra.Command, args []string) error {
+			if e.broker != "" {
+				return e.withBroker(c, func(b broker.Broker, out *bufio.Writer) error {
+					t := transfer{broker: b, more: more}
+					if err := t.run(c.Context(), bufio.NewReader(c.InOrStdin())); err != nil {
+						return fmt.Errorf("import history: %w", err)
+					}
+					_, err := fmt.Fprintln(out, &t)
+					return err
+				})
+			}
+			if more {
+				return errors.New("--append: it says nothing here: want it with a broker alone")
+			}
 			n, err := boltfile.Import(args[0], bufio.NewReader(c.InOrStdin()))
 			if err != nil {
 				return err
@@ -165,6 +221,9 @@ position from before are told that it is not recovered.`,
 			return err
 		},
 	}
+	e.addFlags(c)
+	c.Flags().BoolVar(&more, "append", false, "with a broker: also behind the messages that a topic has already")
+	return c
 }
 
 // reading opens the file, and has look print what it finds.
@@ -212,7 +271,12 @@ func topicOf(r *boltfile.Reader, file, topic string) (*boltfile.Topic, error) {
 // showPage bounds what is read, and so held, at once.
 const showPage = 1 << 20 // bytes of payload
 
-func showTopic(c *cobra.Command, r *boltfile.Reader, out io.Writer, about *boltfile.Topic, last int, asJSON bool) error {
+// topicReader is a file or a broker.
+type topicReader interface {
+	Read(ctx context.Context, topic string, r store.Range) (store.Page, error)
+}
+
+func showTopic(c *cobra.Command, r topicReader, out io.Writer, about *boltfile.Topic, last int, asJSON bool) error {
 	show := func(page store.Page) error {
 		for _, m := range page.Messages {
 			line := shownLine(m)

@@ -2,6 +2,7 @@
 // begins your own channels.
 //
 //	chime serve                       a chat at http://127.0.0.1:4000
+//	chime serve --broker redis://host the same on several nodes
 //	chime tail chat_room:lobby        prints what happens in a topic
 //	chime history topics chime.db     lists what was kept
 //	chime generate channel ChatRoom   writes a channel with its test
@@ -10,7 +11,7 @@
 //
 // serve is a whole application in a few files: chat.go is its channel, site.go
 // mounts it, page/ is its client. What is said is kept in one
-// file, chime.db.
+// file, chime.db, or by a broker that joins several nodes.
 package main
 
 import (
@@ -39,6 +40,11 @@ func main() {
 // run is the whole program: it returns the exit code, and returns soon after
 // ctx is done. An error is one line on stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return runFrom(ctx, args, os.Stdin, stdout, stderr)
+}
+
+// runFrom is run with another standard input.
+func runFrom(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "chime",
 		Short:         "Live channels over WebSocket, or an event stream with POST",
@@ -60,6 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(serveCommand(), tailCommand(), historyCommand(), generateCommand(), conformanceCommand(), doctorCommand())
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)

@@ -134,12 +134,18 @@ type running struct {
 
 func program(t *testing.T, args ...string) *running {
 	t.Helper()
+	return programIn(t, t.TempDir(), args...) // chime.db is there
+}
+
+// programIn runs it in a directory.
+func programIn(t *testing.T, dir string, args ...string) *running {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self, args...)
-	cmd.Dir = t.TempDir() // chime.db is there
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	p := &running{cmd: cmd}
 	for _, pipe := range []struct {

@@ -20,6 +20,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -91,6 +92,10 @@ func postMessage(from identify, send broadcast, log *slog.Logger) http.HandlerFu
 				return
 			}
 			w.Header().Set("Retry-After", "1")
+			if errors.Is(err, broker.ErrUncertain) {
+				refuse(w, http.StatusServiceUnavailable, "whether the message was kept is not known: try again, with the same Idempotency-Key or id")
+				return
+			}
 			refuse(w, http.StatusServiceUnavailable, "the message was not kept: try again")
 			return
 		}

@@ -39,36 +39,12 @@ func TestARestartLosesNothing(t *testing.T) {
 	r := &restart{t: t, base: base, host: strings.TrimPrefix(base, "http://"), said: make([]int, rooms)}
 	r.say(ctx, rooms) // so that each has a position
 
-	var ended sync.WaitGroup
-	stop, stopped := context.WithCancel(ctx)
-	defer stopped()
-	kinds := []func(context.Context, *visitor){r.phoenix, r.eventSource, r.chimeSocket, r.chimeStream, r.chimePolls}
-	for i := range clients {
-		g := &visitor{room: i / len(kinds) % rooms, kind: i % len(kinds)}
-		r.visitors = append(r.visitors, g)
-		ended.Go(func() {
-			for tries := 0; stop.Err() == nil; tries++ {
-				g.wait = -1
-				joined := g.joins
-				kinds[g.kind](stop, g)
-				if g.joins > joined {
-					tries = 0
-				}
-				g.pause(stop, tries)
-			}
-		})
-	}
+	leave := r.enter(ctx, clients, rooms)
+	defer leave()
 	r.until(ctx, "all have joined", func(g *visitor) bool { return g.joins == 1 })
 
-	publishing, enough := context.WithCancel(ctx)
+	enough := r.publish(ctx, rooms)
 	defer enough()
-	var publisher sync.WaitGroup
-	publisher.Go(func() {
-		for publishing.Err() == nil {
-			r.say(ctx, rooms)
-			time.Sleep(100 * time.Millisecond) // steady, and few enough that a room keeps them all
-		}
-	})
 	for _, path := range []string{"/rooms/0/messages", "/socket/sse", "/socket/bye"} { // bodies that never come
 		conn, err := net.Dial("tcp", r.host)
 		if err != nil {
@@ -92,15 +68,8 @@ func TestARestartLosesNothing(t *testing.T) {
 	r.until(ctx, "all are back", func(g *visitor) bool { return g.joins > 1 })
 	t.Logf("all were back after %v", time.Since(begun).Round(time.Millisecond))
 	enough()
-	publisher.Wait()
 	r.until(ctx, "all have what was said last", func(g *visitor) bool { return g.last >= r.said[g.room] })
-	stopped()
-	ended.Wait()
-	for i, g := range r.visitors {
-		if len(g.faults) > 0 {
-			t.Errorf("client %d of kind %d: %s", i, g.kind, strings.Join(g.faults, "; "))
-		}
-	}
+	leave()
 	if err := next.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +83,52 @@ type restart struct {
 	base, host string
 	visitors   []*visitor
 	said       []int // the last number of each room; written by who publishes
+	hasty      bool  // clients come back sooner than they are asked to
+}
+
+// enter has clients of all kinds come, and come back, until leave is called, which says what
+// was wrong for each.
+func (r *restart) enter(ctx context.Context, clients, rooms int) (leave func()) {
+	var ended sync.WaitGroup
+	stop, stopped := context.WithCancel(ctx)
+	kinds := []func(context.Context, *visitor){r.phoenix, r.eventSource, r.chimeSocket, r.chimeStream, r.chimePolls}
+	for i := range clients {
+		g := &visitor{room: i / len(kinds) % rooms, kind: i % len(kinds), hasty: r.hasty}
+		r.visitors = append(r.visitors, g)
+		ended.Go(func() {
+			for tries := 0; stop.Err() == nil; tries++ {
+				g.wait = -1
+				joined := g.joins
+				kinds[g.kind](stop, g)
+				if g.joins > joined {
+					tries = 0
+				}
+				g.pause(stop, tries)
+			}
+		})
+	}
+	return sync.OnceFunc(func() {
+		stopped()
+		ended.Wait()
+		for i, g := range r.visitors {
+			if len(g.faults) > 0 {
+				r.t.Errorf("client %d of kind %d: %s", i, g.kind, strings.Join(g.faults, "; "))
+			}
+		}
+	})
+}
+
+// publish has somebody speak in all rooms until enough is called.
+func (r *restart) publish(ctx context.Context, rooms int) (enough func()) {
+	publishing, stop := context.WithCancel(ctx)
+	var publisher sync.WaitGroup
+	publisher.Go(func() {
+		for publishing.Err() == nil {
+			r.say(ctx, rooms)
+			time.Sleep(100 * time.Millisecond) // steady, and few enough that a room keeps them all
+		}
+	})
+	return func() { stop(); publisher.Wait() }
 }
 
 // say publishes the next number in each room, however long that takes. A request
@@ -121,7 +136,7 @@ type restart struct {
 func (r *restart) say(ctx context.Context, rooms int) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for room := range rooms {
-		body := fmt.Sprintf(`{"name":"Pub","message":"%d"}`, r.said[room]+1)
+		body := fmt.Sprintf(`{"name":"Pub","message":"%d","id":"%[1]d"}`, r.said[room]+1) // a node that was killed may have taken it
 		for ctx.Err() == nil {
 			req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/rooms/%d/messages", r.base, room), strings.NewReader(body))
 			if err != nil {
@@ -171,6 +186,7 @@ type visitor struct {
 	offset     uint64
 	id         string        // of the last event of a stream without chime headers
 	wait       time.Duration // what the server asked for; negative: nothing
+	hasty      bool          // it does not wait for so long
 
 	mu     sync.Mutex // guards what follows
 	joins  int
@@ -189,6 +205,9 @@ func (g *visitor) pause(ctx context.Context, tries int) {
 		wait = 3 * time.Second
 	case g.kind == 1:
 		wait = g.wait
+	}
+	if g.hasty {
+		wait = chance / 10
 	}
 	select {
 	case <-time.After(wait):
@@ -292,24 +311,27 @@ func (r *restart) eventSource(ctx context.Context, g *visitor) {
 }
 
 func (r *restart) chimeStream(ctx context.Context, g *visitor) {
-	r.stream(ctx, g, "/socket/sse", http.Header{"Chime-Received": {"0"}}, func(hello []byte) {
+	r.stream(ctx, g, "/socket/sse", http.Header{"Chime-Received": {"0"}}, func(hello []byte) bool {
 		var f [5]struct{ Secret string }
 		_ = json.Unmarshal(hello, &f) // of which the other four are none
-		r.post(ctx, new(http.Client), "/socket/sse", f[4].Secret, g)
+		return r.post(ctx, new(http.Client), "/socket/sse", f[4].Secret, g)
 	})
 }
 
-// post sends the join of g.
-func (r *restart) post(ctx context.Context, client *http.Client, target, secret string, g *visitor) {
+// post sends the join of g, and reports whether it was taken. If not g begins anew.
+func (r *restart) post(ctx context.Context, client *http.Client, target, secret string, g *visitor) bool {
 	body := fmt.Sprintf(`{"first":1,"received":0,"frames":[%s]}`, g.join())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+target, strings.NewReader(body))
 	if err != nil {
-		return
+		return false
 	}
 	req.Header.Set("Chime-Secret", secret)
-	if resp, err := client.Do(req); err == nil {
-		resp.Body.Close()
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
 	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // chimePolls polls until it is told of the end, or is refused.
@@ -353,7 +375,9 @@ func (r *restart) chimePolls(ctx context.Context, g *visitor) {
 				var hello struct{ Secret string }
 				_ = json.Unmarshal(f[4], &hello)
 				secret = hello.Secret
-				r.post(ctx, client, "/socket/poll", secret, g)
+				if !r.post(ctx, client, "/socket/poll", secret, g) {
+					return
+				}
 			case event == "closed":
 				return
 			}
@@ -362,8 +386,9 @@ func (r *restart) chimePolls(ctx context.Context, g *visitor) {
 	}
 }
 
-// stream reads a stream to its end; first is given its first event, if it is not nil.
-func (r *restart) stream(ctx context.Context, g *visitor, target string, header http.Header, first func([]byte)) {
+// stream reads a stream to its end; first is given its first event, if it is not nil,
+// and reports whether to go on.
+func (r *restart) stream(ctx context.Context, g *visitor, target string, header http.Header, first func([]byte) bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+target, nil)
@@ -394,7 +419,9 @@ func (r *restart) stream(ctx context.Context, g *visitor, target string, header 
 			ms, _ := strconv.Atoi(value)
 			g.wait = time.Duration(ms) * time.Millisecond
 		case name == "data" && first != nil:
-			first([]byte(value))
+			if !first([]byte(value)) {
+				return
+			}
 			first = nil
 		case name == "data":
 			g.take([]byte(value))

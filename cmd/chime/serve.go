@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"path/filepath"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -20,8 +21,6 @@ import (
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/internal/quiet"
-	"github.com/go-chime/chime/store"
-	"github.com/go-chime/chime/store/boltstore"
 )
 
 const (
@@ -38,9 +37,18 @@ const (
 	lastTime  = time.Second
 )
 
-func serveCommand() *cobra.Command {
-	var addr, db string
-	var origins []string
+// serving is what a serve is asked for.
+type serving struct {
+	addr, db string
+	origins  []string
+	node     string // where other nodes reach this one; "": as addr says
+	engine   engine
+}
+
+func serveCommand() *cobra.Command { return serveCommandOf(new(serving)) }
+
+// serveCommandOf puts what it is given into s.
+func serveCommandOf(s *serving) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve a chat that shows what chime does",
@@ -50,60 +58,94 @@ Messages are kept in one file, and are there after a restart with the same file;
 chime history shows what is in it. Beside it, in FILE.key, is the key of those who
 have said their name: keep it to yourself. With --db= nothing is kept on disk.
 
+With --broker several of these processes are one chat, on one machine or on many:
+over Redis or NATS, or with a NATS server in each of them (embedded-nats). Three that
+name each other by --cluster and --peers go on when one is gone. All of them need the
+same --secret-file. A client may come to any of them with any request.
+
 Behind a proxy that changes the Host header, give the address that people see:
 --origin https://chat.example.com. A server on a loopback address answers only
 requests for localhost and loopback addresses: if the proxy calls it something
 else, give that as another --origin.`,
 		Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return serve(c.Context(), addr, db, origins, c.OutOrStdout(), c.ErrOrStderr())
+			if err := s.check(c.Flags().Changed); err != nil {
+				return err
+			}
+			return serve(c.Context(), *s, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
-	c.Flags().StringVar(&addr, "addr", "127.0.0.1:4000", "host:port to listen on")
-	c.Flags().StringVar(&db, "db", "chime.db", "file that keeps the messages, created if missing; empty: memory only")
-	c.Flags().StringArrayVar(&origins, "origin", nil, "another origin whose pages may connect, as in https://chat.example.com; repeatable")
+	c.Flags().StringVar(&s.addr, "addr", "127.0.0.1:4000", "host:port to listen on")
+	c.Flags().StringVar(&s.db, "db", "chime.db", "file that keeps the messages, created if missing; empty: memory only")
+	c.Flags().StringArrayVar(&s.origins, "origin", nil, "another origin whose pages may connect, as in https://chat.example.com; repeatable")
+	s.engine.addFlags(c)
+	c.Flags().StringVar(&s.node, "node", "", "with a broker, the `URL` by which other nodes reach this one (default http:// and --addr, if that has a host)")
 	return c
+}
+
+// check refuses flags that make no sense together. Given says which were.
+func (s *serving) check(given func(flag string) bool) error {
+	if err := s.engine.check(given); err != nil {
+		return err
+	}
+	if given("broker") && given("db") {
+		return errors.New("--db: with --broker, which keeps the messages: want one of the two")
+	}
+	if given("node") {
+		return checkNode(s.node)
+	}
+	return nil
 }
 
 // serve runs the chat until ctx is done, and then until its clients are drained.
 // What a person wants to know first goes to out, what happens goes to logs.
-func serve(ctx context.Context, addr, db string, origins []string, out, logs io.Writer) error {
-	for _, o := range origins {
+func serve(ctx context.Context, s serving, out, logs io.Writer) error {
+	for _, o := range s.origins {
 		if err := checkOrigin(o); err != nil {
 			return err
 		}
 	}
-	if addr == "" { // to Go, any port on all addresses
+	if s.addr == "" { // to Go, any port on all addresses
 		return errors.New(`--addr "": ` + wantAddr)
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := net.Listen("tcp", s.addr)
 	if err != nil {
-		return unheard(addr, err)
+		return unheard(s.addr, err)
 	}
 	log := slog.New(quiet.New(slog.NewTextHandler(logs, nil))) // joins of a crowd must not fill it
-	kept, where, err := openHistory(db, log)
+	kept, listener, err := s.keep(ctx, listener, out, log)
 	if err != nil {
-		return errors.Join(fmt.Errorf("--db: %w", err), listener.Close())
+		if ctx.Err() == nil {
+			return err
+		}
+		log.Info("stopped", "error", err) // by who knows why
+		return nil
 	}
-	keyFile := ""
-	if where != "" {
-		keyFile = where + ".key"
+	options := []chime.Option{kept.option()}
+	if kept.broker != nil {
+		s.node = cmp.Or(s.node, nodeURL(s.addr, listener.Addr()))
+		if s.node != "" {
+			options = append(options, chime.WithNode(nodeName(listener.Addr()), s.node))
+		}
 	}
-	door, err := newGuests(keyFile)
-	if err != nil {
-		return errors.Join(fmt.Errorf("--db: %w", err), listener.Close(), kept.Close())
-	}
-	handler, live, err := site(kept, door, origins, log)
+	handler, live, err := site(kept.door, s.origins, log, options...)
 	if err != nil {
 		return errors.Join(err, listener.Close(), kept.Close())
 	}
 	if at, err := netip.ParseAddrPort(listener.Addr().String()); err == nil && at.Addr().IsLoopback() {
-		handler = ownHost(origins, log, handler)
+		handler = ownHost(s.origins, log, handler)
 	}
 	srv := newServer(handler, log)
 	live.Attach(srv)
-	greet(out, listener.Addr(), where)
-	log.Info("listening", "addr", listener.Addr().String(), "db", where, "origins", origins)
+	greet(out, listener.Addr(), kept.where)
+	if kept.broker == nil {
+		log.Info("listening", "addr", listener.Addr().String(), "db", kept.name, "origins", s.origins)
+	} else {
+		log.Info("listening", "addr", listener.Addr().String(), "broker", kept.name, "survives", kept.broker.Caps().Survives.String(), "node", s.node, "origins", s.origins)
+		if s.node == "" {
+			log.Warn("other nodes can't reach this one: a client that comes to another begins anew there", "remedy", "--node")
+		}
+	}
 
 	served := make(chan error, 1)
 	go func() { // ends with the Shutdown below, or by itself
@@ -121,6 +163,37 @@ func serve(ctx context.Context, addr, db string, origins []string, out, logs io.
 	}
 	log.Info("stopped")
 	return err
+}
+
+// keep opens the file, or the broker; after an error nobody listens. As long as a node waits
+// for its broker nobody does either: else requests would wait with it, which a load balancer
+// could send to another.
+func (s *serving) keep(ctx context.Context, listener net.Listener, out io.Writer, log *slog.Logger) (*keeping, net.Listener, error) {
+	if s.engine.broker == "" {
+		kept, err := openHistory(s.db, log)
+		if err != nil {
+			err = errors.Join(err, listener.Close())
+		}
+		return kept, listener, err
+	}
+	if err := listener.Close(); err != nil { // that it can be had is known
+		return nil, nil, err
+	}
+	kept, err := s.engine.open(ctx, out, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	if listener, err = net.Listen("tcp", s.addr); err != nil {
+		return nil, nil, errors.Join(unheard(s.addr, err), kept.Close())
+	}
+	return kept, listener, nil
+}
+
+// nodeName tells the nodes of one machine apart.
+func nodeName(at net.Addr) string {
+	host, _ := os.Hostname() // "" is a name as well
+	_, port, _ := net.SplitHostPort(at.String())
+	return host + ":" + port
 }
 
 // stop sends all clients away and ends srv. That somebody does not read or write in
@@ -154,28 +227,6 @@ func unheard(addr string, err error) error {
 	return fmt.Errorf("--addr %q: %w: %s", addr, err, remedy)
 }
 
-// history is a store that this program ends.
-type history interface {
-	store.Store
-	io.Closer
-}
-
-// openHistory opens the file db, or a store in memory if there is none. where is
-// the file's whole path, or empty.
-func openHistory(db string, log *slog.Logger) (kept history, where string, err error) {
-	if db == "" {
-		return store.NewMemory(), "", nil
-	}
-	if where, err = filepath.Abs(db); err != nil {
-		return nil, "", err
-	}
-	file, err := boltstore.Open(where, boltstore.Options{Log: log})
-	if err != nil {
-		return nil, "", err
-	}
-	return file, where, nil
-}
-
 // bounded gives one step of the end its own time.
 func bounded(d time.Duration, stop func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -183,19 +234,14 @@ func bounded(d time.Duration, stop func(context.Context) error) error {
 	return stop(ctx)
 }
 
-// greet says where the chat is, and where it is kept: in the file db, or, if that
-// is empty, in memory.
-func greet(out io.Writer, at net.Addr, db string) {
+// greet says where the chat is, and where it is kept.
+func greet(out io.Writer, at net.Addr, where string) {
 	bound, _ := netip.ParseAddrPort(at.String()) // a TCP listener's own address is one
 	open := url.URL{Scheme: "http", Host: bound.String()}
 	if bound.Addr().IsUnspecified() {
 		open.Host = fmt.Sprintf("localhost:%d", bound.Port())
 	}
 	fmt.Fprintf(out, "A chat is open at %s\n", &open)
-	where := "in memory only, until this process ends"
-	if db != "" {
-		where = "in " + printable(db) + ", also after a restart"
-	}
 	fmt.Fprintf(out, "Each room keeps its newest %s messages for %d hours, %s.\n", thousands(roomKeep), int(roomAge.Hours()), where)
 	if !bound.Addr().IsLoopback() {
 		fmt.Fprintln(out, "Anyone who can reach this address can read and write: there are no accounts.")

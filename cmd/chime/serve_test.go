@@ -33,7 +33,7 @@ func startServe(t *testing.T, addr, db string, origins ...string) *served {
 	greeting := make(lineWriter, 10)
 	go func() {
 		defer close(s.ended)
-		s.ended <- serve(ctx, addr, db, origins, greeting, s.logs)
+		s.ended <- serve(ctx, serving{addr: addr, db: db, origins: origins}, greeting, s.logs)
 		close(greeting)
 	}()
 	t.Cleanup(func() {
@@ -185,7 +185,7 @@ func TestServeSaysThatAPortIsTaken(t *testing.T) {
 	}
 	defer taken.Close()
 	db := filepath.Join(t.TempDir(), "chime.db")
-	err = serve(t.Context(), taken.Addr().String(), db, nil, io.Discard, io.Discard)
+	err = serve(t.Context(), serving{addr: taken.Addr().String(), db: db}, io.Discard, io.Discard)
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("got %v, want an error that names %s", err, taken.Addr())
 	}

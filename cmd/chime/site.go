@@ -7,17 +7,19 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/store"
 )
 
-// site is the whole application: the page, the socket, and one plain endpoint.
-// The caller shuts live down.
-func site(kept store.Store, door *guests, origins []string, log *slog.Logger) (handler http.Handler, live *chime.Router, err error) {
+// site is the whole application: the page, the socket, and one plain endpoint. The options
+// say what keeps the messages. The caller shuts live down.
+func site(door *guests, origins []string, log *slog.Logger, kept ...chime.Option) (handler http.Handler, live *chime.Router, err error) {
 	guard := http.NewCrossOriginProtection()
 	for _, o := range origins {
 		if err := guard.AddTrustedOrigin(strings.ToLower(o)); err != nil {
@@ -29,12 +31,11 @@ func site(kept store.Store, door *guests, origins []string, log *slog.Logger) (h
 		refuse(w, http.StatusForbidden, "the request comes from a page of another origin")
 	}))
 
-	live = chime.NewRouter(
+	live = chime.NewRouter(append(kept,
 		chime.WithConnect(door.identify), // a demo: anybody who reaches it may read and write
-		chime.WithStore(kept),
 		chime.WithOrigins(origins...),
 		chime.WithDrainWindow(drainTime),
-		chime.WithLogger(log))
+		chime.WithLogger(log))...)
 	addRooms(live, log)
 
 	r := chi.NewRouter()
@@ -73,6 +74,9 @@ func onlyRooms(next http.Handler) http.Handler {
 	})
 }
 
+// healthTime is how long a broker has to say how it is: less than those wait who ask.
+const healthTime = 2 * time.Second
+
 // healthy says that the process answers and takes messages. What is wrong stands in the
 // log: it may name files.
 func healthy(health func(context.Context) error) http.HandlerFunc {
@@ -80,9 +84,13 @@ func healthy(health func(context.Context) error) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
 		status, says := http.StatusOK, "ok"
-		switch err := health(r.Context()); {
+		ctx, cancel := context.WithTimeout(r.Context(), healthTime)
+		defer cancel()
+		switch err := health(ctx); {
 		case errors.Is(err, store.ErrFull):
 			status, says = http.StatusServiceUnavailable, "history: full"
+		case errors.Is(err, broker.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+			status, says = http.StatusServiceUnavailable, "broker: can't be reached"
 		case err != nil:
 			status, says = http.StatusServiceUnavailable, "history: failed"
 		}

@@ -55,8 +55,8 @@ func NewLine(topic string, m store.Message, keep store.Retention) (Line, error) 
 	return l, nil
 }
 
-// message is NewLine the other way round.
-func (l *Line) message() (m store.Message, keep store.Retention, err error) {
+// Message is [NewLine] the other way round: the message of l.Topic, without its offset.
+func (l *Line) Message() (m store.Message, keep store.Retention, err error) {
 	m = store.Message{At: l.At, Event: l.Event, Payload: l.Payload, Binary: l.Binary, Key: l.Key, Sum: l.Sum}
 	keep.Keep = l.Keep
 	switch {
@@ -195,7 +195,7 @@ func (w *writer) lines(r io.Reader) (n int, err error) {
 }
 
 func (l *Line) append(p *tree.Plan) error {
-	m, keep, err := l.message()
+	m, keep, err := l.Message()
 	if err == nil {
 		err = tree.Size(l.Topic, &m)
 	}
