@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -88,15 +87,15 @@ func (e *aRedis) node(t *testing.T) broker.Broker {
 
 // hurt has the server killed, or stop for a while.
 func (e *aRedis) hurt(t *testing.T, d *dice) {
-	if d.one(2) {
+	if halt == nil || d.one(2) {
 		e.kill()
 		time.Sleep(d.between(0, time.Second))
 		e.start(t)
 		return
 	}
-	_ = e.cmd.Process.Signal(syscall.SIGSTOP)
+	_ = e.cmd.Process.Signal(halt)
 	time.Sleep(d.between(100*time.Millisecond, 2*time.Second))
-	_ = e.cmd.Process.Signal(syscall.SIGCONT)
+	_ = e.cmd.Process.Signal(goOn)
 }
 
 // threeServers are those of a NATS cluster that keeps each message on all of them.
