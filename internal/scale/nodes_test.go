@@ -172,14 +172,14 @@ func BenchmarkNodes(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				var turn atomic.Int64
+				var said atomic.Int64
 				before := spent()
 				b.ResetTimer()
 				var wg sync.WaitGroup
 				for _, one := range nodes {
 					for range publishers {
 						wg.Go(func() {
-							for i := turn.Add(1); i <= int64(b.N); i = turn.Add(1) {
+							for i := said.Add(1); i <= int64(b.N); i = said.Add(1) {
 								if err := one.hub.Broadcast(b.Context(), fmt.Sprint(i%topics), "said", text); err != nil {
 									b.Error(err)
 									return
@@ -205,13 +205,13 @@ func BenchmarkUnheard(b *testing.B) {
 	for _, e := range engines {
 		b.Run(e.name, func(b *testing.B) {
 			one := openNodes(b, 1, e.open(b))[0]
-			var turn atomic.Int64
+			var said atomic.Int64
 			before := spent()
 			b.ResetTimer()
 			var wg sync.WaitGroup
 			for range 64 {
 				wg.Go(func() {
-					for i := turn.Add(1); i <= int64(b.N); i = turn.Add(1) {
+					for i := said.Add(1); i <= int64(b.N); i = said.Add(1) {
 						if err := one.hub.Broadcast(b.Context(), fmt.Sprint("topic-", i%100_000), "said", text); err != nil {
 							b.Error(err)
 							return
