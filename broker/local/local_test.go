@@ -14,6 +14,7 @@ import (
 	"github.com/go-chime/chime/broker/brokertest"
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
 )
@@ -208,4 +209,13 @@ func TestMessagesSurviveWhatTheStoreSays(t *testing.T) {
 			t.Errorf("%T: got %+v, want that messages survive %v, on this node", c.store, got, c.want)
 		}
 	}
+}
+
+func TestAtRandomItIsLikeMemory(t *testing.T) {
+	file, err := boltstore.Open(filepath.Join(t.TempDir(), "history.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	brokertest.RunModel(t, local.New(file), brokertest.Random{Seed: need.Seed(t), Steps: need.Rounds(1500, 6000), Varies: true})
 }
