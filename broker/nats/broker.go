@@ -146,6 +146,9 @@ func (b *Broker) connect(ctx context.Context) (*client.Conn, error) {
 // prepare finds or makes the streams, and tries again where there is no leader yet.
 func (b *Broker) prepare(ctx context.Context) error {
 	b.payload = int(b.conn.MaxPayload()) - overhead
+	if v := b.conn.ConnectedServerVersion(); tooOld(v) {
+		return fmt.Errorf("a server of version %q: want 2.12 or later", v)
+	}
 	var err error
 	if b.calls, err = newCalls(b.conn, b.options.GiveUp); err != nil {
 		return err
@@ -162,16 +165,27 @@ func (b *Broker) prepare(ctx context.Context) error {
 	return nil
 }
 
+// tooOld reports whether a server is of a version before 2.12, which does not see that a message
+// with the same subject is being stored. One that can't be read is of a later time.
+func tooOld(version string) bool {
+	var major, minor int
+	if n, err := fmt.Sscanf(version, "%d.%d", &major, &minor); n != 2 || err != nil {
+		return false
+	}
+	return major < 2 || major == 2 && minor < 12
+}
+
 // meetFor meets a stream, and tries again until ctx ends where that may help.
 func (b *Broker) meetFor(ctx context.Context, s *stream) error {
-	for wait := pause; ; wait = min(2*wait, maxPause) {
-		within, cancel := context.WithTimeout(ctx, maxAttempt)
+	for wait, limit := pause, attempt; ; wait, limit = min(2*wait, maxPause), min(2*limit, maxAttempt) {
+		within, cancel := context.WithTimeout(ctx, limit)
 		_, err := b.meet(within, s)
 		cancel()
 		if errors.Is(toAPI(err), client.ErrNoResponders) && b.without() {
 			err = jetstream.ErrJetStreamNotEnabled
 		}
-		again := errors.Is(err, context.DeadlineExceeded) || passing(toAPI(err)) || isCode(toAPI(err), codeResources)
+		again := errors.Is(err, context.DeadlineExceeded) || passing(toAPI(err)) || isCode(toAPI(err), codeResources) ||
+			errors.Is(err, jetstream.ErrStreamNotFound) // another node is making it
 		switch {
 		case err == nil:
 			return nil

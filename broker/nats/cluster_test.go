@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,6 +85,27 @@ func (s *servers) nodes(t testing.TB, n int) []broker.Broker {
 
 func TestThreeServers(t *testing.T) {
 	s := cluster(t)
+	t.Run("opened at once", func(t *testing.T) { // one makes the streams, and the others find them
+		p, epochs := prefix(), make([]string, 6)
+		var opening sync.WaitGroup
+		for i := range epochs {
+			opening.Go(func() {
+				b, err := nats.Open(t.Context(), nats.Options{Server: s.list[i%len(s.list)], Prefix: p, Replicas: 3, Streams: 2, Log: quiet})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				epochs[i] = b.History().Epoch()
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		opening.Wait()
+		if all := slices.Compact(slices.Clone(epochs)); len(all) != 1 || all[0] == "" {
+			t.Errorf("got epochs %q, want one", epochs)
+		}
+	})
 	t.Run("alone", func(t *testing.T) {
 		brokertest.Run(t, func(t *testing.T) broker.Broker { return s.nodes(t, 1)[0] })
 	})

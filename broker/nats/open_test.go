@@ -230,13 +230,23 @@ func TestCapsAreThoseOfTheOptions(t *testing.T) {
 func TestAMessageIsTooLargeOrTheStreamIsFull(t *testing.T) {
 	s := serve(t)
 	b := open(t, nats.Options{Server: s, Prefix: prefix(), MaxBytes: 3 << 19})
-	listen(t, b, "a")
+	l := listen(t, b, "a")
 	most := b.Caps().Payload - len("said")
 	for i := range 2 {
 		_, err := b.Publish(t.Context(), said("a", strings.Repeat("x", most+i)), &store.Retention{})
 		if errors.Is(err, broker.ErrTooLarge) != (i > 0) || (err != nil) != (i > 0) {
 			t.Errorf("%d bytes of %d: got %v", most+i, most, err)
 		}
+	}
+	l.wait(t, "the large message", func() bool { return len(l.messages) == 1 && len(l.messages[0].Payload) == most })
+	for _, r := range []store.Range{{}, {Newest: true, Limit: 1}} {
+		page, err := b.History().Read(t.Context(), "a", r)
+		if err != nil || len(page.Messages) != 1 || len(page.Messages[0].Payload) != most || !page.Complete {
+			t.Errorf("%+v: got %d messages, %v, want the large one", r, len(page.Messages), err)
+		}
+	}
+	if tops, err := b.History().(broker.Tops).Tops(t.Context(), []string{"a"}); err != nil || tops[0].Offset != l.messages[0].Offset {
+		t.Errorf("got tops %v, %v, want that of the large message", tops, err)
 	}
 	if _, err := b.Publish(t.Context(), said("a", strings.Repeat("x", most+1)), nil); !errors.Is(err, broker.ErrTooLarge) {
 		t.Errorf("ephemeral: got %v, want %v", err, broker.ErrTooLarge)
