@@ -91,7 +91,7 @@ func NewHub(cfg Config) *Hub {
 	}
 	h.history = h.broker.History()
 	h.lookups = fanout.NewLookups(h.history)
-	h.topics = newRegistry(h.broker, fanout.Config{
+	h.topics = newRegistry(h.broker, h.stats, fanout.Config{
 		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
 	})
 	h.peers = peers{self: cfg.Node, members: h.members, disconnect: cfg.Disconnect}
@@ -200,9 +200,24 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 	case err == nil:
 		return nil
 	case !errors.Is(err, store.ErrKeyReused): // which is a mistake of who gave it
-		r.stats.Failed.Add(1)
+		r.stats.Failed.Add(failure(err))
 	}
 	return unsent(topic, err)
+}
+
+// failure is the cause of an error of a broker, as it is counted.
+func failure(err error) stats.Failure {
+	switch {
+	case errors.Is(err, broker.ErrUncertain):
+		return stats.FailedUncertain
+	case errors.Is(err, broker.ErrUnavailable):
+		return stats.FailedUnavailable
+	case errors.Is(err, broker.ErrTooLarge):
+		return stats.FailedTooLarge
+	case errors.Is(err, store.ErrFull):
+		return stats.FailedFull
+	}
+	return stats.FailedOtherwise
 }
 
 // History returns up to n of the newest messages of a topic, the oldest first,

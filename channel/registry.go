@@ -10,6 +10,7 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/presence"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/store"
 )
 
@@ -19,6 +20,7 @@ type registry struct {
 	broker  broker.Broker
 	between broker.Presence // the same; nil: nodes do not tell each other who is present
 	config  fanout.Config
+	stats   *stats.Stats
 	refs    *presence.Refs
 	watch   *fanout.Watch
 	seed    maphash.Seed
@@ -38,8 +40,8 @@ func (sh *shard) list() []*place {
 	return slices.Collect(maps.Values(sh.places))
 }
 
-func newRegistry(b broker.Broker, c fanout.Config) *registry {
-	r := &registry{broker: b, config: c, refs: presence.NewRefs(), seed: maphash.MakeSeed()}
+func newRegistry(b broker.Broker, s *stats.Stats, c fanout.Config) *registry {
+	r := &registry{broker: b, stats: s, config: c, refs: presence.NewRefs(), seed: maphash.MakeSeed()}
 	r.between, _ = b.(broker.Presence)
 	r.watch = fanout.NewWatch(c.History, r.topics, c.Tasks)
 	for i := range r.shards {
@@ -209,11 +211,13 @@ func (r *registry) Erased(topic string, at store.Position) {
 // Lost implements broker.Sink.
 func (r *registry) Lost(topic string) {
 	if topic != "" {
+		r.stats.Missing.Add(stats.OfTopic)
 		if t := r.find(topic); t != nil {
 			t.Lost()
 		}
 		return
 	}
+	r.stats.Missing.Add(stats.OfAll)
 	for i := range r.shards {
 		for _, p := range r.shards[i].list() { // without the lock, for which joins and broadcasts wait
 			p.Lost()

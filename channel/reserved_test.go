@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
@@ -67,7 +68,7 @@ func TestAKeyThatIsReusedIsTheClientsMistake(t *testing.T) {
 			t.Errorf("broadcast %d: got %v", n, err)
 		}
 	}
-	if n := h.routes.match("a").stats.Failed.Load(); n != 0 {
-		t.Errorf("got %d failed broadcasts, want none", n)
+	if n := h.stats.Families(stats.Moment{}).Value("chime_publish_errors_total", "a", "other"); n != 0 {
+		t.Errorf("got %v failed broadcasts, want none", n)
 	}
 }

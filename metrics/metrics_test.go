@@ -231,7 +231,7 @@ func TestWhatIsRefusedOrMissedIsCounted(t *testing.T) {
 		alice.Text(`["3","3","book:2","phx_join",{"@since":` + string(at) + `}]`)
 		alice.Next()
 		wantThese(t, s.Live, map[string]float64{
-			"chime_publish_errors_total{book:{id}}":       1,
+			"chime_publish_errors_total{other,book:{id}}": 1,
 			"chime_recoveries_total{recovered,book:{id}}": 1, "chime_recoveries_total{unread,book:{id}}": 1,
 		})
 	})

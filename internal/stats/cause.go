@@ -84,6 +84,31 @@ const (
 
 var recoveries = []string{"recovered", "gap", "unread"}
 
+// Failure is why a broadcast has returned the error of a store or a broker.
+type Failure int
+
+// The causes.
+const (
+	FailedOtherwise   Failure = iota
+	FailedFull                // there is no room
+	FailedTooLarge            // for the broker
+	FailedUnavailable         // the broker can't be reached, and nothing was done
+	FailedUncertain           // nobody knows whether it was done
+)
+
+var failures = []string{"other", "full", "too_large", "unavailable", "uncertain"}
+
+// Scope is of what a broker may have lost announcements.
+type Scope int
+
+// The scopes.
+const (
+	OfTopic Scope = iota // of one
+	OfAll                // of all, as when a connection was made again
+)
+
+var scopes = []string{"topic", "all"}
+
 // ends are the names of transport.Reason.
 var ends = []string{"closed", "vanished", "slow", "kicked", "expired", "drain"}
 

@@ -54,6 +54,7 @@ type Stats struct {
 	Refusals Causes[Refusal]
 	Slow     Causes[Slow]
 	Resumes  Causes[Resume]
+	Missing  Causes[Scope]         // that a broker said of what it announces
 	Opening  [transports]Histogram // from the request until the hello is queued
 
 	ends     Causes[int]
@@ -75,7 +76,7 @@ type Pattern struct {
 	Recoveries Causes[Recovery]
 	Overruns   atomic.Uint64 // members that the history no longer had all for
 	Publish    Histogram
-	Failed     atomic.Uint64 // publishes that returned an error
+	Failed     Causes[Failure] // publishes that returned an error
 	Fanout     Histogram
 
 	name string

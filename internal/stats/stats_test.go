@@ -44,13 +44,26 @@ func TestEachCauseIsCountedUnderItsName(t *testing.T) {
 	for cause := range slows {
 		s.Slow.Add(Slow(cause))
 	}
+	p := s.Pattern("p")
+	for cause := range failures {
+		p.Failed.Add(Failure(cause))
+	}
+	s.Missing.Add(OfAll)
 	fs := s.Families(Moment{})
+	for _, name := range failures {
+		if got := fs.Value("chime_publish_errors_total", "p", name); got != 1 {
+			t.Errorf("failed by %s: got %v, want 1", name, got)
+		}
+	}
+	if got := fs.Value("chime_broker_lost_total", "all"); got != 1 {
+		t.Errorf("announcements of all topics: got %v, want 1", got)
+	}
 	for _, name := range refusals {
 		if got := fs.Value("chime_refusals_total", name); got != 1 {
 			t.Errorf("refused by %s: got %v, want 1", name, got)
 		}
 	}
-	if len(refusals) != int(RefusedDraining)+1 || len(slows) != int(SlowUnread)+1 || len(resumes) != int(Unknown)+1 || len(recoveries) != int(Unread)+1 || len(joins) != int(Refused)+1 {
+	if len(refusals) != int(RefusedDraining)+1 || len(slows) != int(SlowUnread)+1 || len(resumes) != int(Unknown)+1 || len(recoveries) != int(Unread)+1 || len(joins) != int(Refused)+1 || len(failures) != int(FailedUncertain)+1 || len(scopes) != int(OfAll)+1 {
 		t.Error("a cause has no name, or a name no cause")
 	}
 }
