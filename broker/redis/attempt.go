@@ -85,6 +85,9 @@ func (b *Broker) try(ctx context.Context, do func(ctx context.Context, a attempt
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	if b.ctx != nil && b.ctx.Err() != nil {
+		return errClosed
+	}
 	bounded, cancel := context.WithTimeout(ctx, b.giveUp)
 	defer cancel()
 	began, a := time.Now(), attempt{n: 1}
@@ -96,7 +99,7 @@ func (b *Broker) try(ctx context.Context, do func(ctx context.Context, a attempt
 		}
 		if b.ctx != nil && b.ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", errClosed, err)
-			return certainly(a.n == 1 && kindOf(err) != unknown, err)
+			return certainly(a.n == 1 && kindOf(err) != unknown, err, nil)
 		}
 		switch kindOf(err) {
 		case fatal:
@@ -106,30 +109,27 @@ func (b *Broker) try(ctx context.Context, do func(ctx context.Context, a attempt
 		case unknown:
 			a.n++
 			if errors.Is(err, errOutcome) || errors.Is(err, errReplicas) {
-				return certainly(false, err)
+				return certainly(false, err, nil)
 			}
 		}
 		if !pause(bounded, tries) {
 			if cause := context.Cause(ctx); cause != nil {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
-			return certainly(a.n == 1, err)
+			return certainly(a.n == 1, err, broker.ErrUnavailable)
 		}
 	}
 }
 
-// certainly wraps err by what is known of the outcome: by otherwise, or by that the engine
-// can't be reached, if it is certain that nothing was done.
-func certainly(certain bool, err error, otherwise ...error) error {
+// certainly wraps err by why, which may be nil, if it is certain that nothing was done.
+func certainly(certain bool, err, why error) error {
 	switch {
 	case !certain:
-		return fmt.Errorf("%w: %w", broker.ErrUncertain, err)
-	case len(otherwise) == 0:
-		return fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
-	case otherwise[0] == nil:
+		why = broker.ErrUncertain
+	case why == nil:
 		return err
 	}
-	return fmt.Errorf("%w: %w", otherwise[0], err)
+	return fmt.Errorf("%w: %w", why, err)
 }
 
 // pause waits before the try that follows n others. It reports whether ctx has not ended.

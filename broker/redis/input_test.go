@@ -236,3 +236,29 @@ func TestWhatAUserMustBeAllowed(t *testing.T) {
 		t.Errorf("with CONFIG and INFO: messages survive %v, want %v", got, broker.SurvivesKill)
 	}
 }
+
+func TestABrokerThatIsClosedSaysSo(t *testing.T) {
+	e := start(t, "--appendfsync", "no")
+	b, _ := began(t, e.url(), Options{}, "a")
+	publish(t, b, "a", "1")
+	for range 2 {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for what, err := range map[string]error{
+		"publish":   second(b.Publish(t.Context(), say("a", "2"), everything)),
+		"ephemeral": second(b.Publish(t.Context(), say("a", "2"), nil)),
+		"erase":     b.Erase(t.Context(), "a", 0),
+		"subscribe": b.Subscribe(t.Context(), "b"),
+		"read":      second(b.History().Read(t.Context(), "a", store.Range{})),
+		"nodes":     second(b.Nodes(t.Context())),
+		"present":   second(b.ListPresence(t.Context(), "a")),
+		"health":    b.Health(t.Context()),
+	} {
+		if !errors.Is(err, store.ErrClosed) || errors.Is(err, broker.ErrUncertain) {
+			t.Errorf("%s: got %v, want %v", what, err, store.ErrClosed)
+		}
+	}
+	b.Unsubscribe("a")
+}
