@@ -20,20 +20,19 @@ import (
 )
 
 // startRedis returns the URL of a Redis of the test's own, which writes to the disk before it
-// answers.
-func startRedis(t *testing.T, options ...string) string {
+// answers, and is killed when ctx ends.
+func startRedis(ctx context.Context, t *testing.T, options ...string) string {
 	t.Helper()
 	program := need.Program(t, "redis-server", "valkey-server")
 	addr := freeAddress(t)
 	host, port, _ := net.SplitHostPort(addr)
 	var output bytes.Buffer
-	cmd := exec.Command(program, append([]string{"--bind", host, "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, options...)...)
+	cmd := exec.CommandContext(ctx, program, append([]string{"--bind", host, "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, options...)...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Logf("redis-server: %s", &output)
@@ -128,7 +127,7 @@ func TestABrokerThatIsNotThereIsAnError(t *testing.T) {
 
 func TestWrongCredentialsAreAnErrorAtOnce(t *testing.T) {
 	t.Parallel()
-	url := startRedis(t, "--requirepass", "right")
+	url := startRedis(t.Context(), t, "--requirepass", "right")
 	e := engine{broker: strings.Replace(url, "//", "//:hunter2@", 1), prefix: "chime", secretFile: filepath.Join(t.TempDir(), "s")}
 	begun := time.Now()
 	_, err := e.open(t.Context(), io.Discard, slog.New(slog.DiscardHandler))

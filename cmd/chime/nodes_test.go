@@ -74,7 +74,7 @@ var engines = map[string]func(t *testing.T, ns *nodes){
 		}
 	},
 	"redis": func(t *testing.T, ns *nodes) {
-		url := startRedis(t)
+		url := startRedis(t.Context(), t)
 		for range 3 {
 			ns.args = append(ns.args, []string{"--broker", url, "--addr", freeAddress(t)})
 		}
@@ -319,4 +319,59 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// A node that has lost its broker says so, and ends in the time that it has all the same.
+func TestANodeWithoutItsBroker(t *testing.T) {
+	t.Parallel() // it waits
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	ns := &nodes{t: t, dir: t.TempDir(), nodes: []*node{nil}}
+	ns.args = [][]string{{"--addr", freeAddress(t), "--broker", startRedis(ctx, t)}}
+	ns.start(0)
+	ns.opened(0)
+	ns.healthy(0)
+	ann := connect(t, ns.nodes[0].url, "")
+	ann.join("hall")
+	kill()
+	says := func() string {
+		resp, err := http.Get(ns.nodes[0].url + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return fmt.Sprint(resp.StatusCode, " ", string(body))
+	}
+	for deadline := time.Now().Add(time.Minute); says() != "503 broker: can't be reached\n"; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("got %q, want a 503", says())
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	begun := time.Now()
+	if err := ns.nodes[0].cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.nodes[0].wait(); err != nil {
+		t.Errorf("the exit status: got %v, want 0", err)
+	}
+	ann.wantEnd()
+	if took := time.Since(begun); took > stopTime+lastTime+2*time.Second {
+		t.Errorf("it ended after %v, want what docs/operations.md says", took)
+	}
+	t.Logf("it ended after %v", time.Since(begun).Round(time.Millisecond))
+}
+
+// Who ends a node that waits for others need not wait with it.
+func TestANodeThatWaitsForOthersEnds(t *testing.T) {
+	t.Parallel() // it waits
+	node := programIn(t, t.TempDir(), "serve", "--addr", freeAddress(t), "--broker", embeddedNATS, "--cluster", freeAddress(t), "--peers", freeAddress(t)+","+freeAddress(t))
+	node.until(t, node.stdout, "This node waits for those at 127.")
+	if err := node.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.wait(); err != nil {
+		t.Errorf("the exit status: got %v, want 0", err)
+	}
 }

@@ -43,7 +43,7 @@ func TestFromAFileToABroker(t *testing.T) {
 	lines := withInput(t, "", "export", file)
 
 	for name, args := range map[string]func(t *testing.T) []string{
-		"redis": func(t *testing.T) []string { return []string{"--broker", startRedis(t)} },
+		"redis": func(t *testing.T) []string { return []string{"--broker", startRedis(t.Context(), t)} },
 		embeddedNATS: func(t *testing.T) []string {
 			return []string{"--broker", embeddedNATS, "--dir", filepath.Join(t.TempDir(), "node")}
 		},
