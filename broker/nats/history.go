@@ -102,6 +102,7 @@ type view struct {
 	subject string
 	last    record // the last message, or mark
 	known   bool   // there is one
+	first   uint64 // offset of the first message; 0 where the leader was not asked
 }
 
 func (b *Broker) view(topic string) view {
@@ -111,9 +112,21 @@ func (b *Broker) view(topic string) view {
 	return v
 }
 
-// end asks the leader where the topic ends.
+// end asks the leader where the topic ends, and where it begins: a server that is behind has
+// what was forgotten.
 func (v *view) end(ctx context.Context) (err error) {
+	begin := make(chan error, 1)
+	if v.broker.options.Replicas > 1 {
+		v.broker.tasks.Go(func() {
+			first, _, err := v.broker.calls.at(ctx, v.stream.name, v.subject, 1)
+			v.first = first.Offset
+			begin <- err
+		})
+	} else {
+		begin <- nil
+	}
 	v.last, v.known, err = v.broker.calls.lastOf(ctx, v.stream.name, v.subject)
+	err = errors.Join(err, <-begin)
 	if err == nil && v.known && v.last.mark {
 		if o := v.broker.topics.of(v.topic); o != nil {
 			o.mark(&v.last)

@@ -49,6 +49,9 @@ func (v *view) newest(ctx context.Context, r store.Range) (page store.Page, err 
 		if err := v.reach(ctx, &s, count, begin, r.Before); err != nil {
 			return page, err
 		}
+		if err := s.fresh(); err != nil {
+			return page, err
+		}
 		if err := s.check(); err != nil && (r.Before == 0 || r.Before > v.last.Offset) {
 			return page, err
 		}

@@ -77,6 +77,9 @@ func (s *scan) jump(ctx context.Context, t time.Time) error {
 // check returns errBehind if there are no more, but the last message of the topic is not
 // there.
 func (s *scan) check() error {
+	if err := s.fresh(); err != nil {
+		return err
+	}
 	if !s.ended || s.past || !s.view.known || s.from > s.view.last.Offset {
 		return nil
 	}
@@ -84,6 +87,14 @@ func (s *scan) check() error {
 		return nil
 	}
 	return errBehind
+}
+
+// fresh returns errBehind if a message is there that the leader has no more.
+func (s *scan) fresh() error {
+	if len(s.list) > 0 && s.list[0].Offset < s.view.first {
+		return errBehind
+	}
+	return nil
 }
 
 // real counts the messages of the topic from where the list begins, without the marks in it.

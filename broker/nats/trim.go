@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -125,16 +126,38 @@ func (b *Broker) trimAged(ctx context.Context, s *stream, subject string, keep s
 // settle deletes all that is not retained now: what readers leave out would be back when there
 // is one message less, or when more is retained.
 func (b *Broker) settle(ctx context.Context, topic string) error {
+	wait, end := patience, time.Now().Add(b.options.GiveUp)
+	for {
+		err := b.trySettle(ctx, topic)
+		if !errors.Is(err, errBehind) && !errors.Is(err, errMoved) || !time.Now().Before(end) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		wait = min(2*wait, mostPause)
+	}
+}
+
+func (b *Broker) trySettle(ctx context.Context, topic string) error {
 	v := b.view(topic)
 	if err := v.end(ctx); err != nil || !v.known {
 		return err
 	}
-	if keep := uint64(max(v.last.keep.Keep, 0)); keep > 0 { //nolint:gosec // not below 0
+	if v.last.keep.Keep > 0 {
 		s := scan{view: &v, from: 1}
 		if err := s.ask(ctx, 1, minBytes); err != nil {
 			return err
 		}
 		over, err := v.skip(ctx, &s, 0)
+		for err == nil && !s.ended { // to see that the server has the last message
+			err = s.ask(ctx, maxBatch, minBytes)
+		}
+		if err == nil {
+			err = s.check()
+		}
 		if err != nil {
 			return err
 		}
