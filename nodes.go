@@ -46,5 +46,7 @@ func (c *config) joined() (self broker.Node, others *forward.Forwarder) {
 	var id [6]byte
 	_, _ = rand.Read(id[:]) // never fails; see crypto/rand
 	self.ID = base64.RawURLEncoding.EncodeToString(id[:])
-	return self, forward.New(forward.Config{Self: self, Nodes: cluster.Nodes, Transport: c.transport})
+	return self, forward.New(forward.Config{
+		Self: self, Nodes: cluster.Nodes, Transport: c.transport, StuckFor: c.limits.WithDefaults().StuckFor,
+	})
 }

@@ -53,6 +53,8 @@ type Config struct {
 	Nodes func(context.Context) ([]broker.Node, error)
 	// Transport reaches the other nodes; nil: HTTP/1.1, and TLS by the roots of the system.
 	Transport http.RoundTripper
+	// StuckFor is how long a write to a client may block.
+	StuckFor time.Duration
 }
 
 // Forwarder sends requests to other nodes. Its methods are safe for concurrent use.
@@ -138,7 +140,10 @@ func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, to *url.URL) b
 		_ = rc.SetWriteDeadline(time.Time{}) // not all writers can
 		_ = rc.SetReadDeadline(time.Time{})
 	}
-	f.proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callKey{}, c)))
+	answer := newClient(w, f.config.StuckFor)
+	defer answer.leave()
+	defer context.AfterFunc(ctx, answer.cut)()
+	f.proxy.ServeHTTP(answer, r.WithContext(context.WithValue(ctx, callKey{}, c)))
 	switch op, ok := errors.AsType[*net.OpError](c.err); {
 	case c.err == nil:
 	case ok && op.Op == "dial":

@@ -34,7 +34,7 @@ func newPair(t *testing.T, second http.HandlerFunc) *pair {
 	p.second = httptest.NewServer(second)
 	transport := &http.Transport{}
 	p.forwarder = New(Config{
-		Self: broker.Node{ID: "node-001"}, Transport: transport,
+		Self: broker.Node{ID: "node-001"}, Transport: transport, StuckFor: 10 * time.Second,
 		Nodes: func(context.Context) ([]broker.Node, error) {
 			list := []broker.Node{{ID: "node-001", URL: "http://127.0.0.1:1"}, {ID: "nowhere1"}}
 			if !p.unnamed {

@@ -1,0 +1,112 @@
+package forward
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// farewell is how long a client may take to read what is left when its request is ended.
+const farewell = time.Second
+
+// client is the connection of a client whose request is forwarded. What is written to it
+// is bounded: of one that reads no more nothing else would say so, since the other node
+// only sees that this one does not read.
+type client struct {
+	http.ResponseWriter
+	stuckFor time.Duration // how long a write may block
+
+	mu   sync.Mutex // guards what follows, and when writes are due
+	set  func(time.Time) error
+	end  time.Time // no write may block longer; zero: each has its time
+	gone bool      // the handler has returned: its writer must not be touched
+}
+
+func newClient(w http.ResponseWriter, stuckFor time.Duration) *client {
+	return &client{ResponseWriter: w, stuckFor: stuckFor, set: http.NewResponseController(w).SetWriteDeadline}
+}
+
+// Unwrap is for http.ResponseController.
+func (c *client) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// Write implements http.ResponseWriter.
+func (c *client) Write(p []byte) (int, error) {
+	c.arm()
+	defer c.disarm()
+	return c.ResponseWriter.Write(p)
+}
+
+// FlushError is for http.ResponseController.
+func (c *client) FlushError() error {
+	c.arm()
+	defer c.disarm()
+	return http.NewResponseController(c.ResponseWriter).Flush()
+}
+
+// Hijack implements http.Hijacker.
+func (c *client) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(c.ResponseWriter).Hijack()
+	if err != nil {
+		return conn, rw, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set = conn.SetWriteDeadline
+	if !c.end.IsZero() { // net/http has taken that away
+		_ = c.set(c.end)
+	}
+	return &upgraded{conn, c}, rw, nil
+}
+
+// arm bounds a write that begins now.
+func (c *client) arm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	due := time.Now().Add(c.stuckFor)
+	if !c.end.IsZero() && c.end.Before(due) {
+		due = c.end
+	}
+	_ = c.set(due) // not all writers can
+}
+
+// disarm leaves no deadline behind: on HTTP/2 it would end a stream that is only quiet.
+func (c *client) disarm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.end.IsZero() {
+		_ = c.set(time.Time{})
+	}
+}
+
+// cut bounds all that is still written.
+func (c *client) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.gone {
+		c.end = time.Now().Add(farewell)
+		_ = c.set(c.end)
+	}
+}
+
+// leave is called before the handler returns. Net/http may have something left to write.
+func (c *client) leave() {
+	c.arm()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+}
+
+// upgraded is the connection of a client after an upgrade.
+type upgraded struct {
+	net.Conn
+	client *client
+}
+
+// Write implements net.Conn.
+func (u *upgraded) Write(p []byte) (int, error) {
+	u.client.arm()
+	defer u.client.disarm()
+	return u.Conn.Write(p)
+}
