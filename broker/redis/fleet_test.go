@@ -16,8 +16,10 @@ import (
 func fleet(t *testing.T) []*engine {
 	t.Helper()
 	var all []*engine
+	var buses []string // by default 10,000 above the port, where the kernel gives ports away
 	for range 4 {
-		all = append(all, start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0", "--appendfsync", "no"))
+		buses = append(buses, freePort(t))
+		all = append(all, start(t, "--cluster-port", buses[len(buses)-1], "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0", "--appendfsync", "no"))
 	}
 	for i, slots := range []string{"0 5460", "5461 10922", "10923 16383"} {
 		from, to, _ := strings.Cut(slots, " ")
@@ -25,7 +27,7 @@ func fleet(t *testing.T) []*engine {
 		all[i].must(t, "CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
 	}
 	for _, e := range all[1:] {
-		e.must(t, "CLUSTER", "MEET", "127.0.0.1", all[0].port)
+		e.must(t, "CLUSTER", "MEET", "127.0.0.1", all[0].port, buses[0])
 	}
 	for _, e := range all {
 		eventually(t, "the nodes of the Cluster know each other", func() bool {
