@@ -2,6 +2,7 @@ package nats_test
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -19,7 +20,7 @@ func BenchmarkPublish(b *testing.B) {
 			broker := open(b, nats.Options{Server: serve(b), Prefix: prefix()})
 			broker.Start(ignored{})
 			var next atomic.Int64
-			b.SetParallelism(publishers)
+			b.SetParallelism(max(1, publishers/runtime.GOMAXPROCS(0)))
 			b.ResetTimer()
 			work := func(again func() bool) {
 				topic := fmt.Sprint("topic:", next.Add(1))
