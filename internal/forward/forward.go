@@ -36,6 +36,9 @@ const (
 	// dialWait is how long it may take to reach a node: they are near.
 	dialWait = 2 * time.Second
 
+	// patience is how long a node may take to begin its answer: longer than a poll is parked.
+	patience = 30 * time.Second
+
 	// fresh is how long it is believed that a node is up, and hasty how long that others are
 	// not: one that has just begun has clients at once. For as long as tried a node is dialled
 	// that is named no longer.
@@ -67,7 +70,9 @@ type Forwarder struct {
 	closed bool
 	calls  map[*call]struct{} // that are under way
 	nodes  map[string]*place
-	known  mono.Instant // when these were up; zero: to be found out
+	asking chan struct{} // closed when it is known which these are; nil if nobody asks
+	known  mono.Instant  // when that was asked last; zero: never
+	failed error         // why it could not be said
 }
 
 // New returns a Forwarder. It must be drained.
@@ -78,12 +83,13 @@ func New(cfg Config) *Forwarder {
 		t.DialContext = (&net.Dialer{Timeout: dialWait, KeepAlive: 15 * time.Second}).DialContext
 		t.MaxIdleConnsPerHost = 64
 		t.ForceAttemptHTTP2 = false // an upgrade needs a connection of its own
+		t.DisableCompression = true // the client says what it can read
 		cfg.Transport = t
 	}
 	f := &Forwarder{config: cfg, calls: map[*call]struct{}{}, nodes: map[string]*place{}}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite:       f.rewrite,
-		Transport:     cfg.Transport,
+		Transport:     trips{cfg.Transport},
 		FlushInterval: -1, // frames are small, and come when they come
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			if c, ok := r.Context().Value(callKey{}).(*call); ok {
@@ -101,6 +107,31 @@ type call struct {
 	err   error
 	ended <-chan struct{}
 	end   context.CancelFunc
+	late  *time.Timer // ends it if nothing is answered
+	said  http.Header // what this node has said to the client
+}
+
+// trips are those of requests that are forwarded.
+type trips struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t trips) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err == nil {
+		r.Context().Value(callKey{}).(*call).answered(resp.Header)
+	}
+	return resp, err
+}
+
+// answered is called with the headers of an answer. What middleware of this node has said
+// to the client, that of the other node has said too.
+func (c *call) answered(h http.Header) {
+	c.late.Stop()
+	for name := range h {
+		if name != "Set-Cookie" {
+			delete(c.said, name)
+		}
+	}
 }
 
 type callKey struct{}
@@ -125,11 +156,13 @@ func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, to *url.URL) b
 	// A Timeout of the app's middleware is about what it serves itself: a stream or a poll
 	// that is forwarded goes on, as it would here.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	c := &call{to: to, ended: ctx.Done(), end: cancel}
+	c := &call{to: to, ended: ctx.Done(), end: cancel, said: w.Header()}
 	if !f.begin(c) {
 		return false
 	}
 	defer f.done(c)
+	c.late = time.AfterFunc(patience, cancel)
+	defer c.late.Stop()
 	defer context.AfterFunc(r.Context(), func() {
 		if !errors.Is(context.Cause(r.Context()), context.DeadlineExceeded) {
 			cancel()
@@ -187,7 +220,7 @@ func (f *Forwarder) mark(h http.Header, r *http.Request) {
 	h.Set(header, f.config.Self.ID)
 	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For", "Forwarded"} { // as whoever is before this node says
 		if values := r.Header.Values(name); len(values) > 0 {
-			h[name] = values
+			h[name] = slices.Clone(values)
 		}
 	}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
@@ -212,7 +245,7 @@ func (f *Forwarder) Post(ctx context.Context, r *http.Request, node string, body
 	out := r.Clone(ctx)
 	out.RequestURI, out.URL, out.Host = "", target(to, r), r.Host
 	out.Body, out.ContentLength, out.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
-	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"} {
+	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Accept-Encoding"} {
 		out.Header.Del(name)
 	}
 	f.mark(out.Header, r)
@@ -273,16 +306,32 @@ func (f *Forwarder) find(ctx context.Context, r *http.Request, node string) (at 
 		return nil, true
 	}
 	f.mu.Lock()
-	where, known, age := f.nodes[node], f.known, mono.Now().Sub(f.known)
-	f.mu.Unlock()
-	switch {
-	case known != 0 && age < hasty, known != 0 && where != nil && age < fresh:
-		return where.url(), true
-	}
-	err := f.ask(ctx)
-	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.nodes[node].url(), err == nil
+	for {
+		where, asked, age := f.nodes[node], f.known != 0, mono.Now().Sub(f.known)
+		switch {
+		case asked && (age < hasty || where != nil && age < fresh), where != nil && f.asking != nil:
+			return where.url(), f.failed == nil
+		case f.asking == nil:
+			f.ask(ctx)
+			return f.nodes[node].url(), f.failed == nil
+		}
+		if f.await(ctx, f.asking) != nil {
+			return nil, false
+		}
+	}
+}
+
+// await waits for who asks. f.mu is held, and given up meanwhile.
+func (f *Forwarder) await(ctx context.Context, asking <-chan struct{}) error {
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	select {
+	case <-asking:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // place is where a node is, or was.
@@ -298,26 +347,37 @@ func (p *place) url() *url.URL {
 	return p.at
 }
 
-// ask asks which nodes are up. One that was is tried for a while although nobody names it: it
-// may be the broker that has forgotten it, and to dial in vain costs little.
-func (f *Forwarder) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, dialWait)
-	defer cancel()
-	list, err := f.config.Nodes(ctx)
+// ask asks which nodes are up, for all who want to know. One that was is tried for a while
+// although nobody names it: it may be the broker that has forgotten it, and to dial in vain
+// costs little. f.mu is held, and given up meanwhile.
+func (f *Forwarder) ask(ctx context.Context) {
+	asking := make(chan struct{})
+	f.asking = asking
+	defer func() {
+		f.asking = nil
+		close(asking)
+	}()
+	list, err := f.list(ctx)
 	now := mono.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.known, f.failed = now, err
 	if err != nil {
-		return err
+		return
 	}
-	f.known = now
 	for _, n := range list {
 		if at, err := url.Parse(n.URL); err == nil && at.Host != "" {
 			f.nodes[n.ID] = &place{at, now}
 		}
 	}
 	maps.DeleteFunc(f.nodes, func(_ string, p *place) bool { return now.Sub(p.heard) > tried })
-	return nil
+}
+
+// list asks the broker. Others wait for it too: it does not end with the request of ctx.
+func (f *Forwarder) list(ctx context.Context) ([]broker.Node, error) {
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialWait)
+	defer cancel()
+	return f.config.Nodes(ctx)
 }
 
 // Drain forwards nothing new, and ends what is under way, one after the other over the window

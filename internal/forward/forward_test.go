@@ -175,6 +175,7 @@ func TestWhatNobodyKnowsIsNotSaidToBeGone(t *testing.T) {
 		t.Errorf("got %s, want 503: nobody says which nodes there are", resp.Status)
 	}
 	p.failed = nil
+	p.forwarder.known = 0
 	p.request(t, "GET", "node-002", "").Body.Close()
 	p.unnamed = true // by a broker that has forgotten it
 	p.forwarder.known = 0

@@ -204,13 +204,6 @@ func share(w http.ResponseWriter, r *http.Request) {
 	h.Add("Vary", "Origin")
 }
 
-// unshare takes back what share said.
-func unshare(w http.ResponseWriter) {
-	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers", "Vary"} {
-		w.Header().Del(name)
-	}
-}
-
 // ServePreflight answers OPTIONS: a browser asks before it sends our headers
 // from a page of another origin.
 func (s *Server) ServePreflight(w http.ResponseWriter, r *http.Request, methods string) {

@@ -42,20 +42,13 @@ func (o *others) owner(secret string) string {
 // checked.
 func (o *others) serve(w http.ResponseWriter, r *http.Request, secret string) bool {
 	node := o.owner(secret)
-	if node == "" || o.registry.Find(secret) != nil {
-		return false
-	}
-	unshare(w) // the other node says it again
-	if o.elsewhere.Serve(w, r, node) {
-		return true
-	}
-	share(w, r)
-	return false
+	return node != "" && o.registry.Find(secret) == nil && o.elsewhere.Serve(w, r, node)
 }
 
-// serveRead is serve for a request whose body was read.
+// serveRead is serve for a request whose body was read. What sends it may not be done with
+// it when the request is over.
 func (o *others) serveRead(w http.ResponseWriter, r *http.Request, secret string, data []byte) bool {
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(data)), int64(len(data))
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(bytes.Clone(data))), int64(len(data))
 	return o.serve(w, r, secret)
 }
 
