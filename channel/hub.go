@@ -28,6 +28,7 @@ import (
 type Hub struct {
 	broker  broker.Broker
 	history broker.History // of the broker; nil: nothing is retained
+	apart   bool           // the broker is of several nodes
 	serving atomic.Bool    // a client has come: no channel may be added
 	limits  transport.Limits
 	log     *slog.Logger
@@ -99,6 +100,7 @@ func NewHub(cfg Config) *Hub {
 		h.peers.disconnect = func(string) {}
 	}
 	h.broker.Start(h.topics)
+	h.apart = h.broker.Caps().Nodes
 	if c, ok := h.broker.(broker.Cluster); ok {
 		h.peers.cluster = c
 		c.StartCluster(cfg.Node, h.peers.answer)
@@ -189,7 +191,7 @@ func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payl
 		return unsent(topic, err)
 	}
 	began := time.Now()
-	at, err := h.broker.Publish(ctx, broker.Publication{Topic: topic, From: how.from, Message: store.Message{
+	at, err := h.publish(ctx, broker.Publication{Topic: topic, From: how.from, Message: store.Message{
 		Event: event, Payload: b.data, Binary: b.binary, At: began, Key: how.key, Sum: how.sum,
 	}}, keep)
 	r.stats.Publish.Observe(time.Since(began))
@@ -218,6 +220,19 @@ func failure(err error) stats.Failure {
 		return stats.FailedFull
 	}
 	return stats.FailedOtherwise
+}
+
+// publish publishes p, and returns when its members on this node have been sent it, if it
+// is retained. A broker of several nodes returns when it is: what a handler says after that,
+// as a reply, is to come behind it.
+func (h *Hub) publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	at, err := h.broker.Publish(ctx, p, keep)
+	if err == nil && h.apart && at.Offset > 0 {
+		if here := h.topics.find(p.Topic); here != nil {
+			here.Await(ctx, at)
+		}
+	}
+	return at, err
 }
 
 // History returns up to n of the newest messages of a topic, the oldest first,

@@ -54,7 +54,7 @@ func (h *Hub) Forget(ctx context.Context, topic string) error {
 // leaves neither without the other.
 func (h *Hub) takeBack(ctx context.Context, r *route, topic string, m store.Message) error {
 	m.At = time.Now()
-	_, err := h.broker.Publish(ctx, broker.Publication{Topic: topic, Message: m}, r.keep)
+	_, err := h.publish(ctx, broker.Publication{Topic: topic, Message: m}, r.keep)
 	return err
 }
 

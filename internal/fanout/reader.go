@@ -209,6 +209,7 @@ func (r *reader) judge(top store.Position, err error) bool {
 		return false
 	case err != nil: // never a gap in silence
 		t.tail.reset("", 0)
+		t.waits.release(math.MaxUint64)
 		t.budget.charge(t)
 		t.members.failAll(fmt.Errorf("announcements are missing, and the history can't be read: %w", err))
 	case !t.tail.known(): // whoever joins reads it

@@ -13,6 +13,7 @@ package fanout
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -67,6 +68,7 @@ type Topic struct {
 	// and taken before the locks of an owner, a Pager and a client socket.
 	mu     sync.Mutex
 	tail   tail
+	waits  waits
 	drafts drafts
 	lead   lead
 	erased int // how often something was
@@ -98,6 +100,7 @@ func (t *Topic) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
+	t.waits.release(math.MaxUint64)
 	if t.reader != nil {
 		t.reader.close()
 		t.tail.drop()
@@ -149,6 +152,7 @@ func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 		t.tail.append(m, p.At)
 		t.budget.charge(t)
 		t.members.offer(m, p.Prev)
+		t.waits.release(t.tail.top)
 	case missing:
 		t.skip(p.Offset)
 	case foreign: // the history knows whether its epoch has changed, or p is late
@@ -194,6 +198,7 @@ func (t *Topic) skip(offset uint64) {
 	t.tail.reset(t.tail.epoch, offset)
 	t.budget.charge(t)
 	t.members.fallBehind(had, offset)
+	t.waits.release(offset)
 }
 
 // renew begins another epoch, in which the positions of the members mean nothing.
@@ -202,4 +207,5 @@ func (t *Topic) renew(epoch string, top uint64) {
 	t.tail.reset(epoch, top)
 	t.budget.charge(t)
 	t.members.failAll(ErrGap)
+	t.waits.release(math.MaxUint64)
 }

@@ -1,0 +1,72 @@
+package fanout
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/go-chime/chime/store"
+)
+
+// awaitFor is how long an announcement is waited for: it is on its way, or lost.
+const awaitFor = time.Second
+
+// waits are those who wait until something is announced. They are guarded by the topic's
+// lock.
+type waits []waiting
+
+type waiting struct {
+	offset uint64
+	done   chan struct{} // closed when it is
+}
+
+// release ends the waits up to an offset.
+func (ws *waits) release(top uint64) {
+	if len(*ws) == 0 {
+		return
+	}
+	*ws = slices.DeleteFunc(*ws, func(w waiting) bool {
+		if w.offset <= top {
+			close(w.done)
+		}
+		return w.offset <= top
+	})
+}
+
+// Await returns when what was published at a position has been queued for the members, as
+// far as this node was told: a broker of several nodes announces it behind the back of who
+// published it. It waits for a second at most, and not for what nobody here is sent.
+func (t *Topic) Await(ctx context.Context, at store.Position) {
+	done := t.await(at)
+	if done == nil {
+		return
+	}
+	timer := time.NewTimer(awaitFor)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		t.forget(done)
+	case <-timer.C:
+		t.forget(done)
+	}
+}
+
+// await returns what is closed when a position is reached; nil if nobody has to wait.
+func (t *Topic) await(at store.Position) chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.reader == nil || at.Epoch != t.tail.epoch || at.Offset <= t.tail.top {
+		return nil
+	}
+	done := make(chan struct{})
+	t.waits = append(t.waits, waiting{at.Offset, done})
+	return done
+}
+
+// forget takes out a wait that is over.
+func (t *Topic) forget(done chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waits = slices.DeleteFunc(t.waits, func(w waiting) bool { return w.done == done })
+}
