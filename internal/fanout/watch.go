@@ -66,10 +66,10 @@ func (w *Watch) look() {
 		}
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.timer = nil
-	if len(topics) > 0 {
-		w.timer = w.tasks.After(watchEvery, w.look)
+	w.mu.Unlock()
+	if len(topics) > 0 || len(w.topics()) > 0 { // one that came meanwhile has found it armed
+		w.Arm()
 	}
 }
 

@@ -226,3 +226,31 @@ func TestTheWatchFindsWhatNobodySays(t *testing.T) {
 		t.Error("a history that can't look at many topics is watched")
 	}
 }
+
+// Who opens the first topic while the last look finds none has found the watch armed.
+func TestATopicThatComesDuringALookIsWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, h, topics, queues := lookedAt(t, 1)
+		var watch *Watch
+		var calls atomic.Int32
+		watch = NewWatch(h, func() []*Topic {
+			switch calls.Add(1) {
+			case 1:
+				watch.Arm()
+				return nil
+			case 2, 3:
+				return topics
+			}
+			return nil // the end
+		}, &w.tasks)
+		watch.Arm()
+		time.Sleep(watchEvery)
+		w.loseOne(t, topics)
+		time.Sleep(watchEvery)
+		synctest.Wait()
+		if got := queues[0].offsets(); len(got) != 2 {
+			t.Errorf("got %v, want what nobody has announced", got)
+		}
+		time.Sleep(2 * watchEvery)
+	})
+}
