@@ -28,14 +28,14 @@ type peers struct {
 // one does not know.
 type request struct {
 	Members    *string `json:"members,omitempty"`    // of a topic
-	Disconnect *string `json:"disconnect,omitempty"` // an identity
+	Disconnect []byte  `json:"disconnect,omitempty"` // an identity, which may be no UTF-8
 }
 
 // memberText is a Member as nodes tell each other. What the application put into the Value
 // of an identity stays where it is.
 type memberText struct {
 	ID       string    `json:"id"`
-	Identity string    `json:"identity"`
+	Identity []byte    `json:"identity"`
 	Expires  time.Time `json:"expires"`
 }
 
@@ -49,12 +49,12 @@ func (p *peers) answer(_ context.Context, text []byte) ([]byte, error) {
 	}
 	switch {
 	case r.Disconnect != nil:
-		p.disconnect(*r.Disconnect)
+		p.disconnect(string(r.Disconnect))
 		return nil, nil
 	case r.Members != nil:
 		var list []memberText
 		for _, m := range p.members(*r.Members) {
-			list = append(list, memberText{m.ID, m.Identity.ID, m.Identity.Expires})
+			list = append(list, memberText{m.ID, []byte(m.Identity.ID), m.Identity.Expires})
 		}
 		return json.Marshal(list)
 	}
@@ -116,7 +116,7 @@ func (h *Hub) Members(ctx context.Context, topic string) ([]Member, error) {
 			return err
 		}
 		for _, m := range there {
-			list = append(list, Member{m.ID, transport.Identity{ID: m.Identity, Expires: m.Expires}, node})
+			list = append(list, Member{m.ID, transport.Identity{ID: string(m.Identity), Expires: m.Expires}, node})
 		}
 		return nil
 	})
@@ -129,7 +129,7 @@ func (h *Hub) Members(ctx context.Context, topic string) ([]Member, error) {
 // Disconnect has all nodes end the client sockets of an identity.
 func (h *Hub) Disconnect(ctx context.Context, identity string) error {
 	h.peers.disconnect(identity)
-	if err := h.peers.ask(ctx, request{Disconnect: &identity}, nil); err != nil {
+	if err := h.peers.ask(ctx, request{Disconnect: []byte(identity)}, nil); err != nil {
 		return fmt.Errorf("disconnect %q: %w", identity, err)
 	}
 	return nil

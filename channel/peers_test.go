@@ -82,6 +82,21 @@ func TestDisconnectReachesAllNodes(t *testing.T) {
 	ann.WantNothing()
 }
 
+// An identity may be the bytes of a UUID.
+func TestNodesTellEachOtherOfAnyIdentity(t *testing.T) {
+	hubs, _ := three(t)
+	const uuid = "\x00\xff\xfe\"\n<&\u2028"
+	c := hubs[1].Connect(transport.Identity{ID: uuid})
+	c.Join("room:1", nil)
+	if list, err := hubs[0].Members(t.Context(), "room:1"); err != nil || len(list) != 1 || list[0].Identity.ID != uuid {
+		t.Errorf("got %+v, %v, want the member %q", list, err, uuid)
+	}
+	if err := hubs[0].Disconnect(t.Context(), uuid); err != nil {
+		t.Fatal(err)
+	}
+	c.WantClosed("disconnected")
+}
+
 // A node of another version may ask what this one does not know, and answer what it does
 // not expect.
 func TestNodesOfOtherVersions(t *testing.T) {
