@@ -32,8 +32,9 @@ type Node struct {
 	ID string
 	// Name is for people, and may be that of another node: the name of the host, mostly.
 	Name string
-	// URL is where other nodes reach the endpoints for clients: the Router's mount, as in
-	// "http://10.0.0.7:4000/socket"; "" if they can't.
+	// URL is where other nodes reach the server of this one, without a path, as in
+	// "http://10.0.0.7:4000": they ask for the path that the client has asked for. "" if they
+	// can't.
 	URL string
 }
 
