@@ -229,7 +229,7 @@ func (h *Hub) publish(ctx context.Context, p broker.Publication, keep *store.Ret
 	at, err := h.broker.Publish(ctx, p, keep)
 	if err == nil && h.apart && at.Offset > 0 {
 		if here := h.topics.find(p.Topic); here != nil {
-			here.Await(ctx, at)
+			fanout.Await(ctx, here.Topic, at)
 		}
 	}
 	return at, err

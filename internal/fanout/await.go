@@ -36,7 +36,7 @@ func (ws *waits) release(top uint64) {
 // Await returns when what was published at a position has been queued for the members, as
 // far as this node was told: a broker of several nodes announces it behind the back of who
 // published it. It waits for a second at most, and not for what nobody here is sent.
-func (t *Topic) Await(ctx context.Context, at store.Position) {
+func Await(ctx context.Context, t *Topic, at store.Position) {
 	done := t.await(at)
 	if done == nil {
 		return

@@ -18,10 +18,10 @@ type client struct {
 	http.ResponseWriter
 	stuckFor time.Duration // how long a write may block
 
-	mu   sync.Mutex // guards what follows, and when writes are due
-	set  func(time.Time) error
-	end  time.Time // no write may block longer; zero: each has its time
-	gone bool      // the handler has returned: its writer must not be touched
+	mu       sync.Mutex // guards what follows, and when writes are due
+	set      func(time.Time) error
+	end      time.Time // no write may block longer; zero: each has its time
+	returned bool      // the handler has returned: its writer must not be touched
 }
 
 func newClient(w http.ResponseWriter, stuckFor time.Duration) *client {
@@ -84,7 +84,7 @@ func (c *client) disarm() {
 func (c *client) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.gone {
+	if !c.returned {
 		c.end = time.Now().Add(farewell)
 		_ = c.set(c.end)
 	}
@@ -95,7 +95,7 @@ func (c *client) leave() {
 	c.arm()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone = true
+	c.returned = true
 }
 
 // upgraded is the connection of a client after an upgrade.
