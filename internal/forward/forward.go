@@ -223,6 +223,9 @@ func (f *Forwarder) mark(h http.Header, r *http.Request) {
 			h[name] = slices.Clone(values)
 		}
 	}
+	if r.TLS != nil && h.Get("X-Forwarded-Proto") == "" { // or a redirect to https would answer
+		h.Set("X-Forwarded-Proto", "https")
+	}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		h.Add("X-Forwarded-For", host)
 	} else if r.RemoteAddr != "" { // a middleware has put the address of the client there

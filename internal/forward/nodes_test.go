@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -188,6 +189,25 @@ func TestNobodyAsksForCompressionInTheNameOfAClient(t *testing.T) {
 	for _, what := range []string{"Serve", "Post"} {
 		if got := <-asked; got != "" {
 			t.Errorf("%s: got Accept-Encoding %q, want none", what, got)
+		}
+	}
+}
+
+// Nodes may reach each other without TLS.
+func TestTheOtherNodeIsToldOfTLS(t *testing.T) {
+	f := New(Config{Self: broker.Node{ID: "node-001"}})
+	for _, c := range []struct {
+		over  *tls.ConnectionState
+		given string
+		want  string
+	}{{nil, "", ""}, {&tls.ConnectionState{}, "", "https"}, {&tls.ConnectionState{}, "http", "http"}} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/sse", nil)
+		if r.TLS = c.over; c.given != "" {
+			r.Header.Set("X-Forwarded-Proto", c.given)
+		}
+		h := http.Header{}
+		if f.mark(h, r); h.Get("X-Forwarded-Proto") != c.want {
+			t.Errorf("%+v: got %q", c, h.Get("X-Forwarded-Proto"))
 		}
 	}
 }
