@@ -68,11 +68,12 @@ func (b *Broker) reply(m *client.Msg) {
 	}
 	b.tasks.Go(func() {
 		defer func() { <-b.nodes.answering }()
-		ctx, cancel := context.WithCancel(b.ctx)
+		ctx := b.ctx
 		if wait, err := time.ParseDuration(text(m.Header, headerAfter)); err == nil {
-			ctx, cancel = context.WithTimeout(b.ctx, wait)
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, wait)
+			defer cancel()
 		}
-		defer cancel()
 		body, err := b.nodes.answer(ctx, m.Data)
 		r := &client.Msg{Subject: m.Reply, Data: body}
 		if err != nil {
