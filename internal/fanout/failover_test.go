@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
@@ -74,4 +75,57 @@ func TestWhatWasErasedMeanwhileIsNotReplayedWhenAnnouncementsWereMissed(t *testi
 			t.Errorf("who joined was sent %d, want 1 and 3", got)
 		}
 	})
+}
+
+// busy is a history in whose topic something is published during each read, up to a bound.
+type busy struct {
+	*store.Memory
+	topic *Topic
+	reads int
+}
+
+func (h *busy) Read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
+	page, err := h.Memory.Read(ctx, topic, r)
+	if h.reads++; h.reads < 100 {
+		m := store.Message{Payload: []byte("{}")}
+		at, _ := h.Append(ctx, topic, m, store.Retention{Keep: 1000}, nil)
+		m.Offset, m.Prev = at, at-1
+		h.topic.Published(broker.Publication{Topic: topic, Epoch: h.Epoch(), Message: m})
+	}
+	return page, err
+}
+
+// While nobody has read that the epoch is another one, all that is announced says so.
+func TestAnnouncementsOfAnotherEpochDoNotHoldUpAPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(100)
+		w.publish(t, 3)
+		h := &busy{Memory: store.NewMemory(), topic: w.topic}
+		w.topic.mu.Lock()
+		w.topic.reader.history = h
+		w.topic.tail.drop()
+		w.topic.mu.Unlock()
+		q, p := w.client(1000)
+		m := newOwner(w.topic, p, "1")
+		if err := m.join(Want{Last: 3}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if h.reads > 10 {
+			t.Errorf("%d reads for one join", h.reads)
+		}
+		got := q.offsets()
+		if top := h.topLeft(t); len(got) == 0 || got[len(got)-1] != top {
+			t.Errorf("was sent %v and failed with %v, want all up to %d", got, m.failed(), top)
+		}
+	})
+}
+
+// topLeft is the offset of the newest message.
+func (h *busy) topLeft(t *testing.T) uint64 {
+	page, err := h.Memory.Read(t.Context(), h.topic.name, topAlone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page.Top
 }

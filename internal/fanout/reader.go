@@ -140,10 +140,17 @@ func (r *reader) erase(at store.Position) {
 	}
 }
 
-// check has it looked into whether announcements are missing.
+// check has it looked into whether announcements are missing, erasures among them: what is
+// read meanwhile is read again.
 func (r *reader) check() {
-	r.suspect = true
 	r.stale++
+	r.doubt()
+}
+
+// doubt is check where no erasure is missing. What is read meanwhile is good: what it does
+// not have the look finds. In a topic where much is published it would be read without end.
+func (r *reader) doubt() {
+	r.suspect = true
 	if !r.checking {
 		r.checking = true
 		r.checks.add(r)

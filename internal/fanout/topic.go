@@ -156,7 +156,7 @@ func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 	case missing:
 		t.skip(p.Offset)
 	case foreign: // the history knows whether its epoch has changed, or p is late
-		t.reader.check()
+		t.reader.doubt()
 	}
 }
 

@@ -82,6 +82,6 @@ func (t *Topic) doubt(epoch string, top uint64) {
 		return
 	}
 	if epoch != t.tail.epoch || top > t.tail.top {
-		t.reader.check()
+		t.reader.doubt()
 	}
 }
