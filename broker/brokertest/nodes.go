@@ -87,10 +87,10 @@ type Node struct {
 	engine  *Engine
 	sink    broker.Sink
 	changed func(string, broker.Change) // nil: it does not ask who is present
-	answer  func(context.Context, []byte) ([]byte, error)
 
 	mu      sync.Mutex // guards what follows
 	self    broker.Node
+	answer  func(context.Context, []byte) ([]byte, error)
 	cut     bool
 	ended   bool
 	present map[string]map[string]broker.Present // who is present on it, by topic and ref
@@ -252,11 +252,19 @@ func (e *Engine) up() []*Node {
 	defer e.mu.Unlock()
 	var up []*Node
 	for _, n := range e.nodes {
-		if n.reachable() == nil && n.answer != nil {
+		if _, answer := n.called(); n.reachable() == nil && answer != nil {
 			up = append(up, n)
 		}
 	}
 	return up
+}
+
+// called returns what the node has said that it is, and what answers for it; nil if it has
+// said nothing.
+func (n *Node) called() (broker.Node, func(context.Context, []byte) ([]byte, error)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.self, n.answer
 }
 
 // Nodes implements broker.Cluster.
@@ -266,7 +274,8 @@ func (n *Node) Nodes(context.Context) ([]broker.Node, error) {
 	}
 	var nodes []broker.Node
 	for _, other := range n.engine.up() {
-		nodes = append(nodes, other.self)
+		self, _ := other.called()
+		nodes = append(nodes, self)
 	}
 	return nodes, nil
 }
@@ -277,20 +286,29 @@ func (n *Node) Ask(ctx context.Context, request []byte) ([]broker.Answer, error)
 		return nil, err
 	}
 	var answers []broker.Answer
+	var came []chan broker.Answer
 	for _, other := range n.engine.up() {
 		if other == n {
 			continue
 		}
-		came := make(chan broker.Answer, 1)
+		self, answer := other.called()
+		c := make(chan broker.Answer, 1)
 		go func() {
-			body, err := other.answer(ctx, slices.Clone(request))
-			came <- broker.Answer{Node: other.self, Body: body, Err: err}
+			body, err := answer(ctx, slices.Clone(request))
+			c <- broker.Answer{Node: self, Body: body, Err: err}
 		}()
+		answers, came = append(answers, broker.Answer{Node: self}), append(came, c)
+	}
+	for i, c := range came {
 		select {
-		case a := <-came:
-			answers = append(answers, a)
+		case answers[i] = <-c:
+			continue
+		default:
+		}
+		select {
+		case answers[i] = <-c:
 		case <-ctx.Done():
-			answers = append(answers, broker.Answer{Node: other.self, Err: context.Cause(ctx)})
+			answers[i].Err = context.Cause(ctx)
 		}
 	}
 	return answers, nil
