@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 )
@@ -82,5 +83,39 @@ func TestAClientThatReadsNoMoreIsGivenUp(t *testing.T) {
 				t.Errorf("got %v: want that it ends when a write has been stuck", err)
 			}
 		})
+	}
+}
+
+// On HTTP/2 a deadline ends a stream that writes nothing, too.
+func TestAQuietStreamIsNotGivenUp(t *testing.T) {
+	const stuckFor = 50 * time.Millisecond
+	p := newPair(t, func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		for range 3 {
+			_, _ = io.WriteString(w, "frame")
+			_ = rc.Flush()
+			select {
+			case <-time.After(3 * stuckFor):
+			case <-r.Context().Done():
+			}
+		}
+	})
+	p.forwarder.config.StuckFor = stuckFor
+	front := httptest.NewUnstartedServer(p.front.Config.Handler)
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL+"/app/socket/sse", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("For", "node-002")
+	resp, err := front.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); resp.ProtoMajor != 2 || string(body) != "frameframeframe" || err != nil {
+		t.Errorf("got %s %q, %v, want three frames", resp.Proto, body, err)
 	}
 }
