@@ -311,9 +311,9 @@ func (f *Forwarder) find(ctx context.Context, r *http.Request, node string) (at 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		where, asked, age := f.nodes[node], f.known != 0, mono.Now().Sub(f.known)
+		where, listed, age := f.nodes[node], f.known != 0, mono.Now().Sub(f.known)
 		switch {
-		case asked && (age < hasty || where != nil && age < fresh), where != nil && f.asking != nil:
+		case listed && (age < hasty || where != nil && age < fresh), where != nil && f.asking != nil:
 			return where.url(), f.failed == nil
 		case f.asking == nil:
 			f.ask(ctx)

@@ -50,9 +50,9 @@ func bubble(t *testing.T, nodes func(context.Context) error, trip tripper) (f *F
 // Anybody can make up secrets, and one request can name clients of many nodes.
 func TestTheBrokerIsAskedOnceForMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var asked atomic.Int32
+		var asks atomic.Int32
 		_, serve := bubble(t, func(context.Context) error {
-			asked.Add(1)
+			asks.Add(1)
 			time.Sleep(time.Second)
 			return nil
 		}, there)
@@ -65,7 +65,7 @@ func TestTheBrokerIsAskedOnceForMany(t *testing.T) {
 				t.Errorf("got %d, want that this node answers", got)
 			}
 		}
-		if n := asked.Load(); n != 1 {
+		if n := asks.Load(); n != 1 {
 			t.Errorf("asked %d times, want once", n)
 		}
 	})
@@ -171,8 +171,8 @@ func TestAHeaderThatBothNodesSetComesOnce(t *testing.T) {
 
 // What a client can read is for it to say. The answer to a Post is for this node.
 func TestNobodyAsksForCompressionInTheNameOfAClient(t *testing.T) {
-	asked := make(chan string, 2)
-	second := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Header.Get("Accept-Encoding") }))
+	wanted := make(chan string, 2)
+	second := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { wanted <- r.Header.Get("Accept-Encoding") }))
 	defer second.Close()
 	f := New(Config{StuckFor: time.Second, Nodes: func(context.Context) ([]broker.Node, error) {
 		return []broker.Node{{ID: "node-002", URL: second.URL}}, nil
@@ -187,7 +187,7 @@ func TestNobodyAsksForCompressionInTheNameOfAClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, what := range []string{"Serve", "Post"} {
-		if got := <-asked; got != "" {
+		if got := <-wanted; got != "" {
 			t.Errorf("%s: got Accept-Encoding %q, want none", what, got)
 		}
 	}
