@@ -46,6 +46,9 @@ const (
 	hasty = 50 * time.Millisecond
 	tried = 30 * time.Second
 
+	// quiet is for how long a node is not dialled that could not be reached.
+	quiet = 3 * time.Second
+
 	// maxAnswer bounds what a node may answer to a Post.
 	maxAnswer = 64 << 10
 )
@@ -276,11 +279,16 @@ func (f *Forwarder) over() bool {
 	return f.closed
 }
 
-// forget has a node asked for before it is dialled again.
+// forget has a node not dialled for a while: each of the clients of a machine that is lost
+// would hold a connection that is begun in vain.
 func (f *Forwarder) forget(at *url.URL) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	maps.DeleteFunc(f.nodes, func(_ string, p *place) bool { return p.at == at })
+	for _, p := range f.nodes {
+		if p.at == at {
+			p.quiet = mono.Now().Add(quiet)
+		}
+	}
 }
 
 // begin reports whether a call may go on. If it does, done is called when it is over.
@@ -341,10 +349,12 @@ func (f *Forwarder) await(ctx context.Context, asking <-chan struct{}) error {
 type place struct {
 	at    *url.URL
 	heard mono.Instant
+	quiet mono.Instant // until when it is not dialled; 0: it is
 }
 
+// url is where to dial; nil: nowhere.
 func (p *place) url() *url.URL {
-	if p == nil {
+	if p == nil || p.quiet != 0 && p.quiet > mono.Now() {
 		return nil
 	}
 	return p.at
@@ -367,8 +377,12 @@ func (f *Forwarder) ask(ctx context.Context) {
 		return
 	}
 	for _, n := range list {
-		if at, err := url.Parse(n.URL); err == nil && at.Host != "" {
-			f.nodes[n.ID] = &place{at, now}
+		if at, err := url.Parse(n.URL); err != nil || at.Host == "" {
+			continue
+		} else if p := f.nodes[n.ID]; p != nil && *p.at == *at {
+			p.heard = now
+		} else {
+			f.nodes[n.ID] = &place{at: at, heard: now}
 		}
 	}
 	maps.DeleteFunc(f.nodes, func(_ string, p *place) bool { return now.Sub(p.heard) > tried })

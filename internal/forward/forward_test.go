@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,6 +135,30 @@ func TestANodeThatCantBeReachedHasNoClients(t *testing.T) {
 		if <-p.unserved; resp.StatusCode != http.StatusGone {
 			t.Errorf("got %s, want that this node answers", resp.Status)
 		}
+	}
+}
+
+// The clients of a machine that is lost come all at once, and each dial takes its time.
+func TestANodeThatCantBeReachedIsNotDialledForAWhile(t *testing.T) {
+	var dials atomic.Int32
+	f := New(Config{StuckFor: time.Second, Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		dials.Add(1)
+		return nil, &net.OpError{Op: "dial", Err: errors.New("no route")}
+	}}, Nodes: func(context.Context) ([]broker.Node, error) {
+		return []broker.Node{{ID: "node-002", URL: "http://10.0.0.7:4000"}}, nil
+	}})
+	for range 10 {
+		if f.Serve(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/socket/poll", nil), "node-002") {
+			t.Error("answered, want that this node answers")
+		}
+	}
+	if n := dials.Load(); n != 1 {
+		t.Errorf("dialled %d times, want once", n)
+	}
+	f.nodes["node-002"].quiet = 0
+	f.Serve(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/socket/poll", nil), "node-002")
+	if n := dials.Load(); n != 2 {
+		t.Errorf("dialled %d times, want once more after a while", n)
 	}
 }
 
