@@ -23,6 +23,8 @@ type Random struct {
 	// know what came before its first message: of pages that are, it knows so of this part, or
 	// more. 0: of all.
 	Proven float64
+	// Within is how long another node may still read what one has redacted. 0: not at all.
+	Within time.Duration
 }
 
 // RunModel does the same to b and to a store in memory, at random, and compares all that can
@@ -189,6 +191,9 @@ func (w *twin) read(topic string, r store.Range) string {
 	}
 	r.After, r.Before = w.from[r.After], w.from[r.Before]
 	got, err := w.broker.History().Read(w.t.Context(), topic, r)
+	for end := time.Now().Add(w.how.Within); err == nil && len(got.Messages) > len(want.Messages) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		got, err = w.broker.History().Read(w.t.Context(), topic, r)
+	}
 	if err != nil {
 		w.t.Errorf("%s: %v", step, err)
 		return step

@@ -39,7 +39,7 @@ func TestAnyOfThreeNodesIsLikeMemory(t *testing.T) {
 	}
 	a.Broker = a.list[0]
 	a.stream = find(t, s.list[0], p).stream
-	brokertest.RunModel(t, a, brokertest.Random{Seed: need.Seed(t), Steps: need.Rounds(600, 3000), Proven: 0.5})
+	brokertest.RunModel(t, a, brokertest.Random{Seed: need.Seed(t), Steps: need.Rounds(600, 3000), Proven: 0.5, Within: 2 * time.Second})
 }
 
 func (a anyOf) pick() *nats.Broker { return a.list[rand.IntN(len(a.list))] }

@@ -68,7 +68,9 @@ type news struct {
 
 // StartPresence implements broker.Presence.
 func (b *Broker) StartPresence(changed func(string, broker.Change)) {
+	b.people.mu.Lock() // this node says already that it is up
 	b.people.changed, b.people.topics = changed, map[string]*crowd{}
+	b.people.mu.Unlock()
 	for _, subject := range []string{b.names.list(), b.names.listOf(b.id)} {
 		if _, err := b.conn.Subscribe(subject, b.tell); err != nil {
 			b.log.Warn("chime: broker/nats: others can't ask who is present here", "error", err)
