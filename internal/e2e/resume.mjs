@@ -69,7 +69,7 @@ await run({
     const talkers = [await person("Ada", frail, transport), await person("Bob", frail, transport)]
     assert.deepEqual([await cy.log.next("Ada to come"), await cy.log.next("Bob to come")], [["user_joined", "Ada"], ["user_joined", "Bob"]])
     console.log("cut")
-    const each = 150
+    const each = 90
     await within("all to be said", (resolve, reject) => Promise.all(talkers.map(async (one) => {
       const said = []
       for (let n = 0; n < each; n++) {
