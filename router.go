@@ -1,11 +1,8 @@
 package chime
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,13 +11,11 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
-	js "github.com/go-chime/chime/client/js"
 	"github.com/go-chime/chime/internal/forward"
 	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/quiet"
@@ -252,104 +247,12 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodOptions:
 		rt.server.ServePreflight(w, r, methods)
 	case e.get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead || connect):
-		e.get(rt, w, r)
+		e.get(rt.server, w, r)
 	case e.post != nil && r.Method == http.MethodPost:
-		e.post(rt, w, r)
+		e.post(rt.server, w, r)
 	default:
 		w.Header().Set("Allow", methods)
 		http.Error(w, fmt.Sprintf("%s: method %s: want %s", cmp.Or(name, "the mount"), r.Method, methods), http.StatusMethodNotAllowed)
-	}
-}
-
-// endpoint is what a Router serves under one name.
-type endpoint struct {
-	get, post func(*Router, http.ResponseWriter, *http.Request)
-	socket    bool // get answers an upgrade, which on HTTP/2 is a CONNECT
-}
-
-func (e endpoint) methods() string {
-	var list []string
-	if e.get != nil {
-		list = append(list, http.MethodGet, http.MethodHead)
-	}
-	if e.post != nil {
-		list = append(list, http.MethodPost)
-	}
-	return strings.Join(append(list, http.MethodOptions), ", ")
-}
-
-var endpoints = map[string]endpoint{
-	"":          {get: (*Router).greet, socket: true},
-	"websocket": {get: (*Router).webSocket, socket: true},
-	"sse":       {get: (*Router).stream, post: (*Router).post},
-	"poll":      {get: (*Router).poll, post: (*Router).post},
-	"wait":      {post: (*Router).waitFor},
-	"longpoll":  {get: (*Router).longPoll, post: (*Router).longPollPost},
-	"bye":       {post: (*Router).bye},
-	"chime.js":  {get: script(js.Module, "text/javascript; charset=utf-8")},
-	// A .ts file has the media type of an MPEG stream in many tables.
-	"chime.d.ts":          {get: script(js.Types, "text/plain; charset=utf-8")},
-	"phoenix-stream.js":   {get: script(js.PhoenixStream, "text/javascript; charset=utf-8")},
-	"phoenix-stream.d.ts": {get: script(js.PhoenixStreamTypes, "text/plain; charset=utf-8")},
-}
-
-func (rt *Router) webSocket(w http.ResponseWriter, r *http.Request) { rt.server.ServeWebSocket(w, r) }
-func (rt *Router) post(w http.ResponseWriter, r *http.Request)      { rt.server.ServePost(w, r) }
-func (rt *Router) waitFor(w http.ResponseWriter, r *http.Request)   { rt.server.ServeWait(w, r) }
-func (rt *Router) bye(w http.ResponseWriter, r *http.Request)       { rt.server.ServeBye(w, r) }
-
-func (rt *Router) stream(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodHead {
-		w.Header().Set("Content-Type", "text/event-stream")
-		return // GetHead and the like turn a HEAD into a GET that would never end
-	}
-	rt.server.ServeStream(w, r)
-}
-
-func (rt *Router) poll(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodHead {
-		w.Header().Set("Content-Type", "application/json")
-		return // as of a stream
-	}
-	rt.server.ServePoll(w, r)
-}
-
-func (rt *Router) longPoll(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodHead {
-		w.Header().Set("Content-Type", "application/json")
-		return // as of a stream
-	}
-	rt.server.ServeLongPoll(w, r)
-}
-
-func (rt *Router) longPollPost(w http.ResponseWriter, r *http.Request) {
-	rt.server.ServeLongPollPost(w, r)
-}
-
-// greet answers at the mount itself: an Amber client, a browser or a health check.
-func (rt *Router) greet(w http.ResponseWriter, r *http.Request) {
-	if server.IsUpgrade(r) {
-		rt.server.ServeAmber(w, r)
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = fmt.Fprintln(w, "chime: connect below this path, at websocket, sse or poll; the client is chime.js")
-}
-
-// script serves an embedded file with an ETag of its content, so that browsers get a
-// new version at once, and the same one only once.
-func script(content []byte, mediaType string) func(*Router, http.ResponseWriter, *http.Request) {
-	sum := sha256.Sum256(content)
-	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	return func(_ *Router, w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Type", mediaType)
-		h.Set("Cache-Control", "no-cache")
-		h.Set("ETag", etag)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Access-Control-Allow-Origin", "*") // pages of other origins need it for a module; it has no secret
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}
 }
 
