@@ -29,7 +29,8 @@ func WithNode(name, at string) Option {
 }
 
 // WithNodeTransport reaches other nodes by t: to check their certificates by another root,
-// or to show one. It must speak HTTP/1.1, as upgrades need.
+// or to show one. Upgrades need HTTP/1.1, which an http.Transport uses for them whatever
+// else it may. With HTTP/2 what clients do not read waits in the memory of their node.
 func WithNodeTransport(t http.RoundTripper) Option { return func(c *config) { c.transport = t } }
 
 // joined returns this node, and what reaches the others of its broker; nil if there are
@@ -48,5 +49,8 @@ func (c *config) joined() (self broker.Node, others *forward.Forwarder) {
 	self.ID = base64.RawURLEncoding.EncodeToString(id[:])
 	return self, forward.New(forward.Config{
 		Self: self, Nodes: cluster.Nodes, Transport: c.transport, StuckFor: c.limits.WithDefaults().StuckFor,
+		Unreached: func(id, at string, why error) {
+			c.log.Warn("another node can't be reached: its clients begin anew", "node", id, "url", at, "error", why)
+		},
 	})
 }

@@ -155,7 +155,7 @@ func TestANodeThatCantBeReachedIsNotDialledForAWhile(t *testing.T) {
 	if n := dials.Load(); n != 1 {
 		t.Errorf("dialled %d times, want once", n)
 	}
-	f.nodes["node-002"].quiet = 0
+	f.nodes.places["node-002"].quiet = 0
 	f.Serve(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/socket/poll", nil), "node-002")
 	if n := dials.Load(); n != 2 {
 		t.Errorf("dialled %d times, want once more after a while", n)
@@ -182,7 +182,7 @@ func TestNodesAreWhereTheyWereWhileTheBrokerIsAway(t *testing.T) {
 	p := newPair(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	p.request(t, "GET", "node-002", "").Body.Close()
 	p.failed = errors.New("away")
-	p.forwarder.known = 0
+	p.forwarder.nodes.known = 0
 	resp := p.request(t, "GET", "node-002", "")
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusNoContent {
@@ -200,17 +200,17 @@ func TestWhatNobodyKnowsIsNotSaidToBeGone(t *testing.T) {
 		t.Errorf("got %s, want 503: nobody says which nodes there are", resp.Status)
 	}
 	p.failed = nil
-	p.forwarder.known = 0
+	p.forwarder.nodes.known = 0
 	p.request(t, "GET", "node-002", "").Body.Close()
 	p.unnamed = true // by a broker that has forgotten it
-	p.forwarder.known = 0
+	p.forwarder.nodes.known = 0
 	resp = p.request(t, "GET", "node-002", "")
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusNoContent {
 		t.Errorf("got %s, want the answer of a node that was up", resp.Status)
 	}
-	p.forwarder.nodes["node-002"].heard -= mono.Instant(tried + 1)
-	p.forwarder.known = 0
+	p.forwarder.nodes.places["node-002"].heard -= mono.Instant(tried + 1)
+	p.forwarder.nodes.known = 0
 	p.request(t, "GET", "node-002", "").Body.Close()
 	<-p.unserved
 }
@@ -222,7 +222,7 @@ func TestANodeThatHasJustBegunIsFound(t *testing.T) {
 	p.request(t, "GET", "node-002", "").Body.Close()
 	<-p.unserved
 	p.unnamed = false
-	p.forwarder.known -= mono.Instant(hasty)
+	p.forwarder.nodes.known -= mono.Instant(hasty)
 	resp := p.request(t, "GET", "node-002", "")
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusNoContent {

@@ -83,14 +83,30 @@ func TestANodeThatIsKnownDoesNotWaitForABrokerThatHangs(t *testing.T) {
 		serve("node-002")
 		time.Sleep(fresh + time.Millisecond)
 		hangs = true
-		go serve("node-002") // it may be this one that asks
-		synctest.Wait()
-		for range 3 {
+		for range 30 {
 			began := time.Now()
 			if got := serve("node-002").Code; got != http.StatusNoContent || time.Since(began) > 0 {
 				t.Errorf("got %d after %v, want the answer of the node at once", got, time.Since(began))
 			}
 			time.Sleep(time.Second)
+		}
+	})
+}
+
+// Anybody can make up secrets, and each would have a connection of its own wait.
+func TestABrokerThatHangsIsNotWaitedForByOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, serve := bubble(t, func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}, there)
+		for i := range 20 {
+			began := time.Now()
+			got, took := serve("made-up1").Code, time.Since(began)
+			if want := time.Duration(0); got != http.StatusServiceUnavailable || i == 0 && took != askWait || i > 0 && took != want {
+				t.Errorf("request %d: got %d after %v, want 503, and that only the first waits", i, got, took)
+			}
+			time.Sleep(fresh / 40)
 		}
 	})
 }
