@@ -14,60 +14,33 @@ package nats
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
-	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
-	"time"
 
 	client "github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/go-chime/chime/broker"
-	"github.com/go-chime/chime/internal/quiet"
-	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/store"
 )
 
 // Broker joins nodes over JetStream. See [Open].
 type Broker struct {
-	options Options
-	names   names
-	id      string // of this broker, random: what its node is called is not known before StartCluster
-	conn    *client.Conn
-	js      jetstream.JetStream
-	calls   *calls
-	streams []*stream
-	payload int
-	log     *slog.Logger
-
-	sink   broker.Sink
-	tasks  task.Group
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	worry  chan struct{} // full when all that is known has to be looked at again
-
-	heads  heads
-	erased erasures
-	topics topics
-	trims  trims
-	nodes  nodes
-	people people
+	options   Options
+	site      *site
+	streams   *streams
+	topics    *topics
+	history   *history
+	trimmer   *trimmer
+	publisher *publisher
+	nodes     *nodes
+	asks      *asks
+	people    *people
+	watch     *watch
 }
 
 var (
 	_ broker.Cluster  = (*Broker)(nil)
 	_ broker.Presence = (*Broker)(nil)
-	_ broker.Tops     = history{}
-)
-
-const (
-	pingInterval = 5 * time.Second // a connection is given up when two pings are not answered
-	maxPings     = 2
-	dialTimeout  = 2 * time.Second
-	lossPause    = 500 * time.Millisecond // between two losses of all topics
-	announced    = 16 << 10               // announcements that may wait to be given to their topics
+	_ broker.Tops     = (*history)(nil)
 )
 
 // Open connects to the servers, and finds or makes the streams. Where nobody listens, or there
@@ -86,82 +59,48 @@ func open(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	var id [6]byte
-	_, _ = rand.Read(id[:])
-	b := &Broker{
-		options: o, names: names{o.Prefix}, id: base64.RawURLEncoding.EncodeToString(id[:]),
-		log: slog.New(quiet.New(o.Log.Handler())), worry: make(chan struct{}, 1),
-	}
-	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	for i := range o.Streams {
-		b.streams = append(b.streams, &stream{index: i, name: b.names.stream(i)})
-	}
+	s := newSite(ctx, o)
 	ctx, done := context.WithTimeoutCause(ctx, o.GiveUp, fmt.Errorf("given up after %v", o.GiveUp))
 	defer done()
-	if b.conn, err = b.connect(ctx); err != nil {
-		b.cancel()
+	if err := s.connect(ctx, o); err != nil {
+		s.end()
 		return nil, err
 	}
+	b := &Broker{options: o, site: s}
 	if err := b.prepare(ctx); err != nil {
-		b.cancel()
-		b.conn.Close()
+		s.end()
+		s.conn.Close()
 		return nil, fmt.Errorf("%s: %w", o.shown(), err)
 	}
 	return b, nil
 }
 
-// connect tries until ctx ends where nobody listens.
-func (b *Broker) connect(ctx context.Context) (*client.Conn, error) {
-	o := b.options
-	opts := []client.Option{
-		client.Name("chime " + o.Prefix), client.PingInterval(pingInterval), client.MaxPingsOutstanding(maxPings),
-		client.Timeout(dialTimeout), client.MaxReconnects(-1), client.ReconnectWait(100 * time.Millisecond),
-		client.ReconnectJitter(100*time.Millisecond, time.Second),
-		client.ReconnectBufSize(-1), // what can't be sent is an error, not late
-		client.DisconnectErrHandler(b.disconnected), client.ReconnectHandler(b.reconnected),
-		client.ErrorHandler(b.failed),
-	}
-	if o.Server != nil {
-		opts = append(opts, client.InProcessServer(o.Server))
-	}
-	opts = append(opts, o.Connect...)
-	for wait := pause; ; wait = min(2*wait, maxPause) {
-		conn, err := client.Connect(o.URL, opts...)
-		if err == nil {
-			return conn, nil
-		}
-		refused := errors.Is(err, client.ErrAuthorization) || errors.Is(err, client.ErrAuthExpired) || errors.Is(err, client.ErrAuthRevoked) ||
-			errors.Is(err, client.ErrSecureConnRequired) || errors.Is(err, client.ErrSecureConnWanted)
-		if refused {
-			return nil, fmt.Errorf("connect to %s: %w", o.shown(), err)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to %s: %w: %w: %w", o.shown(), broker.ErrUnavailable, err, context.Cause(ctx))
-		}
-	}
-}
-
-// prepare finds or makes the streams, and tries again where there is no leader yet.
+// prepare finds or makes the streams, and puts the parts together.
 func (b *Broker) prepare(ctx context.Context) error {
-	b.payload = int(b.conn.MaxPayload()) - overhead
-	if v := b.conn.ConnectedServerVersion(); tooOld(v) {
+	s, o := b.site, b.options
+	if v := s.conn.ConnectedServerVersion(); tooOld(v) {
 		return fmt.Errorf("a server of version %q: want 2.12 or later", v)
 	}
 	var err error
-	if b.calls, err = newCalls(b.conn, b.options.GiveUp); err != nil {
+	if s.calls, err = newCalls(s.conn, o.GiveUp); err != nil {
 		return err
 	}
-	if b.js, err = jetstream.New(b.conn); err != nil {
+	if b.streams, err = newStreams(s, o); err != nil {
 		return err
 	}
-	b.start()
-	for _, s := range b.streams {
-		if err := b.meetFor(ctx, s); err != nil {
-			return err
-		}
+	if err := b.streams.open(ctx); err != nil {
+		return err
 	}
+	heads, erased, backlog := &heads{}, &erasures{}, &backlog{}
+	b.topics = &topics{site: s, streams: b.streams, heads: heads, erased: erased, backlog: backlog, came: make(chan *client.Msg, announced), known: map[string]*order{}}
+	b.history = &history{site: s, streams: b.streams, topics: b.topics, erased: erased, backlog: backlog, replicated: o.Replicas > 1, maxAge: o.MaxAge}
+	b.trimmer = &trimmer{site: s, streams: b.streams, history: b.history, backlog: backlog}
+	b.publisher = &publisher{site: s, streams: b.streams, history: b.history, trimmer: b.trimmer, heads: heads, erased: erased, most: int(s.conn.MaxPayload()) - overhead}
+	b.people = &people{site: s}
+	b.nodes = &nodes{site: s, present: b.people.any, met: b.people.meet, left: b.people.end, beaten: b.people.remind}
+	b.people.nodes = b.nodes
+	b.asks = &asks{site: s, nodes: b.nodes}
+	b.watch = &watch{site: s, streams: b.streams, renewed: b.topics.renew, look: b.look}
 	return nil
 }
 
@@ -175,58 +114,27 @@ func tooOld(version string) bool {
 	return major < 2 || major == 2 && minor < 12
 }
 
-// meetFor meets a stream, and tries again until ctx ends where that may help.
-func (b *Broker) meetFor(ctx context.Context, s *stream) error {
-	for wait, limit := pause, attempt; ; wait, limit = min(2*wait, maxPause), min(2*limit, maxAttempt) {
-		within, cancel := context.WithTimeout(ctx, limit)
-		_, err := b.meet(within, s)
-		cancel()
-		if errors.Is(toAPI(err), client.ErrNoResponders) && b.without() {
-			err = jetstream.ErrJetStreamNotEnabled
-		}
-		again := errors.Is(err, context.DeadlineExceeded) || passing(toAPI(err)) || isCode(toAPI(err), codeResources) ||
-			errors.Is(err, jetstream.ErrStreamNotFound) // another node is making it
-		switch {
-		case err == nil:
-			return nil
-		case isCode(toAPI(err), codeNotEnabled, codeNotForAccount), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-			return fmt.Errorf("the server has no JetStream, or not for this account: want it with jetstream enabled: %w", err)
-		case !again:
-			return err
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w: %w", broker.ErrUnavailable, err, context.Cause(ctx))
-		}
-	}
-}
-
-// without reports whether the server has no JetStream, and no others that may.
-func (b *Broker) without() bool {
-	has, _ := b.conn.ConnectedServerJetStream()
-	return !has && b.conn.ConnectedClusterName() == "" && b.conn.IsConnected()
+// look has the sink look at all topics, and compares who is present.
+func (b *Broker) look() {
+	b.topics.sink.Lost("")
+	b.people.compare()
 }
 
 // Start implements broker.Broker.
 func (b *Broker) Start(sink broker.Sink) {
-	if b.sink != nil {
+	if b.topics.sink != nil {
 		panic("chime: broker/nats: Start: called twice: want one Router for each broker")
 	}
-	b.sink, b.nodes.began = sink, time.Now()
-	b.tasks.Go(b.watch)
-	b.tasks.Go(b.dispatch)
-	b.tasks.Go(b.trim)
-	b.tasks.Go(b.beat)
-	if _, err := b.conn.Subscribe("$JS.EVENT.ADVISORY.STREAM.*.>", b.advised); err != nil {
-		b.log.Warn("chime: broker/nats: no advisories", "error", err)
+	b.topics.sink = sink
+	for _, run := range []func(){b.watch.run, b.topics.dispatch, b.trimmer.run, b.nodes.run} {
+		b.site.tasks.Go(run)
 	}
 }
 
 // Caps implements broker.Broker. What messages survive is what the options say: a server
 // can't be asked.
 func (b *Broker) Caps() broker.Caps {
-	c := broker.Caps{Nodes: true, Survives: broker.SurvivesKill, Keys: b.options.KeyWindow, Payload: b.payload}
+	c := broker.Caps{Nodes: true, Survives: broker.SurvivesKill, Keys: b.options.KeyWindow, Payload: b.publisher.most}
 	if b.options.Replicas > 1 {
 		c.Survives = broker.SurvivesNode
 	}
@@ -238,126 +146,97 @@ func (b *Broker) Caps() broker.Caps {
 
 // Health returns an error while there is no connection, or a stream has no leader.
 func (b *Broker) Health(ctx context.Context) error {
-	if !b.conn.IsConnected() {
-		return fmt.Errorf("%s: %w: %v", b.options.shown(), broker.ErrUnavailable, b.conn.Status())
+	if !b.site.conn.IsConnected() {
+		return fmt.Errorf("%s: %w: %v", b.options.shown(), broker.ErrUnavailable, b.site.conn.Status())
 	}
-	for _, s := range b.streams {
-		if _, err := b.ping(ctx, s, "health"); err != nil {
+	for _, s := range b.streams.list {
+		if _, err := b.streams.ping(ctx, s, "health"); err != nil {
 			return fmt.Errorf("stream %s: %w", s.name, err)
 		}
 	}
 	return nil
 }
 
+// Subscribe implements broker.Broker. It asks the leader of the topic's stream once, over the
+// way on which servers tell each other who has subscribed to what.
+func (b *Broker) Subscribe(ctx context.Context, topic string) error {
+	err := b.topics.enter(ctx, topic)
+	if err == nil {
+		err = b.people.enter(ctx, topic)
+	}
+	if err != nil {
+		b.Unsubscribe(topic)
+		return fmt.Errorf("subscribe to %q: %w", topic, err)
+	}
+	return nil
+}
+
+// Unsubscribe implements broker.Broker.
+func (b *Broker) Unsubscribe(topic string) {
+	b.topics.leave(topic)
+	b.people.leave(topic)
+}
+
+// Publish implements broker.Broker. A message that was sent is waited for, whatever becomes of
+// ctx, for some seconds: then the error is ErrUncertain.
+func (b *Broker) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	at, err := b.publisher.publish(ctx, &p, keep)
+	if err != nil {
+		return store.Position{}, fmt.Errorf("publish to %q: %w", p.Topic, err)
+	}
+	return at, nil
+}
+
+// Erase implements broker.Broker.
+func (b *Broker) Erase(ctx context.Context, topic string, offset uint64) error {
+	if err := b.publisher.erase(ctx, topic, offset); err != nil {
+		return fmt.Errorf("erase %d of %q: %w", offset, topic, err)
+	}
+	return nil
+}
+
+// History implements broker.Broker.
+func (b *Broker) History() broker.History { return b.history }
+
+// StartCluster implements broker.Cluster.
+func (b *Broker) StartCluster(self broker.Node, answer func(ctx context.Context, request []byte) ([]byte, error)) {
+	b.asks.begin(answer)
+	b.nodes.name(self)
+}
+
+// Nodes implements broker.Cluster.
+func (b *Broker) Nodes(context.Context) ([]broker.Node, error) {
+	if !b.site.conn.IsConnected() {
+		return nil, broker.ErrUnavailable
+	}
+	return b.nodes.list(), nil
+}
+
+// Ask implements broker.Cluster.
+func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, error) {
+	return b.asks.all(ctx, request)
+}
+
+// StartPresence implements broker.Presence.
+func (b *Broker) StartPresence(changed func(string, broker.Change)) { b.people.begin(changed) }
+
+// Present implements broker.Presence.
+func (b *Broker) Present(topic string, change broker.Change) { b.people.change(topic, change) }
+
+// ListPresence implements broker.Presence. A node that does not answer within a second is
+// taken to have nobody.
+func (b *Broker) ListPresence(ctx context.Context, topic string) ([]broker.Present, error) {
+	return b.people.list(ctx, topic)
+}
+
 // Close implements broker.Broker.
 func (b *Broker) Close() error {
-	b.nodes.leave(b)
-	b.cancel()
+	if b.topics.sink != nil {
+		b.nodes.leave()
+	}
+	b.site.end()
 	b.topics.close()
 	b.people.close()
-	b.conn.Close()
-	return b.tasks.Wait(context.Background())
-}
-
-// advised looks again when a stream has a new leader, which may not have announced all that
-// it has, or was made anew.
-func (b *Broker) advised(m *client.Msg) {
-	if slices.ContainsFunc(b.streams, func(s *stream) bool {
-		return m.Subject == "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."+s.name || m.Subject == "$JS.EVENT.ADVISORY.STREAM.CREATED."+s.name
-	}) {
-		b.suspect()
-	}
-}
-
-func (b *Broker) disconnected(_ *client.Conn, err error) {
-	if b.ctx.Err() == nil {
-		b.log.Warn("chime: broker/nats: the connection is lost", "server", b.options.shown(), "error", err)
-	}
-}
-
-func (b *Broker) reconnected(c *client.Conn) {
-	b.log.Info("chime: broker/nats: the connection is restored", "server", redact(c.ConnectedUrl()))
-	b.suspect()
-}
-
-// failed is told of announcements that were dropped, among other things.
-func (b *Broker) failed(_ *client.Conn, _ *client.Subscription, err error) {
-	b.log.Warn("chime: broker/nats: announcements may be lost", "error", err)
-	b.suspect()
-}
-
-// suspect has all topics looked at when that is possible again. It does not block.
-func (b *Broker) suspect() {
-	select {
-	case b.worry <- struct{}{}:
-	default:
-	}
-}
-
-// watch tells the sink of what may be lost, when the streams can be read again: told before,
-// it would fail to.
-func (b *Broker) watch() {
-	for {
-		select {
-		case <-b.worry:
-		case <-b.ctx.Done():
-			return
-		}
-		for _, s := range b.streams {
-			b.recover(s)
-		}
-		if b.ctx.Err() != nil {
-			return
-		}
-		b.sink.Lost("")
-		b.people.compare(b, b.names.list(), b.nodes.others())
-		select { // all topics are looked at
-		case <-time.After(lossPause):
-		case <-b.ctx.Done():
-		}
-	}
-}
-
-// recover returns when a stream can be read, and what is announced from then on reaches
-// this node.
-func (b *Broker) recover(s *stream) {
-	for b.ctx.Err() == nil {
-		within, cancel := context.WithTimeout(b.ctx, maxAttempt)
-		changed, err := b.meet(within, s)
-		if err == nil {
-			if changed {
-				b.log.Warn("chime: broker/nats: a stream was made anew, and its histories are gone", "stream", s.name)
-				b.topics.renew(b, s)
-			}
-			_, err = b.ping(within, s, "recover")
-		}
-		cancel()
-		if err == nil {
-			return
-		}
-		b.log.Debug("chime: broker/nats: a stream can't be reached", "stream", s.name, "error", err)
-		select {
-		case <-time.After(maxPause):
-		case <-b.ctx.Done():
-		}
-	}
-}
-
-// ping sends a message to the leader of a stream, which refuses it and names the last
-// sequence of the topic. It takes the way of what is published, behind whatever this node has
-// subscribed to: from the answer on the leader's server knows of that.
-func (b *Broker) ping(ctx context.Context, s *stream, topic string) (top uint64, err error) {
-	l := s.now.Load()
-	m := &client.Msg{Subject: l.subject(topic), Header: client.Header{headerExpectTop: {"9223372036854775807"}}}
-	err = b.calls.again(ctx, false, func(ctx context.Context) error {
-		_, err := b.calls.store(ctx, m)
-		return err
-	})
-	if isCode(err, codeWrongTop, codeWrongTopBusy) {
-		return topIn(err), nil
-	}
-	if err == nil {
-		err = errors.New("a message that must be refused was taken")
-	}
-	return 0, err
+	b.site.conn.Close()
+	return b.site.tasks.Wait(context.Background())
 }

@@ -49,7 +49,7 @@ func (d *delivery) replace(ctx context.Context, p *broker.Publication) (store.Po
 		if p.Key == "" || !a.Duplicate {
 			return d.at(a.Seq), nil
 		}
-		first, found, err := d.broker.kept(ctx, d.topic, a.Seq)
+		first, found, err := d.publisher.history.kept(ctx, d.topic, a.Seq)
 		switch {
 		case err != nil:
 			return store.Position{}, err
@@ -68,7 +68,7 @@ func (d *delivery) replace(ctx context.Context, p *broker.Publication) (store.Po
 func (d *delivery) behind(ctx context.Context, id string, headers func(last *record) client.Header) (ack, error) {
 	for range maxCrossings {
 		d.life = d.stream.now.Load()
-		last, found, err := d.broker.calls.lastOf(ctx, d.stream.name, d.life.subject(d.topic))
+		last, found, err := d.calls.lastOf(ctx, d.stream.name, d.life.subject(d.topic))
 		if err != nil {
 			return ack{}, err
 		}
@@ -95,7 +95,7 @@ func (d *delivery) behind(ctx context.Context, id string, headers func(last *rec
 
 // takeBack stores p, and deletes what it erases.
 func (d *delivery) takeBack(ctx context.Context, p *broker.Publication) (store.Position, error) {
-	_, found, err := d.broker.kept(ctx, d.topic, p.Erases)
+	_, found, err := d.publisher.history.kept(ctx, d.topic, p.Erases)
 	if err != nil {
 		return store.Position{}, err
 	}
@@ -105,7 +105,7 @@ func (d *delivery) takeBack(ctx context.Context, p *broker.Publication) (store.P
 		}
 		return store.Position{}, fmt.Errorf("erase %d: %w", p.Erases, store.ErrNotFound)
 	}
-	if err := d.broker.settle(ctx, d.topic); err != nil {
+	if err := d.publisher.trimmer.settle(ctx, d.topic); err != nil {
 		return store.Position{}, err
 	}
 	at, first, err := d.keyed(ctx, &p.Message)
@@ -113,13 +113,13 @@ func (d *delivery) takeBack(ctx context.Context, p *broker.Publication) (store.P
 		return store.Position{}, err
 	}
 	if first { // by who has ended before it was deleted, or it erases something else
-		r, _, err := d.broker.calls.at(ctx, d.stream.name, d.life.subject(d.topic), at.Offset)
+		r, _, err := d.calls.at(ctx, d.stream.name, d.life.subject(d.topic), at.Offset)
 		if err != nil || r.Erases != p.Erases {
 			return at, err
 		}
 	}
-	d.broker.erased.add(d.life.epoch, d.topic, p.Erases)
-	if _, err := d.broker.calls.remove(ctx, d.stream.name, p.Erases); err != nil {
+	d.publisher.erased.add(d.life.epoch, d.topic, p.Erases)
+	if _, err := d.calls.remove(ctx, d.stream.name, p.Erases); err != nil {
 		return store.Position{}, fmt.Errorf("%w: %d says that %d is erased, which was not: %w", broker.ErrUncertain, at.Offset, p.Erases, err)
 	}
 	return at, nil
@@ -133,7 +133,7 @@ func (d *delivery) said(ctx context.Context, m *store.Message) (at store.Positio
 		if m.Key == "" {
 			break
 		}
-		page, err := d.broker.read(ctx, d.topic, r)
+		page, err := d.publisher.history.read(ctx, d.topic, r)
 		if err != nil {
 			return at, false, err
 		}
@@ -154,23 +154,6 @@ func (d *delivery) said(ctx context.Context, m *store.Message) (at store.Positio
 	return at, false, nil
 }
 
-// Erase implements broker.Broker.
-func (b *Broker) Erase(ctx context.Context, topic string, offset uint64) error {
-	err := context.Cause(ctx)
-	if err == nil {
-		d := delivery{broker: b, stream: b.streamOf(topic), topic: topic, header: client.Header{}, head: b.heads.of(topic)}
-		if offset == 0 {
-			err = d.forget(ctx)
-		} else {
-			err = d.redact(ctx, offset)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("erase %d of %q: %w", offset, topic, err)
-	}
-	return nil
-}
-
 // forget deletes all behind a mark. Of a topic that has nothing there is nothing to do.
 func (d *delivery) forget(ctx context.Context) error {
 	_, err := d.behind(ctx, newID(), func(last *record) client.Header {
@@ -187,13 +170,13 @@ func (d *delivery) forget(ctx context.Context) error {
 
 // redact deletes one message, which is the last behind a mark.
 func (d *delivery) redact(ctx context.Context, offset uint64) error {
-	if _, found, err := d.broker.kept(ctx, d.topic, offset); err != nil || !found {
+	if _, found, err := d.publisher.history.kept(ctx, d.topic, offset); err != nil || !found {
 		if err == nil {
 			err = store.ErrNotFound
 		}
 		return err
 	}
-	if err := d.broker.settle(ctx, d.topic); err != nil {
+	if err := d.publisher.trimmer.settle(ctx, d.topic); err != nil {
 		return err
 	}
 	_, err := d.behind(ctx, newID(), func(last *record) client.Header {
@@ -208,8 +191,8 @@ func (d *delivery) redact(ctx context.Context, offset uint64) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	d.broker.erased.add(d.life.epoch, d.topic, offset)
-	found, err := d.broker.calls.remove(ctx, d.stream.name, offset)
+	d.publisher.erased.add(d.life.epoch, d.topic, offset)
+	found, err := d.calls.remove(ctx, d.stream.name, offset)
 	switch {
 	case err != nil:
 		return err
@@ -220,10 +203,10 @@ func (d *delivery) redact(ctx context.Context, offset uint64) error {
 	}
 	// After what was stored by now, so that nobody is told of it before it was announced.
 	h := client.Header{headerErased: {number(offset)}}
-	if top, err := d.broker.ping(ctx, d.stream, d.topic); err == nil && top > 0 {
+	if top, err := d.publisher.streams.ping(ctx, d.stream, d.topic); err == nil && top > 0 {
 		h[headerAfter] = []string{number(top)}
 	}
-	return d.broker.calls.again(ctx, true, func(context.Context) error {
-		return d.broker.conn.PublishMsg(&client.Msg{Subject: d.life.say + token(d.topic), Header: h})
+	return d.calls.again(ctx, true, func(context.Context) error {
+		return d.publisher.site.conn.PublishMsg(&client.Msg{Subject: d.life.say + token(d.topic), Header: h})
 	})
 }

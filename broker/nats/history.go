@@ -18,17 +18,22 @@ import (
 // Round trips: one for where a topic ends, and for what follows a message that is stored, which
 // is mostly so where a client comes back; two for the newest 64; a few more for a page far
 // back in a long topic, or from an offset whose message is gone.
-type history struct{ broker *Broker }
-
-// History implements broker.Broker.
-func (b *Broker) History() broker.History { return history{b} }
+type history struct {
+	site       *site
+	streams    *streams
+	topics     *topics
+	erased     *erasures
+	backlog    *backlog
+	replicated bool          // several servers have each message
+	maxAge     time.Duration // of the streams
+}
 
 // Epoch implements broker.History. Each stream has its own; this is that of the first.
-func (h history) Epoch() string { return h.broker.streams[0].now.Load().epoch }
+func (h *history) Epoch() string { return h.streams.list[0].now.Load().epoch }
 
 // Read implements broker.History.
-func (h history) Read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
-	page, err := h.broker.read(ctx, topic, r)
+func (h *history) Read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
+	page, err := h.read(ctx, topic, r)
 	if err != nil {
 		return store.Page{}, fmt.Errorf("read %q: %w", topic, err)
 	}
@@ -48,13 +53,13 @@ const (
 	mostPause = 100 * time.Millisecond
 )
 
-func (b *Broker) read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
-	end, wait := time.Now().Add(b.options.GiveUp), patience
+func (h *history) read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
+	end, wait := time.Now().Add(h.site.calls.giveUp), patience
 	for moved := 0; ; {
 		if ctx.Err() != nil {
 			return store.Page{}, context.Cause(ctx)
 		}
-		v := b.view(topic)
+		v := h.view(topic)
 		read := v.following
 		if r.Newest {
 			read = v.newest
@@ -82,11 +87,11 @@ func (b *Broker) read(ctx context.Context, topic string, r store.Range) (store.P
 }
 
 // kept returns the message at an offset, if the topic still has it.
-func (b *Broker) kept(ctx context.Context, topic string, offset uint64) (m store.Message, found bool, err error) {
+func (h *history) kept(ctx context.Context, topic string, offset uint64) (m store.Message, found bool, err error) {
 	if offset == 0 || offset > math.MaxInt64 {
 		return m, false, nil
 	}
-	page, err := b.read(ctx, topic, store.Range{After: offset - 1, Limit: 1})
+	page, err := h.read(ctx, topic, store.Range{After: offset - 1, Limit: 1})
 	if err != nil || len(page.Messages) == 0 || page.Messages[0].Offset != offset {
 		return m, false, err
 	}
@@ -95,7 +100,8 @@ func (b *Broker) kept(ctx context.Context, topic string, offset uint64) (m store
 
 // view is a topic while a page of it is read.
 type view struct {
-	broker  *Broker
+	history *history
+	calls   *calls
 	stream  *stream
 	life    *life
 	topic   string
@@ -105,8 +111,8 @@ type view struct {
 	first   uint64 // offset of the first message; 0 where the leader was not asked
 }
 
-func (b *Broker) view(topic string) view {
-	v := view{broker: b, stream: b.streamOf(topic), topic: topic}
+func (h *history) view(topic string) view {
+	v := view{history: h, calls: h.site.calls, stream: h.streams.of(topic), topic: topic}
 	v.life = v.stream.now.Load()
 	v.subject = v.life.subject(topic)
 	return v
@@ -116,19 +122,19 @@ func (b *Broker) view(topic string) view {
 // what was forgotten.
 func (v *view) end(ctx context.Context) (err error) {
 	begin := make(chan error, 1)
-	if v.broker.options.Replicas > 1 {
-		v.broker.tasks.Go(func() {
-			first, _, err := v.broker.calls.at(ctx, v.stream.name, v.subject, 1)
+	if v.history.replicated {
+		v.history.site.tasks.Go(func() {
+			first, _, err := v.calls.at(ctx, v.stream.name, v.subject, 1)
 			v.first = first.Offset
 			begin <- err
 		})
 	} else {
 		begin <- nil
 	}
-	v.last, v.known, err = v.broker.calls.lastOf(ctx, v.stream.name, v.subject)
+	v.last, v.known, err = v.calls.lastOf(ctx, v.stream.name, v.subject)
 	err = errors.Join(err, <-begin)
 	if err == nil && v.known && v.last.mark {
-		if o := v.broker.topics.of(v.topic); o != nil {
+		if o := v.history.topics.of(v.topic); o != nil {
 			o.mark(&v.last)
 		}
 	}
@@ -152,7 +158,7 @@ func (v *view) following(ctx context.Context, r store.Range) (page store.Page, e
 	}
 	// Both at once: where the last message is does not change what follows an offset.
 	first := make(chan error, 1)
-	v.broker.tasks.Go(func() { first <- s.ask(ctx, min(want+1, maxBatch), bytesFor(r.Bytes)) })
+	v.history.site.tasks.Go(func() { first <- s.ask(ctx, min(want+1, maxBatch), bytesFor(r.Bytes)) })
 	err = v.end(ctx)
 	if err := errors.Join(<-first, err); err != nil {
 		return page, err
@@ -218,7 +224,7 @@ func (v *view) continues(ctx context.Context, s *scan, after uint64) (bool, erro
 		return len(s.list) > 0 || after <= v.last.top() && after >= v.last.Offset, nil
 	}
 	if after > 0 {
-		list, _, err := v.broker.calls.direct(ctx, v.stream.name, question{MultiLast: []string{v.subject}, UpTo: after})
+		list, _, err := v.calls.direct(ctx, v.stream.name, question{MultiLast: []string{v.subject}, UpTo: after})
 		if err != nil {
 			return false, err
 		}
@@ -246,7 +252,7 @@ func (v *view) continues(ctx context.Context, s *scan, after uint64) (bool, erro
 // forgets reports whether the topic may have been forgotten since the stream was made, and
 // begun anew.
 func (v *view) forgets() bool {
-	age := v.broker.options.MaxAge
+	age := v.history.maxAge
 	return age > 0 && time.Since(v.life.made) > age
 }
 
@@ -314,9 +320,9 @@ func (v *view) messages(list []record, after uint64) (kept []store.Message, aged
 		case r.mark, r.Offset <= after:
 			continue
 		case erased[r.Offset]:
-			v.broker.trims.repeat(v.life.epoch, v.topic, r.Offset)
+			v.history.backlog.repeat(v.life.epoch, v.topic, r.Offset)
 			continue
-		case v.broker.erased.has(v.life.epoch, v.topic, r.Offset):
+		case v.history.erased.has(v.life.epoch, v.topic, r.Offset):
 			continue
 		case len(kept) == 0 && !limit.IsZero() && !r.At.After(limit):
 			aged = true

@@ -12,9 +12,9 @@ import (
 func (v *view) newest(ctx context.Context, r store.Range) (page store.Page, err error) {
 	first := make(chan error, 1)
 	var oldest []record
-	v.broker.tasks.Go(func() {
+	v.history.site.tasks.Go(func() {
 		var err error
-		oldest, _, err = v.broker.calls.direct(ctx, v.stream.name, question{Seq: 1, Next: v.subject, Batch: 1})
+		oldest, _, err = v.calls.direct(ctx, v.stream.name, question{Seq: 1, Next: v.subject, Batch: 1})
 		first <- err
 	})
 	err = v.end(ctx)
@@ -91,7 +91,7 @@ func (v *view) beyond(ctx context.Context, before uint64) (uint64, error) {
 	if before == 0 || before > v.last.Offset {
 		return 0, nil
 	}
-	list, _, err := v.broker.calls.direct(ctx, v.stream.name, question{Seq: before, Next: v.subject, Batch: 1})
+	list, _, err := v.calls.direct(ctx, v.stream.name, question{Seq: before, Next: v.subject, Batch: 1})
 	if err != nil {
 		return 0, err
 	}

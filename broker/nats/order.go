@@ -28,7 +28,7 @@ const (
 
 // order announces what comes in one topic, in the order of its offsets.
 type order struct {
-	broker *Broker
+	topics *topics
 	topic  string
 	line   line
 
@@ -57,13 +57,13 @@ type delayed struct {
 	do    func()
 }
 
-func newOrder(b *Broker, topic string) *order {
-	return &order{broker: b, topic: topic, line: line{tasks: &b.tasks, most: maxWaiting}}
+func newOrder(t *topics, topic string) *order {
+	return &order{topics: t, topic: topic, line: line{tasks: &t.site.tasks, most: maxWaiting}}
 }
 
 // listen subscribes to what is announced, in place of what it has listened to.
 func (o *order) listen(l *life) error {
-	sub, err := o.broker.conn.ChanSubscribe(l.say+token(o.topic), o.broker.topics.came)
+	sub, err := o.topics.site.conn.ChanSubscribe(l.say+token(o.topic), o.topics.came)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (o *order) add(size int, do func()) {
 // lose drops what waits. What was retained is in the history.
 func (o *order) lose() {
 	o.line.clear()
-	o.line.add(0, func() { o.broker.sink.Lost(o.topic) })
+	o.line.add(0, func() { o.topics.sink.Lost(o.topic) })
 }
 
 // retained puts a message into the line, and what was held for it behind it.
@@ -150,7 +150,7 @@ func (o *order) hold(after uint64, size int, do func()) {
 	}
 	o.delayed = append(o.delayed, delayed{after, time.Now().Add(holding), size, do})
 	if o.timer == nil {
-		o.timer = o.broker.tasks.After(holding, func() { o.release(time.Now()) })
+		o.timer = o.topics.site.tasks.After(holding, func() { o.release(time.Now()) })
 	}
 	o.mu.Unlock()
 }
@@ -171,7 +171,7 @@ func (o *order) release(now time.Time) {
 	if !now.IsZero() {
 		o.timer = nil
 		if len(rest) > 0 && !o.closed {
-			o.timer = o.broker.tasks.After(rest[0].until.Sub(now), func() { o.release(time.Now()) })
+			o.timer = o.topics.site.tasks.After(rest[0].until.Sub(now), func() { o.release(time.Now()) })
 		}
 	}
 	o.mu.Unlock()
@@ -195,15 +195,15 @@ func (o *order) announce(l *life, r *record) {
 		if r.Erases == store.All {
 			at.Offset, o.floor = 0, r.Offset-1
 		} else {
-			o.broker.erased.add(l.epoch, o.topic, r.Erases)
-			o.broker.trims.repeat(l.epoch, o.topic, r.Erases)
+			o.topics.erased.add(l.epoch, o.topic, r.Erases)
+			o.topics.backlog.repeat(l.epoch, o.topic, r.Erases)
 		}
 		o.tellErased(at)
 	}
 	if r.mark || r.Offset != 0 && o.isErased(r.Offset) {
 		return
 	}
-	o.broker.sink.Published(broker.Publication{Message: r.Message, Epoch: epochOf(l, r), Topic: o.topic, From: r.from})
+	o.topics.sink.Published(broker.Publication{Message: r.Message, Epoch: epochOf(l, r), Topic: o.topic, From: r.from})
 }
 
 func epochOf(l *life, r *record) string {
@@ -223,7 +223,7 @@ func (o *order) tellErased(at store.Position) {
 			o.erased = o.erased[1:]
 		}
 	}
-	o.broker.sink.Erased(o.topic, at)
+	o.topics.sink.Erased(o.topic, at)
 }
 
 // isErased reports whether the message at an offset was erased.

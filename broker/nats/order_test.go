@@ -53,8 +53,8 @@ func message(offset, prev uint64, text string) *record {
 
 // orderOf is the order of a topic in a bubble, and a life of its stream.
 func orderOf(n *notes) (*order, *life) {
-	o := newOrder(&Broker{sink: n}, "a")
-	return o, &life{epoch: "e"}
+	t := &topics{site: &site{}, erased: &erasures{}, backlog: &backlog{}, sink: n}
+	return newOrder(t, "a"), &life{epoch: "e"}
 }
 
 // An ephemeral message that its publisher sent behind a retained one comes behind it, also if
@@ -137,24 +137,23 @@ func TestAnErasureOvertakesAnAnnouncement(t *testing.T) {
 func TestANodeIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var changes []broker.Change
-		b := &Broker{}
-		b.people.changed = func(_ string, c broker.Change) { changes = append(changes, c) }
-		c := &crowd{broker: b, topic: "a", line: line{tasks: &b.tasks, most: maxWaiting}, others: map[string]*share{}}
-		b.people.topics = map[string]*crowd{"a": c}
+		p := people{site: &site{}, changed: func(_ string, c broker.Change) { changes = append(changes, c) }}
+		c := &crowd{people: &p, topic: "a", line: line{tasks: &p.site.tasks, most: maxWaiting}, others: map[string]*share{}}
+		p.crowds = map[string]*crowd{"a": c}
 		who := broker.Present{Key: "k", Ref: "r"}
 		c.line.now(func() { c.set("other", map[string]broker.Present{"r": who}, 1) })
-		b.nodes.known = map[string]*peer{"other": {heard: time.Now()}, "another": {heard: time.Now()}}
+		n := nodes{known: map[string]*peer{"other": {heard: time.Now()}, "another": {heard: time.Now()}}}
 		time.Sleep(deadAfter)
-		if dead := b.nodes.silent(); len(dead) > 0 {
+		if dead := n.silent(); len(dead) > 0 {
 			t.Errorf("after %v: %q are gone, want none", deadAfter, dead)
 		}
-		b.nodes.known["another"].heard = time.Now()
+		n.known["another"].heard = time.Now()
 		time.Sleep(time.Second)
-		dead := b.nodes.silent()
-		if !slices.Equal(dead, []string{"other"}) || len(b.nodes.others()) != 1 {
+		dead := n.silent()
+		if !slices.Equal(dead, []string{"other"}) || len(n.others()) != 1 {
 			t.Errorf("then %q are gone, want the one that was not heard", dead)
 		}
-		b.people.end(dead[0])
+		p.end(dead[0])
 		synctest.Wait()
 		if len(changes) != 2 || len(changes[0].Joins) != 1 || len(changes[1].Leaves) != 1 || changes[1].Leaves[0].Ref != "r" {
 			t.Errorf("got the changes %+v, want that one joins and leaves", changes)

@@ -15,72 +15,93 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Publish implements broker.Broker. A message that was sent is waited for, whatever becomes of
-// ctx, for some seconds: then the error is ErrUncertain.
-func (b *Broker) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
-	at, err := b.publish(ctx, &p, keep)
-	if err != nil {
-		return store.Position{}, fmt.Errorf("publish to %q: %w", p.Topic, err)
-	}
-	return at, nil
+// publisher publishes, and takes back.
+type publisher struct {
+	site    *site
+	streams *streams
+	history *history
+	trimmer *trimmer
+	heads   *heads
+	erased  *erasures
+	most    int // bytes of an event and its payload
 }
 
-func (b *Broker) publish(ctx context.Context, p *broker.Publication, keep *store.Retention) (store.Position, error) {
+// publish is Broker.Publish. A message that was sent is waited for, whatever becomes of ctx, for
+// some seconds: then the error is ErrUncertain.
+func (p *publisher) publish(ctx context.Context, m *broker.Publication, keep *store.Retention) (store.Position, error) {
 	if ctx.Err() != nil {
 		return store.Position{}, context.Cause(ctx)
 	}
-	if n := len(p.Event) + len(p.Payload); n > b.payload {
-		return store.Position{}, fmt.Errorf("%w: %d bytes: want at most %d", broker.ErrTooLarge, n, b.payload)
+	if n := len(m.Event) + len(m.Payload); n > p.most {
+		return store.Position{}, fmt.Errorf("%w: %d bytes: want at most %d", broker.ErrTooLarge, n, p.most)
 	}
 	if keep == nil {
-		return store.Position{}, b.ephemeral(ctx, p)
+		return store.Position{}, p.ephemeral(ctx, m)
 	}
-	if err := p.CheckOnce(); err != nil {
+	if err := m.CheckOnce(); err != nil {
 		return store.Position{}, err
 	}
-	d := delivery{broker: b, stream: b.streamOf(p.Topic), topic: p.Topic, header: headersOf(p), payload: p.Payload, head: b.heads.of(p.Topic), keep: *keep}
+	d := p.delivery(m.Topic, headersOf(m))
+	d.payload, d.keep = m.Payload, *keep
 	retain(d.header, *keep)
 	var at store.Position
 	var err error
 	switch {
-	case p.Erases == store.All:
-		at, err = d.replace(ctx, p)
-	case p.Erases != 0:
-		at, err = d.takeBack(ctx, p)
+	case m.Erases == store.All:
+		at, err = d.replace(ctx, m)
+	case m.Erases != 0:
+		at, err = d.takeBack(ctx, m)
 	default:
-		at, _, err = d.keyed(ctx, &p.Message)
+		at, _, err = d.keyed(ctx, &m.Message)
 	}
 	if err == nil && d.head.due(*keep) {
-		b.trims.add(p.Topic, *keep)
+		p.trimmer.backlog.add(m.Topic, *keep)
 	}
 	return at, err
 }
 
 // ephemeral announces what is not retained. It says what its publisher has retained before,
 // which it must not come before.
-func (b *Broker) ephemeral(ctx context.Context, p *broker.Publication) error {
-	s := b.streamOf(p.Topic)
-	h := headersOf(p)
-	if one := b.heads.peek(p.Topic); one != nil {
+func (p *publisher) ephemeral(ctx context.Context, m *broker.Publication) error {
+	s := p.streams.of(m.Topic)
+	h := headersOf(m)
+	if one := p.heads.peek(m.Topic); one != nil {
 		if top := one.top(); top > 0 {
 			h[headerAfter] = []string{number(top)}
 		}
 	}
-	return b.calls.again(ctx, false, func(context.Context) error {
-		return b.conn.PublishMsg(&client.Msg{Subject: s.now.Load().say + token(p.Topic), Header: h, Data: p.Payload})
+	return p.site.calls.again(ctx, false, func(context.Context) error {
+		return p.site.conn.PublishMsg(&client.Msg{Subject: s.now.Load().say + token(m.Topic), Header: h, Data: m.Payload})
 	})
+}
+
+// erase is Broker.Erase.
+func (p *publisher) erase(ctx context.Context, topic string, offset uint64) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	d := p.delivery(topic, client.Header{})
+	if offset == 0 {
+		return d.forget(ctx)
+	}
+	return d.redact(ctx, offset)
+}
+
+func (p *publisher) delivery(topic string, h client.Header) delivery {
+	return delivery{publisher: p, calls: p.site.calls, stream: p.streams.of(topic), topic: topic, header: h, head: p.heads.of(topic)}
 }
 
 // delivery is a message on its way into a stream.
 type delivery struct {
-	broker  *Broker
-	stream  *stream
-	topic   string
-	header  client.Header
-	payload []byte
-	head    *head
-	keep    store.Retention
-	life    *life // that it was stored in, or is to be
+	publisher *publisher
+	calls     *calls
+	stream    *stream
+	topic     string
+	header    client.Header
+	payload   []byte
+	head      *head
+	keep      store.Retention
+	life      *life // that it was stored in, or is to be
 }
 
 // newID is that of a message without a key: what is sent again after no answer came is stored
@@ -120,7 +141,7 @@ func (d *delivery) keyed(ctx context.Context, m *store.Message) (at store.Positi
 		case !a.Duplicate:
 			return d.at(a.Seq), false, nil
 		}
-		first, found, err := d.broker.kept(ctx, d.topic, a.Seq)
+		first, found, err := d.publisher.history.kept(ctx, d.topic, a.Seq)
 		switch {
 		case err != nil:
 			return store.Position{}, false, fmt.Errorf("what has the key: %w", err)
@@ -157,9 +178,9 @@ func (d *delivery) append(ctx context.Context, id string) (ack, error) {
 // met looks at a topic that this node has not published in before: if more is retained from
 // now on, what is not now must not come back.
 func (d *delivery) met(ctx context.Context) error {
-	last, found, err := d.broker.calls.lastOf(ctx, d.stream.name, d.life.subject(d.topic))
+	last, found, err := d.calls.lastOf(ctx, d.stream.name, d.life.subject(d.topic))
 	if err == nil && found && (last.keep.Keep > 0 && (d.keep.Keep <= 0 || d.keep.Keep > last.keep.Keep) || last.keep.Age > 0 && (d.keep.Age <= 0 || d.keep.Age > last.keep.Age)) {
-		err = d.broker.settle(ctx, d.topic)
+		err = d.publisher.trimmer.settle(ctx, d.topic)
 	}
 	if err == nil {
 		d.head.begin()
@@ -182,12 +203,12 @@ func (d *delivery) send(ctx context.Context, id string, more client.Header) (ack
 	h[headerID] = []string{id}
 	maps.Copy(h, more)
 	var a ack
-	err := d.broker.calls.again(ctx, true, func(ctx context.Context) error {
+	err := d.calls.again(ctx, true, func(ctx context.Context) error {
 		d.life = d.stream.now.Load()
 		var err error
-		a, err = d.broker.calls.store(ctx, &client.Msg{Subject: d.life.subject(d.topic), Header: h, Data: d.payload})
+		a, err = d.calls.store(ctx, &client.Msg{Subject: d.life.subject(d.topic), Header: h, Data: d.payload})
 		if errors.Is(err, client.ErrNoResponders) {
-			d.broker.suspect() // the stream may be another by now
+			d.publisher.site.suspect() // the stream may be another by now
 		}
 		return err
 	})

@@ -33,7 +33,7 @@ func (s *scan) ask(ctx context.Context, n, bytes int) error {
 		s.from = s.list[len(s.list)-1].Offset
 		n++
 	}
-	list, pending, err := s.view.broker.calls.direct(ctx, s.view.stream.name, question{Seq: s.from, Next: s.view.subject, Batch: min(n, maxBatch), MaxBytes: bytes})
+	list, pending, err := s.view.calls.direct(ctx, s.view.stream.name, question{Seq: s.from, Next: s.view.subject, Batch: min(n, maxBatch), MaxBytes: bytes})
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *scan) jump(ctx context.Context, t time.Time) error {
 		from = s.list[n-1].Offset
 	}
 	s.restart(0)
-	list, pending, err := s.view.broker.calls.direct(ctx, s.view.stream.name, question{StartTime: &t, Next: s.view.subject, Batch: maxBatch, MaxBytes: minBytes})
+	list, pending, err := s.view.calls.direct(ctx, s.view.stream.name, question{StartTime: &t, Next: s.view.subject, Batch: maxBatch, MaxBytes: minBytes})
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (v *view) find(ctx context.Context, count uint64, older, newer known) (uint
 			guess = newer.offset - uint64(back*float64(span))
 		}
 		guess = min(max(guess, older.offset+1), newer.offset)
-		list, _, err := v.broker.calls.direct(ctx, v.stream.name, question{Seq: guess, Next: v.subject, Batch: 1})
+		list, _, err := v.calls.direct(ctx, v.stream.name, question{Seq: guess, Next: v.subject, Batch: 1})
 		if err != nil {
 			return 0, err
 		}

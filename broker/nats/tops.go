@@ -12,14 +12,14 @@ const maxTops = 500
 
 // Tops implements broker.Tops: a request for 500 topics of a stream. Any server answers, which
 // may be behind by a moment.
-func (h history) Tops(ctx context.Context, topics []string) ([]store.Position, error) {
+func (h *history) Tops(ctx context.Context, topics []string) ([]store.Position, error) {
 	tops := make([]store.Position, len(topics))
-	for _, s := range h.broker.streams {
+	for _, s := range h.streams.list {
 		l := s.now.Load()
 		where := map[string][]int{}
 		var subjects []string
 		for i, topic := range topics {
-			if h.broker.streamOf(topic) != s {
+			if h.streams.of(topic) != s {
 				continue
 			}
 			tops[i].Epoch = l.epoch
@@ -41,10 +41,10 @@ func (h history) Tops(ctx context.Context, topics []string) ([]store.Position, e
 }
 
 // tops fills in where some topics of a stream end.
-func (h history) tops(ctx context.Context, s *stream, subjects []string, where map[string][]int, tops []store.Position) error {
+func (h *history) tops(ctx context.Context, s *stream, subjects []string, where map[string][]int, tops []store.Position) error {
 	for after := uint64(0); ; {
 		// They come in the order of their sequences; an answer ends before it is too large.
-		list, pending, err := h.broker.calls.direct(ctx, s.name, question{Seq: after, MultiLast: subjects, MaxBytes: 4 * minBytes})
+		list, pending, err := h.site.calls.direct(ctx, s.name, question{Seq: after, MultiLast: subjects, MaxBytes: 4 * minBytes})
 		if err != nil {
 			return err
 		}

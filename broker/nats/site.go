@@ -1,0 +1,106 @@
+package nats
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	client "github.com/nats-io/nats.go"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/quiet"
+	"github.com/go-chime/chime/internal/task"
+)
+
+// site is what the parts of a broker stand on: the line to the servers, what this one is called
+// there, and when it ends. It does not change but for worry.
+type site struct {
+	conn  *client.Conn
+	calls *calls
+	names names
+	id    string // of this broker, random: what its node is called is not known before StartCluster
+	log   *slog.Logger
+
+	tasks task.Group
+	ctx   context.Context // ends with Close
+	end   context.CancelFunc
+	worry chan struct{} // full when all that is known has to be looked at again
+}
+
+func newSite(ctx context.Context, o Options) *site {
+	var id [6]byte
+	_, _ = rand.Read(id[:])
+	s := &site{
+		names: names{o.Prefix}, id: base64.RawURLEncoding.EncodeToString(id[:]),
+		log: slog.New(quiet.New(o.Log.Handler())), worry: make(chan struct{}, 1),
+	}
+	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	return s
+}
+
+// suspect has all topics looked at when that is possible again. It does not block.
+func (s *site) suspect() {
+	select {
+	case s.worry <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	pingInterval = 5 * time.Second // a connection is given up when two pings are not answered
+	maxPings     = 2
+	dialTimeout  = 2 * time.Second
+)
+
+// connect tries until ctx ends where nobody listens. What becomes of the connection later is
+// in the log, and is a reason to suspect.
+func (s *site) connect(ctx context.Context, o Options) error {
+	opts := []client.Option{
+		client.Name("chime " + o.Prefix), client.PingInterval(pingInterval), client.MaxPingsOutstanding(maxPings),
+		client.Timeout(dialTimeout), client.MaxReconnects(-1), client.ReconnectWait(100 * time.Millisecond),
+		client.ReconnectJitter(100*time.Millisecond, time.Second),
+		client.ReconnectBufSize(-1), // what can't be sent is an error, not late
+		client.DisconnectErrHandler(func(_ *client.Conn, err error) {
+			if s.ctx.Err() == nil {
+				s.log.Warn("chime: broker/nats: the connection is lost", "server", o.shown(), "error", err)
+			}
+		}),
+		client.ReconnectHandler(func(c *client.Conn) {
+			s.log.Info("chime: broker/nats: the connection is restored", "server", redact(c.ConnectedUrl()))
+			s.suspect()
+		}),
+		client.ErrorHandler(func(_ *client.Conn, _ *client.Subscription, err error) { // of announcements that were dropped, among others
+			s.log.Warn("chime: broker/nats: announcements may be lost", "error", err)
+			s.suspect()
+		}),
+	}
+	if o.Server != nil {
+		opts = append(opts, client.InProcessServer(o.Server))
+	}
+	opts = append(opts, o.Connect...)
+	for wait := pause; ; wait = min(2*wait, maxPause) {
+		conn, err := client.Connect(o.URL, opts...)
+		if err == nil {
+			s.conn = conn
+			return nil
+		}
+		if refused(err) {
+			return fmt.Errorf("connect to %s: %w", o.shown(), err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("connect to %s: %w: %w: %w", o.shown(), broker.ErrUnavailable, err, context.Cause(ctx))
+		}
+	}
+}
+
+// refused reports whether to connect again would help nothing.
+func refused(err error) bool {
+	return errors.Is(err, client.ErrAuthorization) || errors.Is(err, client.ErrAuthExpired) || errors.Is(err, client.ErrAuthRevoked) ||
+		errors.Is(err, client.ErrSecureConnRequired) || errors.Is(err, client.ErrSecureConnWanted)
+}
