@@ -54,6 +54,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/presence":    {ours: []string{"broker", "internal/wire"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/queue":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
 	"internal/raw":         {others: []string{chiModule}},
+	"internal/redistest":   {ours: []string{"internal/need"}},
 	"internal/server": {
 		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/pace", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "transport"},
 		others: []string{"github.com/coder/websocket"},
@@ -82,7 +83,7 @@ var helpers = []string{"internal/leak", "internal/mono", "internal/need", "inter
 
 // forTests are the packages that tests share. Only tests may import them; they may
 // import all that is public.
-var forTests = []string{"internal/contract", "internal/raw"}
+var forTests = []string{"internal/contract", "internal/raw", "internal/redistest"}
 
 const semaphore = "golang.org/x/sync/semaphore"
 

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/redistest"
 	"github.com/go-chime/chime/store"
 )
 
 // BenchmarkPublish publishes 200 bytes in 100 topics that keep 100 messages, with an
 // append-only file that nobody waits for.
 func BenchmarkPublish(b *testing.B) {
-	e := start(b, "--appendfsync", "no")
+	e := redistest.Start(b, "--appendfsync", "no")
 	for _, c := range []struct {
 		name string
 		make func(p *broker.Publication, n int64)
@@ -29,7 +30,7 @@ func BenchmarkPublish(b *testing.B) {
 	} {
 		for _, publishers := range []int{1, 64} {
 			b.Run(fmt.Sprint(c.name, "/", publishers), func(b *testing.B) {
-				br, _ := began(b, e.url(), Options{})
+				br, _ := began(b, e.URL(), Options{})
 				var n atomic.Int64
 				payload := string(make([]byte, 200))
 				publish := func() {
@@ -41,7 +42,7 @@ func BenchmarkPublish(b *testing.B) {
 					}
 				}
 				b.ReportAllocs()
-				before := e.busy(b)
+				before := busy(b, e)
 				if publishers == 1 {
 					for b.Loop() {
 						publish()
@@ -54,17 +55,16 @@ func BenchmarkPublish(b *testing.B) {
 						}
 					})
 				}
-				b.ReportMetric(float64((e.busy(b)-before).Nanoseconds())/float64(n.Load()), "engine-ns/op")
+				b.ReportMetric(float64((busy(b, e)-before).Nanoseconds())/float64(n.Load()), "engine-ns/op")
 			})
 		}
 	}
 }
 
 // busy is how long the engine has used a processor.
-func (e *engine) busy(b *testing.B) (all time.Duration) {
-	info := e.must(b, "INFO", "cpu")
+func busy(b *testing.B, e *redistest.Server) (all time.Duration) {
 	for _, name := range []string{"used_cpu_user_main_thread", "used_cpu_sys_main_thread"} {
-		seconds, err := strconv.ParseFloat(field(info, name), 64)
+		seconds, err := strconv.ParseFloat(e.Info(b, "cpu", name), 64)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -76,8 +76,8 @@ func (e *engine) busy(b *testing.B) (all time.Duration) {
 // BenchmarkJoins reads what a join reads, of 100 topics with 100 messages each: 64 of the
 // newest, by 64 at one time.
 func BenchmarkJoins(b *testing.B) {
-	e := start(b, "--appendfsync", "no")
-	br, _ := began(b, e.url(), Options{})
+	e := redistest.Start(b, "--appendfsync", "no")
+	br, _ := began(b, e.URL(), Options{})
 	payload := string(make([]byte, 200))
 	var wg sync.WaitGroup
 	for w := range 64 {
@@ -99,7 +99,7 @@ func BenchmarkJoins(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var n atomic.Int64
-			before := e.busy(b)
+			before := busy(b, e)
 			b.ReportAllocs()
 			b.SetParallelism(32)
 			b.RunParallel(func(pb *testing.PB) {
@@ -109,7 +109,7 @@ func BenchmarkJoins(b *testing.B) {
 					}
 				}
 			})
-			b.ReportMetric(float64((e.busy(b)-before).Nanoseconds())/float64(n.Load()), "engine-ns/op")
+			b.ReportMetric(float64((busy(b, e)-before).Nanoseconds())/float64(n.Load()), "engine-ns/op")
 		})
 	}
 	b.Run("tops", func(b *testing.B) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/channel/channeltest"
+	"github.com/go-chime/chime/internal/redistest"
 	"github.com/go-chime/chime/transport"
 )
 
@@ -30,12 +31,12 @@ func (room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Mess
 // cut.
 func TestClientsOnTwoNodesAreInOneRoom(t *testing.T) {
 	t.Parallel()
-	e := start(t, "--appendfsync", "no")
+	e := redistest.Start(t, "--appendfsync", "no")
 	p := newProxy(t, e)
 	prefix := fresh()
 	var hubs []*channeltest.Hub
 	var nodes []*Broker
-	for _, url := range []string{e.url(), p.url()} {
+	for _, url := range []string{e.URL(), p.url()} {
 		b, err := Open(t.Context(), url, Options{Prefix: prefix, pace: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)

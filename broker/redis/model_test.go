@@ -5,9 +5,12 @@ import (
 
 	"github.com/go-chime/chime/broker/brokertest"
 	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/internal/redistest"
 )
 
 func TestAtRandomItIsLikeMemory(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	brokertest.RunModel(t, open(t, e.url(), Options{}), brokertest.Random{Seed: need.Seed(t), Steps: need.Rounds(1500, 6000), Varies: true})
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		brokertest.RunModel(t, open(t, e.URL(), Options{}), brokertest.Random{Seed: need.Seed(t), Steps: need.Rounds(1500, 6000), Varies: true})
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/redistest"
 )
 
 // pace is that of tests which wait for a node to be missed.
@@ -118,127 +119,137 @@ func up(t testing.TB, b *Broker, want string) {
 }
 
 func TestThoseOnANodeThatIsGoneLeave(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	prefix := fresh()
-	one, seen, _ := peer(t, e.url(), prefix, "one")
-	two, _, _ := peer(t, e.url(), prefix, "two")
-	three, others, _ := peer(t, e.url(), prefix, "three")
-	one.Present("a", joins("r1"))
-	two.Present("a", joins("r2", "r3"))
-	seen.until(t, "r1 r2 r3")
-	others.until(t, "r1 r2 r3")
-	up(t, one, "one three two")
-	kill(two)
-	seen.until(t, "r1")
-	others.until(t, "r1")
-	up(t, three, "one three")
-	list, err := three.ListPresence(t.Context(), "a")
-	if err != nil || len(list) != 1 || list[0].Ref != "r1" || list[0].Key != "key" || string(list[0].Meta) != `{"phx_ref":"r1"}` {
-		t.Errorf("listed %+v, %v, want r1", list, err)
-	}
-	// One that ends as it should is missed at once.
-	if err := one.Close(); err != nil {
-		t.Error(err)
-	}
-	others.until(t, "")
-	up(t, three, "three")
-	for _, c := range []*crowd{seen, others} {
-		if len(c.strange) > 0 {
-			t.Errorf("told of %q, want no one twice", c.strange)
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		prefix := fresh()
+		one, seen, _ := peer(t, e.URL(), prefix, "one")
+		two, _, _ := peer(t, e.URL(), prefix, "two")
+		three, others, _ := peer(t, e.URL(), prefix, "three")
+		one.Present("a", joins("r1"))
+		two.Present("a", joins("r2", "r3"))
+		seen.until(t, "r1 r2 r3")
+		others.until(t, "r1 r2 r3")
+		up(t, one, "one three two")
+		kill(two)
+		seen.until(t, "r1")
+		others.until(t, "r1")
+		up(t, three, "one three")
+		list, err := three.ListPresence(t.Context(), "a")
+		if err != nil || len(list) != 1 || list[0].Ref != "r1" || list[0].Key != "key" || string(list[0].Meta) != `{"phx_ref":"r1"}` {
+			t.Errorf("listed %+v, %v, want r1", list, err)
 		}
-	}
-	if left := e.must(t, "EXISTS", one.names.topics(two.nodes.id), one.names.topics(one.nodes.id)); left != ":0" {
-		t.Errorf("of the nodes that are gone %s keys are left, want :0", left)
-	}
+		// One that ends as it should is missed at once.
+		if err := one.Close(); err != nil {
+			t.Error(err)
+		}
+		others.until(t, "")
+		up(t, three, "three")
+		for _, c := range []*crowd{seen, others} {
+			if len(c.strange) > 0 {
+				t.Errorf("told of %q, want no one twice", c.strange)
+			}
+		}
+		if left := e.Must(t, "EXISTS", one.names.topics(two.nodes.id), one.names.topics(one.nodes.id)); left != "0" {
+			t.Errorf("of the nodes that are gone %s keys are left, want 0", left)
+		}
+	})
 }
 
 // A node that was taken to be gone, and was only slow, says again who is there.
 func TestANodeThatWasBuriedComesBack(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	prefix := fresh()
-	p := newProxy(t, e)
-	one, seen, _ := peer(t, e.url(), prefix, "one")
-	two, others, _ := peer(t, p.url(), prefix, "two")
-	two.Present("a", joins("r2"))
-	one.Present("a", joins("r1"))
-	seen.until(t, "r1 r2")
-	others.until(t, "r1 r2")
-	p.refuse(true)
-	p.cut()
-	seen.until(t, "r1")
-	one.Present("a", joins("r3"))
-	p.refuse(false)
-	seen.until(t, "r1 r2 r3")
-	others.until(t, "r1 r2 r3")
-	up(t, one, "one two")
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		prefix := fresh()
+		p := newProxy(t, e)
+		one, seen, _ := peer(t, e.URL(), prefix, "one")
+		two, others, _ := peer(t, p.url(), prefix, "two")
+		two.Present("a", joins("r2"))
+		one.Present("a", joins("r1"))
+		seen.until(t, "r1 r2")
+		others.until(t, "r1 r2")
+		p.refuse(true)
+		p.cut()
+		seen.until(t, "r1")
+		one.Present("a", joins("r3"))
+		p.refuse(false)
+		seen.until(t, "r1 r2 r3")
+		others.until(t, "r1 r2 r3")
+		up(t, one, "one two")
+	})
 }
 
 // Changes that a node has missed are found when it hears again.
 func TestChangesThatWereMissedAreFound(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	prefix := fresh()
-	p := newProxy(t, e)
-	one, _, _ := peer(t, e.url(), prefix, "one")
-	_, others, heard := peer(t, p.url(), prefix, "two")
-	one.Present("a", joins("r1", "r2"))
-	others.until(t, "r1 r2")
-	p.refuse(true)
-	p.cut()
-	one.Present("a", broker.Change{Joins: joins("r3").Joins, Leaves: joins("r1").Joins})
-	p.refuse(false)
-	heard.until(t, "it hears again", func() bool { return heard.missed["a"] > 0 })
-	others.until(t, "r2 r3")
-	if len(others.strange) > 0 {
-		t.Errorf("told of %q, want no one twice", others.strange)
-	}
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		prefix := fresh()
+		p := newProxy(t, e)
+		one, _, _ := peer(t, e.URL(), prefix, "one")
+		_, others, heard := peer(t, p.url(), prefix, "two")
+		one.Present("a", joins("r1", "r2"))
+		others.until(t, "r1 r2")
+		p.refuse(true)
+		p.cut()
+		one.Present("a", broker.Change{Joins: joins("r3").Joins, Leaves: joins("r1").Joins})
+		p.refuse(false)
+		heard.until(t, "it hears again", func() bool { return heard.missed["a"] > 0 })
+		others.until(t, "r2 r3")
+		if len(others.strange) > 0 {
+			t.Errorf("told of %q, want no one twice", others.strange)
+		}
+	})
 }
 
 // A write that comes late, after those it was about have left, is put right.
 func TestAPresenceThatIsWrittenLateIsTakenBack(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	prefix := fresh()
-	one, _, _ := peer(t, e.url(), prefix, "one")
-	_, others, _ := peer(t, e.url(), prefix, "two")
-	one.Present("a", joins("r1"))
-	others.until(t, "r1")
-	one.Present("a", broker.Change{Leaves: joins("r1").Joins})
-	others.until(t, "")
-	c := joins("r1")
-	err := run(t.Context(), one.client, presentScript, []string{one.names.present("a")}, one.names.channel("a"), one.nodes.id, pack(c), "1",
-		"r1", one.nodes.id+"\n"+pack(c)).Error()
-	if err != nil {
-		t.Fatal(err)
-	}
-	others.until(t, "")
-	for {
-		list, err := one.ListPresence(t.Context(), "a")
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		prefix := fresh()
+		one, _, _ := peer(t, e.URL(), prefix, "one")
+		_, others, _ := peer(t, e.URL(), prefix, "two")
+		one.Present("a", joins("r1"))
+		others.until(t, "r1")
+		one.Present("a", broker.Change{Leaves: joins("r1").Joins})
+		others.until(t, "")
+		c := joins("r1")
+		err := run(t.Context(), one.client, presentScript, []string{one.names.present("a")}, one.names.channel("a"), one.nodes.id, pack(c), "1",
+			"r1", one.nodes.id+"\n"+pack(c)).Error()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(list) == 0 {
-			break
+		others.until(t, "")
+		for {
+			list, err := one.ListPresence(t.Context(), "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list) == 0 {
+				break
+			}
 		}
-	}
+	})
 }
 
 func TestAskEndsWithItsContext(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	prefix := fresh()
-	one, _, _ := peer(t, e.url(), prefix, "one")
-	two, _, _ := peer(t, e.url(), prefix, "two")
-	up(t, one, "one two")
-	ctx, cancel := context.WithTimeout(t.Context(), pace)
-	defer cancel()
-	answers, err := one.Ask(ctx, []byte("wait"))
-	if err != nil || len(answers) != 1 || !errors.Is(answers[0].Err, context.DeadlineExceeded) || answers[0].Node.ID != "two" {
-		t.Errorf("got %+v, %v, want the end of the context for two", answers, err)
-	}
-	kill(two)
-	answers, err = one.Ask(t.Context(), []byte("x")) // before it is missed
-	if err != nil || len(answers) != 1 || !errors.Is(answers[0].Err, errDeaf) {
-		t.Errorf("got %+v, %v, want that two does not hear", answers, err)
-	}
-	if _, err := two.Ask(t.Context(), nil); err == nil {
-		t.Error("a broker that is closed asks")
-	}
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		prefix := fresh()
+		one, _, _ := peer(t, e.URL(), prefix, "one")
+		two, _, _ := peer(t, e.URL(), prefix, "two")
+		up(t, one, "one two")
+		ctx, cancel := context.WithTimeout(t.Context(), pace)
+		defer cancel()
+		answers, err := one.Ask(ctx, []byte("wait"))
+		if err != nil || len(answers) != 1 || !errors.Is(answers[0].Err, context.DeadlineExceeded) || answers[0].Node.ID != "two" {
+			t.Errorf("got %+v, %v, want the end of the context for two", answers, err)
+		}
+		kill(two)
+		answers, err = one.Ask(t.Context(), []byte("x")) // before it is missed
+		if err != nil || len(answers) != 1 || !errors.Is(answers[0].Err, errDeaf) {
+			t.Errorf("got %+v, %v, want that two does not hear", answers, err)
+		}
+		if _, err := two.Ask(t.Context(), nil); err == nil {
+			t.Error("a broker that is closed asks")
+		}
+	})
 }

@@ -2,17 +2,17 @@ package redis
 
 import (
 	"fmt"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/redistest"
 )
 
 // A topic whose members are slow holds up no other, and what is too much for it is told.
 func TestASlowTopicHoldsUpNoOther(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	b, w := open(t, e.url(), Options{Feeds: 1}), newWatcher()
+	e := redistest.Start(t, "--appendfsync", "no")
+	b, w := open(t, e.URL(), Options{Feeds: 1}), newWatcher()
 	gate := make(chan struct{})
 	w.slow = func(p broker.Publication) {
 		if p.Topic == "slow" {
@@ -45,8 +45,8 @@ func TestASlowTopicHoldsUpNoOther(t *testing.T) {
 
 // Nothing is announced after Unsubscribe, which waits for an announcement that goes on.
 func TestNothingIsAnnouncedAfterUnsubscribe(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	b, w := open(t, e.url(), Options{}), newWatcher()
+	e := redistest.Start(t, "--appendfsync", "no")
+	b, w := open(t, e.URL(), Options{}), newWatcher()
 	entered, gate := make(chan struct{}), make(chan struct{})
 	w.slow = func(p broker.Publication) {
 		if string(p.Payload) == "1" {
@@ -85,10 +85,10 @@ func TestNothingIsAnnouncedAfterUnsubscribe(t *testing.T) {
 
 // What can't be read is told as missing.
 func TestAnAnnouncementThatCannotBeRead(t *testing.T) {
-	e := start(t, "--appendfsync", "no")
-	b, w := began(t, e.url(), Options{}, "a")
+	e := redistest.Start(t, "--appendfsync", "no")
+	b, w := began(t, e.URL(), Options{}, "a")
 	for i, text := range []string{"X", "M 1", "M 1 2 3 4 5 6 7", "M 1 2 3 0 9 9 9", "M x 2 3 0 0 0 0", "E x", "E", "P 1", "P x 1 n", "P 0 x n"} {
-		e.must(t, "PUBLISH", b.names.channel("a"), strconv.Quote(text))
+		e.Must(t, "PUBLISH", b.names.channel("a"), text)
 		w.until(t, text, func() bool { return w.missed["a"] == i+1 })
 	}
 	publish(t, b, "a", "1")

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/go-chime/chime/internal/redistest"
 )
 
 // proxy is a network between nodes and an engine.
@@ -21,13 +23,13 @@ type proxy struct {
 	dropped int // answers that did not come
 }
 
-func newProxy(t testing.TB, e *engine) *proxy {
+func newProxy(t testing.TB, e *redistest.Server) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, to: "127.0.0.1:" + e.port, links: map[net.Conn]bool{}}
+	p := &proxy{listener: l, to: e.Address(), links: map[net.Conn]bool{}}
 	p.tasks.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()

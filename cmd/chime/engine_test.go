@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,39 +15,8 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
-	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/internal/redistest"
 )
-
-// startRedis returns the URL of a Redis of the test's own, which writes to the disk before it
-// answers, and is killed when ctx ends.
-func startRedis(ctx context.Context, t *testing.T, options ...string) string {
-	t.Helper()
-	program := need.Program(t, "redis-server", "valkey-server")
-	addr := freeAddress(t)
-	host, port, _ := net.SplitHostPort(addr)
-	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, program, append([]string{"--bind", host, "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, options...)...)
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("redis-server: %s", &output)
-		}
-	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-			return "redis://" + addr
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-}
 
 func TestFlagsOfABrokerThatMakeNoSense(t *testing.T) {
 	t.Chdir(t.TempDir())
@@ -127,7 +95,7 @@ func TestABrokerThatIsNotThereIsAnError(t *testing.T) {
 
 func TestWrongCredentialsAreAnErrorAtOnce(t *testing.T) {
 	t.Parallel()
-	url := startRedis(t.Context(), t, "--requirepass", "right")
+	url := redistest.Start(t, "--requirepass", "right").URL()
 	e := engine{broker: strings.Replace(url, "//", "//:hunter2@", 1), prefix: "chime", secretFile: filepath.Join(t.TempDir(), "s")}
 	begun := time.Now()
 	_, err := e.open(t.Context(), io.Discard, slog.New(slog.DiscardHandler))

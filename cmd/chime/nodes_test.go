@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/internal/redistest"
 )
 
 // nodes are several processes of serve, in one directory.
@@ -74,7 +75,7 @@ var engines = map[string]func(t *testing.T, ns *nodes){
 		}
 	},
 	"redis": func(t *testing.T, ns *nodes) {
-		url := startRedis(t.Context(), t)
+		url := redistest.Start(t).URL()
 		for range 3 {
 			ns.args = append(ns.args, []string{"--broker", url, "--addr", freeAddress(t)})
 		}
@@ -324,16 +325,15 @@ func freeAddress(t *testing.T) string {
 // A node that has lost its broker says so, and ends in the time that it has all the same.
 func TestANodeWithoutItsBroker(t *testing.T) {
 	t.Parallel() // it waits
-	ctx, kill := context.WithCancel(t.Context())
-	defer kill()
+	engine := redistest.Start(t)
 	ns := &nodes{t: t, dir: t.TempDir(), nodes: []*node{nil}}
-	ns.args = [][]string{{"--addr", freeAddress(t), "--broker", startRedis(ctx, t)}}
+	ns.args = [][]string{{"--addr", freeAddress(t), "--broker", engine.URL()}}
 	ns.start(0)
 	ns.opened(0)
 	ns.healthy(0)
 	ann := connect(t, ns.nodes[0].url, "")
 	ann.join("hall")
-	kill()
+	engine.Kill(t)
 	says := func() string {
 		resp, err := http.Get(ns.nodes[0].url + "/healthz")
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime/internal/redistest"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
 	"github.com/go-chime/chime/store/boltstore/boltfile"
@@ -43,7 +44,7 @@ func TestFromAFileToABroker(t *testing.T) {
 	lines := withInput(t, "", "export", file)
 
 	for name, args := range map[string]func(t *testing.T) []string{
-		"redis": func(t *testing.T) []string { return []string{"--broker", startRedis(t.Context(), t)} },
+		"redis": func(t *testing.T) []string { return []string{"--broker", redistest.Start(t).URL()} },
 		embeddedNATS: func(t *testing.T) []string {
 			return []string{"--broker", embeddedNATS, "--dir", filepath.Join(t.TempDir(), "node")}
 		},

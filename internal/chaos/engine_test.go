@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +16,7 @@ import (
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/nats/embedded"
 	"github.com/go-chime/chime/broker/redis"
-	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/internal/redistest"
 	"github.com/go-chime/chime/store"
 )
 
@@ -40,17 +39,9 @@ func (e inMemory) node(*testing.T) broker.Broker { return e.of.Node() }
 func (inMemory) hurt(*testing.T, *dice)          {}
 
 // aRedis is a server that writes to its disk before it answers.
-type aRedis struct {
-	program, dir, port string
-	cmd                *exec.Cmd
-}
+type aRedis struct{ server *redistest.Server }
 
-func newRedis(t *testing.T) *aRedis {
-	e := &aRedis{program: need.Program(t, "redis-server", "valkey-server"), dir: t.TempDir(), port: freePort(t)}
-	e.start(t)
-	t.Cleanup(e.kill)
-	return e
-}
+func newRedis(t *testing.T) aRedis { return aRedis{redistest.Start(t)} }
 
 // freePort returns one that nothing listens on.
 func freePort(t *testing.T) string {
@@ -63,22 +54,10 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func (e *aRedis) start(t *testing.T) {
-	e.cmd = exec.Command(e.program, "--port", e.port, "--bind", "127.0.0.1", "--dir", e.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always")
-	if err := e.cmd.Start(); err != nil {
-		t.Error(err)
-	}
-}
-
-func (e *aRedis) kill() {
-	_ = e.cmd.Process.Kill()
-	_ = e.cmd.Wait()
-}
-
-func (e *aRedis) node(t *testing.T) broker.Broker {
+func (e aRedis) node(t *testing.T) broker.Broker {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	b, err := redis.Open(ctx, "redis://127.0.0.1:"+e.port, redis.Options{GiveUp: patience, Log: slog.New(slog.DiscardHandler)})
+	b, err := redis.Open(ctx, e.server.URL(), redis.Options{GiveUp: patience, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,16 +65,16 @@ func (e *aRedis) node(t *testing.T) broker.Broker {
 }
 
 // hurt has the server killed, or stop for a while.
-func (e *aRedis) hurt(t *testing.T, d *dice) {
-	if halt == nil || d.one(2) {
-		e.kill()
+func (e aRedis) hurt(t *testing.T, d *dice) {
+	if d.one(2) {
+		e.server.Kill(t)
 		time.Sleep(d.between(0, time.Second))
-		e.start(t)
+		e.server.Begin(t)
 		return
 	}
-	_ = e.cmd.Process.Signal(halt)
+	e.server.Stop(t)
 	time.Sleep(d.between(100*time.Millisecond, 2*time.Second))
-	_ = e.cmd.Process.Signal(goOn)
+	e.server.GoOn(t)
 }
 
 // threeServers are those of a NATS cluster that keeps each message on all of them.

@@ -14,9 +14,7 @@ import (
 // CHIME_NO_NAMESPACES, with which the test is skipped under CHIME_TEST_ALL too.
 func Namespaces(t testing.TB) *syscall.SysProcAttr {
 	t.Helper()
-	if os.Getenv("CHIME_NO_NAMESPACES") != "" {
-		t.Skip("needs network namespaces: CHIME_NO_NAMESPACES says that there are none")
-	}
+	Unless(t, "CHIME_NO_NAMESPACES", "network namespaces")
 	ip := Program(t, "ip")
 	user := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
 	why := ""

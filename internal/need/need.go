@@ -42,6 +42,15 @@ func Path(t testing.TB, path, remedy string) string {
 	return path
 }
 
+// Unless skips a test that lacks something where a variable says so: .ci/run sets it when it
+// has found that this machine can't have it.
+func Unless(t testing.TB, variable, what string) {
+	t.Helper()
+	if os.Getenv(variable) != "" {
+		t.Skip("needs " + what + ": " + variable + " says that there is none")
+	}
+}
+
 func missing(t testing.TB, what string) {
 	t.Helper()
 	if All() {

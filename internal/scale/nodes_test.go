@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +19,7 @@ import (
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/redis"
 	"github.com/go-chime/chime/channel"
-	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/internal/redistest"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
@@ -40,7 +38,7 @@ var engines = []struct {
 		return func() broker.Broker { return e.Node() }
 	}},
 	{"redis", func(b *testing.B) func() broker.Broker {
-		url := serveRedis(b)
+		url := redistest.Start(b, "--appendfsync", "everysec").URL()
 		return func() broker.Broker {
 			br, err := redis.Open(b.Context(), url, redis.Options{Log: quiet})
 			if err != nil {
@@ -59,26 +57,6 @@ var engines = []struct {
 			return br
 		}
 	}},
-}
-
-// serveRedis starts a server that appends to a file, and returns its URL.
-func serveRedis(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	cmd := exec.Command(need.Program(b, "redis-server", "valkey-server"), "--port", port, "--bind", "127.0.0.1", "--dir", b.TempDir(),
-		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return "redis://127.0.0.1:" + port
 }
 
 // node is one with its channel side alone: what a connection costs is the same on each.

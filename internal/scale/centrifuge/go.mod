@@ -2,7 +2,12 @@ module github.com/go-chime/chime/internal/scale/centrifuge
 
 go 1.26.0
 
-require github.com/centrifugal/centrifuge v0.40.1
+replace github.com/go-chime/chime => ../../..
+
+require (
+	github.com/centrifugal/centrifuge v0.40.1
+	github.com/go-chime/chime v0.0.0-00010101000000-000000000000
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -18,7 +23,7 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/quagmt/udecimal v1.10.1 // indirect
 	github.com/redis/rueidis v1.0.79 // indirect
-	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sync v0.25.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )

@@ -7,9 +7,6 @@ package centrifuge
 import (
 	"context"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,46 +15,13 @@ import (
 	"time"
 
 	"github.com/centrifugal/centrifuge"
+
+	"github.com/go-chime/chime/internal/redistest"
 )
 
 const topics, members, publishers = 100, 10, 16
 
 var text = []byte(`{"text":"` + strings.Repeat("x", 128-len(`{"text":""}`)) + `"}`)
-
-// serveRedis starts a server that appends to a file, and returns its address.
-func serveRedis(b *testing.B) string {
-	program, err := exec.LookPath("redis-server")
-	switch all := os.Getenv("CHIME_TEST_ALL") != ""; {
-	case err != nil && all:
-		b.Fatal("needs redis-server on the PATH")
-	case err != nil:
-		b.Skip("needs redis-server on the PATH")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := net.SplitHostPort(address)
-	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--dir", b.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 200 {
-		if c, err := net.Dial("tcp", address); err == nil {
-			_ = c.Close()
-			return address
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	b.Fatal("redis-server does not listen")
-	return ""
-}
 
 // sink is the cheapest transport there can be.
 type sink struct{ got *atomic.Int64 }
@@ -131,7 +95,7 @@ func spent() time.Duration {
 func BenchmarkNodes(b *testing.B) {
 	for _, n := range []int{1, 2, 3} {
 		b.Run(fmt.Sprintf("redis/%d", n), func(b *testing.B) {
-			address, got := serveRedis(b), new(atomic.Int64)
+			address, got := redistest.Start(b, "--appendfsync", "everysec").Address(), new(atomic.Int64)
 			var nodes []*centrifuge.Node
 			for range n {
 				nodes = append(nodes, openNode(b, address, got))

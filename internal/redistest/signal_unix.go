@@ -1,0 +1,7 @@
+//go:build unix
+
+package redistest
+
+import "syscall"
+
+const stop, goOn = syscall.SIGSTOP, syscall.SIGCONT
