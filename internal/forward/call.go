@@ -28,6 +28,7 @@ type call struct {
 	ctx  context.Context
 	end  context.CancelFunc
 	said http.Header // what this node has said to the client; nil: nobody wants to know
+	body *body       // of the answer; nil: there is none, or it is a connection
 	err  error       // of the attempt
 
 	late              *time.Timer // ends it if nothing is answered
@@ -77,16 +78,20 @@ type trips struct{ http.RoundTripper }
 func (t trips) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.RoundTripper.RoundTrip(r)
 	if err == nil {
-		callOf(r).answered(resp.Header)
+		callOf(r).answered(resp)
 	}
 	return resp, err
 }
 
-// answered is called with the headers of an answer. What middleware of this node has said
-// to the client, that of the other node has said too.
-func (c *call) answered(h http.Header) {
+// answered is called with an answer. What middleware of this node has said to the client,
+// that of the other node has said too.
+func (c *call) answered(resp *http.Response) {
 	c.late.Stop()
-	for name := range h {
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		c.body = &body{ReadCloser: resp.Body}
+		resp.Body = c.body
+	}
+	for name := range resp.Header {
 		if name != "Set-Cookie" {
 			delete(c.said, name)
 		}

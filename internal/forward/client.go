@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -17,6 +18,7 @@ const farewell = time.Second
 type client struct {
 	http.ResponseWriter
 	stuckFor time.Duration // how long a write may block
+	call     *call
 
 	mu       sync.Mutex // guards what follows, and when writes are due
 	set      func(time.Time) error
@@ -24,18 +26,39 @@ type client struct {
 	returned bool      // the handler has returned: its writer must not be touched
 }
 
-func newClient(w http.ResponseWriter, stuckFor time.Duration) *client {
-	return &client{ResponseWriter: w, stuckFor: stuckFor, set: http.NewResponseController(w).SetWriteDeadline}
+func newClient(w http.ResponseWriter, stuckFor time.Duration, c *call) *client {
+	return &client{ResponseWriter: w, stuckFor: stuckFor, call: c, set: http.NewResponseController(w).SetWriteDeadline}
 }
 
 // Unwrap is for http.ResponseController.
 func (c *client) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// Write implements http.ResponseWriter.
+// Write implements http.ResponseWriter. If p is all that there was room for, what comes behind
+// it is written too.
 func (c *client) Write(p []byte) (int, error) {
+	n, err := c.write(p)
+	if err == nil && len(p) == smallBuffer && c.call.body != nil {
+		err = c.call.body.pour(flushing{c})
+	}
+	return n, err
+}
+
+func (c *client) write(p []byte) (int, error) {
 	c.arm()
 	defer c.disarm()
 	return c.ResponseWriter.Write(p)
+}
+
+// flushing is a client to which all is written at once.
+type flushing struct{ *client }
+
+// Write implements io.Writer.
+func (c flushing) Write(p []byte) (int, error) {
+	n, err := c.write(p)
+	if err == nil {
+		err = c.FlushError()
+	}
+	return n, err
 }
 
 // FlushError is for http.ResponseController.
@@ -110,3 +133,9 @@ func (u *upgraded) Write(p []byte) (int, error) {
 	defer u.client.disarm()
 	return u.Conn.Write(p)
 }
+
+// ReadFrom implements io.ReaderFrom: what is sent to the client.
+func (u *upgraded) ReadFrom(other io.Reader) (int64, error) { return carry(u, other) }
+
+// WriteTo implements io.WriterTo: what the client sends.
+func (u *upgraded) WriteTo(other io.Writer) (int64, error) { return carry(other, u.Conn) }

@@ -75,6 +75,7 @@ func New(cfg Config) *Forwarder {
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite:       f.rewrite,
 		Transport:     trips{cfg.Transport},
+		BufferPool:    buffers{},
 		FlushInterval: -1, // frames are small, and come when they come
 		ErrorHandler:  func(_ http.ResponseWriter, r *http.Request, err error) { callOf(r).err = err },
 		ErrorLog:      log.New(io.Discard, "", 0), // what fails is answered
@@ -92,6 +93,8 @@ func plain() *http.Transport {
 		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
+		ReadBufferSize:        2 << 10, // of each stream, for hours
+		WriteBufferSize:       1 << 10,
 		DisableCompression:    true, // the client says what it can read
 	}
 }
@@ -140,7 +143,7 @@ func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, to *place) boo
 		_ = rc.SetWriteDeadline(time.Time{}) // not all writers can
 		_ = rc.SetReadDeadline(time.Time{})
 	}
-	answer := newClient(w, f.config.StuckFor)
+	answer := newClient(w, f.config.StuckFor, c)
 	defer answer.leave()
 	defer context.AfterFunc(c.ctx, answer.cut)()
 	f.proxy.ServeHTTP(answer, r.WithContext(c.ctx))
