@@ -46,7 +46,7 @@ func (c *config) joined() (self broker.Node, others *forward.Forwarder) {
 	}
 	var id [6]byte
 	_, _ = rand.Read(id[:]) // never fails; see crypto/rand
-	self.ID = base64.RawURLEncoding.EncodeToString(id[:])
+	self.ID, self.Key = base64.RawURLEncoding.EncodeToString(id[:]), rand.Text()
 	return self, forward.New(forward.Config{
 		Self: self, Nodes: cluster.Nodes, Transport: c.transport, StuckFor: c.limits.WithDefaults().StuckFor,
 		Unreached: func(id, at string, why error) {

@@ -228,6 +228,9 @@ func (rt *Router) Stats() stats.Families {
 // http.ServeMux or http.StripPrefix says, and nothing else: behind a router of another
 // kind the path of the mount is to be stripped.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if rt.others != nil {
+		r = rt.others.Received(r)
+	}
 	name := below(r)
 	e, known := endpoints[name]
 	connect := e.socket && server.IsConnect(r)

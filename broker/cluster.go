@@ -36,6 +36,9 @@ type Node struct {
 	// "http://10.0.0.7:4000": they ask for the path that the client has asked for. "" if they
 	// can't.
 	URL string
+	// Key is for the nodes alone: by it one proves to this node that a request comes from a node.
+	// It is random, and no page and no log has it.
+	Key string
 }
 
 // Answer is what a node answers.

@@ -95,7 +95,9 @@ func NewHub(cfg Config) *Hub {
 	h.topics = newRegistry(h.broker, h.stats, fanout.Config{
 		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
 	})
-	h.peers = peers{self: cfg.Node, members: h.members, disconnect: cfg.Disconnect}
+	self := cfg.Node
+	self.Key = "" // an application may show who is where
+	h.peers = peers{self: self, members: h.members, disconnect: cfg.Disconnect}
 	if h.peers.disconnect == nil {
 		h.peers.disconnect = func(string) {}
 	}

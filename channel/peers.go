@@ -115,6 +115,7 @@ func (h *Hub) Members(ctx context.Context, topic string) ([]Member, error) {
 		if err := json.Unmarshal(body, &there); err != nil {
 			return err
 		}
+		node.Key = ""
 		for _, m := range there {
 			list = append(list, Member{m.ID, transport.Identity{ID: string(m.Identity), Expires: m.Expires}, node})
 		}

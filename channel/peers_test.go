@@ -34,7 +34,7 @@ func three(t *testing.T) (hubs []*channeltest.Hub, nodes []*brokertest.Node) {
 	engine := brokertest.NewEngine(local.New(store.NewMemory()))
 	for _, name := range []string{"one", "two", "three"} {
 		n := engine.Node()
-		hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: "id of " + name, Name: name}})
+		hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: "id of " + name, Name: name, Key: "key of " + name}})
 		hub.Channel("room:{id}", everybody{}, channel.History{Keep: 10})
 		nodes, hubs = append(nodes, n), append(hubs, hub)
 	}
@@ -51,8 +51,8 @@ func TestMembersAreThoseOfAllNodes(t *testing.T) {
 	list, err := hubs[0].Members(t.Context(), "room:1")
 	for _, m := range list {
 		here = append(here, m.Node.Name+" "+m.Identity.ID)
-		if mine := m.Node.Name == "one"; m.ID == "" || mine != (m.Identity.Value != nil) || !m.Identity.Expires.Equal(expires) {
-			t.Errorf("got %+v, want the Value of an identity on its own node only", m)
+		if mine := m.Node.Name == "one"; m.ID == "" || mine != (m.Identity.Value != nil) || !m.Identity.Expires.Equal(expires) || m.Node.Key != "" {
+			t.Errorf("got %+v, want the Value of an identity on its own node only, and no key", m)
 		}
 	}
 	slices.Sort(here)

@@ -58,7 +58,8 @@ type Limits struct {
 	ClientSockets   int // 100,000
 
 	// The same of the anonymous clients of one remote address, as http.Request has it
-	// when it comes to the Router: middleware such as chi's RealIP may have set it. An
+	// when it comes to the Router: middleware such as chi's RealIP may have set it. Of several
+	// nodes it is the first that counts. An
 	// IPv6 address counts as its /64. The default is NoLimit, since people who share a
 	// proxy, an office or a mobile network share an address, and would pay for each
 	// other.

@@ -59,7 +59,7 @@ type member struct {
 
 func newMember(t *testing.T, b broker.Broker, i int) *member {
 	m := &member{Broker: b, sink: &sink{announced: map[string][]broker.Publication{}, erased: map[string][]erasure{}}, present: map[string]map[string]broker.Present{}}
-	m.self = broker.Node{ID: fmt.Sprintf("node-%03d", i), Name: fmt.Sprint("host ", i), URL: fmt.Sprintf("http://127.0.0.1:%d/socket", 4000+i)}
+	m.self = broker.Node{ID: fmt.Sprintf("node-%03d", i), Name: fmt.Sprint("host ", i), URL: fmt.Sprintf("http://127.0.0.1:%d/socket", 4000+i), Key: fmt.Sprint("key of ", i)}
 	m.came.L = &m.sink.mu
 	m.sink.history = b.History()
 	b.Start(m.sink)

@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -27,10 +26,6 @@ import (
 )
 
 const (
-	// header is on what was forwarded, which is never forwarded again: its value is the ID
-	// of the node that did it.
-	header = "Chime-Forwarded"
-
 	// dialWait is how long it may take to connect with a node.
 	dialWait = 2 * time.Second
 
@@ -171,7 +166,7 @@ func refuse(w http.ResponseWriter, status int, why string) {
 func (f *Forwarder) rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL = target(callOf(p.In).to, p.In)
 	p.Out.Host = p.In.Host
-	f.mark(p.Out.Header, p.In)
+	f.mark(p.Out.Header, p.In, callOf(p.In).to)
 }
 
 // target is the URL of a request on another node: middleware may have taken something off
@@ -183,24 +178,6 @@ func target(to *place, r *http.Request) *url.URL {
 	}
 	u.Scheme, u.Host = to.at.Scheme, to.at.Host
 	return &u
-}
-
-// mark says who has forwarded a request, and for whom.
-func (f *Forwarder) mark(h http.Header, r *http.Request) {
-	h.Set(header, f.config.Self.ID)
-	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For", "Forwarded"} { // as whoever is before this node says
-		if values := r.Header.Values(name); len(values) > 0 {
-			h[name] = slices.Clone(values)
-		}
-	}
-	if r.TLS != nil && h.Get("X-Forwarded-Proto") == "" { // or a redirect to https would answer
-		h.Set("X-Forwarded-Proto", "https")
-	}
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		h.Add("X-Forwarded-For", host)
-	} else if r.RemoteAddr != "" { // a middleware has put the address of the client there
-		h.Add("X-Forwarded-For", r.RemoteAddr)
-	}
 }
 
 // Post sends a POST like r, with another body, to a node, and returns what it answers.
@@ -221,7 +198,7 @@ func (f *Forwarder) Post(ctx context.Context, r *http.Request, node string, body
 	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Accept-Encoding"} {
 		out.Header.Del(name)
 	}
-	f.mark(out.Header, r)
+	f.mark(out.Header, r, to)
 	resp, err := f.proxy.Transport.RoundTrip(out)
 	if err != nil {
 		return nil, err

@@ -44,6 +44,7 @@ type nodes struct {
 type place struct {
 	id    string
 	at    *url.URL
+	key   string
 	heard mono.Instant
 	quiet mono.Instant // until when it is not dialled; 0: it is
 }
@@ -107,7 +108,7 @@ func (n *nodes) take(list []broker.Node) {
 		} else if p := n.places[node.ID]; p != nil && *p.at == *at {
 			p.heard = now
 		} else {
-			n.places[node.ID] = &place{id: node.ID, at: at, heard: now}
+			n.places[node.ID] = &place{id: node.ID, at: at, key: node.Key, heard: now}
 		}
 	}
 	maps.DeleteFunc(n.places, func(_ string, p *place) bool { return now.Sub(p.heard) > tried })

@@ -222,7 +222,7 @@ func TestTheOtherNodeIsToldOfTLS(t *testing.T) {
 			r.Header.Set("X-Forwarded-Proto", c.given)
 		}
 		h := http.Header{}
-		if f.mark(h, r); h.Get("X-Forwarded-Proto") != c.want {
+		if f.mark(h, r, &place{}); h.Get("X-Forwarded-Proto") != c.want {
 			t.Errorf("%+v: got %q", c, h.Get("X-Forwarded-Proto"))
 		}
 	}
