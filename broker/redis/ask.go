@@ -25,6 +25,9 @@ var errDeaf = errors.New("the node does not hear")
 
 // Ask implements broker.Cluster.
 func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, error) {
+	if len(request) > maxPayload {
+		return nil, fmt.Errorf("broker/redis: ask: %w", tooLarge(len(request)))
+	}
 	list, err := b.nodes.up(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("broker/redis: ask: %w", err)
@@ -146,7 +149,11 @@ func (n *nodes) add(text string) {
 // lose implements hears: who asks waits for as long as they said.
 func (n *nodes) lose() {}
 
-// reply has a request answered, which comes once. n.mu is held.
+// remembered is for how long a request is, at most: it may come again, if the one who asks has
+// lost its connection.
+const remembered = time.Minute
+
+// reply has a request answered, once. n.mu is held.
 func (n *nodes) reply(number, node, ms string, request []byte) {
 	b := n.broker
 	wait, err := strconv.ParseInt(ms, 10, 64)
@@ -158,6 +165,9 @@ func (n *nodes) reply(number, node, ms string, request []byte) {
 	answer := n.answer
 	b.tasks.Go(func() {
 		body, err := answer(ctx, request)
+		if err == nil && len(body) > maxPayload { // it would cost the one who asks its connection
+			err = tooLarge(len(body))
+		}
 		text := "answer " + number + "\n" + string(body)
 		if err != nil {
 			text = "refuse " + number + "\n" + err.Error()
@@ -166,6 +176,8 @@ func (n *nodes) reply(number, node, ms string, request []byte) {
 			b.log.Warn("broker/redis: an answer could not be sent", "error", err)
 		}
 		cancel()
+	})
+	time.AfterFunc(min(time.Duration(wait)*time.Millisecond, remembered), func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.answered, number)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -38,13 +39,22 @@ func kindOf(err error) kind {
 		switch {
 		case says("OOM"):
 			return full
-		case slices.ContainsFunc(soon, says):
+		case slices.ContainsFunc(soon, says), strings.HasPrefix(text, "ERR max number of clients"):
 			return refused
 		}
 		return fatal
 	}
 	if errors.Is(err, errLook) {
 		return refused
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fatal
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok { // the engine refuses the certificate of this node
+		return fatal
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok { // it speaks no TLS
+		return fatal
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" || errors.Is(err, rueidis.ErrNoAddr) {
 		return refused

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/go-chime/chime/broker"
@@ -89,8 +90,10 @@ func (o *order) arrive(s *snapshot) {
 		return
 	}
 	var c broker.Change
+	mine := map[string]bool{}
 	for ref, r := range s.refs {
 		if r.node == own {
+			mine[ref] = true
 			delete(s.refs, ref)
 		} else if _, ok := a.refs[ref]; !ok {
 			c.Joins = append(c.Joins, r.Present)
@@ -101,6 +104,7 @@ func (o *order) arrive(s *snapshot) {
 			c.Leaves = append(c.Leaves, r.Present)
 		}
 	}
+	o.broker.here.compare(o.topic, mine)
 	late := a.late
 	*a = audience{refs: s.refs, change: s.change, known: true}
 	o.tellOf(c)
@@ -192,6 +196,9 @@ func (p *presences) learn() {
 			o.see(s)
 			tries = 0
 			continue
+		}
+		if tries == 0 && (kindOf(err) == fatal || errors.Is(err, errForm)) {
+			p.broker.log.Error("broker/redis: who is present can't be read", "topic", o.topic, "error", err)
 		}
 		p.mu.Lock()
 		p.reads = append(p.reads, o)

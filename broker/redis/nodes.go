@@ -30,6 +30,7 @@ type nodes struct {
 	asking   map[string]chan broker.Answer // by the number of a request
 	answered map[string]context.CancelFunc // of requests that are being answered
 	requests int
+	lenient  time.Time // until then no node is taken to be gone
 }
 
 // state is what the engine knows of a node.
@@ -113,17 +114,22 @@ func (n *nodes) beat(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	known, list, err := n.list(ctx, n.id, self)
+	known, quiet, list, err := n.list(ctx, n.id, self)
 	<-n.saying
 	if err != nil {
 		return err
 	}
-	if !known { // or they took it to be gone, and with it who is present here
+	switch {
+	case !known: // or they took it to be gone, and with it who is present here
 		b.here.again()
+	case quiet > silentBeats*b.pace:
+		n.wait()
 	}
-	for _, s := range list {
-		if s.id != n.id && s.quiet > b.dead() {
-			n.bury(s)
+	if !n.waits() {
+		for _, s := range list {
+			if s.id != n.id && s.quiet > b.dead() {
+				n.bury(s)
+			}
 		}
 	}
 	err = b.look(ctx, func(ctx context.Context) error {
@@ -150,9 +156,23 @@ func (n *nodes) again(ctx context.Context) error {
 	return nil
 }
 
+// wait has no node be taken to be gone for a while. The engine was away, or another one
+// with another clock has taken over, so the others could not say either that they are up.
+func (n *nodes) wait() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lenient = time.Now().Add(n.broker.dead())
+}
+
+func (n *nodes) waits() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Now().Before(n.lenient)
+}
+
 // list returns which nodes were heard of and when, after saying that id is up, if it is
-// not "".
-func (n *nodes) list(ctx context.Context, id, self string) (known bool, list []state, err error) {
+// not "", and for how long that was not said before.
+func (n *nodes) list(ctx context.Context, id, self string) (known bool, quiet time.Duration, list []state, err error) {
 	b := n.broker
 	var answer []string
 	err = b.look(ctx, func(ctx context.Context) (err error) {
@@ -163,20 +183,30 @@ func (n *nodes) list(ctx context.Context, id, self string) (known bool, list []s
 		err = errAnswer
 	}
 	if err != nil {
-		return false, nil, fmt.Errorf("nodes: %w", err)
+		return false, 0, nil, fmt.Errorf("nodes: %w", err)
 	}
 	now, _ := strconv.ParseInt(answer[1], 10, 64)
 	for pair := range slices.Chunk(answer[2:], 2) {
 		heard, self, _ := strings.Cut(pair[1], " ")
-		at, _ := strconv.ParseInt(heard, 10, 64)
-		list = append(list, state{pair[0], heard, time.Duration(now-at) * time.Microsecond, self})
+		list = append(list, state{pair[0], heard, apart(heard, now), self})
 	}
-	return answer[0] == "1", list, nil
+	return answer[0] != "0", apart(answer[0], now), list, nil
+}
+
+// apart is how long it is from a moment to another, in µs, whichever is first: what was
+// heard by a clock that was ahead was not heard just now.
+func apart(heard string, now int64) time.Duration {
+	at, _ := strconv.ParseInt(heard, 10, 64)
+	return (time.Duration(now-at) * time.Microsecond).Abs()
 }
 
 // up returns the nodes that are.
 func (n *nodes) up(ctx context.Context) ([]state, error) {
-	_, list, err := n.list(ctx, "", "")
+	_, _, list, err := n.list(ctx, "", "")
+	missed := func(s state) bool { return s.id == n.id && s.quiet > silentBeats*n.broker.pace }
+	if n.waits() || slices.ContainsFunc(list, missed) { // as this one was, the others were
+		return list, err
+	}
 	return slices.DeleteFunc(list, func(s state) bool { return s.quiet > n.broker.dead() }), err
 }
 

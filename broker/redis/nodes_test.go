@@ -22,6 +22,7 @@ const pace = 100 * time.Millisecond
 type crowd struct {
 	mu      sync.Mutex // guards what follows
 	refs    map[string]bool
+	left    int      // how many leaves it was told of
 	strange []string // joins of who was there, and leaves of who was not
 	changed chan struct{}
 }
@@ -40,6 +41,7 @@ func (c *crowd) change(_ string, n broker.Change) {
 			c.strange = append(c.strange, "not "+p.Ref)
 		}
 		delete(c.refs, p.Ref)
+		c.left++
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -63,6 +65,16 @@ func (c *crowd) until(t testing.TB, want string) {
 			t.Fatalf("present: got %q after %v, want %q", got, patience, want)
 		}
 	}
+}
+
+// count waits until so many are present.
+func (c *crowd) count(t testing.TB, want int) {
+	t.Helper()
+	redistest.Eventually(t, fmt.Sprint(want, " are present"), func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.refs) == want
+	})
 }
 
 // peer is a node with a name and a presence, in the topic "a".

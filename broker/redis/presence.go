@@ -32,6 +32,7 @@ type presences struct {
 type presence struct {
 	refs    map[string]broker.Present
 	unsaved map[string]bool // refs of which the engine is to be told that they are here, or not
+	written map[string]bool // refs of which it is being told
 	listed  bool            // the engine knows that this node is in the topic
 	saving  bool
 }
@@ -121,6 +122,32 @@ func (p *presences) hear(topic string, n news) {
 	}
 }
 
+// compare has the engine told of what it should know of this node in a topic, and does not:
+// whoever has taken over may not have had it. Known is who it has there.
+func (p *presences) compare(topic string, known map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.topics[topic]
+	if t == nil {
+		if len(known) == 0 {
+			return
+		}
+		t = newPresence()
+		p.topics[topic] = t
+	}
+	for ref := range t.refs {
+		if !known[ref] && !t.written[ref] {
+			t.unsaved[ref], t.listed = true, false
+		}
+	}
+	for ref := range known {
+		if _, ok := t.refs[ref]; !ok && !t.written[ref] {
+			t.unsaved[ref] = true
+		}
+	}
+	p.save(topic, t)
+}
+
 // retell has the engine told of everybody in a topic. p.mu is held.
 func (p *presences) retell(topic string, t *presence) {
 	for ref := range t.refs {
@@ -143,6 +170,9 @@ func (p *presences) save(topic string, t *presence) {
 			done, err := p.write(topic, t)
 			switch {
 			case err != nil:
+				if tries == 0 && kindOf(err) == fatal {
+					p.broker.log.Error("broker/redis: who is present can't be written, and is not shown", "topic", topic, "error", err)
+				}
 				if !pause(p.broker.ctx, tries) {
 					return
 				}
@@ -166,16 +196,9 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 		p.mu.Unlock()
 		return true, nil
 	}
-	var c broker.Change
-	for ref := range t.unsaved {
-		if who, ok := t.refs[ref]; ok {
-			c.Joins = append(c.Joins, who)
-		} else {
-			c.Leaves = append(c.Leaves, broker.Present{Ref: ref})
-		}
-	}
-	unsaved, list, unlist := t.unsaved, !t.listed && len(t.refs) > 0, t.listed && len(t.refs) == 0
-	t.unsaved, t.listed = map[string]bool{}, t.listed || list
+	c := t.take()
+	list, unlist := !t.listed && len(t.refs) > 0, t.listed && len(t.refs) == 0 && len(t.unsaved) == 0
+	t.listed = t.listed || list
 	p.mu.Unlock()
 
 	b := p.broker
@@ -195,6 +218,13 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 		}
 		return run(ctx, b.client, presentScript, []string{b.names.present(topic)}, args...).Error()
 	})
+	p.mu.Lock()
+	if err != nil {
+		maps.Copy(t.unsaved, t.written)
+		t.listed = t.listed && !list
+	}
+	t.written = nil
+	p.mu.Unlock()
 	if err == nil && unlist {
 		p.mu.Lock()
 		still := len(t.refs) == 0 && len(t.unsaved) == 0
@@ -204,13 +234,44 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 			err = b.client.Do(b.ctx, b.client.B().Srem().Key(b.names.topics(node)).Member(topic).Build()).Error()
 		}
 	}
-	if err != nil {
-		p.mu.Lock()
-		maps.Copy(t.unsaved, unsaved)
-		t.listed = t.listed && !list
-		p.mu.Unlock()
-	}
 	return false, err
+}
+
+const (
+	// What is announced of presence at one time: with all who are in a large topic Redis
+	// would cut the connections that it announces by (see maxPayload).
+	presentAtOnce      = 500
+	presentBytesAtOnce = 1 << 20
+)
+
+// take returns some of what the engine is to be told. Joins are told before leaves
+// are: what replaces a ref is there before that has left. presences.mu is held.
+func (t *presence) take() (c broker.Change) {
+	t.written = map[string]bool{}
+	full := func(bytes int) bool { return len(t.written) >= presentAtOnce || bytes > presentBytesAtOnce }
+	bytes := 0
+	for ref := range t.unsaved {
+		if full(bytes) {
+			break
+		}
+		if who, ok := t.refs[ref]; ok {
+			c.Joins = append(c.Joins, who)
+			t.written[ref] = true
+			bytes += len(who.Ref) + len(who.Key) + len(who.Meta)
+		}
+	}
+	for ref := range t.written {
+		delete(t.unsaved, ref)
+	}
+	for ref := range t.unsaved {
+		if full(bytes) {
+			break
+		}
+		c.Leaves = append(c.Leaves, broker.Present{Ref: ref})
+		t.written[ref] = true
+		delete(t.unsaved, ref)
+	}
+	return c
 }
 
 // saved is called when a topic is saved, or can't be.

@@ -12,10 +12,10 @@ import (
 // proxy is a network between nodes and an engine.
 type proxy struct {
 	listener net.Listener
-	to       string
 	tasks    sync.WaitGroup
 
-	mu      sync.Mutex        // guards what follows
+	mu      sync.Mutex // guards what follows
+	to      string
 	links   map[net.Conn]bool // and whether something comes by it
 	deaf    bool              // what the engine answers does not come
 	refuses bool              // nobody is let through
@@ -50,7 +50,10 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.to)
+		p.mu.Lock()
+		to := p.to
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", to)
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -105,6 +108,13 @@ func (p *proxy) deafen(deaf bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deaf, p.dropped = deaf, 0
+}
+
+// lead has new connections be to another engine.
+func (p *proxy) lead(e *redistest.Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = e.Address()
 }
 
 // refuse has new connections be ended at once, or not any more.

@@ -46,7 +46,7 @@ func (b *Broker) publish(ctx context.Context, p *broker.Publication, keep *store
 		return store.Position{}, err
 	}
 	if n := len(p.Event) + len(p.Payload); n > maxPayload {
-		return store.Position{}, fmt.Errorf("%w: %d bytes: want at most %d", broker.ErrTooLarge, n, maxPayload)
+		return store.Position{}, tooLarge(n)
 	}
 	if keep == nil {
 		return store.Position{}, b.announce(ctx, p)
@@ -67,6 +67,10 @@ func (b *Broker) publish(ctx context.Context, p *broker.Publication, keep *store
 	}
 	b.numbers.commit(time.Since(began))
 	return b.position(p, answer)
+}
+
+func tooLarge(bytes int) error {
+	return fmt.Errorf("%w: %d bytes: want at most %d", broker.ErrTooLarge, bytes, maxPayload)
 }
 
 // appendArgs are those of script/publish.lua; the second to the fourth are of each attempt.

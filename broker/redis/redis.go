@@ -14,7 +14,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -243,7 +242,11 @@ func (b *Broker) Close() error {
 func (b *Broker) leave() {
 	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
 	defer cancel()
-	if err := errors.Join(b.here.leave(ctx), b.nodes.leave(ctx)); err != nil {
+	err := b.here.leave(ctx)
+	if err == nil { // else another node must see that this one is gone, and have those leave who are still there
+		err = b.nodes.leave(ctx)
+	}
+	if err != nil {
 		b.log.Warn("broker/redis: the other nodes will miss this one before they know that it has left", "error", err)
 	}
 }

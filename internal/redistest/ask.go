@@ -21,11 +21,11 @@ func (s *Server) Ask(words ...string) (string, error) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	command := fmt.Sprintf("*%d\r\n", len(words))
+	command := fmt.Appendf(nil, "*%d\r\n", len(words))
 	for _, w := range words {
-		command += fmt.Sprintf("$%d\r\n%s\r\n", len(w), w)
+		command = fmt.Appendf(command, "$%d\r\n%s\r\n", len(w), w)
 	}
-	if _, err := io.WriteString(conn, command); err != nil {
+	if _, err := conn.Write(command); err != nil {
 		return "", err
 	}
 	return answer(bufio.NewReader(conn))

@@ -1,13 +1,13 @@
 -- KEYS: of each node when it was heard last, in µs, and what it says of itself.
 -- ARGV: this node, and what it says; without one nothing is said.
--- An answer is whether the node was known, the time, and what is known of each.
+-- An answer is when this node was heard before, or 0, the time, and what is known of each.
 local call = redis.call
 if redis.replicate_commands then redis.replicate_commands() end
 local clock = call('TIME')
 local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
-local known = 0
+local before = '0'
 if ARGV[1] ~= '' then
-	known = call('HEXISTS', KEYS[1], ARGV[1])
+	before = string.match(call('HGET', KEYS[1], ARGV[1]) or '', '^%d+') or before
 	-- An engine that is full refuses what adds, unless the script has removed something, or
 	-- tried to. Nodes must not be taken to be gone, and with them all who are present.
 	call('HDEL', KEYS[1], '')
@@ -15,5 +15,5 @@ if ARGV[1] ~= '' then
 end
 local answer = call('HGETALL', KEYS[1])
 table.insert(answer, 1, now)
-table.insert(answer, 1, tostring(known))
+table.insert(answer, 1, before)
 return answer

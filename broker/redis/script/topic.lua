@@ -71,6 +71,9 @@ end
 
 local function expire() if age > 0 then drop(math.huge, aged) end end
 
+-- Where nothing may be written, as when a disk is full, what has aged is there still.
+local function tidy() return (pcall(expire)) end
+
 local function redact(o)
 	local e = at(o)
 	if not e or aged(e) then return false end
