@@ -21,8 +21,8 @@ nightly: ## the long forms: 50 kills, a restart under 1,000 clients, the wide mo
 	CHIME_KILLS=50 go test -count=1 -timeout 1h -run '^TestKilled' ./store/boltstore ./cmd/chime
 	CHIME_MODEL=wide go test -count=1 -timeout 10m -run '^TestARestart' ./cmd/chime
 	CHIME_MODEL=wide go test -count=1 -timeout 2h ./docs/model
-	CHIME_CHAOS=3m go test -count=1 -timeout 20m ./internal/chaos
-	CHIME_CHAOS=3m go test -race -count=1 -timeout 20m ./internal/chaos
+	CHIME_CHAOS=3m go test -count=1 -timeout 1h ./internal/chaos
+	CHIME_CHAOS=3m go test -race -count=1 -timeout 1h ./internal/chaos
 	CHIME_ATTACK=20s go test -count=1 -v -run '^TestAnAttack' ./internal/hostile
 	@for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
 		for target in $$(go test -list '^Fuzz' ./$$package | grep '^Fuzz'); do \

@@ -3,6 +3,7 @@ package chaos
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,6 +63,9 @@ func (c *bare) receive(f frame) {
 	}
 	if f.topic != "chime" {
 		c.take(f)
+	}
+	if c.conn != nil && slices.ContainsFunc(c.stays, c.isOut) { // it can join by another connection only
+		c.conn.cut()
 	}
 }
 

@@ -11,12 +11,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -26,17 +25,18 @@ import (
 // scale is how much of everything there is.
 type scale struct {
 	clients, mutes, publishers int
+	dialects                   []*dialect    // of clients that do not resume, on a WebSocket
 	books, halls               int           // topics with a history, and without
 	lasts                      time.Duration // half of it before the drain
 	pause                      time.Duration // between two acts of a client, at most
 	burst                      time.Duration // between two bursts of a publisher, at most
 	trickle                    int           // bytes in a second that slow readers read
-	ill                        time.Duration // between two things that befall an engine, on average
+	ill                        time.Duration // between two things of one kind that befall the world, on average
 }
 
-var short = scale{clients: 40, mutes: 3, publishers: 2, books: 4, halls: 2, lasts: 3 * time.Second, pause: 400 * time.Millisecond, burst: 200 * time.Millisecond, trickle: 500_000, ill: time.Second}
+var short = scale{dialects: dialects, clients: 40, mutes: 3, publishers: 2, books: 4, halls: 2, lasts: 3 * time.Second, pause: 400 * time.Millisecond, burst: 200 * time.Millisecond, trickle: 500_000, ill: time.Second}
 
-func (c scale) isShort() bool { return c.lasts == short.lasts }
+func (c scale) isShort() bool { return c.clients == short.clients }
 
 // scaleOf is short, unless CHIME_CHAOS says how long a long run lasts.
 func scaleOf(t *testing.T) scale {
@@ -49,7 +49,7 @@ func scaleOf(t *testing.T) scale {
 	if err != nil || lasts <= 0 {
 		t.Fatalf("CHIME_CHAOS: %q: want a duration, such as 3m", given)
 	}
-	return scale{clients: 500, mutes: 20, publishers: 4, books: 30, halls: 10, lasts: lasts, pause: 5 * time.Second, burst: 500 * time.Millisecond, trickle: 60_000, ill: 10 * time.Second}
+	return scale{dialects: dialects, clients: 500, mutes: 20, publishers: 4, books: 30, halls: 10, lasts: lasts, pause: 5 * time.Second, burst: 500 * time.Millisecond, trickle: 60_000, ill: 10 * time.Second}
 }
 
 // TestChaos: whatever becomes of the connections, each client that is in a topic with
@@ -58,7 +58,7 @@ func scaleOf(t *testing.T) scale {
 // as slow, and each accepted join was left once.
 func TestChaos(t *testing.T) {
 	c := scaleOf(t)
-	t.Run("memory", func(t *testing.T) { chaos(t, c, store.NewMemory(), nil) })
+	t.Run("memory", func(t *testing.T) { chaos(t, c, func(s *stage) world { return alone(t, store.NewMemory(), s.books) }) })
 	if c.isShort() {
 		return
 	}
@@ -67,26 +67,48 @@ func TestChaos(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		chaos(t, c, file, nil)
+		chaos(t, c, func(s *stage) world { return alone(t, file, s.books) })
 	})
 }
 
-// TestChaosOnNodes is TestChaos on three nodes, each connection and each poll at another one,
-// while the engine that joins them is killed, stops for a while, or loses a part.
+// TestChaosOnNodes is TestChaos on three nodes, each connection and each poll at another one.
 func TestChaosOnNodes(t *testing.T) {
 	c := scaleOf(t)
 	c.publishers++
-	t.Run("memory", func(t *testing.T) { chaos(t, c, nil, newInMemory()) })
-	if c.isShort() && !need.All() {
-		return // the engines take their time
-	}
-	t.Run("redis", func(t *testing.T) { chaos(t, c, nil, newRedis(t)) })
-	t.Run("nats", func(t *testing.T) { chaos(t, c, nil, newServers(t)) })
+	chaos(t, c, func(s *stage) world { return threeWithin(t, s.books) })
 }
 
-func chaos(t *testing.T, c scale, k kept, e engine) {
+// TestChaosOnProcesses is TestChaos on three nodes that are processes, over real engines, while
+// nodes are killed, stop, and shut down, the engine is hurt, and what is between them is cut.
+// What was acknowledged is in the history once, and what was refused is not there.
+func TestChaosOnProcesses(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs signals")
+	}
+	c, much := scaleOf(t), trials{giveUp: 6 * time.Second, grace: 15 * time.Second, stops: 20 * time.Second, cuts: 12 * time.Second}
+	if c.isShort() {
+		if !need.All() {
+			return // the engines take their time
+		}
+		much = trials{giveUp: 5 * time.Second, grace: 5 * time.Second, stops: 3 * time.Second, cuts: 2 * time.Second}
+		c.lasts = 12 * time.Second
+	}
+	c.publishers++
+	c.dialects = []*dialect{phoenix2, phoenix1} // Amber's clients are not told that a join was refused
+	t.Run("redis", func(t *testing.T) {
+		e := newRedis(t)
+		chaos(t, c, func(s *stage) world { return threeProcesses(s, e, much) })
+	})
+	t.Run("nats", func(t *testing.T) {
+		e := newServers(t)
+		chaos(t, c, func(s *stage) world { return threeProcesses(s, e, much) })
+	})
+}
+
+// chaos is a run in the world that build makes.
+func chaos(t *testing.T, c scale, build func(*stage) world) {
 	t.Helper()
-	s := open(t, c, k, e, need.Seed(t))
+	s := open(t, c, build, need.Seed(t))
 	s.run(c.lasts / 2)
 	if c.isShort() { // a drain has patience with those that never read
 		s.dropMutes()
@@ -98,17 +120,19 @@ func chaos(t *testing.T, c scale, k kept, e engine) {
 	s.close()
 }
 
-// stage is a run: a node, the network, and who is there.
+// stage is a run: a world, the network, and who is there.
 type stage struct {
 	*testing.T
 	scale
 	seed    uint64
 	url     string
-	world   *world
+	world   world
+	books   *books
 	net     *network
 	topics  []string
 	clients []client
 	crowd   []*publisher
+	luck    []*dice // of each kind of ill
 
 	mu   sync.Mutex // guards what follows
 	ends map[string]int
@@ -123,15 +147,13 @@ type top struct {
 	all    map[said]bool // that there are
 }
 
-func open(t *testing.T, c scale, k kept, e engine, seed uint64) *stage {
+func open(t *testing.T, c scale, build func(*stage) world, seed uint64) *stage {
 	t.Helper()
-	s := &stage{T: t, scale: c, seed: seed, world: newWorld(t, k, e), ends: map[string]int{}, tops: map[string]top{}}
-	s.world.room.slow = s.slowEnd
-	s.url = s.world.nodes[0].http.URL
-	s.net = &network{mended: make(chan struct{})}
-	for _, n := range s.world.nodes {
-		s.net.addresses = append(s.net.addresses, n.http.Listener.Addr().String())
-	}
+	s := &stage{T: t, scale: c, seed: seed, ends: map[string]int{}, tops: map[string]top{}}
+	s.books = newBooks(s.fault, s.slowEnd)
+	s.world = build(s)
+	s.net = &network{addresses: s.world.addresses(), mended: make(chan struct{})}
+	s.url = "http://" + s.net.addresses[0]
 	for i := range c.books {
 		s.topics = append(s.topics, fmt.Sprintf("book:%d", i))
 	}
@@ -142,7 +164,10 @@ func open(t *testing.T, c scale, k kept, e engine, seed uint64) *stage {
 		s.clients = append(s.clients, s.newClient(i))
 	}
 	for i := range c.publishers {
-		s.crowd = append(s.crowd, &publisher{stage: s, node: s.world.nodes[i%len(s.world.nodes)], name: fmt.Sprint(publisherName, i), dice: newDice(seed, 1<<32+uint64(i))})
+		s.crowd = append(s.crowd, &publisher{stage: s, node: i % len(s.net.addresses), name: fmt.Sprint(publisherName, i), dice: newDice(seed, 1<<32+uint64(i))})
+	}
+	for i := range s.world.ills() {
+		s.luck = append(s.luck, newDice(seed, 1<<33+uint64(i)))
 	}
 	for _, c := range s.clients {
 		if !isMute(c.common().name) {
@@ -151,6 +176,9 @@ func open(t *testing.T, c scale, k kept, e engine, seed uint64) *stage {
 	}
 	return s
 }
+
+// fault is something that must not be. The test goes on, since others may show why.
+func (s *stage) fault(format string, args ...any) { s.Errorf(format, args...) }
 
 func (s *stage) newClient(i int) client {
 	var c client
@@ -163,7 +191,7 @@ func (s *stage) newClient(i int) client {
 	case i%4 < 2:
 		c = &resumer{kinds: []string{transport.WebSocket, transport.SSE, transport.LongPoll}}
 	case i%4 == 2:
-		c, speaks = &phoenix{}, dialects[i/4%len(dialects)]
+		c, speaks = &phoenix{}, s.dialects[i/4%len(s.dialects)]
 	default:
 		c = &bare{}
 	}
@@ -208,9 +236,9 @@ func (s *stage) run(lasts time.Duration) {
 	for _, p := range s.crowd {
 		loop(p.dice, s.burst, p.publish)
 	}
-	if e := s.world.engine; e != nil {
-		d := newDice(s.seed, 1<<33)
-		loop(d, 2*s.ill, func() { e.hurt(s.T, d) })
+	for i, befall := range s.world.ills() {
+		d := s.luck[i]
+		loop(d, 2*s.ill, func() { befall(d) })
 	}
 	working.Wait()
 }
@@ -226,15 +254,24 @@ func (s *stage) run(lasts time.Duration) {
 // that poll: on these links a reply is lost more often than not, and asked for again.
 const busyHall, busyBook = "hall:0", "book:0"
 
-// publisher publishes on the server, in bursts.
+// publisher publishes on a node, in bursts.
 type publisher struct {
 	stage *stage
-	node  *node
+	node  int
 	name  string
 	dice  *dice
 	n     int
+	names int // that it has had
 
-	retained []said
+	retained []published
+}
+
+// published is what became of a message that was to be retained.
+type published struct {
+	topic  string
+	what   said
+	result outcome
+	at     uint64 // its offset, if it is known
 }
 
 func (p *publisher) publish() {
@@ -252,28 +289,32 @@ func (p *publisher) publish() {
 		times = 30
 	}
 	for range times {
-		p.n++
-		what := said{p.name, p.n, p.dice.size(60_000)}
+		size := p.dice.size(60_000)
 		if heavy {
-			what.Size = 60_000
+			size = 60_000
 		}
-		if p.dice.one(4) {
-			p.node.broadcast(topic, what, channel.Ephemeral())
-			continue
-		}
-		p.node.broadcast(topic, what)
-		if strings.HasPrefix(topic, "book:") {
-			p.retained = append(p.retained, what)
+		if !p.say(topic, size, p.dice.one(4)) {
+			break
 		}
 	}
 	if p.dice.one(8) {
 		all := p.stage.clients
-		name := all[p.dice.n(len(all))].common().name
-		// While an engine is away, not all nodes can be asked.
-		if err := p.node.present().Disconnect(context.Background(), name); err != nil && p.stage.world.engine == nil {
-			p.stage.world.fault("%v", err)
-		}
+		p.stage.world.disconnect(p.node, all[p.dice.n(len(all))].common().name)
 	}
+}
+
+// say reports whether what it says is published.
+func (p *publisher) say(topic string, size int, ephemeral bool) bool {
+	p.n++
+	what := said{fmt.Sprint(p.name, ".", p.names), p.n, size}
+	result, at := p.stage.world.publish(p.node, topic, what, ephemeral)
+	if isRetained(topic) && !ephemeral {
+		p.retained = append(p.retained, published{topic, what, result, at.Offset})
+	}
+	if result == unknown { // it may come later than what is said next
+		p.names++
+	}
+	return result == done
 }
 
 // ended counts the end of a connection, or of an attempt, and looks at why.
@@ -289,11 +330,12 @@ func (s *stage) ended(p *peer, err error) {
 	s.mu.Unlock()
 	switch {
 	case p.isStopped(), end.code == 0 && !wasRefused, wasRefused && refused.status == 503:
+	case wasRefused && refused.status == http.StatusBadGateway: // the node that has it did not answer
 	case wasRefused && refused.status == http.StatusGone: // a poll behind the end of its client socket
 	case end.code == 1001, end.code == 1012, end.code == 4001:
 	case end.code == 1013 && (end.reason == "too much was missed" || end.reason == "too late"): // which is not "too slow"
 	default:
-		s.world.fault("%s: ended by %v", p.name, err)
+		s.fault("%s: ended by %v", p.name, err)
 	}
 }
 

@@ -3,11 +3,9 @@ package chaos
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/go-chime/chime/transport"
 )
@@ -23,6 +21,8 @@ type resumer struct {
 	line       *connection // the one that was promoted last; nil once it has ended
 	kind       string      // the transport of that, also when it has ended
 	id, secret string      // of the client socket; "" without one
+	former     string      // the last secret that there was
+	parted     []string    // secrets of client sockets that are taken to be gone
 	attaching  bool        // an attempt is under way
 	numbers    map[string]uint64
 	queue      []string      // counted frames that the server may not have
@@ -130,7 +130,7 @@ func (c *resumer) open(kind, secret string, received uint64) (*connection, hello
 		err = errors.New("closed before the hello")
 	}
 	if err == nil && f.event != "hello" {
-		c.stage.world.fault("%s: got %s %s first, want hello", c.name, f.topic, f.event)
+		c.stage.fault("%s: got %s %s first, want hello", c.name, f.topic, f.event)
 	}
 	if err == nil {
 		err = json.Unmarshal(f.payload, &h)
@@ -146,16 +146,17 @@ func (c *resumer) promote(kind string, conn *connection, h hello, showed bool, h
 	all := c.forgotten + uint64(len(c.queue))
 	switch {
 	case h.Resumed && (!showed || h.ID != c.id || h.Received < c.forgotten || h.Received > all || h.Sent < had):
-		c.stage.world.fault("%s: hello %+v; it has sent %d, of which %d were known, and received %d", c.name, h, all, c.forgotten, had)
+		c.stage.fault("%s: hello %+v; it has sent %d, of which %d were known, and received %d", c.name, h, all, c.forgotten, had)
 	case h.Resumed:
 		if c.resumes++; c.line != nil {
 			c.moves++
 		}
 	default:
+		c.partFrom()
 		c.begin()
 	}
 	former := c.line
-	c.id, c.secret, c.line, c.kind, c.word = h.ID, h.Secret, conn, kind, h.Resumed
+	c.id, c.secret, c.former, c.line, c.kind, c.word = h.ID, h.Secret, h.Secret, conn, kind, h.Resumed
 	c.hellos[kind]++
 	if conn.polls != nil { // whose next poll promotes it, or a POST
 		conn.polls.secret, conn.polls.received = h.Secret, c.received
@@ -172,6 +173,27 @@ func (c *resumer) promote(kind string, conn *connection, h hello, showed bool, h
 		c.ack()
 	}
 	c.pour()
+}
+
+// partFrom has nothing come any more by a client socket that is taken to be gone. C.mu is held.
+func (c *resumer) partFrom() {
+	if c.former != "" {
+		c.parted = append(c.parted, c.former)
+	}
+	if c.line != nil {
+		c.line.drop()
+	}
+}
+
+// sayBye ends the client sockets that it has parted from. Without it some of them last until
+// the server misses them, after 35 s.
+func (c *resumer) sayBye() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, secret := range c.parted {
+		c.working.Go(func() { _, _, _ = c.peer.post("/socket/bye", "", secret, nil) })
+	}
+	c.parted = nil
 }
 
 // begin begins a new client socket: what was sent and not answered is unknown. C.mu is
@@ -256,7 +278,7 @@ func (c *resumer) lineEnded(conn *connection, err error) {
 		c.secret = ""
 	case 4001: // or the promotion took too long
 		if end.reason != "not used" {
-			c.stage.world.fault("%s: its connection ended with %v, and it has promoted no other", c.name, end)
+			c.stage.fault("%s: its connection ended with %v, and it has promoted no other", c.name, end)
 		}
 	}
 	c.changed.Broadcast()
@@ -280,7 +302,7 @@ func (c *resumer) receive(f frame) {
 	}
 	c.received++
 	if f.id != "" && f.id != strconv.FormatUint(c.received, 10) {
-		c.stage.world.fault("%s: got frame number %s, want %d", c.name, f.id, c.received)
+		c.stage.fault("%s: got frame number %s, want %d", c.name, f.id, c.received)
 	}
 	c.take(f)
 	if n, ok := c.numbers[f.ref]; ok {
@@ -292,74 +314,10 @@ func (c *resumer) receive(f frame) {
 	}
 }
 
-// post sends one POST after the other, as long as the last connection is no WebSocket.
-func (c *resumer) post() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for !c.isStopped() {
-		all := c.forgotten + uint64(len(c.queue))
-		due := c.word || c.known < all || c.kind == transport.SSE && c.received >= c.acked+c.often
-		target := ways[c.kind]
-		if target == "" || c.secret == "" || !due {
-			c.changed.Wait()
-			continue
-		}
-		const mostFrames, mostBytes = 50, 200_000
-		first := max(c.known, c.forgotten) + 1
-		var frames []string
-		bytes := 0
-		for _, text := range c.queue[first-1-c.forgotten:] {
-			if bytes += len(text); len(frames) > 0 && (len(frames) == mostFrames || bytes > mostBytes) {
-				break
-			}
-			frames = append(frames, text)
-		}
-		secret, received, promoted := c.secret, c.received, c.promoted
-		body := fmt.Sprintf(`{"first":%d,"received":%d,"frames":[%s]}`, first, received, strings.Join(frames, ","))
-		again := c.dice.one(10) // a proxy that sends it again
-		c.mu.Unlock()
-		status, answer, err := c.peer.post(target, secret, body, promoted)
-		if again {
-			_, _, _ = c.peer.post(target, secret, body, promoted)
-		}
-		c.mu.Lock()
-		if secret != c.secret {
-			continue
-		}
-		c.posted(status, answer, err, received)
-		if err != nil || status != http.StatusOK {
-			c.mu.Unlock()
-			c.rest()
-			c.mu.Lock()
-		}
-	}
-}
-
-// posted takes the answer to a POST of the present connection. C.mu is held.
-func (c *resumer) posted(status int, answer []byte, err error, received uint64) {
-	switch {
-	case err != nil, status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable: // the same batch again
-	case status == http.StatusOK:
-		var result struct{ Applied, Sent uint64 }
-		err := json.Unmarshal(answer, &result)
-		if all := c.forgotten + uint64(len(c.queue)); err != nil || result.Applied > all || result.Sent < received {
-			c.stage.world.fault("%s: the answer %s to a POST: it has sent %d and received %d", c.name, answer, all, received)
-		}
-		c.note(result.Applied)
-		c.acked = max(c.acked, received)
-		c.word = false
-	case status == http.StatusGone:
-		if c.line != nil {
-			c.line.cut()
-		}
-	default:
-		c.stage.world.fault("%s: the answer to a POST is %d %s", c.name, status, answer)
-	}
-}
-
 func (c *resumer) act() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.joinAgain()
 	switch c.dice.n(12) {
 	case 0:
 		if c.line != nil {
@@ -387,9 +345,17 @@ func (c *resumer) send(text string) {
 	}
 }
 
+// joinAgain joins what it wants to be in, and was refused. C.mu is held.
+func (c *resumer) joinAgain() {
+	if c.secret != "" {
+		c.again(c.send)
+	}
+}
+
 func (c *resumer) isDone() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.joinAgain()
 	if c.line == nil || c.attaching {
 		return errors.New("has no connection")
 	}

@@ -55,6 +55,7 @@ type reply struct {
 	Status   string
 	Response struct {
 		Reason  string
+		Offset  uint64 // of what was pushed
 		History *struct {
 			Epoch     string
 			Offset    uint64
@@ -112,7 +113,12 @@ type refusedError struct {
 
 func (e *refusedError) Error() string { return fmt.Sprintf("refused: %d %s", e.status, e.body) }
 
-func refused(res *http.Response) error {
+// passes reports whether the same request may be answered later.
+func (e *refusedError) passes() bool {
+	return e.status == http.StatusTooManyRequests || e.status == http.StatusBadGateway || e.status == http.StatusServiceUnavailable
+}
+
+func refusal(res *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10))
 	return &refusedError{res.StatusCode, string(body)}
 }
@@ -139,7 +145,7 @@ func (p *peer) dialSocket(target string, protocols ...string) (*connection, erro
 	if err != nil {
 		defer l.cut()
 		if res != nil && res.StatusCode != http.StatusSwitchingProtocols {
-			return nil, refused(res)
+			return nil, refusal(res)
 		}
 		return nil, err
 	}
@@ -167,7 +173,7 @@ func (p *peer) dialStream(target string, head ...string) (*connection, error) {
 	}
 	if res.StatusCode != http.StatusOK {
 		defer l.cut()
-		return nil, refused(res)
+		return nil, refusal(res)
 	}
 	return &connection{link: l, parse: parseFrame, es: bufio.NewReader(res.Body), body: res.Body}, nil
 }

@@ -3,7 +3,6 @@ package chaos
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 type ledger struct {
 	client, topic string
 	placed        bool // messages come with their offsets
-	fault         func(string, ...any)
+	stage         *stage
 
 	mu    sync.Mutex // guards what follows
 	in    bool
@@ -35,8 +34,8 @@ type note struct {
 	recovered bool
 }
 
-func newLedger(client, topic string, placed bool, fault func(string, ...any)) *ledger {
-	return &ledger{client: client, topic: topic, placed: placed, fault: fault, hums: map[string]map[int]bool{}, last: map[string]int{}}
+func newLedger(client, topic string, placed bool, s *stage) *ledger {
+	return &ledger{client: client, topic: topic, placed: placed, stage: s, hums: map[string]map[int]bool{}, last: map[string]int{}}
 }
 
 // begin takes the reply to a join from a position.
@@ -44,6 +43,10 @@ func (l *ledger) begin(r reply, since *store.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.in = true
+	if l.stage.world.ailed(time.Now()) { // what a former node has announced this one may announce yet
+		clear(l.hums)
+		clear(l.last)
+	}
 	if !l.placed {
 		l.stays = append(l.stays, nil)
 		return
@@ -56,6 +59,7 @@ func (l *ledger) begin(r reply, since *store.Position) {
 	case h == nil:
 		l.blame("the reply to a join has no @history")
 		return
+	case since == nil && h.Recovered != nil && !*h.Recovered && l.stage.world.ailed(time.Now()): // the history can't be read
 	case (since == nil) != (h.Recovered == nil):
 		l.blame("joined with @since %v, and the reply has recovered %v", since, h.Recovered)
 	case since != nil && *h.Recovered && h.Offset != since.Offset:
@@ -65,7 +69,7 @@ func (l *ledger) begin(r reply, since *store.Position) {
 	l.notes = append(l.notes, note{at: time.Now(), offset: h.Offset, since: since, recovered: h.Recovered != nil && *h.Recovered})
 }
 
-func (l *ledger) retained() bool { return strings.HasPrefix(l.topic, "book:") }
+func (l *ledger) retained() bool { return isRetained(l.topic) }
 
 // see takes a message, with its offset, or 0 for one that was not retained.
 func (l *ledger) see(offset uint64, payload []byte) {
@@ -128,7 +132,7 @@ func (l *ledger) end() {
 
 // blame is fault, for this ledger. l.mu is held.
 func (l *ledger) blame(format string, args ...any) {
-	l.fault("%s in %s: %s", l.client, l.topic, fmt.Sprintf(format, args...))
+	l.stage.fault("%s in %s: %s", l.client, l.topic, fmt.Sprintf(format, args...))
 }
 
 // position is the place behind the last that was seen, or nil.
@@ -164,16 +168,16 @@ func (l *ledger) isAt(last top) bool {
 }
 
 // sums are what the ledgers of a run have in them.
-type sums struct{ seen, joins, recovered, gaps int }
+type sums struct{ seen, joins, recovered, gaps, unread int }
 
 // wantAll compares what was seen with the history: each message after the position at
 // which a join began, once and in order. Where the server says that there is a gap,
 // there has to be more than it promises to send again.
-func (l *ledger) wantAll(history []store.Message, whats []said, sum *sums) {
+func (l *ledger) wantAll(history []retained, sum *sums) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.placed {
-		l.wantStays(whats, sum)
+		l.wantStays(history, sum)
 		return
 	}
 	index := map[uint64]int{0: 0} // of the message after an offset
@@ -196,13 +200,18 @@ func (l *ledger) wantAll(history []store.Message, whats []said, sum *sums) {
 				}
 			default:
 				sum.gaps++
-				l.wantGap(history, n)
+				if reason := noGap(history, n); reason == "" {
+				} else if l.stage.world.ailed(n.at) { // the history could not be read
+					sum.unread++
+				} else {
+					l.blame("%s", reason)
+				}
 			}
 			if !known {
 				l.blame("a join begins at %d, where nothing is", n.offset)
 			}
 			next = after
-		case next >= len(history), history[next].Offset != n.offset, whats[next] != n.what:
+		case next >= len(history), history[next].Offset != n.offset, history[next].What != n.what:
 			l.blame("note %d: got %v at %d after %d, want what is at %d", i, n.what, n.offset, offsetAt(history, next), offsetAt(history, next+1))
 			if faults++; faults == 3 {
 				return
@@ -220,10 +229,10 @@ func (l *ledger) wantAll(history []store.Message, whats []said, sum *sums) {
 
 // wantStays wants that what was retained came in the order of the history, with nothing
 // missing, from the first that came in a join to the last. l.mu is held.
-func (l *ledger) wantStays(whats []said, sum *sums) {
+func (l *ledger) wantStays(history []retained, sum *sums) {
 	index := map[said]int{}
-	for i, what := range whats {
-		index[what] = i
+	for i, m := range history {
+		index[m.What] = i
 	}
 	for i, stay := range l.stays {
 		sum.joins++
@@ -233,15 +242,15 @@ func (l *ledger) wantStays(whats []said, sum *sums) {
 			switch {
 			case !retained:
 			case next >= 0 && at != next:
-				l.blame("%v came where %v was to come", what, whats[min(next, len(whats)-1)])
+				l.blame("%v came where %v was to come", what, history[min(next, len(history)-1)].What)
 				next = at + 1
 			default:
 				sum.seen++
 				next = at + 1
 			}
 		}
-		if l.in && i == len(l.stays)-1 && next >= 0 && next != len(whats) {
-			l.blame("has seen up to %v, want %v", whats[next-1], whats[len(whats)-1])
+		if l.in && i == len(l.stays)-1 && next >= 0 && next != len(history) {
+			l.blame("has seen up to %v, want %v", history[next-1].What, history[len(history)-1].What)
 		}
 	}
 }
@@ -256,23 +265,25 @@ func (l *ledger) sawAfter(notes int, offset uint64) bool {
 	return false
 }
 
-// wantGap wants that more came after a position than a join is sent.
-func (l *ledger) wantGap(history []store.Message, n note) {
+// noGap says why a join that was told of a gap need not have been: no more came after its
+// position than a join is sent. It is "" if more came.
+func noGap(history []retained, n note) string {
 	const mostMessages, mostBytes = 500, 1 << 20
 	messages, bytes := 0, 0
 	for _, m := range history {
 		if m.Offset > n.since.Offset && !m.At.After(n.at) {
 			messages++
-			bytes += len(m.Payload)
+			bytes += m.Bytes
 		}
 	}
-	if messages <= mostMessages && bytes <= mostBytes {
-		l.blame("joined from %d, and was not recovered, though no more than %d messages of %d bytes came after it", n.since.Offset, messages, bytes)
+	if messages > mostMessages || bytes > mostBytes {
+		return ""
 	}
+	return fmt.Sprintf("joined from %d, and was not recovered, though no more than %d messages of %d bytes came after it", n.since.Offset, messages, bytes)
 }
 
 // offsetAt is that of the message before an index.
-func offsetAt(history []store.Message, index int) uint64 {
+func offsetAt(history []retained, index int) uint64 {
 	if index == 0 || index > len(history) {
 		return 0
 	}

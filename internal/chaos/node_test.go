@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,13 +18,12 @@ import (
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/brokertest"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
 )
-
-// patience is how long anything may take that has to come, on a busy machine.
-const patience = 60 * time.Second
 
 // kept is a store that the test closes.
 type kept interface {
@@ -34,12 +31,12 @@ type kept interface {
 	Close() error
 }
 
-// world is the nodes of an application, with one channel and its books.
-type world struct {
+// within is a world in the process of the test, to which nothing happens but drains.
+type within struct {
 	*testing.T
-	kept   kept   // of a single node; nil where an engine has the history
-	engine engine // joins the nodes; nil: there is one
-	room   room
+	kept   kept               // of a single node; nil where an engine has the history
+	engine *brokertest.Engine // joins the nodes; nil: there is one
+	books  *books
 	log    nodeLog
 	nodes  []*node
 	drains atomic.Uint64 // how many there were
@@ -48,7 +45,8 @@ type world struct {
 // node is a server whose Router can be shut down, and followed by another over the same
 // history.
 type node struct {
-	world *world
+	world *within
+	name  string
 	http  *httptest.Server
 
 	mu     sync.RWMutex // guards what follows; who publishes has it read-locked
@@ -56,17 +54,20 @@ type node struct {
 	broker broker.Broker // nil: there is one node
 }
 
-func newWorld(t *testing.T, k kept, e engine) *world {
+// alone returns a world of one node.
+func alone(t *testing.T, k kept, b *books) world { return newWithin(t, k, nil, 1, b) }
+
+// threeWithin returns one of three nodes.
+func threeWithin(t *testing.T, b *books) world {
+	return newWithin(t, nil, brokertest.NewEngine(local.New(store.NewMemory(store.MaxBytes(1<<40)))), 3, b)
+}
+
+func newWithin(t *testing.T, k kept, e *brokertest.Engine, n int, b *books) *within {
 	t.Helper()
-	w := &world{T: t, kept: k, engine: e}
+	w := &within{T: t, kept: k, engine: e, books: b}
 	w.log.Handler = slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})
-	w.room = room{fault: w.fault, joins: map[*channel.Socket]*visit{}, applied: map[said]int{}}
-	n := 1
-	if e != nil {
-		n = 3
-	}
-	for range n {
-		one := &node{world: w}
+	for i := range n {
+		one := &node{world: w, name: fmt.Sprint("node-", i)}
 		one.http = httptest.NewUnstartedServer(one)
 		one.open()
 		one.http.Start()
@@ -78,19 +79,25 @@ func newWorld(t *testing.T, k kept, e engine) *world {
 	return w
 }
 
+func (w *within) addresses() (list []string) {
+	for _, n := range w.nodes {
+		list = append(list, n.http.Listener.Addr().String())
+	}
+	return list
+}
+
 // open gives the node a Router.
 func (n *node) open() {
 	w := n.world
-	options := []chime.Option{chime.WithConnect(raw.ByToken), chime.WithLogger(slog.New(&w.log))}
+	options := []chime.Option{chime.WithConnect(raw.ByToken), chime.WithLogger(w.log.logger())}
 	if w.engine == nil {
 		options = append(options, chime.WithStore(w.kept))
 	} else {
-		n.broker = w.engine.node(w.T)
+		n.broker = w.engine.Node()
 		options = append(options, chime.WithBroker(n.broker), chime.WithNode("", "http://"+n.http.Listener.Addr().String()))
 	}
 	n.live = chime.NewRouter(options...)
-	n.live.Channel("hall:{id}", &w.room)
-	n.live.Channel("book:{id}", &w.room, channel.History{Keep: 1 << 30, Age: channel.Forever})
+	(&room{node: fmt.Sprint(n.name, "-", w.drains.Load()), books: w.books, log: &w.log}).open(n.live)
 }
 
 // beKnown waits until all nodes know each other, as a load balancer does that looks whether
@@ -101,28 +108,33 @@ func (n *node) beKnown() {
 			return
 		}
 	}
-	n.world.fault("the nodes do not know each other after %v", patience)
+	n.world.Errorf("the nodes do not know each other after %v", patience)
 }
 
 // knowEachOther reports whether each node knows all those that are there, and no more.
-func (w *world) knowEachOther() bool {
-	var first string
-	for _, n := range w.nodes {
-		list, err := n.broker.(broker.Cluster).Nodes(context.Background())
-		ids := make([]string, len(list))
-		for i, one := range list {
-			ids[i] = one.ID
+func (w *within) knowEachOther() bool {
+	var first []string
+	for i, n := range w.nodes {
+		ids, err := idsOf(n.broker)
+		if i == 0 {
+			first = ids
 		}
-		slices.Sort(ids)
-		text := fmt.Sprint(ids)
-		if first == "" {
-			first = text
-		}
-		if err != nil || len(list) != len(w.nodes) || text != first {
+		if err != nil || len(ids) != len(w.nodes) || !slices.Equal(ids, first) {
 			return false
 		}
 	}
 	return true
+}
+
+// idsOf are those of the nodes that a broker knows, in order.
+func idsOf(b broker.Broker) ([]string, error) {
+	list, err := b.(broker.Cluster).Nodes(context.Background())
+	ids := make([]string, len(list))
+	for i, one := range list {
+		ids[i] = one.ID
+	}
+	slices.Sort(ids)
+	return ids, err
 }
 
 // ServeHTTP serves with the present Router.
@@ -139,26 +151,40 @@ func (n *node) present() *chime.Router {
 	return n.live
 }
 
-// broadcast publishes on the present Router.
-func (n *node) broadcast(topic string, s said, options ...channel.SendOption) {
+func (w *within) publish(node int, topic string, what said, ephemeral bool) (outcome, store.Position) {
+	n := w.nodes[node]
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	result, at, err := publish(n.live, topic, what, ephemeral)
+	// Nobody promises that what is not retained comes, nor knows whether it did if the engine
+	// ends meanwhile.
+	if err != nil || result != done && isRetained(topic) && !ephemeral {
+		w.Errorf("broadcast in %s: %s, %v", topic, result, err)
+	}
+	return result, at
+}
+
+// publish broadcasts by a Router.
+func publish(live *chime.Router, topic string, what said, ephemeral bool) (outcome, store.Position, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err := n.live.Broadcast(ctx, topic, "said", s.payload(), options...)
-	if err != nil && !(passes(topic, options) && errors.Is(err, broker.ErrUncertain)) {
-		n.world.fault("broadcast in %s: %v", topic, err)
+	var at store.Position
+	options := []channel.SendOption{channel.PositionTo(&at)}
+	if ephemeral {
+		options = []channel.SendOption{channel.Ephemeral()}
+	}
+	result, err := outcomeOf(live.Broadcast(ctx, topic, "said", what.payload(), options...))
+	return result, at, err
+}
+
+func (w *within) disconnect(node int, name string) {
+	// While an engine is away, not all nodes can be asked.
+	if err := w.nodes[node].present().Disconnect(context.Background(), name); err != nil && w.engine == nil {
+		w.Error(err)
 	}
 }
 
-// passes reports whether a message is not retained. Then nobody promises that it comes, nor
-// knows whether it did if the engine ends meanwhile.
-func passes(topic string, options []channel.SendOption) bool {
-	return len(options) > 0 || !strings.HasPrefix(topic, "book:")
-}
-
-// drain shuts the present Router of one node down, and has another one follow.
-func (w *world) drain() {
+func (w *within) drain() {
 	n := w.nodes[w.drains.Add(1)%uint64(len(w.nodes))]
 	n.shutdown()
 	n.mu.Lock()
@@ -170,12 +196,16 @@ func (w *world) drain() {
 	}
 }
 
+func (w *within) ills() []func(*dice)  { return nil }
+func (w *within) heal()                {}
+func (w *within) ailed(time.Time) bool { return false }
+
 // shutdown has the clients of a node go elsewhere.
 func (n *node) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.present().Shutdown(ctx); err != nil {
-		n.world.fault("%v", err)
+		n.world.Error(err)
 	}
 }
 
@@ -185,28 +215,56 @@ func (n *node) close() {
 		return
 	}
 	if err := n.broker.Close(); err != nil {
-		n.world.fault("close: %v", err)
+		n.world.Errorf("close: %v", err)
 	}
 }
 
-// history is all that was retained of a topic.
-func (w *world) history(topic string) ([]store.Message, error) {
-	page, err := w.nodes[0].present().HistoryBefore(context.Background(), topic, store.Position{}, math.MaxInt32)
+func (w *within) history(topic string) ([]retained, error) {
+	return history(w.nodes[0].present(), topic)
+}
+
+// history reads all that a Router has of a topic.
+func history(live *chime.Router, topic string) ([]retained, error) {
+	page, err := live.HistoryBefore(context.Background(), topic, store.Position{}, math.MaxInt32)
 	if errors.Is(err, channel.ErrNoHistory) {
 		return nil, nil
 	}
-	if err == nil && page.More {
-		err = errors.New("the page is not all")
+	if err != nil {
+		return nil, err
 	}
-	return page.Messages, err
+	return retainedOf(page)
 }
 
-// close ends all of them.
-func (w *world) close() {
+func (w *within) present(topic string) ([][]string, error) {
+	var lists [][]string
+	for _, n := range w.nodes {
+		list, err := members(n.present(), topic)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list)
+	}
+	return lists, nil
+}
+
+// members are the names of those that a Router has in a topic.
+func members(live *chime.Router, topic string) ([]string, error) {
+	list, err := live.Members(context.Background(), topic)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(list))
+	for i, m := range list {
+		names[i] = m.Identity.ID
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (w *within) close() {
 	for _, n := range w.nodes {
 		n.shutdown()
 	}
-	w.room.wantLeft()
 	for _, n := range w.nodes {
 		n.http.Close()
 		n.close()
@@ -214,106 +272,7 @@ func (w *world) close() {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	if w.kept != nil {
 		if err := w.kept.Close(); err != nil {
-			w.fault("close: %v", err)
-		}
-	}
-}
-
-// fault is something that must not be. The test goes on, since others may show why.
-func (w *world) fault(format string, args ...any) { w.Errorf(format, args...) }
-
-// said is what somebody says once: by a publisher, or in a push of a client.
-type said struct {
-	By   string `json:"by"`
-	N    int    `json:"n"`
-	Size int    `json:"size"`
-}
-
-func (s said) payload() map[string]any {
-	return map[string]any{"by": s.By, "n": s.N, "size": s.Size, "pad": strings.Repeat("x", s.Size)}
-}
-
-func (s said) String() string { return fmt.Sprintf("%s:%d", s.By, s.N) }
-
-// parseSaid takes what was said out of a payload, of which no byte may be missing.
-func parseSaid(payload []byte) (said, error) {
-	var p struct {
-		said
-		Pad string `json:"pad"`
-	}
-	if err := json.Unmarshal(payload, &p); err != nil {
-		return said{}, err
-	}
-	if p.By == "" || len(p.Pad) != p.Size {
-		return said{}, fmt.Errorf("%v has %d bytes, want %d", p.said, len(p.Pad), p.Size)
-	}
-	return p.said, nil
-}
-
-// room is the channel. It keeps the books: who has joined, how often it has left, and
-// which pushes were handled.
-type room struct {
-	fault func(string, ...any)
-	slow  func(*channel.Socket) // is told of those that end as slow
-
-	mu      sync.Mutex // guards what follows
-	joins   map[*channel.Socket]*visit
-	applied map[said]int
-}
-
-// visit is an accepted join.
-type visit struct {
-	left int
-	last int // of the pushes handled in it
-}
-
-func (r *room) HandleJoined(_ context.Context, s *channel.Socket, _ channel.Message) (channel.Accepted, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.joins[s] = &visit{}
-	return channel.Accept(nil), nil
-}
-
-func (r *room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
-	what, err := parseSaid(m.Payload)
-	if err != nil {
-		r.fault("a push of %s: %v", s.Identity().ID, err)
-	}
-	r.mu.Lock()
-	r.applied[what]++
-	v := r.joins[s]
-	if v == nil || v.left > 0 || what.N <= v.last {
-		r.fault("%v was handled out of order in %v: %+v", what, s, v)
-	} else {
-		v.last = what.N
-	}
-	r.mu.Unlock()
-	if m.Event == "hum" {
-		return nil, s.Broadcast(ctx, "said", m.Payload, channel.Ephemeral())
-	}
-	return nil, s.Broadcast(ctx, "said", m.Payload)
-}
-
-func (r *room) HandleLeave(_ context.Context, s *channel.Socket, why channel.Reason) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if v := r.joins[s]; v == nil {
-		r.fault("%v was left and not joined", s)
-	} else if v.left++; v.left > 1 {
-		r.fault("%v: HandleLeave was called %d times, want 1", s, v.left)
-	}
-	if why == channel.Slow {
-		r.slow(s)
-	}
-}
-
-// wantLeft wants that each join was left.
-func (r *room) wantLeft() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for s, v := range r.joins {
-		if v.left != 1 {
-			r.fault("%v, of %s: HandleLeave was called %d times, want 1", s, s.Identity().ID, v.left)
+			w.Errorf("close: %v", err)
 		}
 	}
 }

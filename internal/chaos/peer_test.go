@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -48,6 +49,8 @@ type peer struct {
 	pushes  map[string]push // without an answer, by ref
 	acked   []said          // pushes
 	sent    []said
+
+	retained []published // pushes that were answered
 }
 
 // read takes what comes on the connection of a client that does not resume, until that
@@ -81,6 +84,7 @@ type join struct {
 type push struct {
 	what  said
 	topic string
+	event string
 }
 
 func (p *peer) init(s *stage, name string, number uint64) {
@@ -114,7 +118,7 @@ func (p *peer) init(s *stage, name string, number uint64) {
 		p.roams = topics[p.dice.n(len(topics))]
 	}
 	for _, topic := range append(slices.Clone(p.stays), p.roams) {
-		p.ledgers[topic] = newLedger(p.name, topic, p.dialect.placed, s.world.fault)
+		p.ledgers[topic] = newLedger(p.name, topic, p.dialect.placed, s)
 		p.joins[topic] = &join{wants: topic != p.roams}
 	}
 }
@@ -247,7 +251,7 @@ func (p *peer) say() string {
 	}
 	ref := p.nextRef()
 	if p.dialect.answers {
-		p.pushes[ref] = push{what, topic}
+		p.pushes[ref] = push{what, topic, event}
 	}
 	p.sent = append(p.sent, what)
 	return p.dialect.encode(j.ref, ref, topic, event, what.payload())
@@ -257,7 +261,7 @@ func (p *peer) say() string {
 func (p *peer) take(f frame) {
 	j, known := p.joins[f.topic]
 	if !known {
-		p.stage.world.fault("%s: a frame of %s, which it never joined", p.name, f.topic)
+		p.stage.fault("%s: a frame of %s, which it never joined", p.name, f.topic)
 		return
 	}
 	l := p.ledgers[f.topic]
@@ -267,31 +271,61 @@ func (p *peer) take(f frame) {
 			return // of a former join
 		}
 		l.see(f.offset(), f.payload)
-	case "phx_close":
+	case "phx_close", "presence_state", "presence_diff":
 	case "phx_reply":
 		r, err := f.reply()
 		if err != nil {
-			p.stage.world.fault("%s: reply %s: %v", p.name, f.payload, err)
+			p.stage.fault("%s: reply %s: %v", p.name, f.payload, err)
 		}
 		p.answered(f, r, j, l)
 	case "phx_error":
-		p.stage.world.fault("%s in %s: phx_error %s", p.name, f.topic, f.payload)
+		if !p.stage.world.ailed(time.Now()) {
+			p.stage.fault("%s in %s: phx_error %s", p.name, f.topic, f.payload)
+		}
+		p.failed(f.topic)
 	default:
-		p.stage.world.fault("%s in %s: got %s %s", p.name, f.topic, f.event, f.payload)
+		p.stage.fault("%s in %s: got %s %s", p.name, f.topic, f.event, f.payload)
 	}
+}
+
+// failed takes the end of a join, which is not the client's. What it has pushed and has no
+// answer to is unknown. P.mu is held.
+func (p *peer) failed(topic string) {
+	j := p.joins[topic]
+	j.ref, j.in, j.leave = "", false, ""
+	p.ledgers[topic].end()
+	maps.DeleteFunc(p.pushes, func(_ string, one push) bool { return one.topic == topic })
+	p.changed.Broadcast()
+}
+
+// again joins what the client wants to be in, and is not, nor will be. P.mu is held.
+func (p *peer) again(send func(text string)) {
+	for _, topic := range p.order() {
+		if p.isOut(topic) {
+			send(p.joining(topic))
+		}
+	}
+}
+
+// isOut reports whether the client wants to be in a topic, and has not begun to join it. P.mu
+// is held.
+func (p *peer) isOut(topic string) bool {
+	j := p.joins[topic]
+	return j.wants && j.ref == "" && j.leave == ""
 }
 
 // answered takes a reply. P.mu is held.
 func (p *peer) answered(f frame, r reply, j *join, l *ledger) {
 	push, isPush := p.pushes[f.ref]
+	ailed := p.stage.world.ailed(time.Now())
 	switch {
-	case r.Status != "ok" && isPush && p.stage.world.engine != nil && r.Response.Reason == "outcome unknown":
-		delete(p.pushes, f.ref) // of one that is not retained
-	case r.Status != "ok":
-		p.stage.world.fault("%s in %s: the reply to %s is %s", p.name, f.topic, f.ref, f.payload)
 	case isPush:
 		delete(p.pushes, f.ref)
-		p.acked = append(p.acked, push.what)
+		p.pushed(push, r, ailed)
+	case r.Status != "ok" && f.ref == j.ref && !j.in && ailed && r.Response.Reason == "unavailable":
+		p.failed(f.topic)
+	case r.Status != "ok":
+		p.stage.fault("%s in %s: the reply to %s is %s", p.name, f.topic, f.ref, f.payload)
 	case f.ref == j.leave && j.leave != "":
 		j.ref, j.in, j.leave = "", false, ""
 		l.end()
@@ -299,7 +333,27 @@ func (p *peer) answered(f frame, r reply, j *join, l *ledger) {
 		j.in = true
 		l.begin(r, j.since)
 	default:
-		p.stage.world.fault("%s in %s: a reply to %q, which it did not send, or has a reply to", p.name, f.topic, f.ref)
+		p.stage.fault("%s in %s: a reply to %q, which it did not send, or has a reply to", p.name, f.topic, f.ref)
 	}
 	p.changed.Broadcast()
+}
+
+// pushed takes the reply to a push. P.mu is held.
+func (p *peer) pushed(push push, r reply, ailed bool) {
+	keeps := isRetained(push.topic) && push.event == "say"
+	result := done
+	switch why := r.Response.Reason; {
+	case r.Status == "ok":
+		p.acked = append(p.acked, push.what)
+	case why == "outcome unknown" && (ailed || !keeps): // nobody promises that what is not retained comes
+		result = unknown
+	case ailed && (why == "unavailable" || why == "internal"): // the latter as its client was being disconnected while it waited
+		result = refused
+	default:
+		p.stage.fault("%s in %s: the reply to %v is %s %s", p.name, push.topic, push.what, r.Status, why)
+		return
+	}
+	if keeps {
+		p.retained = append(p.retained, published{push.topic, push.what, result, r.Response.Offset})
+	}
 }

@@ -36,6 +36,7 @@ func (c *phoenix) act() {
 	if c.conn == nil {
 		return
 	}
+	c.joinAgain()
 	var text string
 	switch c.dice.n(12) {
 	case 0:
@@ -52,12 +53,18 @@ func (c *phoenix) act() {
 	}
 }
 
+// joinAgain joins what it wants to be in, and was refused. C.mu is held.
+func (c *phoenix) joinAgain() {
+	c.again(func(text string) { c.conn.write(text) })
+}
+
 func (c *phoenix) isDone() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == nil {
 		return errors.New("has no connection")
 	}
+	c.joinAgain()
 	return c.missing()
 }
 

@@ -39,7 +39,7 @@ func (p *peer) dialPolls(secret string, received uint64) (*connection, error) {
 func (ps *polls) read() (frame, error) {
 	for len(ps.frames) == 0 {
 		err := ps.poll(ps.peer.dice.between(0, 2*time.Second))
-		if refused, ok := errors.AsType[*refusedError](err); ok && refused.status != http.StatusTooManyRequests && refused.status != http.StatusServiceUnavailable {
+		if refused, ok := errors.AsType[*refusedError](err); ok && !refused.passes() {
 			return frame{}, err
 		}
 		if err != nil && !ps.rest() {
@@ -77,7 +77,7 @@ func (ps *polls) poll(hold time.Duration) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return refused(res)
+		return refusal(res)
 	}
 	body, err := io.ReadAll(res.Body)
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-chime/chime/channel"
 )
 
 // The system of a client that reads slowly makes room in steps of up to some 200 kB. One
@@ -19,8 +17,7 @@ const (
 )
 
 // slowEnd takes the end of a join whose client was slow.
-func (s *stage) slowEnd(socket *channel.Socket) {
-	name, why := socket.Identity().ID, s.world.log.whySlow(socket.ID())
+func (s *stage) slowEnd(name, topic string, why slowness) {
 	if isMute(name) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -33,15 +30,15 @@ func (s *stage) slowEnd(socket *channel.Socket) {
 			read = p.tally.sum()
 		}
 	}
-	if why.cause == "stuck" && read < shows && strings.HasSuffix(name, slowly) {
-		s.Logf("%s: has read %d bytes in %v, and was ended in %s", name, read, stuckFor, socket.Topic())
+	if why.Cause == "stuck" && read < shows && strings.HasSuffix(name, slowly) {
+		s.Logf("%s: has read %d bytes in %v, and was ended in %s", name, read, stuckFor, topic)
 		return
 	}
-	s.world.fault("%s: has read %d bytes in %v, and was ended as slow in %s: %s", name, read, stuckFor, socket.Topic(), why.text)
+	s.fault("%s: has read %d bytes in %v, and was ended as slow in %s: %s", name, read, stuckFor, topic, why.Text)
 }
 
 // slowness is what a client was too slow for.
-type slowness struct{ cause, text string }
+type slowness struct{ Cause, Text string }
 
 // nodeLog is the log of a node. It knows what clients were too slow for.
 type nodeLog struct {
@@ -70,12 +67,12 @@ func (l *nodeLog) Handle(ctx context.Context, r slog.Record) error {
 		case "client":
 			client = a.Value.String()
 		case "cause":
-			why.cause = a.Value.String()
+			why.Cause = a.Value.String()
 		}
 		text = append(text, a.String())
 		return true
 	})
-	why.text = strings.Join(text, " ")
+	why.Text = strings.Join(text, " ")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.causes == nil {
@@ -86,11 +83,11 @@ func (l *nodeLog) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // whySlow says what a client was too slow for.
-func (l *nodeLog) whySlow(client string) slowness {
+func (l *nodeLog) whySlow(client string) *slowness {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if why, ok := l.causes[client]; ok {
-		return why
+		return &why
 	}
-	return slowness{text: "no cause was logged"}
+	return &slowness{Text: "no cause was logged"}
 }
