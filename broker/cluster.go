@@ -49,7 +49,9 @@ type Answer struct {
 }
 
 // Tops is a History that looks at many topics at one time. The node looks so for
-// announcements that are missing, also when nothing says that any may be.
+// announcements that are missing, also when nothing says that any may be. A top that is
+// before what was announced is believed when it is still there a second later: who answers
+// may be a replica.
 type Tops interface {
 	History
 	// Tops returns for each topic the position behind its last message, as a page of Read

@@ -76,7 +76,9 @@ func (c *Checks) look(list []*reader) {
 
 // lookAtAll has readers that have begun a look end it.
 func (c *Checks) lookAtAll(together []*reader, names []string) {
-	tops, err := c.tops.Tops(context.Background(), names)
+	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+	tops, err := c.tops.Tops(ctx, names)
+	cancel()
 	if err == nil && len(tops) != len(names) {
 		err = fmt.Errorf("tops of %d topics: got %d", len(names), len(tops))
 	}

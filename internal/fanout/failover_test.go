@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
@@ -46,6 +47,7 @@ func TestWhatTheEngineHasLostIsTold(t *testing.T) {
 		}
 		h.short = 1
 		w.topic.Lost()
+		time.Sleep(settle)
 		synctest.Wait()
 		if got := m.failed(); len(got) != 1 || !errors.Is(got[0], ErrGap) {
 			t.Errorf("the member has a message that was lost, and failed with %v, want %v", got, ErrGap)

@@ -23,6 +23,14 @@ const (
 // where the history could not be read. After that its members fail.
 var retries = [...]time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second}
 
+const (
+	// lookFor bounds a look: a broker that hangs must not keep all others from looking.
+	lookFor = 10 * time.Second
+
+	// settle is how long an engine may take until all who answer for it know the same.
+	settle = time.Second
+)
+
 // topAlone reads no message.
 var topAlone = store.Range{After: math.MaxUint64}
 
@@ -42,7 +50,8 @@ type reader struct {
 	erased   []store.Position // of messages that were, since a read began
 	suspect  bool             // announcements may be missing
 	checking bool             // that is looked into, or waits for it
-	top      uint64           // what had been announced when that was begun
+	top      mark             // what had been announced when that was begun
+	back     bool             // the history was found to end before that: it is looked at once more
 	failures int              // of that, in a row
 	again    *time.Timer      // has it looked into once more
 }
@@ -166,8 +175,10 @@ func (r *reader) look() {
 	_ = r.claim(context.Background()) // or what it has read may be older than what another has
 	defer r.release()
 	for r.suspect && !t.closed {
-		r.suspect, r.top = false, t.tail.top
-		_, page, err := r.fetch(context.Background(), topAlone)
+		r.start()
+		ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+		_, page, err := r.fetch(ctx, topAlone)
+		cancel()
 		if !r.judge(store.Position{Epoch: page.Epoch, Offset: page.Top}, err) {
 			return
 		}
@@ -182,10 +193,18 @@ func (r *reader) begin() bool {
 	defer r.topic.mu.Unlock()
 	select {
 	case r.reading <- struct{}{}:
-		r.suspect, r.top = false, r.topic.tail.top
+		r.start()
 		return true
 	default:
 		return false
+	}
+}
+
+// start takes note of what had been announced before a look. Of one that is repeated, since
+// the history ended before that, the first counts.
+func (r *reader) start() {
+	if r.suspect = false; !r.back {
+		r.top = r.topic.tail.mark(time.Now())
 	}
 }
 
@@ -210,8 +229,7 @@ func (r *reader) judge(top store.Position, err error) bool {
 	switch {
 	case t.closed:
 	case err != nil && r.failures < len(retries): // until then the members are sent what is announced
-		r.suspect = true
-		r.again = time.AfterFunc(retries[r.failures], func() { r.checks.add(r) })
+		r.later(retries[r.failures])
 		r.failures++
 		return false
 	case err != nil: // never a gap in silence
@@ -220,13 +238,23 @@ func (r *reader) judge(top store.Position, err error) bool {
 		t.budget.charge(t)
 		t.members.failAll(fmt.Errorf("announcements are missing, and the history can't be read: %w", err))
 	case !t.tail.known(): // whoever joins reads it
-	case top.Epoch != t.tail.epoch, 0 < top.Offset && top.Offset < r.top: // a fail-over has lost the end of it
+	case top.Epoch == t.tail.epoch && r.top.behind(top.Offset) && !r.back: // a replica that answers may not know all yet
+		r.back = true
+		r.later(settle)
+		return false
+	case top.Epoch != t.tail.epoch, r.top.behind(top.Offset):
 		t.renew(top.Epoch, top.Offset)
 	case top.Offset > t.tail.top:
 		t.skip(top.Offset)
 	}
-	r.failures = 0
+	r.failures, r.back = 0, false
 	return true
+}
+
+// later has it looked into once more.
+func (r *reader) later(pause time.Duration) {
+	r.suspect = true
+	r.again = time.AfterFunc(pause, func() { r.checks.add(r) })
 }
 
 // close ends what is left to do: nobody reads any more.

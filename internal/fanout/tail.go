@@ -25,9 +25,10 @@ type tail struct {
 	epoch   string // "": nothing is known yet
 	base    uint64
 	top     uint64
-	floor   uint64 // no position before it can be recovered
-	origin  bool   // if base is 0, nothing was forgotten before it: of an empty topic only the history knows
-	whole   bool   // no join is replayed more: nothing before base is retained, or it is beyond maxReplayBytes
+	last    time.Time // when the message at top was published; zero: nobody knows, or it was erased
+	floor   uint64    // no position before it can be recovered
+	origin  bool      // if base is 0, nothing was forgotten before it: of an empty topic only the history knows
+	whole   bool      // no join is replayed more: nothing before base is retained, or it is beyond maxReplayBytes
 	entries []entry
 	payload int // bytes of their payloads, by which replays are bounded
 	size    int // bytes that they take, about
@@ -97,7 +98,7 @@ func (t *tail) place(p *broker.Publication) follow {
 // append takes the message that follows.
 func (t *tail) append(m *wire.Message, at time.Time) {
 	e := entry{m, at}
-	t.top, t.entries = m.Offset, append(t.entries, e)
+	t.top, t.last, t.entries = m.Offset, at, append(t.entries, e)
 	t.count(e, 1)
 	t.trim()
 }
@@ -122,6 +123,9 @@ func (t *tail) drop() {
 // to recover.
 func (t *tail) erase(offset uint64) {
 	t.floor = 0
+	if offset == 0 || offset == t.top {
+		t.last = time.Time{}
+	}
 	if offset == 0 {
 		t.drop()
 		return
@@ -165,6 +169,29 @@ func (t *tail) expire(now time.Time) {
 		t.dropFirst()
 	}
 }
+
+// recent is how old a message may be that is retained if nothing was lost: it is younger
+// than the age that any engine lets messages reach, and what a fail-over loses is younger.
+const recent = 2 * time.Minute
+
+// retains reports whether the message at top is too young to have aged.
+func (t *tail) retains(now time.Time) bool {
+	old := now.Sub(t.last)
+	return !t.last.IsZero() && old < recent && (t.age == 0 || old < t.age/2)
+}
+
+// mark is where a topic ended, as far as was announced.
+type mark struct {
+	top      uint64
+	retained bool // the message at top was to be in the history, not long after that
+}
+
+// mark is where t ends.
+func (t *tail) mark(now time.Time) mark { return mark{t.top, t.retains(now)} }
+
+// behind reports whether a history that ends at an offset ends before m: a fail-over has lost
+// the end of it. One that ends nowhere has aged, unless it had no time for that.
+func (m mark) behind(top uint64) bool { return top < m.top && (top > 0 || m.retained) }
 
 // after returns the index of the first entry after an offset.
 func (t *tail) after(offset uint64) int {
@@ -214,6 +241,9 @@ func (t *tail) newest(n int) (offset uint64, ok bool) {
 func (t *tail) take(entries []entry, r store.Range, p store.Page) {
 	if !t.known() {
 		t.reset(p.Epoch, p.Top)
+	}
+	if n := len(entries); n > 0 && entries[n-1].m.Offset == t.top {
+		t.last = entries[n-1].at
 	}
 	base, end, whole := r.After, endOf(p), p.Complete
 	if r.Newest {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/store"
 )
 
 // watchEvery is how often the tops of all topics are looked at.
@@ -51,18 +52,18 @@ func (w *Watch) Arm() {
 func (w *Watch) look() {
 	topics := w.topics()
 	for list := range slices.Chunk(topics, maxTops) {
-		names := make([]string, len(list))
+		names, marks := make([]string, len(list)), make([]mark, len(list))
 		for i, t := range list {
-			names[i] = t.name
+			names[i], marks[i] = t.name, t.mark()
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), watchEvery)
+		ctx, cancel := context.WithTimeout(context.Background(), lookFor)
 		tops, err := w.tops.Tops(ctx, names)
 		cancel()
 		if err != nil || len(tops) != len(list) {
-			break // what has become of the broker is for that to say
+			continue // what has become of the broker is for that to say; others may have a part of it that goes on
 		}
 		for i, t := range list {
-			t.doubt(tops[i].Epoch, tops[i].Offset)
+			t.doubt(tops[i], marks[i])
 		}
 	}
 	w.mu.Lock()
@@ -73,15 +74,23 @@ func (w *Watch) look() {
 	}
 }
 
+// mark is where the topic ends, as far as was announced.
+func (t *Topic) mark() mark {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tail.mark(time.Now())
+}
+
 // doubt has it looked into whether announcements are missing if the history ends elsewhere
-// than they did. They may also be on their way: then nothing comes of it.
-func (t *Topic) doubt(epoch string, top uint64) {
+// than they did, or than they had before. They may also be on their way: then nothing comes
+// of it.
+func (t *Topic) doubt(top store.Position, before mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.reader == nil || t.closed || !t.tail.known() {
 		return
 	}
-	if epoch != t.tail.epoch || top > t.tail.top {
+	if top.Epoch != t.tail.epoch || top.Offset > t.tail.top || before.behind(top.Offset) {
 		t.reader.doubt()
 	}
 }

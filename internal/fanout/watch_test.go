@@ -20,18 +20,36 @@ type manyTops struct {
 	looks []int // topics of each call
 	fails int
 	gate  chan struct{} // each call waits for it; nil: for nothing
+	end   *uint64       // where each topic ends; nil: where it does
+	hangs bool
+}
+
+func (h *manyTops) ends(at *uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.end = at
+}
+
+func (h *manyTops) hang(does bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hangs = does
 }
 
 func (h *manyTops) Tops(ctx context.Context, topics []string) ([]store.Position, error) {
 	h.mu.Lock()
 	h.looks = append(h.looks, len(topics))
-	gate, fails := h.gate, h.fails > 0
+	gate, fails, end, hangs := h.gate, h.fails > 0, h.end, h.hangs
 	if fails {
 		h.fails--
 	}
 	h.mu.Unlock()
 	if gate != nil {
 		<-gate
+	}
+	if hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	if fails {
 		return nil, errors.New("disk on fire")
@@ -41,6 +59,9 @@ func (h *manyTops) Tops(ctx context.Context, topics []string) ([]store.Position,
 		page, err := h.now().Read(ctx, topic, topAlone)
 		if err != nil {
 			return nil, err
+		}
+		if end != nil {
+			page.Top = *end
 		}
 		list = append(list, store.Position{Epoch: page.Epoch, Offset: page.Top})
 	}
@@ -79,6 +100,32 @@ func (w *world) loseOne(t *testing.T, topics []*Topic) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// watch has topics watched until end is called.
+func (w *world) watch(h *manyTops, topics []*Topic) (end func()) {
+	var over atomic.Bool
+	NewWatch(h, func() []*Topic {
+		if over.Load() {
+			return nil
+		}
+		return topics
+	}, &w.tasks).Arm()
+	return func() {
+		over.Store(true)
+		time.Sleep(2 * watchEvery)
+	}
+}
+
+// announce publishes one message in a topic.
+func (w *world) announce(t *testing.T, topic *Topic) {
+	m := store.Message{Payload: []byte("{}"), At: time.Now()}
+	at, err := w.history.store.Append(t.Context(), topic.name, m, w.keep, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Offset, m.Prev = at, at-1
+	topic.Published(broker.Publication{Topic: topic.name, Epoch: w.history.Epoch(), Message: m})
 }
 
 // A connection that was lost may have lost the announcements of all topics.
@@ -153,36 +200,95 @@ func TestWhatIsSuspectedDuringALookIsLookedAtAgain(t *testing.T) {
 // A history that ends before what was announced has lost something in a fail-over: its
 // members are told, since what comes next may have the offsets of what they have had.
 func TestAHistoryThatWentBackIsAnotherOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		age    time.Duration
+		said   time.Duration // before it went back
+		to     uint64
+		again  time.Duration // until it is where it was; 0: never
+		erased bool
+		told   bool
+	}{
+		"it ends where it did":                {to: 2},
+		"its end is lost":                     {to: 1, told: true},
+		"long ago, and its end is lost":       {to: 1, said: time.Hour, told: true},
+		"all is lost":                         {told: true},
+		"all is lost, and would be old later": {age: time.Minute, said: 10 * time.Second, told: true},
+		"all has aged":                        {age: time.Minute, said: time.Minute},
+		"all has aged by the engine's age":    {said: recent},
+		"all was erased":                      {erased: true},
+		"a replica is behind":                 {to: 1, again: settle / 2},
+		"a replica knows nothing yet":         {again: settle / 2},
+	} {
+		for _, by := range []string{"lost", "watch"} { // the broker says so, or nobody does
+			t.Run(name+" "+by, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w, h, topics, _ := lookedAt(t, 1)
+					topic := topics[0]
+					topic.tail.age = c.age
+					w.announce(t, topic) // at 2
+					_, p := w.client(100)
+					m := newOwner(topic, p, "1")
+					if err := m.join(Want{Last: 2}); err != nil {
+						t.Fatal(err)
+					}
+					if c.erased {
+						topic.Erased(store.Position{Epoch: w.history.Epoch()})
+					}
+					time.Sleep(c.said)
+					h.ends(&c.to)
+					if by == "lost" {
+						topic.Lost()
+						if c.again > 0 {
+							time.AfterFunc(c.again, func() { h.ends(nil) })
+						}
+					} else {
+						defer w.watch(h, topics)()
+						if c.again > 0 {
+							time.AfterFunc(watchEvery+c.again, func() { h.ends(nil) })
+						}
+						time.Sleep(watchEvery)
+					}
+					time.Sleep(settle + time.Millisecond)
+					synctest.Wait()
+					if got := m.failed(); len(got) > 0 != c.told || c.told && !errors.Is(got[0], ErrGap) {
+						t.Errorf("failed with %v, want %v: %t", got, ErrGap, c.told)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A look has an end though the broker hangs, and so do those that wait for it.
+func TestALookHasAnEndThoughTheBrokerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(100)
-		w.publish(t, 5)
-		_, p := w.client(100)
-		m := newOwner(w.topic, p, "1")
-		if err := m.join(Want{Last: 2}); err != nil {
-			t.Fatal(err)
-		}
-		epoch := w.history.Epoch()
-		w.topic.mu.Lock()
-		again := w.topic.reader
-		again.top = w.topic.tail.top
-		again.judge(store.Position{Epoch: epoch, Offset: w.topic.tail.top}, nil)
-		w.topic.mu.Unlock()
-		if got := m.failed(); len(got) != 0 {
-			t.Fatalf("failed with %v, though the history ends where it did", got)
-		}
-		w.topic.mu.Lock()
-		again.judge(store.Position{Epoch: epoch}, nil) // nothing is remembered: it has aged
-		w.topic.mu.Unlock()
+		w, h, topics, queues := lookedAt(t, 1)
+		w.loseOne(t, topics)
+		h.hang(true)
+		topics[0].Lost()
+		time.Sleep(lookFor / 2)
+		h.hang(false) // for who asks from now on
+		time.Sleep(lookFor/2 + retries[0])
 		synctest.Wait()
-		if got := m.failed(); len(got) != 0 {
-			t.Fatalf("failed with %v, though all has only aged", got)
+		if got := queues[0].offsets(); len(got) != 2 {
+			t.Errorf("got %v, want what was lost", got)
 		}
-		w.topic.mu.Lock()
-		again.judge(store.Position{Epoch: epoch, Offset: w.topic.tail.top - 1}, nil)
-		w.topic.mu.Unlock()
+	})
+}
+
+// One part of an engine that fails does not keep the others from being watched.
+func TestAListThatFailsEndsNoRoundOfTheWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, h, topics, queues := lookedAt(t, maxTops+1)
+		defer w.watch(h, topics)()
+		w.loseOne(t, topics[maxTops:])
+		h.mu.Lock()
+		h.fails = 1
+		h.mu.Unlock()
+		time.Sleep(watchEvery)
 		synctest.Wait()
-		if got := m.failed(); len(got) != 1 || !errors.Is(got[0], ErrGap) {
-			t.Errorf("failed with %v, want %v", got, ErrGap)
+		if got := queues[maxTops].offsets(); len(got) != 2 {
+			t.Errorf("got %v, want what nobody has announced", got)
 		}
 	})
 }
