@@ -206,13 +206,13 @@ func TestAHistoryThatWentBackIsAnotherOne(t *testing.T) {
 		to     uint64
 		again  time.Duration // until it is where it was; 0: never
 		erased bool
-		told   bool
+		fails  bool
 	}{
 		"it ends where it did":                {to: 2},
-		"its end is lost":                     {to: 1, told: true},
-		"long ago, and its end is lost":       {to: 1, said: time.Hour, told: true},
-		"all is lost":                         {told: true},
-		"all is lost, and would be old later": {age: time.Minute, said: 10 * time.Second, told: true},
+		"its end is lost":                     {to: 1, fails: true},
+		"long ago, and its end is lost":       {to: 1, said: time.Hour, fails: true},
+		"all is lost":                         {fails: true},
+		"all is lost, and would be old later": {age: time.Minute, said: 10 * time.Second, fails: true},
 		"all has aged":                        {age: time.Minute, said: time.Minute},
 		"all has aged by the engine's age":    {said: recent},
 		"all was erased":                      {erased: true},
@@ -250,8 +250,8 @@ func TestAHistoryThatWentBackIsAnotherOne(t *testing.T) {
 					}
 					time.Sleep(settle + time.Millisecond)
 					synctest.Wait()
-					if got := m.failed(); len(got) > 0 != c.told || c.told && !errors.Is(got[0], ErrGap) {
-						t.Errorf("failed with %v, want %v: %t", got, ErrGap, c.told)
+					if got := m.failed(); len(got) > 0 != c.fails || c.fails && !errors.Is(got[0], ErrGap) {
+						t.Errorf("failed with %v, want %v: %t", got, ErrGap, c.fails)
 					}
 				})
 			})
