@@ -3,6 +3,8 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -13,8 +15,12 @@ import (
 
 const (
 	headerErr  = "Chime-Error"
-	maxAnswers = 64 // requests of others that are answered at one time
+	headerPart = "Chime-Part" // the number of a part of an answer, from 0
+	headerMore = "Chime-More" // there is another part
+	maxAnswers = 64           // requests of others that are answered at one time
 )
+
+var errHole = errors.New("a part of the answer is missing")
 
 // asks are the requests of nodes to each other.
 type asks struct {
@@ -48,15 +54,27 @@ func (a *asks) reply(m *client.Msg) {
 			defer cancel()
 		}
 		body, err := a.answer(ctx, m.Data)
-		r := &client.Msg{Subject: m.Reply, Data: body}
-		if err != nil {
-			r.Header = client.Header{headerErr: {escape(err.Error())}}
+		if err == nil {
+			err = a.send(m.Reply, body)
 		}
-		if err := a.site.conn.PublishMsg(r); err != nil && a.site.ctx.Err() == nil {
-			// Whoever asks must not wait for what can't be sent.
+		if err != nil && a.site.ctx.Err() == nil { // whoever asks must not wait for what does not come
 			_ = a.site.conn.PublishMsg(&client.Msg{Subject: m.Reply, Header: client.Header{headerErr: {escape(err.Error())}}})
 		}
 	})
+}
+
+// send sends an answer, in parts that the servers take.
+func (a *asks) send(to string, body []byte) error {
+	for part, most := 0, a.site.most(); ; part++ {
+		n := min(len(body), most)
+		m := &client.Msg{Subject: to, Data: body[:n], Header: client.Header{headerPart: {strconv.Itoa(part)}}}
+		if body = body[n:]; len(body) > 0 {
+			m.Header[headerMore] = []string{"1"}
+		}
+		if err := a.site.conn.PublishMsg(m); err != nil || len(body) == 0 {
+			return err
+		}
+	}
 }
 
 // all asks all other nodes, and returns when each has answered or ctx ends.
@@ -90,17 +108,28 @@ func (a *asks) one(ctx context.Context, m *client.Msg) ([]byte, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, deadAfter, broker.ErrUnavailable)
 		defer cancel()
 	}
-	r, err := a.site.conn.RequestMsgWithContext(ctx, m)
+	var body []byte
+	part := uint64(0)
+	err := a.site.calls.gather(ctx, m, func(r *client.Msg) (bool, error) {
+		if why := text(r.Header, headerErr); why != "" {
+			return true, errors.New(unescape(why))
+		}
+		if field(r.Header, headerPart) != part {
+			return true, errHole
+		}
+		part++
+		body = append(body, r.Data...)
+		return text(r.Header, headerMore) == "", nil
+	})
 	switch {
+	case err == nil:
+		return body, nil
 	case errors.Is(err, client.ErrNoResponders):
 		return nil, broker.ErrUnavailable
-	case err != nil && ctx.Err() != nil:
+	case errors.Is(err, client.ErrMaxPayload):
+		return nil, fmt.Errorf("%w: a request of %d bytes", broker.ErrTooLarge, len(m.Data))
+	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, err
 	}
-	if why := text(r.Header, headerErr); why != "" {
-		return nil, errors.New(unescape(why))
-	}
-	return r.Data, nil
+	return nil, err
 }

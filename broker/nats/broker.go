@@ -81,6 +81,9 @@ func (b *Broker) prepare(ctx context.Context) error {
 	if v := s.conn.ConnectedServerVersion(); tooOld(v) {
 		return fmt.Errorf("a server of version %q: want 2.12 or later", v)
 	}
+	if n := s.conn.MaxPayload(); n < least {
+		return fmt.Errorf("max_payload of the server is %d bytes: want %d at least", n, least)
+	}
 	var err error
 	if s.calls, err = newCalls(s.conn, o.GiveUp); err != nil {
 		return err
@@ -95,7 +98,7 @@ func (b *Broker) prepare(ctx context.Context) error {
 	b.topics = &topics{site: s, streams: b.streams, heads: heads, erased: erased, backlog: backlog, came: make(chan *client.Msg, announced), known: map[string]*order{}}
 	b.history = &history{site: s, streams: b.streams, topics: b.topics, erased: erased, backlog: backlog, replicated: o.Replicas > 1, maxAge: o.MaxAge}
 	b.trimmer = &trimmer{site: s, streams: b.streams, history: b.history, backlog: backlog}
-	b.publisher = &publisher{site: s, streams: b.streams, history: b.history, trimmer: b.trimmer, heads: heads, erased: erased, most: int(s.conn.MaxPayload()) - overhead}
+	b.publisher = &publisher{site: s, streams: b.streams, history: b.history, trimmer: b.trimmer, heads: heads, erased: erased, most: s.most()}
 	b.people = &people{site: s}
 	b.nodes = &nodes{site: s, present: b.people.any, met: b.people.meet, left: b.people.end, beaten: b.people.remind}
 	b.people.nodes = b.nodes

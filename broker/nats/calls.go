@@ -88,10 +88,29 @@ type calls struct {
 	waiting map[string]*gathering
 }
 
-// gathering collects the answers to one request.
+// gathering collects the answers to one request. They are bounded by what was asked for.
 type gathering struct {
-	came chan *client.Msg // closed never
-	done chan struct{}    // closed when nobody waits
+	came chan struct{} // full when some wait
+
+	mu      sync.Mutex // guards waiting
+	waiting []*client.Msg
+}
+
+func (g *gathering) put(m *client.Msg) {
+	g.mu.Lock()
+	g.waiting = append(g.waiting, m)
+	g.mu.Unlock()
+	select {
+	case g.came <- struct{}{}:
+	default:
+	}
+}
+
+func (g *gathering) take() (list []*client.Msg) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list, g.waiting = g.waiting, nil
+	return list
 }
 
 func newCalls(conn *client.Conn, giveUp time.Duration) (*calls, error) {
@@ -104,47 +123,45 @@ func newCalls(conn *client.Conn, giveUp time.Duration) (*calls, error) {
 	return c, c.sub.SetPendingLimits(-1, -1)
 }
 
+// deliver waits for nobody: who takes time over one answer holds up no other call.
 func (c *calls) deliver(m *client.Msg) {
 	c.mu.Lock()
 	g := c.waiting[m.Subject]
 	c.mu.Unlock()
-	if g == nil {
-		return
-	}
-	select {
-	case g.came <- m:
-	case <-g.done:
+	if g != nil {
+		g.put(m)
 	}
 }
 
 // gather asks, and calls each for every answer until it reports that it has enough.
-func (c *calls) gather(ctx context.Context, subject string, data []byte, each func(*client.Msg) (enough bool, err error)) error {
+func (c *calls) gather(ctx context.Context, m *client.Msg, each func(*client.Msg) (enough bool, err error)) error {
+	g := &gathering{came: make(chan struct{}, 1)}
 	c.mu.Lock()
 	c.serial++
-	inbox := c.prefix + strconv.FormatUint(c.serial, 36)
-	g := &gathering{came: make(chan *client.Msg, 16), done: make(chan struct{})}
-	c.waiting[inbox] = g
+	m.Reply = c.prefix + strconv.FormatUint(c.serial, 36)
+	c.waiting[m.Reply] = g
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
-		delete(c.waiting, inbox)
+		delete(c.waiting, m.Reply)
 		c.mu.Unlock()
-		close(g.done)
 	}()
-	if err := c.conn.PublishRequest(subject, inbox, data); err != nil {
+	if err := c.conn.PublishMsg(m); err != nil {
 		return err
 	}
 	for {
 		select {
-		case m := <-g.came:
+		case <-g.came:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for _, m := range g.take() {
 			if text(m.Header, headerStatus) == "503" && len(m.Data) == 0 {
 				return client.ErrNoResponders
 			}
 			if enough, err := each(m); enough || err != nil {
 				return err
 			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
 }

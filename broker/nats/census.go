@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	client "github.com/nats-io/nats.go"
 
@@ -13,51 +14,54 @@ import (
 )
 
 // listFrom asks nodes who is present in a topic, and calls each for every answer that is whole.
+// It returns when all others have answered, or ctx ends: those that have not are not waited for
+// any more until they are heard of.
 func (p *people) listFrom(ctx context.Context, subject, topic string, others map[string]bool, each func(instance string, version uint64, present map[string]broker.Present)) error {
-	parts := map[string]map[string]broker.Present{}
-	err := p.site.calls.gather(ctx, subject, []byte(topic), func(m *client.Msg) (bool, error) {
+	began, answers := time.Now(), map[string]map[string]broker.Present{}
+	err := p.site.calls.gather(ctx, &client.Msg{Subject: subject, Data: []byte(topic)}, func(m *client.Msg) (bool, error) {
 		var n news
 		if json.Unmarshal(m.Data, &n) == nil && n.Instance != "" && n.Instance != p.site.id {
-			if parts[n.Instance] == nil {
-				parts[n.Instance] = map[string]broker.Present{}
+			if answers[n.Instance] == nil {
+				answers[n.Instance] = map[string]broker.Present{}
 			}
 			for _, one := range n.Joins {
-				parts[n.Instance][one.Ref] = one
+				answers[n.Instance][one.Ref] = one
 			}
 			if !n.More {
-				each(n.Instance, n.Version, parts[n.Instance])
+				each(n.Instance, n.Version, answers[n.Instance])
 				delete(others, n.Instance)
 			}
 		}
 		return len(others) == 0, nil
 	})
-	if ctx.Err() != nil || errors.Is(err, client.ErrNoResponders) {
-		err = nil // those who have answered count
+	if errors.Is(err, client.ErrNoResponders) {
+		return nil
 	}
-	return err
+	if ctx.Err() == nil {
+		return err
+	}
+	if time.Since(began) >= asking {
+		p.nodes.mute(others)
+	}
+	return nil // those who have answered count
 }
 
 // tell answers who is present here. Nobody is an answer, too.
 func (p *people) tell(m *client.Msg) {
-	n := news{Instance: p.site.id, Version: now()}
+	version := now()
 	var list []broker.Present
 	if c := p.of(string(m.Data)); c != nil {
-		list, n.Version = c.here()
+		list, version = c.here()
 	}
-	for {
-		size := 0
-		n.Joins, n.More = nil, false
-		for len(list) > 0 && size < perPart {
-			size += sizeOfPresent(&list[0])
-			n.Joins, list = append(n.Joins, list[0]), list[1:]
-		}
-		n.More = len(list) > 0
-		body, err := json.Marshal(n)
+	answer, _ := p.parts(list, nil)
+	for i, n := range answer {
+		n.Instance, n.Version, n.More = p.site.id, version, i < len(answer)-1
+		body, err := encode(n)
 		if err == nil {
 			err = p.site.conn.Publish(m.Reply, body)
 		}
-		if err != nil || !n.More {
-			return
+		if err != nil {
+			return // there is no connection: it is asked again
 		}
 	}
 }
@@ -72,7 +76,7 @@ func (p *people) list(ctx context.Context, topic string) ([]broker.Present, erro
 	if c := p.of(topic); c != nil {
 		all, _ = c.here()
 	}
-	others := p.nodes.others()
+	others := p.nodes.awaited()
 	if len(others) == 0 {
 		return all, nil
 	}

@@ -32,16 +32,6 @@ type share struct {
 	present map[string]broker.Present
 }
 
-// news is what a node announces in a topic, or a part of its answer.
-type news struct {
-	Instance string
-	Version  uint64           // of the topic on that node, with this
-	Joins    []broker.Present `json:",omitempty"`
-	Leaves   []string         `json:",omitempty"` // refs
-	Left     bool             `json:",omitempty"` // nobody is any more
-	More     bool             `json:",omitempty"` // of an answer: there is another part
-}
-
 // here returns who is present on this node, and how far it is.
 func (c *crowd) here() (list []broker.Present, version uint64) {
 	c.mu.Lock()
@@ -70,22 +60,19 @@ func (c *crowd) close() {
 // change has some of this node come and go, and tells all of it.
 func (c *crowd) change(change broker.Change) {
 	c.line.now(func() { c.people.changed(c.topic, change) })
-	for len(change.Joins)+len(change.Leaves) > 0 {
-		n, size := news{}, 0
-		for len(change.Joins) > 0 && size < perPart {
-			size += sizeOfPresent(&change.Joins[0])
-			n.Joins, change.Joins = append(n.Joins, change.Joins[0]), change.Joins[1:]
+	list, alone := c.people.parts(change.Joins, change.Leaves)
+	if len(alone) > 0 { // the others find that a number is missing, and that nobody has come
+		c.note(news{Joins: alone})
+	}
+	for _, n := range list {
+		if len(n.Joins)+len(n.Leaves) > 0 {
+			n.Version = c.note(n)
+			c.publish(n)
 		}
-		for len(change.Joins) == 0 && len(change.Leaves) > 0 && size < perPart { // joins count first
-			size += len(change.Leaves[0].Ref)
-			n.Leaves, change.Leaves = append(n.Leaves, change.Leaves[0].Ref), change.Leaves[1:]
-		}
-		n.Version = c.note(n)
-		c.publish(n)
 	}
 }
 
-// note takes note of what is told of this node, and returns its number.
+// note takes note of who is present here now, and returns its number.
 func (c *crowd) note(n news) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,11 +86,9 @@ func (c *crowd) note(n news) uint64 {
 	return c.version
 }
 
-func sizeOfPresent(p *broker.Present) int { return len(p.Key) + len(p.Ref) + len(p.Meta) + 64 }
-
 func (c *crowd) publish(n news) {
 	n.Instance = c.people.site.id
-	if body, err := json.Marshal(n); err == nil {
+	if body, err := encode(n); err == nil {
 		_ = c.people.site.conn.Publish(c.people.site.names.who(c.topic), body) // a reminder tells of what is lost
 	}
 }
@@ -156,13 +141,11 @@ func (c *crowd) catchUp(n news) {
 		return
 	}
 	c.people.site.tasks.Go(func() {
-		within, cancel := context.WithTimeout(c.people.site.ctx, asking)
-		defer cancel()
-		_ = c.ask(within, c.people.site.names.listOf(n.Instance), map[string]bool{n.Instance: true})
+		c.compare(c.people.site.names.listOf(n.Instance), map[string]bool{n.Instance: true})
 		c.line.add(0, func() {
 			version := c.missing[n.Instance]
 			delete(c.missing, n.Instance)
-			if c.people.nodes.others()[n.Instance] {
+			if c.people.nodes.up(n.Instance) {
 				c.apply(news{Instance: n.Instance, Version: version})
 			}
 		})
@@ -200,6 +183,13 @@ func (c *crowd) set(instance string, present map[string]broker.Present, version 
 		c.others[instance] = &share{version, present}
 	}
 	c.tell(change)
+}
+
+// compare asks for all who are present on other nodes, for a second at most.
+func (c *crowd) compare(subject string, others map[string]bool) {
+	within, cancel := context.WithTimeout(c.people.site.ctx, asking)
+	defer cancel()
+	_ = c.ask(within, subject, others)
 }
 
 // ask asks who is present on other nodes, and returns when all have answered or ctx ends.

@@ -31,7 +31,7 @@ func (c *calls) direct(ctx context.Context, stream string, q question) (list []r
 	}
 	err = c.again(ctx, false, func(ctx context.Context) error {
 		list, pending = nil, 0
-		return c.gather(ctx, "$JS.API.DIRECT.GET."+stream, body, func(m *client.Msg) (bool, error) {
+		return c.gather(ctx, &client.Msg{Subject: "$JS.API.DIRECT.GET." + stream, Data: body}, func(m *client.Msg) (bool, error) {
 			switch status := text(m.Header, headerStatus); status {
 			case "":
 				r, err := recordOf(m)

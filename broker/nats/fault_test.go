@@ -313,3 +313,15 @@ func TestWhatIsGivenUp(t *testing.T) {
 		t.Errorf("nodes: got %v, want %v", err, broker.ErrUnavailable)
 	}
 }
+
+// until asks again and again: nobody tells of what nodes know of each other.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); !so(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within 30s", what)
+		}
+	}
+}

@@ -35,6 +35,7 @@ type nodes struct {
 type peer struct {
 	node  broker.Node // without an ID if it has not started to be one of the cluster
 	heard time.Time
+	mute  bool // it has not answered since
 }
 
 // beat is what a node says of itself.
@@ -78,15 +79,36 @@ func (n *nodes) named() map[string]broker.Node {
 	return all
 }
 
-// others returns the instances of the nodes that are up.
-func (n *nodes) others() map[string]bool {
+// up reports whether another node is.
+func (n *nodes) up(instance string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.known[instance] != nil
+}
+
+// awaited returns the instances of the others from which an answer is to be expected.
+func (n *nodes) awaited() map[string]bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	all := map[string]bool{}
-	for instance := range n.known {
-		all[instance] = true
+	for instance, p := range n.known {
+		if !p.mute {
+			all[instance] = true
+		}
 	}
 	return all
+}
+
+// mute has nodes that did not answer not awaited until they are heard of: else one that has
+// died would hold up each call until it counts as dead.
+func (n *nodes) mute(instances map[string]bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for instance := range instances {
+		if p := n.known[instance]; p != nil {
+			p.mute = true
+		}
+	}
 }
 
 // say announces something of this node.
@@ -158,7 +180,7 @@ func (n *nodes) note(one *beat) (known, late bool) {
 	if one.Left {
 		delete(n.known, one.Instance)
 	} else {
-		n.known[one.Instance] = &peer{one.Node, time.Now()}
+		n.known[one.Instance] = &peer{node: one.Node, heard: time.Now()}
 	}
 	return known, !known && time.Since(n.began) > deadAfter
 }

@@ -10,14 +10,13 @@ import (
 	client "github.com/nats-io/nats.go"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/mono"
 )
 
 const (
 	// asking is how long the others have to say who is present on them. One that does not is
 	// asked again when it reminds of itself.
 	asking = time.Second
-	// perPart bounds the bytes of one part of an answer or a change.
-	perPart = 128 << 10
 	// reminders is how many beats there are between two in which a node says where it is with
 	// the topics that somebody is present in: what got lost is asked for then.
 	reminders = 5
@@ -31,7 +30,8 @@ type people struct {
 	nodes   *nodes
 	changed func(string, broker.Change)
 	came    chan *client.Msg
-	beats   int // used by one goroutine
+	doubt   chan struct{} // full when all nodes are to be asked for all who are present
+	beats   int           // used by one goroutine
 
 	mu     sync.Mutex // guards crowds
 	crowds map[string]*crowd
@@ -40,9 +40,10 @@ type people struct {
 // begin has changes told, and others answered.
 func (p *people) begin(changed func(string, broker.Change)) {
 	p.mu.Lock() // this node says already that it is up
-	p.changed, p.crowds, p.came = changed, map[string]*crowd{}, make(chan *client.Msg, announced)
+	p.changed, p.crowds, p.came, p.doubt = changed, map[string]*crowd{}, make(chan *client.Msg, announced), make(chan struct{}, 1)
 	p.mu.Unlock()
 	p.site.tasks.Go(p.dispatch)
+	p.site.tasks.Go(p.ask)
 	for _, subject := range []string{p.site.names.list(), p.site.names.listOf(p.site.id)} {
 		if _, err := p.site.conn.Subscribe(subject, p.tell); err != nil {
 			p.site.log.Warn("chime: broker/nats: others can't ask who is present here", "error", err)
@@ -66,8 +67,9 @@ func (p *people) dispatch() {
 	}
 }
 
-// now is where versions begin: beyond those of the time when the node was in the topic before.
-func now() uint64 { return uint64(time.Now().UnixNano()) } //nolint:gosec // not before 1970
+// now is where versions begin: beyond those of the time when this node was in the topic before.
+// A wall clock that is set back would begin with less.
+func now() uint64 { return uint64(mono.Now()) } //nolint:gosec // not below 0
 
 // close ends all changes.
 func (p *people) close() {
@@ -104,7 +106,7 @@ func (p *people) enter(ctx context.Context, topic string) error {
 	}
 	within, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
-	return c.ask(within, p.site.names.list(), p.nodes.others())
+	return c.ask(within, p.site.names.list(), p.nodes.awaited())
 }
 
 // leave ends with a topic.
@@ -132,20 +134,37 @@ func (p *people) end(instance string) {
 	}
 }
 
-// compare asks all nodes for all who are present, after announcements may have been lost.
-func (p *people) compare() { p.ask(p.site.names.list(), p.nodes.others()) }
+// compare has all nodes asked for all who are present, after announcements may have been lost.
+// It waits for none of them.
+func (p *people) compare() {
+	select {
+	case p.doubt <- struct{}{}:
+	default:
+	}
+}
+
+func (p *people) ask() {
+	for {
+		select {
+		case <-p.doubt:
+		case <-p.site.ctx.Done():
+			return
+		}
+		for _, c := range p.all() {
+			c.compare(p.site.names.list(), p.nodes.awaited())
+		}
+	}
+}
 
 // meet asks one node for all who are present.
 func (p *people) meet(instance string) {
-	p.site.tasks.Go(func() { p.ask(p.site.names.listOf(instance), map[string]bool{instance: true}) })
-}
-
-func (p *people) ask(subject string, others map[string]bool) {
-	for _, c := range p.all() {
-		within, cancel := context.WithTimeout(p.site.ctx, asking)
-		_ = c.ask(within, subject, maps.Clone(others))
-		cancel()
-	}
+	p.site.tasks.Go(func() {
+		for _, c := range p.all() {
+			if p.nodes.awaited()[instance] { // not one that does not answer: it is met again
+				c.compare(p.site.names.listOf(instance), map[string]bool{instance: true})
+			}
+		}
+	})
 }
 
 // any reports whether somebody is present on this node.

@@ -50,7 +50,13 @@ func (s *site) suspect() {
 	}
 }
 
+// most is how many bytes the servers take, besides headers.
+func (s *site) most() int { return int(s.conn.MaxPayload()) - overhead }
+
 const (
+	// least is the least that the servers must take.
+	least = 32 << 10
+
 	pingInterval = 5 * time.Second // a connection is given up when two pings are not answered
 	maxPings     = 2
 	dialTimeout  = 2 * time.Second
