@@ -85,7 +85,7 @@ func (b *Broker) prepare(ctx context.Context) error {
 		return fmt.Errorf("max_payload of the server is %d bytes: want %d at least", n, least)
 	}
 	var err error
-	if s.calls, err = newCalls(s.conn, o.GiveUp); err != nil {
+	if s.calls, err = newCalls(s.conn, o.GiveUp, s.suspect); err != nil {
 		return err
 	}
 	if b.streams, err = newStreams(s, o); err != nil {
@@ -96,14 +96,14 @@ func (b *Broker) prepare(ctx context.Context) error {
 	}
 	heads, erased, backlog := &heads{}, &erasures{}, &backlog{}
 	b.topics = &topics{site: s, streams: b.streams, heads: heads, erased: erased, backlog: backlog, came: make(chan *client.Msg, announced), known: map[string]*order{}}
-	b.history = &history{site: s, streams: b.streams, topics: b.topics, erased: erased, backlog: backlog, replicated: o.Replicas > 1, maxAge: o.MaxAge}
+	b.history = &history{site: s, streams: b.streams, topics: b.topics, erased: erased, backlog: backlog}
 	b.trimmer = &trimmer{site: s, streams: b.streams, history: b.history, backlog: backlog}
-	b.publisher = &publisher{site: s, streams: b.streams, history: b.history, trimmer: b.trimmer, heads: heads, erased: erased, most: s.most()}
-	b.people = &people{site: s}
+	b.publisher = &publisher{site: s, streams: b.streams, history: b.history, trimmer: b.trimmer, heads: heads, erased: erased, most: s.most(), here: b.topics.here}
+	b.people = &people{site: s, came: make(chan *client.Msg, announced), doubt: make(chan struct{}, 1)}
 	b.nodes = &nodes{site: s, present: b.people.any, met: b.people.meet, left: b.people.end, beaten: b.people.remind}
 	b.people.nodes = b.nodes
 	b.asks = &asks{site: s, nodes: b.nodes}
-	b.watch = &watch{site: s, streams: b.streams, renewed: b.topics.renew, look: b.look}
+	b.watch = &watch{site: s, streams: b.streams, changed: b.topics.change, look: b.look}
 	return nil
 }
 
@@ -117,9 +117,9 @@ func tooOld(version string) bool {
 	return major < 2 || major == 2 && minor < 12
 }
 
-// look has the sink look at all topics, and compares who is present.
-func (b *Broker) look() {
-	b.topics.sink.Lost("")
+// look has the sink look at the topics of a stream, and compares who is present.
+func (b *Broker) look(s *stream) {
+	b.topics.suspect(s)
 	b.people.compare()
 }
 
@@ -129,7 +129,7 @@ func (b *Broker) Start(sink broker.Sink) {
 		panic("chime: broker/nats: Start: called twice: want one Router for each broker")
 	}
 	b.topics.sink = sink
-	for _, run := range []func(){b.watch.run, b.topics.dispatch, b.trimmer.run, b.nodes.run} {
+	for _, run := range []func(){b.watch.begin, b.topics.dispatch, b.trimmer.run, b.nodes.run} {
 		b.site.tasks.Go(run)
 	}
 }

@@ -67,7 +67,7 @@ func isCode(err error, codes ...int) bool {
 func passing(err error) bool {
 	return errors.Is(err, client.ErrNoResponders) || errors.Is(err, client.ErrReconnectBufExceeded) ||
 		errors.Is(err, client.ErrConnectionReconnecting) || errors.Is(err, client.ErrDisconnected) ||
-		isCode(err, codeNoPeers, codeNotAvailable, codeKeyInUse, codeNotForAccount)
+		isCode(err, codeNoPeers, codeNotAvailable, codeKeyInUse, codeNotForAccount, codeNoStream)
 }
 
 // silent reports whether nobody knows what became of a call.
@@ -79,6 +79,7 @@ func silent(err error) bool {
 type calls struct {
 	conn   *client.Conn
 	giveUp time.Duration
+	nobody func() // a call was answered by nobody: the stream may be another by now
 
 	prefix string // of the subjects that several answers to one request come to
 	sub    *client.Subscription
@@ -113,8 +114,8 @@ func (g *gathering) take() (list []*client.Msg) {
 	return list
 }
 
-func newCalls(conn *client.Conn, giveUp time.Duration) (*calls, error) {
-	c := &calls{conn: conn, giveUp: giveUp, prefix: conn.NewInbox() + ".", waiting: map[string]*gathering{}}
+func newCalls(conn *client.Conn, giveUp time.Duration, nobody func()) (*calls, error) {
+	c := &calls{conn: conn, giveUp: giveUp, nobody: nobody, prefix: conn.NewInbox() + ".", waiting: map[string]*gathering{}}
 	var err error
 	if c.sub, err = conn.Subscribe(c.prefix+"*", c.deliver); err != nil {
 		return nil, err
@@ -181,6 +182,8 @@ func (c *calls) again(ctx context.Context, unsure bool, try func(context.Context
 			limit = min(2*limit, maxAttempt)
 		case !passing(err):
 			return err
+		case errors.Is(err, client.ErrNoResponders), isCode(err, codeNoStream):
+			c.nobody()
 		}
 		if ctx.Err() == nil && time.Now().Before(end) && !c.conn.IsClosed() {
 			timer := time.NewTimer(wait)

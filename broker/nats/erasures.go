@@ -29,8 +29,6 @@ type timed struct {
 	at time.Time
 }
 
-func clock() time.Time { return time.Now().Round(0) }
-
 func (e *erasures) add(epoch, topic string, offset uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -297,6 +297,10 @@ func TestWhatIsGivenUp(t *testing.T) {
 	b := open(t, nats.Options{Server: s, Prefix: prefix(), GiveUp: 300 * time.Millisecond})
 	listen(t, b, "a")
 	_ = s.Close()
+	until(t, "the node knows", func() bool { // before, what is ephemeral can be sent, and is lost
+		_, err := b.Nodes(t.Context())
+		return err != nil
+	})
 	for what, call := range map[string]func() error{
 		"publish":   func() error { _, err := b.Publish(t.Context(), said("a", "x"), &store.Retention{}); return err },
 		"ephemeral": func() error { _, err := b.Publish(t.Context(), said("a", "x"), nil); return err },
@@ -324,4 +328,39 @@ func until(t *testing.T, what string, so func() bool) {
 			t.Fatalf("%s: not within 30s", what)
 		}
 	}
+}
+
+// What is ephemeral is announced on the node that publishes it before Publish has returned,
+// behind what that has retained, and once.
+func TestAnEphemeralMessageIsAnnouncedBeforePublishReturns(t *testing.T) {
+	s, p := serve(t), prefix()
+	b, other := open(t, nats.Options{Server: s, Prefix: p}), open(t, nats.Options{Server: s, Prefix: p})
+	l, far := listen(t, b, "a"), listen(t, other, "a")
+	const rounds = 200
+	for i := range rounds {
+		say(t, b, "a", fmt.Sprint(2*i))
+		if _, err := b.Publish(t.Context(), said("a", fmt.Sprint(2*i+1)), nil); err != nil {
+			t.Fatal(err)
+		}
+		l.mu.Lock()
+		got := len(l.messages)
+		l.mu.Unlock()
+		if got != 2*i+2 {
+			t.Fatalf("%d messages are announced when the last was published, want %d", got, 2*i+2)
+		}
+	}
+	say(t, b, "a", fmt.Sprint(2*rounds))
+	for _, l := range []*listener{l, far} {
+		l.wait(t, "all", func() bool { return len(l.messages) > 2*rounds })
+		for i, m := range l.messages {
+			if string(m.Payload) != fmt.Sprint(i) {
+				t.Fatalf("announcement %d: got %s", i, m.Payload)
+			}
+		}
+	}
+	b.Unsubscribe("a")
+	if _, err := b.Publish(t.Context(), said("a", "to others"), nil); err != nil {
+		t.Fatal(err)
+	}
+	far.wait(t, "what is published by who is not in the topic", func() bool { return len(far.messages) > 2*rounds+1 })
 }

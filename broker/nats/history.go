@@ -19,13 +19,11 @@ import (
 // is mostly so where a client comes back; two for the newest 64; a few more for a page far
 // back in a long topic, or from an offset whose message is gone.
 type history struct {
-	site       *site
-	streams    *streams
-	topics     *topics
-	erased     *erasures
-	backlog    *backlog
-	replicated bool          // several servers have each message
-	maxAge     time.Duration // of the streams
+	site    *site
+	streams *streams
+	topics  *topics
+	erased  *erasures
+	backlog *backlog
 }
 
 // Epoch implements broker.History. Each stream has its own; this is that of the first.
@@ -66,6 +64,9 @@ func (h *history) read(ctx context.Context, topic string, r store.Range) (store.
 		}
 		page, err := read(ctx, r)
 		page.Epoch = v.life.epoch
+		if err == nil && v.stream.now.Load().epoch != page.Epoch { // what was read is no answer
+			err = errMoved
+		}
 		switch {
 		case err == nil:
 			return page, nil
@@ -122,7 +123,7 @@ func (h *history) view(topic string) view {
 // what was forgotten.
 func (v *view) end(ctx context.Context) (err error) {
 	begin := make(chan error, 1)
-	if v.history.replicated {
+	if v.life.config.Replicas > 1 {
 		v.history.site.tasks.Go(func() {
 			first, _, err := v.calls.at(ctx, v.stream.name, v.subject, 1)
 			v.first = first.Offset
@@ -252,8 +253,8 @@ func (v *view) continues(ctx context.Context, s *scan, after uint64) (bool, erro
 // forgets reports whether the topic may have been forgotten since the stream was made, and
 // begun anew.
 func (v *view) forgets() bool {
-	age := v.history.maxAge
-	return age > 0 && time.Since(v.life.made) > age
+	age := v.life.config.MaxAge
+	return age > 0 && v.life.clock.now().Sub(v.life.made) > age
 }
 
 // skip has a scan begin at what is retained, and reports whether something after an offset
@@ -346,7 +347,7 @@ func (v *view) youngest() time.Time {
 	if v.last.keep.Age <= 0 {
 		return time.Time{}
 	}
-	return clock().Add(-v.last.keep.Age)
+	return v.life.clock.now().Add(-v.last.keep.Age)
 }
 
 func sizeOf(list []store.Message) (n int) {

@@ -67,8 +67,8 @@ func TestAnAnswerIsLargerThanWhatTheServersTake(t *testing.T) {
 	}
 }
 
-// Who is present is told in parts that the servers take, whoever they are: now, and to who asks
-// later. One alone that is too large is known where it is, and the log says so.
+// Those present are told of in parts that the servers take, at once and to a node that asks
+// later. One alone that is too large is known on its own node, and the log says so.
 func TestWhoIsPresentIsLargerThanWhatTheServersTake(t *testing.T) {
 	const people = 60
 	var log bytes.Buffer
@@ -89,7 +89,9 @@ func TestWhoIsPresentIsLargerThanWhatTheServersTake(t *testing.T) {
 	if err := one.Subscribe(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	meta := func(ref string) string { return fmt.Sprintf(`{"phx_ref":%q,"name":%q}`, ref, strings.Repeat("<&>", 1000)) }
+	meta := func(ref string) string {
+		return fmt.Sprintf(`{"phx_ref":%q,"name":%q}`, ref, strings.Repeat("<&>", 1000))
+	}
 	var all broker.Change
 	for i := range people {
 		ref := fmt.Sprint("r", i)

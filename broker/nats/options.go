@@ -59,6 +59,8 @@ type Options struct {
 
 	// Log is told of connections that are lost and restored. The default is slog.Default().
 	Log *slog.Logger
+
+	wall func() time.Time // the clock of this node; time.Now but in tests
 }
 
 const (
@@ -89,6 +91,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.wall == nil {
+		o.wall = time.Now
 	}
 	switch {
 	case o.URL == "" && o.Server == nil:

@@ -31,6 +31,9 @@ type order struct {
 	topics *topics
 	topic  string
 	line   line
+	ended  chan struct{} // closed by close
+
+	listening sync.Mutex // held while it subscribes; taken before mu
 
 	mu      sync.Mutex // guards what follows
 	sub     *client.Subscription
@@ -58,11 +61,14 @@ type delayed struct {
 }
 
 func newOrder(t *topics, topic string) *order {
-	return &order{topics: t, topic: topic, line: line{tasks: &t.site.tasks, most: maxWaiting}}
+	return &order{topics: t, topic: topic, ended: make(chan struct{}), line: line{tasks: &t.site.tasks, most: maxWaiting}}
 }
 
-// listen subscribes to what is announced, in place of what it has listened to.
-func (o *order) listen(l *life) error {
+// listen subscribes to what a stream announces now, in place of what it has listened to.
+func (o *order) listen(s *stream) error {
+	o.listening.Lock() // a stream that is made anew meanwhile is listened to after that
+	defer o.listening.Unlock()
+	l := s.now.Load()
 	sub, err := o.topics.site.conn.ChanSubscribe(l.say+token(o.topic), o.topics.came)
 	if err != nil {
 		return err
@@ -83,6 +89,22 @@ func (o *order) listen(l *life) error {
 		_ = was.Unsubscribe()
 	}
 	return nil
+}
+
+// shorten takes note that what is behind an offset is lost: what comes there is new.
+func (o *order) shorten(top uint64) {
+	o.mu.Lock()
+	o.base = min(o.base, top)
+	o.mu.Unlock()
+	o.line.add(0, func() {
+		o.last, o.floor = min(o.last, top), min(o.floor, top)
+		o.erased = slices.DeleteFunc(o.erased, func(offset uint64) bool { return offset > top })
+	})
+	o.marks.Lock()
+	defer o.marks.Unlock()
+	if o.marked > top {
+		o.marked, o.top = 0, 0
+	}
 }
 
 // listens returns what sub listens to, nil if that has ended.
@@ -106,6 +128,9 @@ func (o *order) from(top uint64) {
 func (o *order) close() {
 	o.mu.Lock()
 	sub, timer := o.sub, o.timer
+	if !o.closed {
+		close(o.ended)
+	}
 	o.closed, o.delayed = true, nil
 	o.mu.Unlock()
 	if sub != nil {

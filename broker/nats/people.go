@@ -40,7 +40,7 @@ type people struct {
 // begin has changes told, and others answered.
 func (p *people) begin(changed func(string, broker.Change)) {
 	p.mu.Lock() // this node says already that it is up
-	p.changed, p.crowds, p.came, p.doubt = changed, map[string]*crowd{}, make(chan *client.Msg, announced), make(chan struct{}, 1)
+	p.changed, p.crowds = changed, map[string]*crowd{}
 	p.mu.Unlock()
 	p.site.tasks.Go(p.dispatch)
 	p.site.tasks.Go(p.ask)

@@ -23,7 +23,8 @@ type publisher struct {
 	trimmer *trimmer
 	heads   *heads
 	erased  *erasures
-	most    int // bytes of an event and its payload
+	most    int                                                                     // bytes of an event and its payload
+	here    func(ctx context.Context, l *life, m *broker.Publication, after uint64) // announces on this node what is ephemeral
 }
 
 // publish is Broker.Publish. A message that was sent is waited for, whatever becomes of ctx, for
@@ -34,6 +35,9 @@ func (p *publisher) publish(ctx context.Context, m *broker.Publication, keep *st
 	}
 	if n := len(m.Event) + len(m.Payload); n > p.most {
 		return store.Position{}, fmt.Errorf("%w: %d bytes: want at most %d", broker.ErrTooLarge, n, p.most)
+	}
+	if !m.At.IsZero() {
+		m.At = p.streams.of(m.Topic).now.Load().clock.correct(m.At)
 	}
 	if keep == nil {
 		return store.Position{}, p.ephemeral(ctx, m)
@@ -61,18 +65,28 @@ func (p *publisher) publish(ctx context.Context, m *broker.Publication, keep *st
 }
 
 // ephemeral announces what is not retained. It says what its publisher has retained before,
-// which it must not come before.
+// which it must not come before. This node announces it at once, and not when it comes back from
+// the servers: what a handler says next, as a reply, is to come behind it.
 func (p *publisher) ephemeral(ctx context.Context, m *broker.Publication) error {
 	s := p.streams.of(m.Topic)
 	h := headersOf(m)
+	h[headerOf] = []string{p.site.id}
+	after := uint64(0)
 	if one := p.heads.peek(m.Topic); one != nil {
-		if top := one.top(); top > 0 {
-			h[headerAfter] = []string{number(top)}
+		if after = one.top(); after > 0 {
+			h[headerAfter] = []string{number(after)}
 		}
 	}
-	return p.site.calls.again(ctx, false, func(context.Context) error {
-		return p.site.conn.PublishMsg(&client.Msg{Subject: s.now.Load().say + token(m.Topic), Header: h, Data: m.Payload})
+	l := s.now.Load()
+	err := p.site.calls.again(ctx, false, func(context.Context) error {
+		l = s.now.Load()
+		return p.site.conn.PublishMsg(&client.Msg{Subject: l.say + token(m.Topic), Header: h, Data: m.Payload})
 	})
+	if err != nil {
+		return err
+	}
+	p.here(ctx, l, m, after)
+	return nil
 }
 
 // erase is Broker.Erase.
@@ -207,9 +221,6 @@ func (d *delivery) send(ctx context.Context, id string, more client.Header) (ack
 		d.life = d.stream.now.Load()
 		var err error
 		a, err = d.calls.store(ctx, &client.Msg{Subject: d.life.subject(d.topic), Header: h, Data: d.payload})
-		if errors.Is(err, client.ErrNoResponders) {
-			d.publisher.site.suspect() // the stream may be another by now
-		}
 		return err
 	})
 	switch {
@@ -222,5 +233,6 @@ func (d *delivery) send(ctx context.Context, id string, more client.Header) (ack
 		return ack{}, err
 	}
 	d.head.saw(a.Seq)
+	d.stream.saw(a.Seq)
 	return a, nil
 }

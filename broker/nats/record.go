@@ -28,6 +28,7 @@ const (
 	headerBack   = "Chime-Back"   // one some 64 to 128 messages before, as its publisher believes
 	headerMark   = "Chime-Mark"   // this is no message: the offset of the last that was one
 	headerAfter  = "Chime-After"  // of an ephemeral one, and of an erasure: what it must not be announced before
+	headerOf     = "Chime-Of"     // of an ephemeral one: the instance of the node that has published it
 	headerErased = "Chime-Erased" // this says only that a message was erased
 )
 

@@ -17,6 +17,9 @@ const (
 	streamsKey = "chime-streams"
 )
 
+// errForeign is for a stream that nodes can't rely on.
+var errForeign = errors.New("another stream, or another version's")
+
 // settings are what the streams of an application should be like.
 type settings struct {
 	options Options
@@ -73,11 +76,11 @@ func (w settings) epoch(i int, c *jetstream.StreamConfig) (string, error) {
 		{"discard new per subject", c.DiscardNewPerSubject, false},
 	} {
 		if v.differs() {
-			return "", fmt.Errorf("%v: another stream, or another version's", v)
+			return "", fmt.Errorf("%v: %w", v, errForeign)
 		}
 	}
 	if epoch == "" || strings.ContainsAny(epoch, ".*>") {
-		return "", fmt.Errorf("subjects: it has %v, want %v", c.Subjects, w.config(i, "EPOCH").Subjects)
+		return "", fmt.Errorf("subjects: it has %v, want %v: %w", c.Subjects, w.config(i, "EPOCH").Subjects, errForeign)
 	}
 	return epoch, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	client "github.com/nats-io/nats.go"
@@ -17,7 +18,7 @@ import (
 )
 
 // site is what the parts of a broker stand on: the line to the servers, what this one is called
-// there, and when it ends. It does not change but for worry.
+// there, and when it ends.
 type site struct {
 	conn  *client.Conn
 	calls *calls
@@ -28,7 +29,9 @@ type site struct {
 	tasks task.Group
 	ctx   context.Context // ends with Close
 	end   context.CancelFunc
-	worry chan struct{} // full when all that is known has to be looked at again
+	worry []chan struct{} // one for each stream: full when all that is known of it has to be looked at again
+
+	forbidden atomic.Pointer[error] // what the servers refuse this account
 }
 
 func newSite(ctx context.Context, o Options) *site {
@@ -36,7 +39,10 @@ func newSite(ctx context.Context, o Options) *site {
 	_, _ = rand.Read(id[:])
 	s := &site{
 		names: names{o.Prefix}, id: base64.RawURLEncoding.EncodeToString(id[:]),
-		log: slog.New(quiet.New(o.Log.Handler())), worry: make(chan struct{}, 1),
+		log: slog.New(quiet.New(o.Log.Handler())),
+	}
+	for range o.Streams {
+		s.worry = append(s.worry, make(chan struct{}, 1))
 	}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	return s
@@ -44,8 +50,15 @@ func newSite(ctx context.Context, o Options) *site {
 
 // suspect has all topics looked at when that is possible again. It does not block.
 func (s *site) suspect() {
+	for i := range s.worry {
+		s.suspectOf(i)
+	}
+}
+
+// suspectOf has those of one stream looked at.
+func (s *site) suspectOf(stream int) {
 	select {
-	case s.worry <- struct{}{}:
+	case s.worry[stream] <- struct{}{}:
 	default:
 	}
 }
@@ -69,7 +82,8 @@ func (s *site) connect(ctx context.Context, o Options) error {
 		client.Name("chime " + o.Prefix), client.PingInterval(pingInterval), client.MaxPingsOutstanding(maxPings),
 		client.Timeout(dialTimeout), client.MaxReconnects(-1), client.ReconnectWait(100 * time.Millisecond),
 		client.ReconnectJitter(100*time.Millisecond, time.Second),
-		client.ReconnectBufSize(-1), // what can't be sent is an error, not late
+		client.ReconnectBufSize(-1),   // what can't be sent is an error, not late
+		client.IgnoreAuthErrorAbort(), // a server that does not know its accounts yet refuses twice, and is not to be left for ever
 		client.DisconnectErrHandler(func(_ *client.Conn, err error) {
 			if s.ctx.Err() == nil {
 				s.log.Warn("chime: broker/nats: the connection is lost", "server", o.shown(), "error", err)
@@ -79,10 +93,7 @@ func (s *site) connect(ctx context.Context, o Options) error {
 			s.log.Info("chime: broker/nats: the connection is restored", "server", redact(c.ConnectedUrl()))
 			s.suspect()
 		}),
-		client.ErrorHandler(func(_ *client.Conn, _ *client.Subscription, err error) { // of announcements that were dropped, among others
-			s.log.Warn("chime: broker/nats: announcements may be lost", "error", err)
-			s.suspect()
-		}),
+		client.ErrorHandler(func(_ *client.Conn, _ *client.Subscription, err error) { s.failed(err) }),
 	}
 	if o.Server != nil {
 		opts = append(opts, client.InProcessServer(o.Server))
@@ -103,6 +114,17 @@ func (s *site) connect(ctx context.Context, o Options) error {
 			return fmt.Errorf("connect to %s: %w: %w: %w", o.shown(), broker.ErrUnavailable, err, context.Cause(ctx))
 		}
 	}
+}
+
+// failed is told of announcements that were dropped, among others.
+func (s *site) failed(err error) {
+	if errors.Is(err, client.ErrPermissionViolation) { // to look again would be refused, too
+		s.forbidden.Store(&err)
+		s.log.Error("chime: broker/nats: the account lacks a right", "error", err)
+		return
+	}
+	s.log.Warn("chime: broker/nats: announcements may be lost", "error", err)
+	s.suspect()
 }
 
 // refused reports whether to connect again would help nothing.

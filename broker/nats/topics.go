@@ -3,7 +3,9 @@ package nats
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	client "github.com/nats-io/nats.go"
 
@@ -62,7 +64,7 @@ func (t *topics) enter(ctx context.Context, topic string) error {
 	t.mu.Lock()
 	t.known[topic] = o // before anything can come
 	t.mu.Unlock()
-	if err := o.listen(s.now.Load()); err != nil {
+	if err := o.listen(s); err != nil {
 		return err
 	}
 	top, err := t.streams.ping(ctx, s, topic)
@@ -84,16 +86,31 @@ func (t *topics) leave(topic string) {
 	}
 }
 
-// renew has the topics of a stream that was made anew listen to that one.
-func (t *topics) renew(s *stream) {
+// in returns the orders of the topics of a stream.
+func (t *topics) in(s *stream) []*order {
+	return slices.DeleteFunc(t.all(), func(o *order) bool { return t.streams.of(o.topic) != s })
+}
+
+// change has the topics of a stream follow what has become of it.
+func (t *topics) change(s *stream, c change) {
 	t.heads.clear()
-	for _, o := range t.all() {
-		if t.streams.of(o.topic) != s {
-			continue
-		}
-		if err := o.listen(s.now.Load()); err != nil && !errors.Is(err, client.ErrConnectionClosed) {
+	for _, o := range t.in(s) {
+		if c == shortened {
+			o.shorten(s.top.Load())
+		} else if err := o.listen(s); err != nil && !errors.Is(err, client.ErrConnectionClosed) {
 			t.site.log.Warn("chime: broker/nats: subscribe again", "error", err)
 		}
+	}
+}
+
+// suspect tells the sink that announcements of a stream's topics may be missing.
+func (t *topics) suspect(s *stream) {
+	if len(t.streams.list) == 1 {
+		t.sink.Lost("")
+		return
+	}
+	for _, o := range t.in(s) {
+		t.sink.Lost(o.topic)
 	}
 }
 
@@ -120,9 +137,10 @@ func (t *topics) hear(m *client.Msg) {
 		at := store.Position{Epoch: l.epoch, Offset: field(m.Header, headerErased)}
 		t.erased.add(at.Epoch, o.topic, at.Offset)
 		o.hold(field(m.Header, headerAfter), 0, func() { o.tellErased(at) })
+	case text(m.Header, headerOf) == t.site.id: // announced when it was published
 	case text(m.Header, headerSequence) == "":
 		var r record
-		r.readHeaders(m.Header, clock())
+		r.readHeaders(m.Header, l.clock.now())
 		r.Payload = m.Data
 		o.hold(field(m.Header, headerAfter), len(m.Data), func() { o.announce(l, &r) })
 	default:
@@ -132,6 +150,7 @@ func (t *topics) hear(m *client.Msg) {
 			o.lose()
 			return
 		}
+		t.streams.of(o.topic).saw(r.Offset)
 		r.Prev, r.proven = uint64Of(last(m.Header, headerBefore)), true
 		if one := t.heads.peek(o.topic); one != nil {
 			one.saw(r.Offset)
@@ -140,6 +159,32 @@ func (t *topics) hear(m *client.Msg) {
 			r.Prev = field(m.Header, headerMark)
 		}
 		o.retained(l, &r)
+	}
+}
+
+// here announces an ephemeral message of this node. It returns when that is done, or takes too
+// long: when what it is behind does not come, or the sink is slow.
+func (t *topics) here(ctx context.Context, l *life, m *broker.Publication, after uint64) {
+	o := t.of(m.Topic)
+	if o == nil {
+		return
+	}
+	r := record{Message: m.Message, from: m.From}
+	if r.At.IsZero() {
+		r.At = l.clock.now()
+	}
+	done := make(chan struct{})
+	o.hold(after, len(m.Payload), func() {
+		defer close(done)
+		o.announce(l, &r)
+	})
+	timer := time.NewTimer(2 * holding)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-o.ended:
+	case <-ctx.Done():
 	}
 }
 

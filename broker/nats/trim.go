@@ -75,7 +75,7 @@ func (t *trimmer) trimAged(ctx context.Context, s *stream, subject string, keep 
 	if keep.Age <= 0 {
 		return nil
 	}
-	aged := clock().Add(-keep.Age)
+	aged := s.now.Load().clock.now().Add(-keep.Age)
 	list, _, err := t.site.calls.direct(ctx, s.name, question{StartTime: &aged, Next: subject, Batch: 1})
 	if err != nil || len(list) == 0 || list[0].Offset <= 1 {
 		return err

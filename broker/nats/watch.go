@@ -2,51 +2,69 @@ package nats
 
 import (
 	"context"
-	"slices"
+	"errors"
+	"strings"
 	"time"
 
 	client "github.com/nats-io/nats.go"
 )
 
-// lossPause is between two losses of all topics.
-const lossPause = 500 * time.Millisecond
+const (
+	// lossPause is between two losses of all topics.
+	lossPause = 500 * time.Millisecond
+	// inspection is how often a stream is looked at though nothing has happened to it.
+	inspection = time.Minute
+	// advisories are what the servers say of streams.
+	advisories = "$JS.EVENT.ADVISORY.STREAM."
+)
 
-// watch sees to it that all is looked at again when something may be lost.
+// watch sees to it that all is looked at again when something may be lost, stream by stream.
 type watch struct {
 	site    *site
 	streams *streams
-	renewed func(*stream) // a stream was made anew
-	look    func()        // the streams can be read, and what is announced reaches this node
+	changed func(*stream, change) // a stream is not what it was
+	look    func(*stream)         // it can be read, and what is announced reaches this node
 }
 
 // advised looks again when a stream has a new leader, which may not have announced all that
-// it has, or was made anew.
+// it has, was made anew or was changed.
 func (w *watch) advised(m *client.Msg) {
-	if slices.ContainsFunc(w.streams.list, func(s *stream) bool {
-		return m.Subject == "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."+s.name || m.Subject == "$JS.EVENT.ADVISORY.STREAM.CREATED."+s.name
-	}) {
-		w.site.suspect()
+	action, name, _ := strings.Cut(strings.TrimPrefix(m.Subject, advisories), ".")
+	for _, s := range w.streams.list {
+		if name == s.name && (action == "LEADER_ELECTED" || action == "CREATED" || action == "UPDATED") {
+			w.site.suspectOf(s.index)
+		}
 	}
 }
 
-// run looks when the streams can be read again: before, nobody could.
-func (w *watch) run() {
-	if _, err := w.site.conn.Subscribe("$JS.EVENT.ADVISORY.STREAM.*.>", w.advised); err != nil {
+// begin watches until the end.
+func (w *watch) begin() {
+	if _, err := w.site.conn.Subscribe(advisories+"*.>", w.advised); err != nil {
 		w.site.log.Warn("chime: broker/nats: no advisories", "error", err)
 	}
+	for _, s := range w.streams.list { // one without a leader holds up no other
+		w.site.tasks.Go(func() { w.run(s) })
+	}
+}
+
+// run looks when a stream can be read again: before, nobody could.
+func (w *watch) run(s *stream) {
+	tick := time.NewTicker(inspection)
+	defer tick.Stop()
 	for {
 		select {
-		case <-w.site.worry:
+		case <-w.site.worry[s.index]:
+		case <-tick.C:
+			if !w.inspect(s) {
+				continue
+			}
 		case <-w.site.ctx.Done():
 			return
 		}
-		for _, s := range w.streams.list {
-			w.recover(s)
-		}
-		if w.site.ctx.Err() != nil {
+		if !w.recover(s) {
 			return
 		}
-		w.look()
+		w.look(s)
 		select { // all topics are looked at
 		case <-time.After(lossPause):
 		case <-w.site.ctx.Done():
@@ -54,27 +72,60 @@ func (w *watch) run() {
 	}
 }
 
+// inspect reports whether a stream has to be looked at.
+func (w *watch) inspect(s *stream) bool {
+	within, cancel := context.WithTimeout(w.site.ctx, maxAttempt)
+	defer cancel()
+	return w.meet(within, s) != nil
+}
+
 // recover returns when a stream can be read, and what is announced from then on reaches
-// this node.
-func (w *watch) recover(s *stream) {
+// this node; false if this node ends before.
+func (w *watch) recover(s *stream) bool {
+	began, said := time.Now(), ""
 	for w.site.ctx.Err() == nil {
 		within, cancel := context.WithTimeout(w.site.ctx, maxAttempt)
-		changed, err := w.streams.meet(within, s)
+		err := w.meet(within, s)
+		if errors.Is(err, errChanged) {
+			err = nil
+		}
 		if err == nil {
-			if changed {
-				w.site.log.Warn("chime: broker/nats: a stream was made anew, and its histories are gone", "stream", s.name)
-				w.renewed(s)
-			}
 			_, err = w.streams.ping(within, s, "recover")
 		}
 		cancel()
 		if err == nil {
-			return
+			if said != "" {
+				w.site.log.Info("chime: broker/nats: a stream can be used again", "stream", s.name, "after", time.Since(began).Round(time.Millisecond))
+			}
+			return true
 		}
-		w.site.log.Debug("chime: broker/nats: a stream can't be reached", "stream", s.name, "error", err)
+		late := said == "" && time.Since(began) > w.site.calls.giveUp
+		if again := said == err.Error(); (late || errors.Is(err, errForeign)) && !again && w.site.ctx.Err() == nil {
+			said = err.Error()
+			w.site.log.Error("chime: broker/nats: a stream can't be used", "stream", s.name, "error", err)
+		}
 		select {
 		case <-time.After(maxPause):
 		case <-w.site.ctx.Done():
 		}
 	}
+	return false
+}
+
+var errChanged = errors.New("the stream is not what it was")
+
+// meet meets a stream, and sees to what follows if it has changed: then the error is errChanged.
+func (w *watch) meet(ctx context.Context, s *stream) error {
+	c, err := w.streams.meet(ctx, s)
+	if err != nil || c == unchanged {
+		return err
+	}
+	switch c {
+	case renewed:
+		w.site.log.Warn("chime: broker/nats: a stream was made anew, and its histories are gone", "stream", s.name)
+	case shortened:
+		w.site.log.Error("chime: broker/nats: a stream has lost its last messages", "stream", s.name)
+	}
+	w.changed(s, c)
+	return errChanged
 }
