@@ -18,7 +18,11 @@ func (rt *Router) Draft(ctx context.Context, topic, event string, payload any, w
 	return rt.hub.Draft(ctx, topic, event, payload, write)
 }
 
-// StopDraft stops a draft of a topic, begun here: the context of its channel.DraftFunc
-// ends, and its text takes no more. Unless that returns an error of channel.Refuse, what
-// there is becomes the message. The error is channel.ErrNoDraft if there is no such draft.
-func (rt *Router) StopDraft(topic, id string) error { return rt.hub.StopDraft(topic, id) }
+// StopDraft stops a draft of a topic, whichever node writes it: the context of its
+// channel.DraftFunc ends, and its text takes no more. Unless that returns an error of
+// channel.Refuse, what there is becomes the message. The error is channel.ErrNoDraft if there
+// is no such draft; another one names the nodes that did not answer. Ctx bounds the wait for
+// them.
+func (rt *Router) StopDraft(ctx context.Context, topic, id string) error {
+	return rt.hub.StopDraft(ctx, topic, id)
+}

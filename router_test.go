@@ -30,7 +30,7 @@ func TestContract(t *testing.T) {
 // behaviour on some of the transports.
 func TestContractOnNodes(t *testing.T) {
 	contract.Sample(t, need.Rounds(3, 8), contract.Transports, []contract.Store{
-		{Name: "nodes", Open: contract.OpenMemory, Brokers: contract.Nodes, Several: true},
+		{Name: "nodes", Open: contract.OpenMemory, Brokers: contract.Nodes},
 	})
 }
 

@@ -38,6 +38,7 @@ type Draft struct {
 	given  int    // bytes of these, without the ID
 	id     string
 	shown  *fanout.Draft
+	herald *herald // nil: there are no other nodes, or they are shown nothing
 	write  DraftFunc
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -79,19 +80,37 @@ func (h *Hub) Draft(ctx context.Context, topic, event string, payload any, write
 	return h.draft(ctx, r, topic, event, payload, write)
 }
 
-// StopDraft ends the context of a draft of this topic, which takes no more text; see
-// DraftFunc for what becomes of it. The error is ErrNoDraft if the topic has no such
-// draft, or none any more. Who may stop it is for the channel to say.
-func (s *Socket) StopDraft(id string) error { return s.hub().StopDraft(s.Topic(), id) }
+// StopDraft ends the context of a draft of this topic, on whichever node it is written. It
+// takes no more text; see DraftFunc for what becomes of it. The error is ErrNoDraft if the
+// topic has no such draft, or none any more. Who may stop it is for the channel to say. Ctx
+// bounds the wait for the other nodes.
+func (s *Socket) StopDraft(ctx context.Context, id string) error {
+	return s.hub().StopDraft(ctx, s.Topic(), id)
+}
 
 // StopDraft is Socket.StopDraft for any topic.
-func (h *Hub) StopDraft(topic, id string) error {
+func (h *Hub) StopDraft(ctx context.Context, topic, id string) error {
+	stopped, err := h.stopDraft(topic, id), error(nil)
+	if !stopped {
+		stopped, err = h.peers.stop(ctx, topic, id)
+	}
+	switch {
+	case stopped:
+		return nil
+	case err == nil:
+		err = ErrNoDraft
+	}
+	return fmt.Errorf("stop draft %.40q of %.80q: %w", id, topic, err)
+}
+
+// stopDraft stops a draft that is written here, and reports whether there is one.
+func (h *Hub) stopDraft(topic, id string) bool {
 	d := h.drafts.find(id)
 	if d == nil || d.topic != topic {
-		return fmt.Errorf("stop draft %.40q of %.80q: %w", id, topic, ErrNoDraft)
+		return false
 	}
 	d.cancel(ErrDraftOver)
-	return nil
+	return true
 }
 
 func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload any, write DraftFunc) (string, error) {
@@ -109,6 +128,9 @@ func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload 
 	if d.place, err = h.topics.enter(ctx, topic, r); err != nil {
 		return "", fmt.Errorf("draft in %q: %w", topic, err)
 	}
+	if h.apart && !d.hidden() {
+		d.herald = newHerald(d)
+	}
 	if err := h.drafts.add(d); err != nil {
 		h.topics.exit(d.place)
 		return "", fmt.Errorf("draft in %q: %w", topic, err)
@@ -116,6 +138,7 @@ func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload 
 	if !d.hidden() {
 		d.place.BeginDraft(d.shown)
 	}
+	d.herald.begin()
 	h.tasks.Go(d.run)
 	return d.id, nil
 }
@@ -205,6 +228,7 @@ func (d *Draft) expect() {
 // waits, and more comes together.
 func (d *Draft) show() {
 	d.place.GrowDraft(d.shown)
+	d.herald.grown()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.due = false
@@ -237,16 +261,19 @@ func (d *Draft) call() (err error) {
 // end makes a message of the draft, or discards it.
 func (d *Draft) end(err error) {
 	why := d.close(err)
+	d.herald.stop() // what it tells would come behind the message
 	text := d.finish(why)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), retainWithin)
+	defer cancel()
 	if why == "" {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), retainWithin)
-		defer cancel()
 		payload := append(append(append(d.fields, `"text":"`...), text...), `"}`...)
-		if err := d.hub.broadcast(ctx, d.route, d.topic, d.event, json.RawMessage(payload), nil); err != nil {
+		if err := d.hub.broadcast(ctx, d.route, d.topic, d.event, json.RawMessage(payload), d.herald.position()); err != nil {
 			d.hub.log.Error("draft could not be published", "topic", d.topic, "event", d.event, "error", err)
-			d.finish("internal")
+			why = "internal"
+			d.finish(why)
 		}
 	}
+	d.herald.over(ctx, why)
 	d.hub.drafts.remove(d)
 	d.hub.topics.exit(d.place)
 }

@@ -35,7 +35,7 @@ func (c *oracle) HandleMessage(ctx context.Context, s *channel.Socket, m channel
 		return nil, err
 	}
 	if m.Event == "stop" {
-		return nil, s.StopDraft(in.Draft)
+		return nil, s.StopDraft(ctx, in.Draft)
 	}
 	id, err := s.Draft(ctx, "answer", obj{"by": "oracle"}, c.write)
 	return obj{"draft": id}, err
@@ -148,7 +148,7 @@ func TestHowADraftEnds(t *testing.T) {
 				if err := (<-leaked).Append("more"); !errors.Is(err, channel.ErrDraftOver) {
 					t.Errorf("append to a draft that is over: got %v, want %v", err, channel.ErrDraftOver)
 				}
-				if err := hub.StopDraft("room:1", id); !errors.Is(err, channel.ErrNoDraft) {
+				if err := hub.StopDraft(t.Context(), "room:1", id); !errors.Is(err, channel.ErrNoDraft) {
 					t.Errorf("stop a draft that is over: got %v, want %v", err, channel.ErrNoDraft)
 				}
 				hub.Join("room:2", nil).WantNothing()
@@ -244,7 +244,7 @@ func TestDraftsThatCannotBegin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := hub.StopDraft("room:1", id); !errors.Is(err, channel.ErrNoDraft) {
+	if err := hub.StopDraft(t.Context(), "room:1", id); !errors.Is(err, channel.ErrNoDraft) {
 		t.Errorf("stop a draft of another topic: got %v, want %v", err, channel.ErrNoDraft)
 	}
 }

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,7 @@ type Hub struct {
 	broker  broker.Broker
 	history broker.History // of the broker; nil: nothing is retained
 	apart   bool           // the broker is of several nodes
+	tag     string         // of this one, in what it says of drafts
 	serving atomic.Bool    // a client has come: no channel may be added
 	limits  transport.Limits
 	log     *slog.Logger
@@ -92,17 +94,20 @@ func NewHub(cfg Config) *Hub {
 	}
 	h.history = h.broker.History()
 	h.lookups = fanout.NewLookups(h.history)
+	h.tag = rand.Text()[:16]
 	h.topics = newRegistry(h.broker, h.stats, fanout.Config{
 		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
-	})
+	}, h.hear)
 	self := cfg.Node
 	self.Key = "" // an application may show who is where
-	h.peers = peers{self: self, members: h.members, disconnect: cfg.Disconnect}
+	h.peers = peers{self: self, members: h.members, disconnect: cfg.Disconnect, stopDraft: h.stopDraft}
 	if h.peers.disconnect == nil {
 		h.peers.disconnect = func(string) {}
 	}
 	h.broker.Start(h.topics)
-	h.apart = h.broker.Caps().Nodes
+	if h.apart = h.broker.Caps().Nodes; h.apart {
+		h.topics.config.Copies = &fanout.Copies{Text: maxDraftBytes, Bytes: maxAllDrafts}
+	}
 	if c, ok := h.broker.(broker.Cluster); ok {
 		h.peers.cluster = c
 		c.StartCluster(cfg.Node, h.peers.answer)

@@ -17,7 +17,7 @@ type Live interface {
 	Forget(ctx context.Context, topic string) error
 	Redact(ctx context.Context, topic string, offset uint64) error
 	Draft(ctx context.Context, topic, event string, payload any, write DraftFunc) (id string, err error)
-	StopDraft(topic, id string) error
+	StopDraft(ctx context.Context, topic, id string) error
 	Members(ctx context.Context, topic string) ([]Member, error)
 	Presence(ctx context.Context, topic string) ([]Present, error)
 	Disconnect(ctx context.Context, identity string) error

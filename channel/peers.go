@@ -22,13 +22,21 @@ type peers struct {
 	self       broker.Node
 	members    func(topic string) []Member
 	disconnect func(identity string)
+	stopDraft  func(topic, id string) bool
 }
 
 // request is what one node asks of another. A node of a later version may ask what this
 // one does not know.
 type request struct {
-	Members    *string `json:"members,omitempty"`    // of a topic
-	Disconnect []byte  `json:"disconnect,omitempty"` // an identity, which may be no UTF-8
+	Members    *string    `json:"members,omitempty"`    // of a topic
+	Disconnect []byte     `json:"disconnect,omitempty"` // an identity, which may be no UTF-8
+	StopDraft  *draftText `json:"stop_draft,omitempty"`
+}
+
+// draftText names a draft. The answer is whether it was stopped.
+type draftText struct {
+	Topic string `json:"topic"`
+	ID    string `json:"id"`
 }
 
 // memberText is a Member as nodes tell each other. What the application put into the Value
@@ -57,6 +65,8 @@ func (p *peers) answer(_ context.Context, text []byte) ([]byte, error) {
 			list = append(list, memberText{m.ID, []byte(m.Identity.ID), m.Identity.Expires})
 		}
 		return json.Marshal(list)
+	case r.StopDraft != nil:
+		return json.Marshal(p.stopDraft(r.StopDraft.Topic, r.StopDraft.ID))
 	}
 	return nil, errRequest
 }
@@ -104,6 +114,18 @@ func (p *peers) named(ctx context.Context) error {
 }
 
 var errUnnamed = errors.New("the others do not know this one yet")
+
+// stop stops a draft that another node writes, and reports whether there is one. The error says
+// which nodes did not answer.
+func (p *peers) stop(ctx context.Context, topic, id string) (stopped bool, err error) {
+	err = p.ask(ctx, request{StopDraft: &draftText{topic, id}}, func(_ broker.Node, body []byte) error {
+		var there bool
+		err := json.Unmarshal(body, &there)
+		stopped = stopped || there
+		return err
+	})
+	return stopped, err
+}
 
 // Members returns who is in a topic, on all nodes, in no particular order. With an error it
 // returns those of the nodes that have answered. Members of other nodes have an Identity

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/go-chime/chime/broker"
@@ -18,7 +19,8 @@ import (
 // the broker, and knows nothing of sockets.
 type registry struct {
 	broker  broker.Broker
-	between broker.Presence // the same; nil: nodes do not tell each other who is present
+	between broker.Presence          // the same; nil: nodes do not tell each other who is present
+	hear    func(broker.Publication) // what nodes tell each other in a topic
 	config  fanout.Config
 	stats   *stats.Stats
 	refs    *presence.Refs
@@ -40,8 +42,8 @@ func (sh *shard) list() []*place {
 	return slices.Collect(maps.Values(sh.places))
 }
 
-func newRegistry(b broker.Broker, s *stats.Stats, c fanout.Config) *registry {
-	r := &registry{broker: b, stats: s, config: c, refs: presence.NewRefs(), seed: maphash.MakeSeed()}
+func newRegistry(b broker.Broker, s *stats.Stats, c fanout.Config, hear func(broker.Publication)) *registry {
+	r := &registry{broker: b, hear: hear, stats: s, config: c, refs: presence.NewRefs(), seed: maphash.MakeSeed()}
 	r.between, _ = b.(broker.Presence)
 	r.watch = fanout.NewWatch(c.History, r.topics, c.Tasks)
 	for i := range r.shards {
@@ -196,6 +198,10 @@ func (r *registry) changed(topic string, c broker.Change) {
 
 // Published implements broker.Sink.
 func (r *registry) Published(p broker.Publication) {
+	if p.Offset == 0 && strings.HasPrefix(p.Event, "@") { // no application can send that
+		r.hear(p)
+		return
+	}
 	if t := r.find(p.Topic); t != nil {
 		t.Published(p)
 	}

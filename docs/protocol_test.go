@@ -66,7 +66,7 @@ func (chatRoom) HandleMessage(ctx context.Context, s *channel.Socket, m channel.
 		return map[string]string{"draft": id}, err
 	case "stop":
 		var it struct{ Draft string }
-		return nil, errors.Join(m.Decode(&it), s.StopDraft(it.Draft))
+		return nil, errors.Join(m.Decode(&it), s.StopDraft(ctx, it.Draft))
 	case "finish", "move":
 		s.Leave(map[string]error{"move": channel.Refuse("moved")}[m.Event])
 		return nil, nil

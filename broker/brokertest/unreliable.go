@@ -13,7 +13,8 @@ import (
 // Unreliable is a broker whose announcements of retained messages are lost,
 // delayed and reordered, as an interface that allows it must expect. It keeps
 // what [broker.Sink] promises: of what is lost the sink is told, by the next
-// Settle at the latest, and nothing is announced after it was erased.
+// Settle at the latest, and nothing is announced after it was erased. After LoseAll
+// so are those of ephemeral ones.
 type Unreliable struct {
 	broker broker.Broker
 
@@ -22,6 +23,7 @@ type Unreliable struct {
 	sink    broker.Sink
 	late    []broker.Publication
 	missing map[string]bool // topics whose announcements are
+	all     bool            // LoseAll was called
 }
 
 var (
@@ -32,6 +34,13 @@ var (
 // NewUnreliable makes b unreliable, at random by a seed.
 func NewUnreliable(b broker.Broker, seed uint64) *Unreliable {
 	return &Unreliable{broker: b, r: rand.New(rand.NewPCG(seed, 0)), missing: map[string]bool{}}
+}
+
+// LoseAll has ephemeral messages be unreliable too. Of those that are lost nobody is told.
+func (u *Unreliable) LoseAll() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.all = true
 }
 
 // Settle announces what is late, and tells the sink of what is lost.
@@ -57,15 +66,20 @@ func (u *Unreliable) release() {
 
 // Published implements broker.Sink.
 func (u *Unreliable) Published(p broker.Publication) {
-	if p.Offset == 0 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	ephemeral := p.Offset == 0
+	if ephemeral && !u.all {
+		u.mu.Unlock()
+		defer u.mu.Lock() // calls for ephemeral messages may come at the same time as any
 		u.sink.Published(p)
 		return
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	switch dice := u.r.IntN(100); {
 	case dice < 15:
-		u.missing[p.Topic] = true
+		if !ephemeral {
+			u.missing[p.Topic] = true
+		}
 	case dice < 40:
 		u.late = append(u.late, p)
 	default:

@@ -35,7 +35,7 @@ func (o *Oracle) HandleMessage(ctx context.Context, s *channel.Socket, m channel
 		})
 		return map[string]string{"draft": id}, err
 	case "stop": // whoever asked
-		return nil, s.StopDraft(in.Draft)
+		return nil, s.StopDraft(ctx, in.Draft)
 	}
 	return nil, channel.Refuse("unknown event")
 }

@@ -37,7 +37,6 @@ const (
 	toCarryBytes                  // a dialect with binary payloads
 	toResume                      // a dialect whose clients resume
 	notToResume                   // a dialect whose clients cannot resume
-	oneNode                       // a single node: what it promises on several comes later, or is not promised
 	inStep                        // a broker that has announced what it has published: what is ephemeral comes behind what was retained before
 )
 
@@ -45,7 +44,6 @@ func (b *behaviour) isFor(tr *Transport, kept Store) bool {
 	remembers := kept.Open != nil
 	return (!b.timed || tr.network == nil) && // a script that moves the clock would meet those of the network
 		(b.needs&inStep == 0 || kept.Brokers == nil) &&
-		(b.needs&oneNode == 0 || !kept.Several) &&
 		(b.needs&toSend == 0 || tr.sends) &&
 		(b.needs&toRemember == 0 || remembers) &&
 		(b.needs&toForget == 0 || !remembers) &&

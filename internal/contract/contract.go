@@ -22,7 +22,6 @@ type Store struct {
 	// Brokers publish through something else than the broker of one process, each for one
 	// node.
 	Brokers func(*testing.T, store.Store) []broker.Broker
-	Several bool // of several nodes
 }
 
 // Sample is Run of each behaviour on a few of the transports, each on others.

@@ -35,10 +35,21 @@ func (ds *drafts) now(topic string, shown bool) *wire.Message {
 	return ds.state
 }
 
+// remove takes d out.
+func (ds *drafts) remove(d *Draft) {
+	ds.list = slices.DeleteFunc(ds.list, func(other *Draft) bool { return other == d })
+	ds.state = nil
+}
+
 // BeginDraft shows d to the members. EndDraft must be called for it before the topic is closed.
 func (t *Topic) BeginDraft(d *Draft) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.begin(d)
+}
+
+// begin shows d. t.mu is held.
+func (t *Topic) begin(d *Draft) {
 	t.drafts.list = append(t.drafts.list, d)
 	t.drafts.state = nil
 	t.members.show(wire.NewPush(t.name, wire.EventDraftStart, d.appendEntry(nil), 0))
@@ -48,18 +59,24 @@ func (t *Topic) BeginDraft(d *Draft) {
 // it. One call for d at a time.
 func (t *Topic) GrowDraft(d *Draft) {
 	t.mu.Lock()
-	more := d.grow()
+	more := d.more()
 	if len(more) == 0 { // it may have ended meanwhile
 		t.mu.Unlock()
 		return
 	}
+	round := t.grow(d, more)
+	t.mu.Unlock()
+	pause(round)
+}
+
+// grow adds to the text of d, shows that, and returns the round to wait for. t.mu is held.
+func (t *Topic) grow(d *Draft, more []byte) <-chan struct{} {
+	d.text = append(d.text, more...)
 	d.number++
 	t.drafts.state = nil
 	m := d.delta(t.name, more)
 	t.members.show(m)
-	round := t.lead.step(m.Size())
-	t.mu.Unlock()
-	pause(round)
+	return t.lead.step(m.Size())
 }
 
 // EndDraft takes d out, to which nothing is appended any more, and returns its whole text. Who
@@ -69,15 +86,17 @@ func (t *Topic) GrowDraft(d *Draft) {
 func (t *Topic) EndDraft(d *Draft, reason string) (text []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.drafts.list = slices.DeleteFunc(t.drafts.list, func(other *Draft) bool { return other == d })
-	t.drafts.state = nil
-	d.grow()
+	d.text = append(d.text, d.more()...)
+	t.end(d, reason)
+	return d.text
+}
+
+// end takes d out, and tells of it if there is a reason. t.mu is held.
+func (t *Topic) end(d *Draft, reason string) {
+	t.drafts.remove(d)
 	var end *wire.Message
 	if reason != "" {
-		b := wire.AppendString([]byte(`{"draft":`), d.id)
-		b = wire.AppendString(append(b, `,"reason":`...), reason)
-		end = wire.NewPush(t.name, wire.EventDraftEnd, append(b, '}'), 0)
+		end = d.end(t.name, reason)
 	}
 	t.members.endDraft(end, len(t.drafts.list) == 0)
-	return d.text
 }

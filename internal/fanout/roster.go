@@ -92,6 +92,20 @@ func (r *roster) endDraft(end *wire.Message, last bool) {
 	}
 }
 
+// endCopy tells the live members that have had everything up to an offset that a draft is
+// over. The others are sent its message. Last is as in endDraft.
+func (r *roster) endCopy(end *wire.Message, had uint64, last bool) {
+	for _, m := range r.members {
+		if m.state != live || !m.shown {
+			continue
+		}
+		if m.at >= had {
+			_ = m.queue.Send(end, "") // as send
+		}
+		m.shown = !last
+	}
+}
+
 // offer sends a retained message, which follows prev, to the members that are
 // live. One that has no room for it is behind.
 func (r *roster) offer(msg *wire.Message, prev uint64) {

@@ -39,6 +39,7 @@ type Config struct {
 	Checks  *Checks        // what looks for announcements that are missing
 	Tasks   *task.Group    // whose goroutines send pages and tell of failures
 	Picture Picture        // what members are shown besides messages; nil: nothing
+	Copies  *Copies        // what drafts of other nodes may take; nil: there are none
 
 	Seconds *stats.Histogram // how long fan-outs take; nil: nobody counts
 
@@ -70,6 +71,7 @@ type Topic struct {
 	tail   tail
 	waits  waits
 	drafts drafts
+	copies copies
 	lead   lead
 	erased int // how often something was
 	closed bool
@@ -77,7 +79,7 @@ type Topic struct {
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, copies: copies{room: c.Copies}, seconds: c.Seconds}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)
@@ -101,6 +103,7 @@ func (t *Topic) Close() {
 	defer t.mu.Unlock()
 	t.closed = true
 	t.waits.release(math.MaxUint64)
+	t.copies.close()
 	if t.reader != nil {
 		t.reader.close()
 		t.tail.drop()
@@ -143,6 +146,7 @@ func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 	if t.closed {
 		return
 	}
+	t.whole(p.Event, p.Payload, store.Position{Epoch: p.Epoch, Offset: p.Offset})
 	if p.Offset == 0 || t.reader == nil { // another node may retain what this one does not
 		t.members.send(m, p.From)
 		return

@@ -1,0 +1,293 @@
+package channel_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/brokertest"
+	"github.com/go-chime/chime/broker/local"
+	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/channel/channeltest"
+	"github.com/go-chime/chime/store"
+)
+
+// scribe writes what a test gives it.
+type scribe struct {
+	tokens chan string
+	ends   chan error
+}
+
+func newScribe() *scribe { return &scribe{make(chan string), make(chan error)} }
+
+func (s *scribe) write(ctx context.Context, d *channel.Draft) error {
+	for {
+		select {
+		case token := <-s.tokens:
+			if err := d.Append(token); err != nil {
+				return err
+			}
+		case err := <-s.ends:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// begin begins a draft in room:1.
+func (s *scribe) begin(t *testing.T, hub *channeltest.Hub) (id string) {
+	t.Helper()
+	id, err := hub.Draft(t.Context(), "room:1", "answer", obj{"by": "oracle"}, s.write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// apart are the hubs of nodes in whose rooms drafts grow.
+func apart(t *testing.T, s store.Store, nodes int, options ...channel.Option) (hubs []*channeltest.Hub, brokers []*brokertest.Node) {
+	engine := brokertest.NewEngine(local.New(s))
+	for i := range nodes {
+		n := engine.Node()
+		name := string(rune('a' + i))
+		hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: name, Name: name}, Log: slog.New(slog.DiscardHandler)})
+		hub.Channel("room:{id}", everybody{}, options...)
+		brokers, hubs = append(brokers, n), append(hubs, hub)
+	}
+	return hubs, brokers
+}
+
+func TestADraftGrowsOnAllNodes(t *testing.T) {
+	for name, c := range map[string]struct {
+		store   store.Store
+		options []channel.Option
+	}{
+		"retained":  {store.NewMemory(), []channel.Option{kept}},
+		"ephemeral": {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hubs, _ := apart(t, c.store, 3, c.options...)
+				ann, bob := hubs[0].Join("room:1", nil), hubs[1].Join("room:1", nil)
+				s := newScribe()
+				id := s.begin(t, hubs[0])
+				bob.WantDraft("answer", "")
+				s.tokens <- "Once "
+				for _, m := range []*channeltest.Member{ann, bob} {
+					m.WantDraft("answer", "Once ")
+				}
+				cat := hubs[2].Join("room:1", nil) // nobody was there: it learns of a draft that pauses
+				cat.WantDraft("answer", "Once ")
+				dan := hubs[1].Join("room:1", nil) // from the copy
+				dan.WantDraft("answer", "Once ")
+				bob.Leave()
+				bob = hubs[2].Join("room:1", nil) // on another node
+				bob.WantDraft("answer", "Once ")
+				want := "Once "
+				for range 1000 {
+					s.tokens <- "\"é\" "
+					want += "\"é\" "
+					time.Sleep(time.Millisecond)
+				}
+				all := []*channeltest.Member{ann, bob, cat, dan}
+				for _, m := range all {
+					m.WantDraft("answer", want)
+				}
+				s.ends <- nil
+				for _, m := range all {
+					m.WantBroadcast("answer", final(id, want))
+				}
+				time.Sleep(time.Minute)
+				if c.store == nil {
+					hubs[1].Join("room:1", nil).WantNothing()
+				}
+				for _, m := range all {
+					m.WantNothing()
+				}
+			})
+		})
+	}
+}
+
+// Who joins between the end of a draft and its message is sent the message, whichever node it
+// comes to.
+func TestNoNodeShowsADraftThatIsAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _ := apart(t, store.NewMemory(), 3, kept)
+		bob := hubs[1].Join("room:1", nil)
+		for range 20 {
+			s := newScribe()
+			id := s.begin(t, hubs[0])
+			s.tokens <- "so far"
+			bob.WantDraft("answer", "so far")
+			s.ends <- nil
+			bob.WantBroadcast("answer", final(id, "so far"))
+			synctest.Wait()
+			for _, hub := range hubs[1:] {
+				m := hub.Join("room:1", map[string]any{"@last": 1})
+				m.WantBroadcast("answer", final(id, "so far"))
+				time.Sleep(2 * time.Second)
+				m.WantNothing()
+				m.Leave()
+			}
+		}
+	})
+}
+
+func TestAnyNodeStopsADraft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, nodes := apart(t, store.NewMemory(), 3, kept)
+		ann := hubs[1].Join("room:1", nil)
+		s := newScribe()
+		id := s.begin(t, hubs[0])
+		s.tokens <- "so far"
+		ann.WantDraft("answer", "so far")
+		for _, wrong := range [][2]string{{"room:1", "another"}, {"room:2", id}} {
+			if err := hubs[2].StopDraft(t.Context(), wrong[0], wrong[1]); !errors.Is(err, channel.ErrNoDraft) {
+				t.Errorf("stop %q: got %v, want %v", wrong, err, channel.ErrNoDraft)
+			}
+		}
+		nodes[2].Cut()
+		if err := hubs[2].StopDraft(t.Context(), "room:1", id); !errors.Is(err, broker.ErrUnavailable) || errors.Is(err, channel.ErrNoDraft) {
+			t.Errorf("cut off: got %v, want %v, since nobody knows whether there is one", err, broker.ErrUnavailable)
+		}
+		nodes[2].Heal()
+		if err := hubs[2].StopDraft(t.Context(), "room:1", id); err != nil {
+			t.Error(err)
+		}
+		ann.WantBroadcast("answer", final(id, "so far"))
+		synctest.Wait()
+		if err := hubs[2].StopDraft(t.Context(), "room:1", id); !errors.Is(err, channel.ErrNoDraft) {
+			t.Errorf("stop one that is over: got %v, want %v", err, channel.ErrNoDraft)
+		}
+	})
+}
+
+func TestADraftIsDiscardedOnAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _ := apart(t, store.NewMemory(), 2, kept)
+		ann := hubs[1].Join("room:1", nil)
+		s := newScribe()
+		id := s.begin(t, hubs[0])
+		s.tokens <- "so far"
+		ann.WantDraft("answer", "so far")
+		s.ends <- channel.Refuse("unseemly")
+		ann.WantBroadcast("draft_end", obj{"draft": id, "reason": "unseemly"})
+		time.Sleep(time.Minute)
+		ann.WantNothing()
+	})
+}
+
+func TestTheDraftsOfANodeThatIsGoneAreOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, nodes := apart(t, store.NewMemory(), 2, kept)
+		ann := hubs[1].Join("room:1", nil)
+		s := newScribe()
+		id := s.begin(t, hubs[0])
+		s.tokens <- "so far"
+		ann.WantDraft("answer", "so far")
+		nodes[0].Kill()
+		time.Sleep(10 * time.Second)
+		hubs[1].Join("room:1", nil).WantDraft("answer", "so far") // it may only be slow
+		time.Sleep(6 * time.Second)
+		ann.WantBroadcast("draft_end", obj{"draft": id, "reason": "lost"})
+		hubs[1].Join("room:1", nil).WantNothing()
+		s.ends <- nil // which nobody hears
+		time.Sleep(time.Minute)
+		ann.WantNothing()
+	})
+}
+
+func TestANodeThatDrainsLeavesItsDraftsWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _ := apart(t, store.NewMemory(), 2, kept)
+		ann := hubs[1].Join("room:1", nil)
+		s := newScribe()
+		id := s.begin(t, hubs[0])
+		s.tokens <- "so far"
+		ann.WantDraft("answer", "so far")
+		if err := hubs[0].Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ann.WantBroadcast("answer", final(id, "so far"))
+		ann.WantNothing()
+	})
+}
+
+// A node that hears nothing for a while shows all of it when it hears again; it shows no draft
+// for longer than it would be of one that is lost.
+func TestANodeThatIsCutOffShowsADraftAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, nodes := apart(t, store.NewMemory(), 3, kept)
+		ann := hubs[1].Join("room:1", nil)
+		s := newScribe()
+		id := s.begin(t, hubs[0])
+		s.tokens <- "one "
+		ann.WantDraft("answer", "one ")
+		nodes[1].Cut()
+		s.tokens <- "two "
+		time.Sleep(5 * time.Second)
+		nodes[1].Heal()
+		ann.WantDraft("answer", "one two ")
+		for _, cut := range []int{1, 0} { // the owner may be cut off, too
+			nodes[cut].Cut()
+			time.Sleep(16 * time.Second)
+			ann.WantBroadcast("draft_end", obj{"draft": id, "reason": "lost"})
+			s.tokens <- "more "
+			nodes[cut].Heal()
+			if cut == 1 {
+				ann.WantDraft("answer", "one two more ")
+			} else {
+				ann.WantDraft("answer", "one two more more ")
+			}
+		}
+		// The message is found in the history, by a node that was not told.
+		nodes[1].Cut()
+		s.ends <- nil
+		time.Sleep(time.Second)
+		nodes[1].Heal()
+		ann.WantBroadcast("answer", final(id, "one two more more "))
+		ann.WantBroadcast("draft_state", obj{"drafts": []any{}}) // it was behind
+		time.Sleep(time.Minute)
+		ann.WantNothing()
+	})
+}
+
+// What nodes tell each other is for no client, whatever it is, and a node that tells nonsense
+// does no harm.
+func TestNodesOfOtherVersionsTellOfDrafts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := brokertest.NewEngine(local.New(nil))
+		other, n := engine.Node(), engine.Node()
+		other.StartCluster(broker.Node{ID: "older", Name: "old"}, func(context.Context, []byte) ([]byte, error) { return nil, errors.New("what?") })
+		hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: "newer"}, Log: slog.New(slog.DiscardHandler)})
+		hub.Channel("room:{id}", everybody{})
+		ann := hub.Join("room:1", nil)
+		for _, said := range []store.Message{
+			{Event: "@weather", Payload: []byte(`{}`)},
+			{Event: "@draft", Payload: []byte(`?`)},
+			{Event: "@draft", Payload: []byte(`{}`)},
+			{Event: "@draft", Payload: []byte("{\"by\":\"x\",\"draft\":\"\xff\"}")},
+			{Event: "@draft", Payload: []byte(`{"by":"x","draft":"d","at":0,"event":"e","payload":[]}`)},
+			{Event: "@draft", Payload: []byte(`{"by":"x","draft":"d","at":0,"event":"e","payload":{},"text":1}`)},
+			{Event: "@draft", Payload: []byte(`{"by":"x","draft":"d","at":-1,"event":"e","payload":{}}`)},
+			{Event: "@draft", Payload: []byte(`{"by":"x","draft":"d","at":0,"wants":true}`)},
+			{Event: "@draft", Payload: []byte(`{"by":"x","draft":"d","over":{}}`)},
+			{Event: "@draft", Payload: []byte(`{"by":"x","draft":"` + strings.Repeat("d", 65) + `","at":0,"event":"e","payload":{}}`)},
+		} {
+			if _, err := other.Publish(t.Context(), broker.Publication{Topic: "room:1", Message: said}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ann.WantNothing()
+		if err := hub.StopDraft(t.Context(), "room:1", "d"); err == nil || errors.Is(err, channel.ErrNoDraft) || !strings.Contains(err.Error(), "older (old)") {
+			t.Errorf("got %v, want an error that names the node that does not know", err)
+		}
+	})
+}
