@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +68,20 @@ func isCode(err error, codes ...int) bool {
 func passing(err error) bool {
 	return errors.Is(err, client.ErrNoResponders) || errors.Is(err, client.ErrReconnectBufExceeded) ||
 		errors.Is(err, client.ErrConnectionReconnecting) || errors.Is(err, client.ErrDisconnected) ||
+		unsent(err) ||
 		isCode(err, codeNoPeers, codeNotAvailable, codeKeyInUse, codeNotForAccount, codeNoStream)
+}
+
+// unsent reports whether a write to the connection failed, as that of what its buffer has no
+// room for does in the moment in which it breaks: the server has not got all of the message,
+// and drops what it has.
+func unsent(err error) bool {
+	var failed interface { // a net.Error
+		error
+		Timeout() bool
+		Temporary() bool
+	}
+	return errors.Is(err, io.ErrClosedPipe) || errors.As(err, &failed) && !silent(err)
 }
 
 // silent reports whether nobody knows what became of a call.
