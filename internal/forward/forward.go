@@ -103,7 +103,7 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, node string) (
 	case !certain && to == nil: // a client socket that is there must not be taken to be gone
 		refuse(w, http.StatusServiceUnavailable, "it is not known where this client socket is")
 		return true
-	case to == nil, r.Method == http.MethodConnect: // a WebSocket over HTTP/2 is a stream of its own
+	case to == nil:
 		return false
 	}
 	f.tasks.Do(func() { answered = f.serve(w, r, to) })
@@ -133,7 +133,7 @@ func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, to *place) boo
 			c.end()
 		}
 	})()
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet || isConnect(r) {
 		rc := http.NewResponseController(w)
 		_ = rc.SetWriteDeadline(time.Time{}) // not all writers can
 		_ = rc.SetReadDeadline(time.Time{})
@@ -141,7 +141,11 @@ func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, to *place) boo
 	answer := newClient(w, f.config.StuckFor, c)
 	defer answer.leave()
 	defer context.AfterFunc(c.ctx, answer.cut)()
-	f.proxy.ServeHTTP(answer, r.WithContext(c.ctx))
+	if isConnect(r) {
+		f.connect(answer, r, c)
+	} else {
+		f.proxy.ServeHTTP(answer, r.WithContext(c.ctx))
+	}
 	switch {
 	case c.err == nil:
 	case c.unsent():
@@ -192,13 +196,9 @@ func (f *Forwarder) Post(ctx context.Context, r *http.Request, node string, body
 		return nil, fmt.Errorf("node %q: %w", node, errClosed)
 	}
 	defer f.done(c)
-	out := r.Clone(c.ctx)
-	out.RequestURI, out.URL, out.Host = "", target(to, r), r.Host
-	out.Body, out.ContentLength, out.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
-	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Accept-Encoding"} {
-		out.Header.Del(name)
-	}
-	f.mark(out.Header, r, to)
+	out := f.outgoing(c, r)
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	out.Header.Del("Accept-Encoding")
 	resp, err := f.proxy.Transport.RoundTrip(out)
 	if err != nil {
 		return nil, err
@@ -209,6 +209,20 @@ func (f *Forwarder) Post(ctx context.Context, r *http.Request, node string, body
 		err = fmt.Errorf("node %q: %s", node, resp.Status)
 	}
 	return data, err
+}
+
+// hops are headers that are for one connection.
+var hops = []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"}
+
+// outgoing is the request of a call that is made of r without ReverseProxy.
+func (f *Forwarder) outgoing(c *call, r *http.Request) *http.Request {
+	out := r.Clone(c.ctx)
+	out.RequestURI, out.URL, out.Host, out.TransferEncoding = "", target(c.to, r), r.Host, nil
+	for _, name := range hops {
+		out.Header.Del(name)
+	}
+	f.mark(out.Header, r, c.to)
+	return out
 }
 
 var (
