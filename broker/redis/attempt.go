@@ -50,13 +50,11 @@ func kindOf(err error) kind {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fatal
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok { // the engine refuses the certificate of this node
+	op, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case ok && op.Op == "remote error": // an alert of TLS: the engine refuses the certificate of this node
 		return fatal
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok { // it speaks no TLS
-		return fatal
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" || errors.Is(err, rueidis.ErrNoAddr) {
+	case ok && op.Op == "dial", errors.Is(err, rueidis.ErrNoAddr):
 		return refused
 	}
 	return unknown

@@ -85,6 +85,20 @@ func TestANodeThatEndsWhileTheEngineIsAwayIsMissed(t *testing.T) {
 	up(t, one, "one")
 }
 
+// A node that can't say who has left with it is left to the others.
+func TestANodeThatCannotLeaveIsStillKnown(t *testing.T) {
+	e := redistest.Start(t, "--appendfsync", "no")
+	b, _, _ := peer(t, e.URL(), fresh(), "one")
+	up(t, b, "one")
+	e.Must(t, "SET", b.names.topics(b.nodes.id), "no set")
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if e.Must(t, "HEXISTS", b.names.nodes(), b.nodes.id) != "1" {
+		t.Error("it is no longer known: nobody will look for who was present there")
+	}
+}
+
 // What the one that takes over has not had of who is present it is told again.
 func TestWhoIsPresentIsSaidAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, program redistest.Program) {

@@ -206,47 +206,6 @@ func TestNamesOfTopicsAreApart(t *testing.T) {
 	}
 }
 
-// TestWhatAUserMustBeAllowed is that what docs/brokers.md says is enough.
-func TestWhatAUserMustBeAllowed(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, program redistest.Program) {
-		e := program.Start(t, "--appendfsync", "no")
-		e.Must(t, "ACL", "SETUSER", "app", "on", ">secret", "+@read", "+@write", "+@pubsub", "+@scripting", "+@connection", "+wait", "+time", "~mine:*", "&mine:*")
-		b, w := began(t, "redis://app:secret@"+e.Address(), Options{Prefix: "mine"}, "a")
-		if got := b.Caps().Survives; got != broker.SurvivesNothing {
-			t.Errorf("without CONFIG and INFO: messages survive %v", got)
-		}
-		p := say("a", "1")
-		p.Key = "key"
-		at, err := b.Publish(t.Context(), p, &store.Retention{Keep: 3, Age: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.wait(t, "a", 1)
-		if err := second(b.Publish(t.Context(), say("a", "2"), nil)); err != nil {
-			t.Error(err)
-		}
-		if err := b.Erase(t.Context(), "a", at.Offset); err != nil {
-			t.Error(err)
-		}
-		b.StartPresence(func(string, broker.Change) {})
-		b.Present("a", joins("r1"))
-		redistest.Eventually(t, "r1 is listed", func() bool {
-			list, err := b.ListPresence(t.Context(), "a")
-			return err == nil && len(list) == 1
-		})
-		if err := b.Health(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if _, err := Open(t.Context(), "redis://app:secret@"+e.Address(), Options{Prefix: "other"}); err == nil || !strings.Contains(err.Error(), "NOPERM") {
-			t.Errorf("another prefix: got %v, want NOPERM", err)
-		}
-		e.Must(t, "ACL", "SETUSER", "app", "+info", "+config|get")
-		if got := open(t, "redis://app:secret@"+e.Address(), Options{Prefix: "mine"}).Caps().Survives; got != broker.SurvivesKill {
-			t.Errorf("with CONFIG and INFO: messages survive %v, want %v", got, broker.SurvivesKill)
-		}
-	})
-}
-
 func TestABrokerThatIsClosedSaysSo(t *testing.T) {
 	e := redistest.Start(t, "--appendfsync", "no")
 	b, _ := began(t, e.URL(), Options{}, "a")

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 // Ask has the server run a command, by a connection of its own, and returns what it
 // answers, a list one a line.
 func (s *Server) Ask(words ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", s.Address(), time.Second)
+	conn, err := s.dial()
 	if err != nil {
 		return "", err
 	}
@@ -29,6 +30,14 @@ func (s *Server) Ask(words ...string) (string, error) {
 		return "", err
 	}
 	return answer(bufio.NewReader(conn))
+}
+
+func (s *Server) dial() (net.Conn, error) {
+	d := &net.Dialer{Timeout: time.Second}
+	if s.tls != nil {
+		return tls.DialWithDialer(d, "tcp", s.Address(), s.tls)
+	}
+	return d.Dial("tcp", s.Address())
 }
 
 // Must is Ask for what has to work.

@@ -16,11 +16,10 @@ func (p Program) Fleet(t testing.TB, settings ...string) []*Server {
 	for range 4 {
 		s := newServer(t, p)
 		_, bus := free(t, net.JoinHostPort(s.Host, "0"))
-		s.settings = append([]string{
-			"--bind", s.Host, "--port", s.Port, "--dir", s.Dir, "--logfile", s.log(), "--save", "", "--appendonly", "yes", "--appendfsync", "no",
-			"--repl-diskless-sync-delay", "0", "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-announce-ip", s.Host,
+		s.settings = append(s.common(), append([]string{
+			"--appendfsync", "no", "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-announce-ip", s.Host,
 			"--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
-		}, settings...)
+		}, settings...)...)
 		all, buses = append(all, s.run(t)), append(buses, bus)
 	}
 	for i, slots := range []string{"0 5460", "5461 10922", "10923 16383"} {

@@ -26,9 +26,14 @@ func Each(t *testing.T, run func(t *testing.T, p Program)) {
 func (p Program) Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s := newServer(t, p)
-	s.settings = append([]string{
+	s.settings = append(s.common(), settings...)
+	return s.run(t)
+}
+
+// common is what all servers are told but Sentinels.
+func (s *Server) common() []string {
+	return []string{
 		"--bind", s.Host, "--port", s.Port, "--dir", s.Dir, "--logfile", s.log(), "--save", "", "--appendonly", "yes", "--appendfsync", "always",
 		"--repl-diskless-sync-delay", "0", "--replica-announce-ip", s.Host,
-	}, settings...)
-	return s.run(t)
+	}
 }

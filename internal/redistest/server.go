@@ -9,6 +9,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -31,6 +32,7 @@ type Server struct {
 
 	program  Program
 	settings []string
+	tls      *tls.Config // nil: without
 	cmd      *exec.Cmd // nil: it does not run
 }
 
@@ -141,7 +143,12 @@ func (s *Server) GoOn(t testing.TB) {
 func (s *Server) Address() string { return net.JoinHostPort(s.Host, s.Port) }
 
 // URL is where the server is.
-func (s *Server) URL() string { return "redis://" + s.Address() }
+func (s *Server) URL() string {
+	if s.tls != nil {
+		return "rediss://" + s.Address()
+	}
+	return "redis://" + s.Address()
+}
 
 func (s *Server) log() string { return filepath.Join(s.Dir, "log") }
 
