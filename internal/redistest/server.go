@@ -33,7 +33,7 @@ type Server struct {
 	program  Program
 	settings []string
 	tls      *tls.Config // nil: without
-	cmd      *exec.Cmd // nil: it does not run
+	cmd      *exec.Cmd   // nil: it does not run
 }
 
 // Start starts a server of the program that is there, Redis rather than Valkey. It
