@@ -96,7 +96,7 @@ func NewHub(cfg Config) *Hub {
 	h.lookups = fanout.NewLookups(h.history)
 	h.tag = rand.Text()[:16]
 	h.topics = newRegistry(h.broker, h.stats, fanout.Config{
-		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, BeginRound: cfg.BeginRound,
+		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, Found: &h.stats.Found, BeginRound: cfg.BeginRound,
 	}, h.hear)
 	self := cfg.Node
 	self.Key = "" // an application may show who is where

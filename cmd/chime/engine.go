@@ -18,6 +18,8 @@ type engine struct {
 	broker     string // its URL, which may have a password
 	prefix     string
 	replicas   int
+	waits      int  // for how many replicas of Redis a message waits
+	sync       bool // NATS writes to the disk before it acknowledges
 	dir        string
 	cluster    string
 	peers      []string
@@ -45,6 +47,8 @@ func (e *engine) addFlags(c *cobra.Command) {
 	f.StringVar(&e.broker, "broker", "", "what joins several nodes, and keeps the messages: the `URL` of Redis or NATS, or "+embeddedNATS)
 	f.StringVar(&e.prefix, "prefix", "chime", "begins all names in the broker: two applications need two")
 	f.IntVar(&e.replicas, "replicas", 0, "with nats://, how many servers keep each message: 1, 3 or 5 (default 1)")
+	f.IntVar(&e.waits, "wait-replicas", 0, "with redis://, how many replicas must have a message before it counts as sent")
+	f.BoolVar(&e.sync, "sync-always", false, "with "+embeddedNATS+", write each message to the disk before it counts as sent; with nats://, that the servers do")
 	f.StringVar(&e.dir, "dir", "chime-nats", "with "+embeddedNATS+", the directory of this node")
 	f.StringVar(&e.cluster, "cluster", "", "with "+embeddedNATS+", `host:port` where the other nodes connect to this one")
 	f.StringSliceVar(&e.peers, "peers", nil, "with "+embeddedNATS+", the `host:port,…` that the others have as --cluster")
@@ -89,6 +93,8 @@ func (e *engine) check(given func(flag string) bool) error {
 		{"secret-file", []engineKind{redisEngine, natsEngine, embeddedEngine}, "a broker"},
 		{"node", []engineKind{redisEngine, natsEngine, embeddedEngine}, "a broker"},
 		{"replicas", []engineKind{natsEngine}, "--broker nats://…"},
+		{"wait-replicas", []engineKind{redisEngine}, "--broker redis://…"},
+		{"sync-always", []engineKind{natsEngine, embeddedEngine}, "--broker nats://… or " + embeddedNATS},
 		{"dir", []engineKind{embeddedEngine}, "--broker " + embeddedNATS},
 		{"cluster", []engineKind{embeddedEngine}, "--broker " + embeddedNATS},
 		{"peers", []engineKind{embeddedEngine}, "--broker " + embeddedNATS},
@@ -104,6 +110,9 @@ func (e *engine) check(given func(flag string) bool) error {
 		}
 		if e.replicas != 0 && e.replicas != 1 && e.replicas != 3 && e.replicas != 5 {
 			return fmt.Errorf("--replicas %d: want 1, 3 or 5", e.replicas)
+		}
+		if e.waits < 0 {
+			return fmt.Errorf("--wait-replicas %d: want 0 or more", e.waits)
 		}
 	case embeddedEngine:
 		return e.checkEmbedded()

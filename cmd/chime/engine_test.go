@@ -38,6 +38,10 @@ func TestFlagsOfABrokerThatMakeNoSense(t *testing.T) {
 		{"--broker nats://host --cluster a:1", "--cluster: it says nothing here"},
 		{"--broker redis://host --replicas 3", "--replicas: it says nothing here: want it with --broker nats://… alone"},
 		{"--broker nats://host --replicas 2", "--replicas 2: want 1, 3 or 5"},
+		{"--broker nats://host --wait-replicas 1", "--wait-replicas: it says nothing here: want it with --broker redis://… alone"},
+		{"--broker redis://host --wait-replicas -1", "--wait-replicas -1: want 0 or more"},
+		{"--broker redis://host --sync-always", "--sync-always: it says nothing here: want it with --broker nats://… or embedded-nats alone"},
+		{"--sync-always", "--sync-always: it says nothing here"},
 		{"--broker embedded-nats --peers a:1,b:1", "--peers: without --cluster"},
 		{"--broker embedded-nats --cluster a:1", "--cluster: without --peers"},
 		{"--broker embedded-nats --cluster a:1 --peers a:1", "--cluster: without --peers"},
@@ -129,6 +133,36 @@ func TestADirectoryIsOfOneNode(t *testing.T) {
 	}
 	if names[0] == "" || names[0] != names[1] {
 		t.Errorf("got the names %q, want the same each time", names)
+	}
+}
+
+// What a person who starts a node reads is what its flags say.
+func TestWhatFlagsSayThatMessagesSurvive(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t, "--appendfsync", "no")
+	replica := master.Replica(t)
+	replica.Synced(t, master)
+	for _, c := range []struct {
+		engine engine
+		want   string
+	}{
+		{engine{broker: master.URL()}, "a failure may lose them"},
+		{engine{broker: master.URL(), waits: 1}, "they survive the loss of a node"},
+		{engine{broker: embeddedNATS}, "they survive a kill"},
+		{engine{broker: embeddedNATS, sync: true}, "they survive a power cut"},
+	} {
+		dir := t.TempDir()
+		c.engine.prefix, c.engine.dir, c.engine.secretFile = "chime", filepath.Join(dir, "node"), filepath.Join(dir, "secret")
+		k, err := c.engine.open(t.Context(), io.Discard, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(k.where, c.want) {
+			t.Errorf("%+v: got %q, want %q", c.engine, k.where, c.want)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -117,7 +117,7 @@ func (e *engine) openRedis(ctx context.Context, k *keeping, log *slog.Logger) er
 		return err
 	}
 	k.name = "Redis at " + printable(at)
-	b, err := redis.Open(ctx, e.broker, redis.Options{Prefix: e.prefix, Log: log})
+	b, err := redis.Open(ctx, e.broker, redis.Options{Prefix: e.prefix, WaitReplicas: e.waits, Log: log})
 	if err == nil {
 		k.broker = b
 	}
@@ -132,7 +132,7 @@ func (e *engine) openNATS(ctx context.Context, k *keeping, log *slog.Logger) err
 		return err
 	}
 	k.name = "NATS at " + printable(at)
-	b, err := nats.Open(ctx, nats.Options{URL: e.broker, Prefix: e.prefix, Replicas: e.replicas, Log: log})
+	b, err := nats.Open(ctx, nats.Options{URL: e.broker, Prefix: e.prefix, Replicas: e.replicas, SyncAlways: e.sync, Log: log})
 	if err == nil {
 		k.broker = b
 	}
@@ -149,7 +149,7 @@ func (e *engine) openEmbedded(ctx context.Context, k *keeping, known secret, out
 	}
 	k.close = append(k.close, unlock)
 	server, err := embedded.Start(embedded.Options{
-		Dir: e.dir, Name: name, Cluster: e.cluster, Peers: e.peers, Secret: known.password("nats"), Log: log,
+		Dir: e.dir, Name: name, Cluster: e.cluster, Peers: e.peers, Secret: known.password("nats"), SyncAlways: e.sync, Log: log,
 	})
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (e *engine) openEmbedded(ctx context.Context, k *keeping, known secret, out
 	if err := server.Ready(ctx); err != nil {
 		return err
 	}
-	b, err := nats.Open(ctx, nats.Options{Server: server, Prefix: e.prefix, Replicas: replicas, Log: log})
+	b, err := nats.Open(ctx, nats.Options{Server: server, Prefix: e.prefix, Replicas: replicas, SyncAlways: e.sync, Log: log})
 	if err == nil {
 		k.broker = b
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
@@ -244,6 +245,7 @@ type world struct {
 	budget  *Budget
 	checks  *Checks
 	tasks   task.Group
+	stats   stats.Stats
 	clients atomic.Int64
 	topic   *Topic
 	keep    store.Retention

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/store"
 )
 
@@ -42,6 +43,7 @@ type reader struct {
 	topic   *Topic
 	history broker.History
 	checks  *Checks
+	found   *stats.Causes[stats.Find]
 	first   int           // how many of the newest are read first
 	reading chan struct{} // full while something is read for a member
 
@@ -49,6 +51,7 @@ type reader struct {
 	stale    int              // counts what makes a page stale that is read meanwhile
 	erased   []store.Position // of messages that were, since a read began
 	suspect  bool             // announcements may be missing
+	said     bool             // by the broker, and not looked into yet
 	checking bool             // that is looked into, or waits for it
 	top      mark             // what had been announced when that was begun
 	back     bool             // the history was found to end before that: it is looked at once more
@@ -57,7 +60,7 @@ type reader struct {
 }
 
 func newReader(t *Topic, c Config) *reader {
-	return &reader{topic: t, history: c.History, checks: c.Checks, first: max(firstMessages, c.Replay), reading: make(chan struct{}, 1)}
+	return &reader{topic: t, history: c.History, checks: c.Checks, found: c.Found, first: max(firstMessages, c.Replay), reading: make(chan struct{}, 1)}
 }
 
 // claim waits until nothing is read for another member of this topic.
@@ -156,7 +159,15 @@ func (r *reader) erase(at store.Position) {
 // read meanwhile is read again.
 func (r *reader) check() {
 	r.stale++
+	r.said = true
 	r.doubt()
+}
+
+// count takes note of what was missing, unless somebody had said so.
+func (r *reader) count(by stats.Find) {
+	if !r.said && r.found != nil {
+		r.found.Add(by)
+	}
 }
 
 // doubt is check where no erasure is missing. What is read meanwhile is good: what it does
@@ -246,11 +257,13 @@ func (r *reader) judge(top store.Position, err error) bool {
 		r.later(settle)
 		return false
 	case top.Epoch != t.tail.epoch, r.top.behind(top.Offset):
+		r.count(stats.ByLook)
 		t.renew(top.Epoch, top.Offset)
 	case top.Offset > t.tail.top:
+		r.count(stats.ByLook)
 		t.skip(top.Offset)
 	}
-	r.failures, r.back = 0, false
+	r.failures, r.back, r.said = 0, false, r.said && r.suspect
 	return true
 }
 

@@ -41,7 +41,8 @@ type Config struct {
 	Picture Picture        // what members are shown besides messages; nil: nothing
 	Copies  *Copies        // what drafts of other nodes may take; nil: there are none
 
-	Seconds *stats.Histogram // how long fan-outs take; nil: nobody counts
+	Seconds *stats.Histogram          // how long fan-outs take; nil: nobody counts
+	Found   *stats.Causes[stats.Find] // missing announcements that nobody had told of; nil: the same
 
 	// BeginRound returns what is closed when each connection that has something to write
 	// has been written to once; nil if none has. Nil: there are no connections.
@@ -158,6 +159,7 @@ func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 		t.members.offer(m, p.Prev)
 		t.waits.release(t.tail.top)
 	case missing:
+		t.reader.count(stats.ByMessage)
 		t.skip(p.Offset)
 	case foreign: // the history knows whether its epoch has changed, or p is late
 		t.reader.doubt()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/store"
 )
 
@@ -78,7 +79,7 @@ func lookedAt(t *testing.T, topics int) (*world, *manyTops, []*Topic, []*fakeQue
 	var list []*Topic
 	var queues []*fakeQueue
 	for i := range topics {
-		topic := New(fmt.Sprint(i), Config{History: h, Keep: 100, Replay: 10, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks})
+		topic := New(fmt.Sprint(i), Config{History: h, Keep: 100, Replay: 10, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks, Found: &w.stats.Found})
 		if _, err := w.history.store.Append(t.Context(), topic.name, store.Message{Payload: []byte("{}")}, w.keep, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -335,6 +336,33 @@ func TestTheWatchFindsWhatNobodySays(t *testing.T) {
 	if NewWatch(newHistory(), nil, nil) != nil {
 		t.Error("a history that can't look at many topics is watched")
 	}
+}
+
+// What the broker has said is not found by anybody.
+func TestWhatNobodyHasToldOfIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, h, topics, _ := lookedAt(t, 3)
+		defer w.watch(h, topics)()
+		count := func(what string, messages, looks float64) {
+			t.Helper()
+			synctest.Wait()
+			fs := w.stats.Families(stats.Moment{})
+			if m, l := fs.Value("chime_broker_found_total", "message"), fs.Value("chime_broker_found_total", "look"); m != messages || l != looks {
+				t.Errorf("%s: found %v by a message and %v by a look, want %v and %v", what, m, l, messages, looks)
+			}
+		}
+		w.loseOne(t, topics[:1])
+		topics[0].Lost()
+		count("the broker has said it", 0, 0)
+		time.Sleep(watchEvery)
+		count("nothing is missing", 0, 0)
+		w.loseOne(t, topics[:2])
+		time.Sleep(watchEvery)
+		count("two topics", 0, 2)
+		w.loseOne(t, topics[2:])
+		w.announce(t, topics[2])
+		count("the next message", 1, 2)
+	})
 }
 
 // Who opens the first topic while the last look finds none has found the watch armed.

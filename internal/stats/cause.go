@@ -109,6 +109,17 @@ const (
 
 var scopes = []string{"topic", "all"}
 
+// Find is what has shown that announcements were missing, of which the broker had said nothing.
+type Find int
+
+// The finds.
+const (
+	ByMessage Find = iota // one came that follows others
+	ByLook                // at where the topic ends
+)
+
+var finds = []string{"message", "look"}
+
 // ends are the names of transport.Reason.
 var ends = []string{"closed", "vanished", "slow", "kicked", "expired", "drain"}
 

@@ -51,6 +51,8 @@ func (s *Stats) Families(m Moment) Families {
 			Help: "1 once the Router shuts down, else 0."},
 		{Name: "chime_broker_lost_total", Labels: []string{"scope"}, Samples: s.Missing.samples(scopes),
 			Help: "How often the broker said that announcements may be missing, of one topic or of all: each is looked for then."},
+		{Name: "chime_broker_found_total", Labels: []string{"by"}, Samples: s.Found.samples(finds),
+			Help: "How often announcements of a topic were missing of which the broker had said nothing, by what has shown it."},
 		{Name: "chime_joins_total", Labels: []string{"pattern", "outcome"}, Samples: each(pattern, func(p *Pattern) []Sample { return p.Joins.samples(joins, p.name) }),
 			Help: "Joins that a channel was asked for."},
 		{Name: "chime_recoveries_total", Labels: []string{"pattern", "outcome"}, Samples: each(pattern, func(p *Pattern) []Sample { return p.Recoveries.samples(recoveries, p.name) }),

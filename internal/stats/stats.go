@@ -55,6 +55,7 @@ type Stats struct {
 	Slow     Causes[Slow]
 	Resumes  Causes[Resume]
 	Missing  Causes[Scope]         // that a broker said of what it announces
+	Found    Causes[Find]          // of the same, that it did not say
 	Opening  [transports]Histogram // from the request until the hello is queued
 
 	ends     Causes[int]

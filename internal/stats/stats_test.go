@@ -49,6 +49,7 @@ func TestEachCauseIsCountedUnderItsName(t *testing.T) {
 		p.Failed.Add(Failure(cause))
 	}
 	s.Missing.Add(OfAll)
+	s.Found.Add(ByLook)
 	fs := s.Families(Moment{})
 	for _, name := range failures {
 		if got := fs.Value("chime_publish_errors_total", "p", name); got != 1 {
@@ -58,12 +59,15 @@ func TestEachCauseIsCountedUnderItsName(t *testing.T) {
 	if got := fs.Value("chime_broker_lost_total", "all"); got != 1 {
 		t.Errorf("announcements of all topics: got %v, want 1", got)
 	}
+	if got := fs.Value("chime_broker_found_total", "look"); got != 1 {
+		t.Errorf("found by a look: got %v, want 1", got)
+	}
 	for _, name := range refusals {
 		if got := fs.Value("chime_refusals_total", name); got != 1 {
 			t.Errorf("refused by %s: got %v, want 1", name, got)
 		}
 	}
-	if len(refusals) != int(RefusedDraining)+1 || len(slows) != int(SlowUnread)+1 || len(resumes) != int(Unknown)+1 || len(recoveries) != int(Unread)+1 || len(joins) != int(Refused)+1 || len(failures) != int(FailedUncertain)+1 || len(scopes) != int(OfAll)+1 {
+	if len(refusals) != int(RefusedDraining)+1 || len(slows) != int(SlowUnread)+1 || len(resumes) != int(Unknown)+1 || len(recoveries) != int(Unread)+1 || len(joins) != int(Refused)+1 || len(failures) != int(FailedUncertain)+1 || len(scopes) != int(OfAll)+1 || len(finds) != int(ByLook)+1 {
 		t.Error("a cause has no name, or a name no cause")
 	}
 }
