@@ -114,6 +114,10 @@ func TestNodesOfOtherVersions(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want an error from the other node", request, answers, err)
 		}
 	}
+	answers, err := old.Ask(t.Context(), []byte(`{"members":"room:1","weather":true}`)) // more than this version knows
+	if err != nil || len(answers) != 1 || answers[0].Err != nil || !strings.HasPrefix(string(answers[0].Body), "[{") {
+		t.Errorf("a request with a field that is not known: got %v, %v, want the members", answers, err)
+	}
 }
 
 // A node that hangs is waited for no longer than whoever asks wants to.

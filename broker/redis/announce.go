@@ -18,6 +18,7 @@ import (
 //	P before change node     who has come and gone: then what pack makes
 //	G before change node     all of the node have
 //
+// A newer version may add kinds, and fields at the end of the line: they are ignored.
 // At is in µs. Erases is an offset, "all" or 0.
 
 // binaryFlag begins the head of a message whose payload is not text.
@@ -110,11 +111,11 @@ func ephemeral(p *broker.Publication) string {
 
 // published reads the fields of a line that begins with M, and what follows it.
 func published(fields []string, rest string) (p broker.Publication, err error) {
-	if len(fields) != 7 {
+	var numbers [7]uint64
+	if len(fields) < len(numbers) {
 		return p, errForm
 	}
-	var numbers [7]uint64
-	for i, f := range fields {
+	for i, f := range fields[:len(numbers)] {
 		switch {
 		case i == 2:
 			p.At, err = moment(f)

@@ -32,7 +32,7 @@ func newAudience() audience { return audience{refs: map[string]remote{}} }
 
 // change takes note of who has come and gone elsewhere. o.announcing is held.
 func (o *order) change(fields []string, rest string) error {
-	if len(fields) != 4 {
+	if len(fields) < 4 {
 		return errForm
 	}
 	n := news{node: fields[3], all: fields[0] == "G"}

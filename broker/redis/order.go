@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -139,8 +140,8 @@ func (o *order) announce(text string) {
 		err = o.erase(fields[1:])
 	case "P", "G":
 		err = o.change(fields, rest)
-	default:
-		err = errForm
+	default: // a newer version may tell of what this one knows nothing of
+		o.broker.log.Debug("broker/redis: an announcement of a kind that is not known", "topic", o.topic, "kind", fmt.Sprintf("%.8q", fields[0]))
 	}
 	if err != nil { // what it is, the history knows
 		o.broker.log.Error("broker/redis: an announcement can't be read", "topic", o.topic, "bytes", len(text), "error", err)
@@ -169,7 +170,7 @@ func (o *order) publish(fields []string, rest string) error {
 }
 
 func (o *order) erase(fields []string) error {
-	if len(fields) != 1 {
+	if len(fields) < 1 {
 		return errForm
 	}
 	offset, err := strconv.ParseUint(fields[0], 10, 64)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/redistest"
+	"github.com/go-chime/chime/store"
 )
 
 // A topic whose members are slow holds up no other, and what is too much for it is told.
@@ -87,10 +88,36 @@ func TestNothingIsAnnouncedAfterUnsubscribe(t *testing.T) {
 func TestAnAnnouncementThatCannotBeRead(t *testing.T) {
 	e := redistest.Start(t, "--appendfsync", "no")
 	b, w := began(t, e.URL(), Options{}, "a")
-	for i, text := range []string{"X", "M 1", "M 1 2 3 4 5 6 7", "M 1 2 3 0 9 9 9", "M x 2 3 0 0 0 0", "E x", "E", "P 1", "P x 1 n", "P 0 x n"} {
+	for i, text := range []string{"M 1", "M 1 2 3 4 5 6 7", "M 1 2 3 0 9 9 9", "M x 2 3 0 0 0 0", "E x", "E", "P 1", "P x 1 n", "P 0 x n"} {
 		e.Must(t, "PUBLISH", b.names.channel("a"), text)
 		w.until(t, text, func() bool { return w.missed["a"] == i+1 })
 	}
 	publish(t, b, "a", "1")
 	w.wait(t, "a", 1)
+}
+
+// What a newer version adds is ignored: docs/operations.md says what that may be.
+func TestWhatANewerVersionAddsIsIgnored(t *testing.T) {
+	e := redistest.Start(t, "--appendfsync", "no")
+	prefix := fresh()
+	b, _, w := peer(t, e.URL(), prefix, "one")
+	up(t, b, "one")
+	first := publish(t, b, "a", "first")
+	for _, text := range []string{"X", "", "X 1 2 3\ntext", fmt.Sprintf("E %d later", first), fmt.Sprintf("P 0 %d newer later\n%s", 1, pack(joins("r1")))} {
+		e.Must(t, "PUBLISH", b.names.channel("a"), text)
+	}
+	h := head(&store.Message{Event: "said"}) + "later"
+	e.Must(t, "PUBLISH", b.names.channel("a"), fmt.Sprintf("M 0 0 1 0 %d 0 0 later\n%stext", len(h), h))
+	if got := w.wait(t, "a", 2)[1]; got.Event != "said" || string(got.Payload) != "text" {
+		t.Errorf("got %+v, want the message", got)
+	}
+	e.Must(t, "PUBLISH", b.names.node("one"), "later 1 2 3\ntext")
+	// The node that is newer says more of itself.
+	e.Must(t, "HSET", b.names.nodes(), "newer", fmt.Sprintf(`%d {"ID":"newer","Later":{"x":1}}`, time.Now().UnixMicro()))
+	up(t, b, "newer one")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.erased["a"]) != 1 || w.missed["a"] != 0 {
+		t.Errorf("told of %v, missed %d, want one erasure, and nothing missed", w.erased["a"], w.missed["a"])
+	}
 }

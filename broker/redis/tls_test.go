@@ -12,7 +12,7 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Who is not trusted is an error at once, and not after GiveUp.
+// A certificate that is not trusted is an error at once, and not after GiveUp.
 func TestTLS(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, program redistest.Program) {
 		a := redistest.NewAuthority(t)
