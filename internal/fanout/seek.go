@@ -33,10 +33,10 @@ func (r *reader) seek(ctx context.Context, want Want) (Start, error) {
 			failed = err // but the newest may be what can be read
 		case page.Epoch != s.Epoch:
 		case page.Complete && !page.More:
+			t.tail.judge(s.Offset, true)
 			return Start{Position: *s, Recovered: true}, nil
 		case s.Offset <= page.Top && page.Epoch == t.tail.epoch:
-			// A crowd must not read the history once for each, to learn the same.
-			t.tail.floor = max(t.tail.floor, s.Offset+1)
+			t.tail.judge(s.Offset, false)
 		}
 	}
 	if start, ok := t.find(Want{Last: want.Last}); ok {

@@ -34,7 +34,14 @@ type tail struct {
 	size    int // bytes that they take, about
 	keep    int
 	age     time.Duration // 0: for ever
+
+	// strays are positions within that are of no message here: whether the history has all
+	// that came after them.
+	strays map[uint64]bool
 }
+
+// maxStrays is how many strays are remembered: more are read about again.
+const maxStrays = 64
 
 // entry is a retained message.
 type entry struct {
@@ -211,13 +218,41 @@ func (t *tail) meets(p store.Position) bool {
 	return t.known() && p.Epoch == t.epoch && t.reaches(p.Offset)
 }
 
-// recovers reports whether everything after the position of a join is here.
+// recovers reports whether everything after the position of a join is here. A position that
+// is of no message here may be of one that was erased, or of one that the engine has lost in a
+// fail-over: then more may be lost before the next. The history tells them apart.
 func (t *tail) recovers(offset uint64) bool {
-	return t.covers(offset) && offset <= t.top && (offset > 0 || t.origin)
+	return t.covers(offset) && offset <= t.top && (offset > 0 || t.origin) && (t.has(offset) || t.strays[offset])
+}
+
+// has reports whether a position is that of a message here, or the one before it.
+func (t *tail) has(offset uint64) bool {
+	if offset == t.base || offset == t.top {
+		return true
+	}
+	i := t.after(offset)
+	return i > 0 && t.entries[i-1].m.Offset == offset || i < len(t.entries) && t.entries[i].m.Offset-1 == offset
 }
 
 // mayRecover reports whether the history may have everything after a position.
-func (t *tail) mayRecover(p store.Position) bool { return p.Epoch == t.epoch && p.Offset >= t.floor }
+func (t *tail) mayRecover(p store.Position) bool {
+	good, known := t.strays[p.Offset]
+	return p.Epoch == t.epoch && p.Offset >= t.floor && (good || !known)
+}
+
+// judge takes note of whether the history has all that came after a position: a crowd must
+// not read it once for each, to learn the same.
+func (t *tail) judge(offset uint64, good bool) {
+	switch {
+	case !good && !t.covers(offset):
+		t.floor = max(t.floor, offset+1)
+	case t.covers(offset) && !t.has(offset):
+		if t.strays == nil || len(t.strays) == maxStrays {
+			t.strays = map[uint64]bool{}
+		}
+		t.strays[offset] = good
+	}
+}
 
 // newest returns the position before the newest n messages, or false if some of
 // them are not here.
