@@ -9,6 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/brokertest"
+	"github.com/go-chime/chime/broker/local"
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/store"
 )
 
@@ -65,4 +69,93 @@ func TestAJoinerIsSentADraftOnce(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// telling is a broker that counts what is told of drafts.
+type telling struct {
+	broker.Broker
+	mu            sync.Mutex // guards what follows
+	pieces, bytes int
+}
+
+func (b *telling) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	if p.Event == fanout.EventDraft {
+		b.mu.Lock()
+		b.pieces++
+		b.bytes += len(p.Payload)
+		b.mu.Unlock()
+	}
+	return b.Broker.Publish(ctx, p, keep)
+}
+
+// since returns what was told since the last time.
+func (b *telling) since() (pieces, bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	pieces, bytes = b.pieces, b.bytes
+	b.pieces, b.bytes = 0, 0
+	return pieces, bytes
+}
+
+// What other nodes are told of a draft is its text, a few times a second, and once a second
+// that there is no more of it; to one that misses something it is told again, however often it
+// says so. In one process nobody is told anything.
+func TestWhatADraftCostsABroker(t *testing.T) {
+	for _, nodes := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			engine := brokertest.NewEngine(local.New(store.NewMemory()))
+			b, other := &telling{Broker: engine.Node()}, engine.Node()
+			if nodes == 1 {
+				b.Broker = local.New(store.NewMemory())
+			}
+			h := NewHub(Config{Broker: b})
+			h.Channel("{topic}", &scripted{}, History{Keep: 10})
+			tokens := make(chan string)
+			id, err := h.Draft(t.Context(), "a", "answer", nil, func(_ context.Context, d *Draft) error {
+				for token := range tokens {
+					if err := d.Append(token); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := 0
+			for n := range 10_000 { // in 10 s
+				token := fmt.Sprintf("token %d, ", n)
+				tokens <- token
+				size += len(token)
+				time.Sleep(time.Millisecond)
+			}
+			pieces, bytes := b.since()
+			if most := size + pieces*90; nodes == 2 && (pieces < 200 || pieces > 252 || bytes > most) || nodes == 1 && pieces > 0 {
+				t.Errorf("%d nodes: while it grows %d pieces are told, of %d bytes, want 200 to 252 of at most %d", nodes, pieces, bytes, most)
+			}
+			time.Sleep(10 * time.Second) // in which the end of the text is told too
+			if pieces, bytes := b.since(); nodes == 2 && (pieces < 9 || pieces > 11 || bytes > 1000+pieces*90) || nodes == 1 && pieces > 0 {
+				t.Errorf("%d nodes: while it pauses %d pieces are told, of %d bytes, want 9 to 11", nodes, pieces, bytes)
+			}
+			if nodes == 2 {
+				for range 100 { // in 1 s
+					p, err := fanout.Piece{By: "other", Draft: id, Wants: true}.Encode()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := other.Publish(t.Context(), broker.Publication{Topic: "a", Message: store.Message{Event: fanout.EventDraft, Payload: p}}, nil); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				if _, bytes := b.since(); bytes < 4*size || bytes > 6*size {
+					t.Errorf("a node that misses all of it, again and again, is told %d bytes in a second, want some 4 times the %d", bytes, size)
+				}
+			}
+			close(tokens)
+			if err := h.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

@@ -259,6 +259,50 @@ func TestANodeThatIsCutOffShowsADraftAgain(t *testing.T) {
 	})
 }
 
+// narrow is a broker that takes no large messages.
+type narrow struct{ *brokertest.Node }
+
+func (n narrow) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	if len(p.Payload) > 500 {
+		return store.Position{}, broker.ErrTooLarge
+	}
+	return n.Node.Publish(ctx, p, keep)
+}
+
+// A text that is too large to be told again is seen by those who have it, and by no others.
+func TestADraftThatIsTooLargeToBeToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := brokertest.NewEngine(local.New(store.NewMemory()))
+		var hubs []*channeltest.Hub
+		for range 3 {
+			hub := channeltest.Open(t, channel.Config{Broker: narrow{engine.Node()}, Log: slog.New(slog.DiscardHandler)})
+			hub.Channel("room:{id}", everybody{}, kept)
+			hubs = append(hubs, hub)
+		}
+		ann := hubs[1].Join("room:1", nil)
+		s := newScribe()
+		id := s.begin(t, hubs[0])
+		text := ""
+		grow := func() {
+			for range 10 {
+				s.tokens <- strings.Repeat("x", 100)
+				text += strings.Repeat("x", 100)
+				time.Sleep(50 * time.Millisecond)
+			}
+			ann.WantDraft("answer", text)
+		}
+		grow()
+		late := hubs[2].Join("room:1", nil)
+		grow()
+		time.Sleep(5 * time.Second)
+		grow()
+		late.WantNothing()
+		s.ends <- nil // nor may the message be published
+		ann.WantBroadcast("draft_end", obj{"draft": id, "reason": "internal"})
+		late.WantNothing()
+	})
+}
+
 // What nodes tell each other is for no client, whatever it is, and a node that tells nonsense
 // does no harm.
 func TestNodesOfOtherVersionsTellOfDrafts(t *testing.T) {

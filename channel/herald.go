@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -112,9 +113,11 @@ func (h *herald) run(ctx context.Context) {
 		}
 		p, end := d.place.Piece(d.shown, from)
 		wake := h.wake
-		if err := d.hub.say(ctx, d.topic, p); err == nil {
+		switch err := d.hub.say(ctx, d.topic, p); {
+		case err == nil:
 			length = end
-		} else {
+		case errors.Is(err, broker.ErrTooLarge): // who misses all that sees the message; the others go on
+		default:
 			length, wake = from, nil // nobody knows whether it came: it may come twice
 		}
 		timer := time.NewTimer(rest)

@@ -50,9 +50,9 @@ func (c *Copies) take(n int) bool {
 
 // copies are the drafts of a topic that other nodes write. They have no lock: they are
 // guarded by their topic's. Those of which more is known than that they exist are in drafts
-// too.
+// too. They are nil where there are no other nodes.
 type copies struct {
-	room  *Copies // nil: there are no other nodes
+	room  *Copies
 	list  map[string]*copied
 	over  []string // the last that are, and those of this node
 	timer *time.Timer
@@ -102,7 +102,7 @@ func (t *Topic) Hear(p Piece) (from int, missing bool) {
 
 // heard returns the copy that p is of; nil if there is to be none.
 func (cs *copies) heard(t *Topic, p Piece) *copied {
-	if cs.room == nil || t.closed || slices.Contains(cs.over, p.Draft) {
+	if cs == nil || t.closed || slices.Contains(cs.over, p.Draft) {
 		return nil
 	}
 	c := cs.list[p.Draft]
@@ -198,7 +198,7 @@ func (cs *copies) ended(id string) {
 func (t *Topic) HearEnd(id string, o Over) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.copies.room == nil || t.closed {
+	if t.copies == nil || t.closed {
 		return
 	}
 	t.copies.ended(id)
@@ -215,7 +215,7 @@ func (t *Topic) HearEnd(id string, o Over) {
 // whole takes note of a message that is announced or read, which may be what a draft of
 // another node has become. t.mu is held.
 func (t *Topic) whole(event string, payload []byte, at store.Position) {
-	if t.copies.room == nil {
+	if t.copies == nil {
 		return
 	}
 	id := wholeOf(payload)
@@ -310,6 +310,9 @@ func (t *Topic) listen() {
 
 // close gives back what the copies take.
 func (cs *copies) close() {
+	if cs == nil {
+		return
+	}
 	for id := range cs.list {
 		cs.remove(id)
 	}

@@ -72,7 +72,7 @@ type Topic struct {
 	tail   tail
 	waits  waits
 	drafts drafts
-	copies copies
+	copies *copies
 	lead   lead
 	erased int // how often something was
 	closed bool
@@ -80,7 +80,10 @@ type Topic struct {
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, copies: copies{room: c.Copies}, seconds: c.Seconds}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds}
+	if c.Copies != nil {
+		t.copies = &copies{room: c.Copies}
+	}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)
