@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -59,6 +60,7 @@ type Options struct {
 type Server struct {
 	server *server.Server
 	listen bool // clients of other processes can connect
+	peers  *peers
 }
 
 const (
@@ -92,14 +94,16 @@ func start(o Options) (*Server, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	s.SetLoggerV2(logger{log}, false, false, false)
+	l := logger{log, &peers{log: log}}
+	s.SetLoggerV2(l, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(startTimeout) {
 		s.Shutdown()
 		s.WaitForShutdown()
+		l.peers.close()
 		return nil, fmt.Errorf("it takes no connections after %v: its log says why", startTimeout)
 	}
-	return &Server{s, o.Listen != ""}, nil
+	return &Server{s, o.Listen != "", l.peers}, nil
 }
 
 // server is what nats-server calls that.
@@ -158,6 +162,7 @@ func (o Options) server() (*server.Options, error) {
 	if o.Secret != "" {
 		opts.Cluster.Username, opts.Cluster.Password = user, o.Secret
 	}
+	opts.ConnectErrorReports, opts.ReconnectErrorReports = 1, 1 // see peers
 	for _, peer := range o.Peers {
 		if _, _, err := hostPort(peer); err != nil {
 			return nil, err
@@ -240,6 +245,7 @@ func (s *Server) Ready(ctx context.Context) error {
 func (s *Server) Close() error {
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
+	s.peers.close()
 	return nil
 }
 
@@ -256,7 +262,10 @@ func (d door) Check(c server.ClientAuthentication) bool {
 }
 
 // logger passes on what the server says.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log   *slog.Logger
+	peers *peers
+}
 
 func (l logger) line(level slog.Level, format string, v []any) {
 	l.log.Log(context.Background(), level, "chime: broker/nats/embedded: nats-server", "says", fmt.Sprintf(format, v...))
@@ -265,6 +274,22 @@ func (l logger) line(level slog.Level, format string, v []any) {
 func (l logger) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
 func (l logger) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
 func (l logger) Fatalf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
-func (l logger) Errorf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
-func (l logger) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
-func (l logger) Tracef(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
+func (l logger) Errorf(format string, v ...any) {
+	level := slog.LevelError
+	if err, ok := attempt(format, v); ok { // each second, from the first on: it is no error while nodes begin
+		level = slog.LevelDebug
+		l.peers.failed(err)
+	}
+	l.line(level, format, v)
+}
+func (l logger) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
+func (l logger) Tracef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
+
+// attempt returns why a peer could not be reached, if that is what the server says.
+func attempt(format string, v []any) (error, bool) {
+	if !strings.HasPrefix(format, "Error trying to connect to route") || len(v) == 0 {
+		return nil, false
+	}
+	err, ok := v[len(v)-1].(error)
+	return err, ok
+}

@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -49,11 +50,20 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 
 // A server that can't meet a majority is not ready, and says so within the context.
 func TestAServerWithoutAMajorityIsNotReady(t *testing.T) {
-	s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Name: "one", Cluster: "127.0.0.1:0", Peers: []string{"127.0.0.1:1", "127.0.0.1:2"}, Log: quiet})
+	var log bytes.Buffer
+	s, err := embedded.Start(embedded.Options{
+		Dir: t.TempDir(), Name: "one", Cluster: "127.0.0.1:0", Peers: []string{"127.0.0.1:1", "127.0.0.1:2"},
+		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() {
+		_ = s.Close()
+		if got := log.String(); strings.Contains(got, "level=ERROR") || !strings.Contains(got, "trying to connect to route") {
+			t.Errorf("got the log\n%s\nwant no error while others have not begun", got)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := s.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) || s.URL() != "" {

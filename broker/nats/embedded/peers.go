@@ -1,0 +1,88 @@
+package embedded
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// normalStart is how long peers may take to begin, one after the other.
+	normalStart = time.Minute
+	// silence is how long a peer is not said to be away when it is there: it is tried every 1 or 2 s.
+	silence = 10 * time.Second
+)
+
+// peers are those that can't be reached, as far as the server says: it says so of each attempt, as
+// an error, from the first on. The zero value needs a log.
+type peers struct {
+	log *slog.Logger
+
+	mu     sync.Mutex // guards the rest
+	away   map[string]*absence
+	closed bool
+}
+
+// absence is that of one peer.
+type absence struct {
+	since time.Time
+	long  bool // it is in the log
+	end   *time.Timer
+}
+
+// failed takes note of an attempt. One that fails for longer than a start takes is told of once.
+func (p *peers) failed(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	peer := addressIn(err)
+	a := p.away[peer]
+	if a == nil {
+		if p.away == nil {
+			p.away = map[string]*absence{}
+		}
+		a = &absence{since: time.Now()}
+		a.end = time.AfterFunc(silence, func() { p.came(peer, a) })
+		p.away[peer] = a
+	}
+	a.end.Reset(silence)
+	if !a.long && time.Since(a.since) >= normalStart {
+		a.long = true
+		p.log.Warn("chime: broker/nats/embedded: a peer can't be reached", "peer", peer, "for", time.Since(a.since).Round(time.Second), "error", err)
+	}
+}
+
+func (p *peers) came(peer string, a *absence) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.away[peer] != a {
+		return
+	}
+	delete(p.away, peer)
+	p.log.Info("chime: broker/nats/embedded: a peer can be reached", "peer", peer, "after", (time.Since(a.since) - silence).Round(time.Second))
+}
+
+// close ends the timers.
+func (p *peers) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, a := range p.away {
+		a.end.Stop()
+	}
+}
+
+// addressIn returns what could not be reached.
+func addressIn(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
+		return op.Addr.String()
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns.Name
+	}
+	return err.Error()
+}
