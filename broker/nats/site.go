@@ -3,10 +3,13 @@ package nats
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -127,8 +130,19 @@ func (s *site) failed(err error) {
 	s.suspect()
 }
 
-// refused reports whether to connect again would help nothing.
+// refused reports whether to connect again would help nothing: somebody listens, and wants or
+// shows other credentials.
 func refused(err error) bool {
-	return errors.Is(err, client.ErrAuthorization) || errors.Is(err, client.ErrAuthExpired) || errors.Is(err, client.ErrAuthRevoked) ||
-		errors.Is(err, client.ErrSecureConnRequired) || errors.Is(err, client.ErrSecureConnWanted)
+	for _, e := range []error{
+		client.ErrAuthorization, client.ErrAuthExpired, client.ErrAuthRevoked, client.ErrAccountAuthExpired, client.ErrSecureConnRequired, client.ErrSecureConnWanted,
+		client.ErrNkeyButNoSigCB, client.ErrNkeysNotSupported,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	_, file := errors.AsType[*fs.PathError](err)                                              // of certificates or credentials
+	return unverified || plain || file || strings.Contains(err.Error(), "remote error: tls:") // an alert has no type
 }
