@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -31,26 +32,40 @@ type Caps struct {
 	Payload int
 }
 
-// Survival is what retained messages survive. Each survives what the ones before it do.
-type Survival int
+// Survival is what retained messages survive: nothing, or some of what follows. One disk that is
+// written to at once survives power cuts and not its own end; three machines that write
+// to theirs later, the other way round.
+type Survival uint8
 
 // What a message may survive.
 const (
-	SurvivesNothing Survival = iota // it is gone with the process of the broker or of its engine
-	SurvivesKill                    // that process is killed, and begins again on the same machine
-	SurvivesNode                    // a machine is lost, with its disk
-	SurvivesPower                   // all machines lose power at once
+	SurvivesKill  Survival = 1 << iota // the process of the engine, or of the broker, is killed, and begins again on the same machine
+	SurvivesNode                       // a machine is lost, with its disk
+	SurvivesPower                      // all machines lose power at once, and keep their disks
+
+	SurvivesNothing Survival = 0 // it is gone with that process
 )
+
+// Includes reports whether s is of all that other is of.
+func (s Survival) Includes(other Survival) bool { return s&other == other }
 
 // String returns a few words for a log or a page.
 func (s Survival) String() string {
-	switch s {
-	case SurvivesNothing:
-		return "nothing"
-	case SurvivesKill:
-		return "a kill"
-	case SurvivesNode:
-		return "the loss of a node"
+	var list []string
+	for _, one := range []struct {
+		is   Survival
+		text string
+	}{{SurvivesKill, "a kill"}, {SurvivesNode, "the loss of a node"}, {SurvivesPower, "a power cut"}} {
+		if s.Includes(one.is) {
+			list = append(list, one.text)
+		}
 	}
-	return "a power cut"
+	switch n := len(list); n {
+	case 0:
+		return "nothing"
+	case 1:
+		return list[0]
+	default:
+		return strings.Join(list[:n-1], ", ") + " and " + list[n-1]
+	}
 }

@@ -40,7 +40,7 @@ func (l *local) Close() error { return nil }
 // Durable() bool: a power cut, or nothing.
 func (l *local) Caps() broker.Caps {
 	if s, ok := l.store.(interface{ Durable() bool }); ok && s.Durable() {
-		return broker.Caps{Survives: broker.SurvivesPower}
+		return broker.Caps{Survives: broker.SurvivesKill | broker.SurvivesPower}
 	}
 	return broker.Caps{}
 }

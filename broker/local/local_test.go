@@ -204,7 +204,7 @@ func TestMessagesSurviveWhatTheStoreSays(t *testing.T) {
 	for _, c := range []struct {
 		store store.Store
 		want  broker.Survival
-	}{{nil, broker.SurvivesNothing}, {store.NewMemory(), broker.SurvivesNothing}, {file, broker.SurvivesPower}} {
+	}{{nil, broker.SurvivesNothing}, {store.NewMemory(), broker.SurvivesNothing}, {file, broker.SurvivesKill | broker.SurvivesPower}} {
 		if got := local.New(c.store).Caps(); got != (broker.Caps{Survives: c.want}) {
 			t.Errorf("%T: got %+v, want that messages survive %v, on this node", c.store, got, c.want)
 		}

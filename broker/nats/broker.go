@@ -139,10 +139,10 @@ func (b *Broker) Start(sink broker.Sink) {
 func (b *Broker) Caps() broker.Caps {
 	c := broker.Caps{Nodes: true, Survives: broker.SurvivesKill, Keys: b.options.KeyWindow, Payload: b.publisher.most}
 	if b.options.Replicas > 1 {
-		c.Survives = broker.SurvivesNode
+		c.Survives |= broker.SurvivesNode
 	}
 	if b.options.SyncAlways {
-		c.Survives = broker.SurvivesPower
+		c.Survives |= broker.SurvivesPower
 	}
 	return c
 }

@@ -218,7 +218,7 @@ func TestCapsAreThoseOfTheOptions(t *testing.T) {
 	for _, c := range []struct {
 		o    nats.Options
 		want broker.Survival
-	}{{nats.Options{}, broker.SurvivesKill}, {nats.Options{SyncAlways: true}, broker.SurvivesPower}} {
+	}{{nats.Options{}, broker.SurvivesKill}, {nats.Options{SyncAlways: true}, broker.SurvivesKill | broker.SurvivesPower}} {
 		c.o.Server, c.o.Prefix = s, prefix()
 		got := open(t, c.o).Caps()
 		if want := (broker.Caps{Nodes: true, Survives: c.want, Keys: 2 * time.Minute, Payload: 1<<20 - 4<<10}); got != want {

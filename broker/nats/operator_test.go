@@ -218,7 +218,7 @@ func hired(t *testing.T, rights *server.Permissions) *server.Server {
 // The rights that docs/brokers.md names are enough, and one that is missing is named at once.
 func TestRights(t *testing.T) {
 	allow := func(list ...string) *server.SubjectPermission { return &server.SubjectPermission{Allow: list} }
-	enough := server.Permissions{Publish: allow("chime.>", "$JS.API.>", "_INBOX.>"), Subscribe: allow("chime.>", "$JS.EVENT.ADVISORY.STREAM.>", "_INBOX.>")}
+	enough := server.Permissions{Publish: allow("chime.>", "$JS.API.>", "_INBOX.>"), Subscribe: allow("chime.>", "$JS.API.>", "$JS.EVENT.ADVISORY.STREAM.>", "_INBOX.>")}
 	open1 := func(rights server.Permissions, log *slog.Logger) (*nats.Broker, error) {
 		url := strings.Replace(hired(t, &rights).ClientURL(), "nats://", "nats://app:right@", 1)
 		return nats.Open(t.Context(), nats.Options{URL: url, GiveUp: time.Minute, Log: log})

@@ -41,15 +41,17 @@ func (b *Broker) explore(ctx context.Context) broker.Caps {
 // survives is what a retained message does.
 func survives(appendOnly, appendSync, replicas string, waits int64, cluster bool) broker.Survival {
 	kept := appendOnly == "yes" && (appendSync == "always" || appendSync == "no")
-	switch n, _ := strconv.Atoi(replicas); {
-	case !kept, (n > 0 || cluster) && waits == 0: // a replica that takes over may not have it
+	if n, _ := strconv.Atoi(replicas); !kept || (n > 0 || cluster) && waits == 0 { // a replica that takes over may not have it
 		return broker.SurvivesNothing
-	case appendSync == "always":
-		return broker.SurvivesPower
-	case waits > 0:
-		return broker.SurvivesNode
 	}
-	return broker.SurvivesKill
+	s := broker.SurvivesKill
+	if waits > 0 {
+		s |= broker.SurvivesNode
+	}
+	if appendSync == "always" {
+		s |= broker.SurvivesPower
+	}
+	return s
 }
 
 // field is one of what INFO answers.

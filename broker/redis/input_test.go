@@ -158,11 +158,11 @@ func TestCapsAreThoseOfTheEngine(t *testing.T) {
 			{"no", "always", "0", 0, false, broker.SurvivesNothing},
 			{"yes", "everysec", "0", 0, false, broker.SurvivesNothing},
 			{"yes", "no", "0", 0, false, broker.SurvivesKill},
-			{"yes", "always", "0", 0, false, broker.SurvivesPower},
+			{"yes", "always", "0", 0, false, broker.SurvivesKill | broker.SurvivesPower},
 			{"yes", "always", "1", 0, false, broker.SurvivesNothing},
 			{"yes", "always", "0", 0, true, broker.SurvivesNothing},
-			{"yes", "no", "1", 1, false, broker.SurvivesNode},
-			{"yes", "always", "1", 1, true, broker.SurvivesPower},
+			{"yes", "no", "1", 1, false, broker.SurvivesKill | broker.SurvivesNode},
+			{"yes", "always", "1", 1, true, broker.SurvivesKill | broker.SurvivesNode | broker.SurvivesPower},
 			{"", "", "", 0, false, broker.SurvivesNothing},
 		} {
 			if got := survives(c.file, c.sync, c.replicas, c.waits, c.cluster); got != c.want {

@@ -21,8 +21,8 @@ func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
 		t.Parallel()
 		e := program.Start(t)
 		b, w := began(t, e.URL(), Options{GiveUp: patience, pace: 200 * time.Millisecond}, "a")
-		if got := b.Caps(); got.Survives != broker.SurvivesPower {
-			t.Errorf("with appendfsync always messages survive %v, want %v", got.Survives, broker.SurvivesPower)
+		if got := b.Caps(); got.Survives != broker.SurvivesKill|broker.SurvivesPower {
+			t.Errorf("with appendfsync always messages survive %v, want %v", got.Survives, broker.SurvivesKill|broker.SurvivesPower)
 		}
 		const publishers, kills = 4, 3
 		var acknowledged sync.Map
@@ -132,7 +132,7 @@ func TestWhatAFailOverHasLostMakesAGap(t *testing.T) {
 		replica := master.Replica(t)
 		b, _ := began(t, master.URL(), Options{}, "a")
 		replica.Synced(t, master)
-		for waits, want := range []broker.Survival{broker.SurvivesNothing, broker.SurvivesPower} {
+		for waits, want := range []broker.Survival{broker.SurvivesNothing, broker.SurvivesKill | broker.SurvivesNode | broker.SurvivesPower} {
 			if got := open(t, master.URL(), Options{WaitReplicas: waits}).Caps().Survives; got != want {
 				t.Errorf("with a replica messages survive %v, if publishers wait for %d of them, want %v", got, waits, want)
 			}

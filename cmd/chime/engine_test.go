@@ -147,9 +147,9 @@ func TestWhatFlagsSayThatMessagesSurvive(t *testing.T) {
 		want   string
 	}{
 		{engine{broker: master.URL()}, "a failure may lose them"},
-		{engine{broker: master.URL(), waits: 1}, "they survive the loss of a node"},
+		{engine{broker: master.URL(), waits: 1}, "they survive a kill and the loss of a node"},
 		{engine{broker: embeddedNATS}, "they survive a kill"},
-		{engine{broker: embeddedNATS, sync: true}, "they survive a power cut"},
+		{engine{broker: embeddedNATS, sync: true}, "they survive a kill and a power cut"},
 	} {
 		dir := t.TempDir()
 		c.engine.prefix, c.engine.dir, c.engine.secretFile = "chime", filepath.Join(dir, "node"), filepath.Join(dir, "secret")

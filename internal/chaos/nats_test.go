@@ -147,7 +147,7 @@ func (e *threeServers) setup(ways []string) engineSetup {
 	return engineSetup{NATS: strings.Join(urls, ",")}
 }
 
-func (e *threeServers) survives() broker.Survival { return broker.SurvivesNode }
+func (e *threeServers) survives() broker.Survival { return broker.SurvivesKill | broker.SurvivesNode }
 
 // hurt has something befall one of the servers, of the leader as often as of another one, and
 // returns when that is over and all three have all there is: or the next to go could be one

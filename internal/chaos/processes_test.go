@@ -133,7 +133,7 @@ func (n *nodeProcess) opened() {
 	}
 	if err != nil {
 		w.Error(err)
-	} else if want := w.engine.survives(); first.Survives < want {
+	} else if want := w.engine.survives(); !first.Survives.Includes(want) {
 		w.Errorf("%s: a message survives %v, want %v", n.now().name, first.Survives, want)
 	}
 }
