@@ -7,8 +7,8 @@
 //	}
 //
 // Run holds a broker to what the interface says on one node, [RunCluster] to what it says of
-// several, and [RunModel] to what a store in memory does, at random. What cuts an engine off, or ends it, is for a broker's own tests. Run
-// them with -race. An [Engine] has nodes without one, for tests of what is built on them.
+// several, [RunModel] to what a store in memory does, at random, and [RunFaults] to its promises while the
+// engine fails, which a broker's own tests have it do. Run them with -race. An [Engine] has nodes without one, for tests of what is built on them.
 package brokertest
 
 import (

@@ -101,7 +101,9 @@ func (m *member) here(topic string) string {
 	return strings.Join(slices.Sorted(maps.Keys(m.present[topic])), " ")
 }
 
-// eventually fails the test if what get returns does not become want in time.
+// eventually fails the test if what get returns does not become want in time. It asks again and
+// again: nobody tells a test what a node knows of the others, and where an engine is a process
+// no bubble has its time.
 func eventually(t *testing.T, what, want string, get func() string) {
 	t.Helper()
 	var got string
