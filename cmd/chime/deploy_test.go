@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,50 +51,6 @@ func TestDeployedCommandsAreTaken(t *testing.T) {
 		if err != nil || len(c.Flags().Args()) > 0 {
 			t.Errorf("%q: got %v and %q, want flags that are taken", args, err, c.Flags().Args())
 		}
-	}
-}
-
-// What a YAML parser would refuse first, and what kubectl would miss: no more is looked at
-// here than a test without one can.
-func TestDeployedFilesAreWellFormed(t *testing.T) {
-	t.Chdir("../../deploy")
-	line := regexp.MustCompile(`^( *)(- )*([A-Za-z0-9_./<-]+:( .*)?|[^ {}\[\]]*[^ {}\[\]:]|"[^"]*")$`)
-	found := 0
-	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(file) != ".yaml" {
-			return err
-		}
-		found++
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		before := 0
-		for i, l := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
-			l, _, _ = strings.Cut(l, " #")
-			l = strings.TrimRight(l, " ")
-			if l == "" || l == "---" || strings.HasPrefix(strings.TrimSpace(l), "#") {
-				continue
-			}
-			m := line.FindStringSubmatch(l)
-			if m == nil {
-				t.Errorf("%s:%d: %q: want a key with a value, or an item", file, i+1, l)
-				continue
-			}
-			if deep := len(m[1]); deep%2 != 0 || deep > before+4 {
-				t.Errorf("%s:%d: %q: want two spaces for each level", file, i+1, l)
-			}
-			before = len(m[1])
-		}
-		for doc := range strings.SplitSeq(string(text), "\n---\n") {
-			if strings.HasPrefix(file, "kubernetes") && !(strings.Contains(doc, "\napiVersion: ") || strings.HasPrefix(doc, "apiVersion: ")) {
-				t.Errorf("%s: a document without apiVersion:\n%s", file, doc)
-			}
-		}
-		return nil
-	})
-	if err != nil || found < 3 {
-		t.Errorf("got %d files, %v; want those of compose and of Kubernetes", found, err)
 	}
 }
 
