@@ -44,7 +44,7 @@ func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, erro
 	var came []chan broker.Answer
 	for _, s := range list {
 		var other broker.Node
-		if s.id == n.id || s.self == "" || json.Unmarshal([]byte(s.self), &other) != nil {
+		if s.id == n.engine.id || s.self == "" || json.Unmarshal([]byte(s.self), &other) != nil {
 			continue
 		}
 		answers = append(answers, broker.Answer{Node: other})
@@ -59,18 +59,18 @@ func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, erro
 
 // ask asks one node. One answer comes, by ctx's end at the latest.
 func (n *nodes) ask(ctx context.Context, own, other string, request []byte) chan broker.Answer {
-	b := n.broker
+	e := n.engine
 	came, heard := make(chan broker.Answer, 1), make(chan broker.Answer, 1)
 	n.mu.Lock()
 	n.requests++
-	number := n.id + "." + strconv.Itoa(n.requests)
+	number := n.engine.id + "." + strconv.Itoa(n.requests)
 	n.asking[number] = heard
 	n.mu.Unlock()
-	wait := b.dead()
+	wait := e.dead()
 	if end, ok := ctx.Deadline(); ok {
 		wait = time.Until(end)
 	}
-	b.tasks.Go(func() {
+	e.tasks.Go(func() {
 		defer func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -87,8 +87,8 @@ func (n *nodes) ask(ctx context.Context, own, other string, request []byte) chan
 			came <- a
 		case <-ctx.Done():
 			came <- broker.Answer{Err: context.Cause(ctx)}
-			_ = n.send(b.ctx, other, fmt.Sprintf("end %s %s\n", number, own)) // else it finds out by the time
-		case <-b.ctx.Done():
+			_ = n.send(e.ctx, other, fmt.Sprintf("end %s %s\n", number, own)) // else it finds out by the time
+		case <-e.ctx.Done():
 			came <- broker.Answer{Err: errClosed}
 		}
 	})
@@ -97,13 +97,13 @@ func (n *nodes) ask(ctx context.Context, own, other string, request []byte) chan
 
 // send has a node hear a text.
 func (n *nodes) send(ctx context.Context, node, text string) error {
-	b := n.broker
+	e := n.engine
 	var heard int64
-	err := b.look(ctx, func(ctx context.Context) (err error) {
-		heard, err = b.client.Do(ctx, b.client.B().Publish().Channel(b.names.node(node)).Message(text).Build()).AsInt64()
+	err := e.look(ctx, func(ctx context.Context) (err error) {
+		heard, err = e.client.Do(ctx, e.client.B().Publish().Channel(e.names.node(node)).Message(text).Build()).AsInt64()
 		return err
 	})
-	if err == nil && heard == 0 && !b.cluster { // a Cluster counts those of one of its nodes only
+	if err == nil && heard == 0 && !e.cluster { // a Cluster counts those of one of its nodes only
 		err = errDeaf
 	}
 	return err
@@ -155,15 +155,15 @@ const remembered = time.Minute
 
 // reply has a request answered, once. n.mu is held.
 func (n *nodes) reply(number, node, ms string, request []byte) {
-	b := n.broker
+	e := n.engine
 	wait, err := strconv.ParseInt(ms, 10, 64)
-	if err != nil || n.answered[number] != nil || b.ctx.Err() != nil || n.answer == nil {
+	if err != nil || n.answered[number] != nil || e.ctx.Err() != nil || n.answer == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(b.ctx, time.Duration(wait)*time.Millisecond)
+	ctx, cancel := context.WithTimeout(e.ctx, time.Duration(wait)*time.Millisecond)
 	n.answered[number] = cancel
 	answer := n.answer
-	b.tasks.Go(func() {
+	e.tasks.Go(func() {
 		body, err := answer(ctx, request)
 		if err == nil && len(body) > maxPayload { // it would cost the one who asks its connection
 			err = tooLarge(len(body))
@@ -173,7 +173,7 @@ func (n *nodes) reply(number, node, ms string, request []byte) {
 			text = "refuse " + number + "\n" + err.Error()
 		}
 		if err := n.send(ctx, node, text); err != nil && ctx.Err() == nil {
-			b.log.Warn("broker/redis: an answer could not be sent", "error", err)
+			e.log.Warn("broker/redis: an answer could not be sent", "error", err)
 		}
 		cancel()
 	})

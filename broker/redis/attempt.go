@@ -74,8 +74,8 @@ var (
 )
 
 // look calls do again for as long as the engine can't be reached. It changes nothing there.
-func (b *Broker) look(ctx context.Context, do func(ctx context.Context) error) error {
-	return b.try(ctx, func(ctx context.Context, _ attempt) error {
+func (e *engine) look(ctx context.Context, do func(ctx context.Context) error) error {
+	return e.try(ctx, func(ctx context.Context, _ attempt) error {
 		err := do(ctx)
 		if err != nil && kindOf(err) == unknown {
 			err = fmt.Errorf("%w: %w", errLook, err)
@@ -89,14 +89,14 @@ var errLook = errors.New("no answer")
 
 // try calls do again for as long as the engine can't be reached. It says of an error
 // whether something may have been done.
-func (b *Broker) try(ctx context.Context, do func(ctx context.Context, a attempt) error) error {
+func (e *engine) try(ctx context.Context, do func(ctx context.Context, a attempt) error) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if b.ctx != nil && b.ctx.Err() != nil {
+	if e.ctx != nil && e.ctx.Err() != nil {
 		return errClosed
 	}
-	bounded, cancel := context.WithTimeout(ctx, b.giveUp)
+	bounded, cancel := context.WithTimeout(ctx, e.giveUp)
 	defer cancel()
 	began, a := time.Now(), attempt{n: 1}
 	for tries := 0; ; tries++ {
@@ -105,7 +105,7 @@ func (b *Broker) try(ctx context.Context, do func(ctx context.Context, a attempt
 		if err == nil {
 			return nil
 		}
-		if b.ctx != nil && b.ctx.Err() != nil {
+		if e.ctx != nil && e.ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", errClosed, err)
 			return certainly(a.n == 1 && kindOf(err) != unknown, err, nil)
 		}

@@ -48,11 +48,11 @@ func (o *order) change(fields []string, rest string) error {
 			return err
 		}
 	}
-	here := &o.broker.here
+	here := o.here
 	if here.changed == nil {
 		return nil
 	}
-	if n.node == o.broker.nodes.id {
+	if n.node == o.engine.id {
 		here.hear(o.topic, n)
 	}
 	a := &o.audience
@@ -66,7 +66,7 @@ func (o *order) change(fields []string, rest string) error {
 		a.late = append(a.late, n)
 		o.miss()
 	default:
-		o.tellOf(a.follow(n, o.broker.nodes.id))
+		o.tellOf(a.follow(n, o.engine.id))
 	}
 	return nil
 }
@@ -78,15 +78,15 @@ func (o *order) miss() {
 		return
 	}
 	o.audience.known = false
-	o.broker.here.enter(o)
+	o.here.enter(o)
 }
 
 // arrive takes what was read, and then what was announced since. o.announcing is held.
 func (o *order) arrive(s *snapshot) {
-	a, own := &o.audience, o.broker.nodes.id
+	a, own := &o.audience, o.engine.id
 	if a.again {
 		a.again = false
-		o.broker.here.enter(o)
+		o.here.enter(o)
 		return
 	}
 	var c broker.Change
@@ -104,7 +104,7 @@ func (o *order) arrive(s *snapshot) {
 			c.Leaves = append(c.Leaves, r.Present)
 		}
 	}
-	o.broker.here.compare(o.topic, mine)
+	o.here.compare(o.topic, mine)
 	late := a.late
 	*a = audience{refs: s.refs, change: s.change, known: true}
 	o.tellOf(c)
@@ -154,7 +154,7 @@ func (a *audience) follow(n news, own string) (c broker.Change) {
 // tellOf tells this node who has come and gone elsewhere.
 func (o *order) tellOf(c broker.Change) {
 	if len(c.Joins)+len(c.Leaves) > 0 {
-		o.broker.here.changed(o.topic, c)
+		o.here.changed(o.topic, c)
 	}
 }
 
@@ -169,9 +169,9 @@ func (p *presences) enter(o *order) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reads = append(p.reads, o)
-	if p.readers < readers && p.broker.ctx.Err() == nil {
+	if p.readers < readers && p.engine.ctx.Err() == nil {
 		p.readers++
-		p.broker.tasks.Go(p.learn)
+		p.engine.tasks.Go(p.learn)
 	}
 }
 
@@ -179,7 +179,7 @@ func (p *presences) enter(o *order) {
 func (p *presences) learn() {
 	for tries := 0; ; {
 		p.mu.Lock()
-		if len(p.reads) == 0 || p.broker.ctx.Err() != nil {
+		if len(p.reads) == 0 || p.engine.ctx.Err() != nil {
 			p.reads = nil
 			p.readers--
 			p.mu.Unlock()
@@ -191,19 +191,19 @@ func (p *presences) learn() {
 		if o.over() {
 			continue
 		}
-		s, err := p.read(p.broker.ctx, o.topic)
+		s, err := p.read(p.engine.ctx, o.topic)
 		if err == nil {
 			o.see(s)
 			tries = 0
 			continue
 		}
 		if tries == 0 && (kindOf(err) == fatal || errors.Is(err, errForm)) {
-			p.broker.log.Error("broker/redis: who is present can't be read", "topic", o.topic, "error", err)
+			p.engine.log.Error("broker/redis: who is present can't be read", "topic", o.topic, "error", err)
 		}
 		p.mu.Lock()
 		p.reads = append(p.reads, o)
 		p.mu.Unlock()
-		_ = pause(p.broker.ctx, tries) // at its end the loop ends too
+		_ = pause(p.engine.ctx, tries) // at its end the loop ends too
 		tries++
 	}
 }

@@ -90,11 +90,11 @@ func TestANodeThatCannotLeaveIsStillKnown(t *testing.T) {
 	e := redistest.Start(t, "--appendfsync", "no")
 	b, _, _ := peer(t, e.URL(), fresh(), "one")
 	up(t, b, "one")
-	e.Must(t, "SET", b.names.topics(b.nodes.id), "no set")
+	e.Must(t, "SET", b.names.topics(b.id), "no set")
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
-	if e.Must(t, "HEXISTS", b.names.nodes(), b.nodes.id) != "1" {
+	if e.Must(t, "HEXISTS", b.names.nodes(), b.id) != "1" {
 		t.Error("it is no longer known: nobody will look for who was present there")
 	}
 }
@@ -133,7 +133,7 @@ func TestWhoIsPresentIsSaidAgain(t *testing.T) {
 // All who are present in a large topic are told in parts: Redis cuts a connection for which
 // too much waits.
 func TestPresenceIsToldInParts(t *testing.T) {
-	e := redistest.Start(t, "--appendfsync", "no", "--client-output-buffer-limit", "pubsub", "4mb", "4mb", "1")
+	e := redistest.Start(t, "--appendfsync", "no", "--client-output-buffer-limit", "pubsub", "12mb", "12mb", "1")
 	prefix := fresh()
 	one, _, _ := peer(t, e.URL(), prefix, "one")
 	_, others, heard := peer(t, e.URL(), prefix, "two")

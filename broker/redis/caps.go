@@ -14,25 +14,25 @@ import (
 )
 
 // explore finds out how the engine is set up. What it may not ask counts as the least.
-func (b *Broker) explore(ctx context.Context) broker.Caps {
-	ctx, cancel := context.WithTimeout(ctx, b.giveUp)
+func (e *engine) explore(ctx context.Context) broker.Caps {
+	ctx, cancel := context.WithTimeout(ctx, e.giveUp)
 	defer cancel()
 	caps := broker.Caps{Nodes: true, Payload: maxPayload}
-	c := b.client
+	c := e.client
 	file, err := c.Do(ctx, c.B().ConfigGet().Parameter("append*").Build()).AsStrMap()
 	if err != nil {
-		b.log.Info("broker/redis: what messages survive can't be asked", "error", err)
+		e.log.Info("broker/redis: what messages survive can't be asked", "error", err)
 		return caps
 	}
 	info, err := c.Do(ctx, c.B().Info().Section("replication").Build()).ToString()
 	if err != nil {
-		b.log.Info("broker/redis: what messages survive can't be asked", "error", err)
+		e.log.Info("broker/redis: what messages survive can't be asked", "error", err)
 		return caps
 	}
-	caps.Survives = survives(file["appendonly"], file["appendfsync"], field(info, "connected_slaves"), b.waits, b.cluster)
+	caps.Survives = survives(file["appendonly"], file["appendfsync"], field(info, "connected_slaves"), e.waits, e.cluster)
 	if policy, err := c.Do(ctx, c.B().ConfigGet().Parameter("maxmemory-policy").Build()).AsStrMap(); err == nil {
 		if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {
-			b.log.Warn("broker/redis: the engine drops keys when it is full: messages go, and topics become incomplete", "maxmemory-policy", p, "want", "noeviction")
+			e.log.Warn("broker/redis: the engine drops keys when it is full: messages go, and topics become incomplete", "maxmemory-policy", p, "want", "noeviction")
 		}
 	}
 	return caps

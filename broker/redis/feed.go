@@ -40,7 +40,7 @@ type hears interface {
 // It breaks when nothing comes by it: the node sends beats to itself, the way all
 // announcements go. Else a connection to a master that was replaced would be silent for ever.
 type feed struct {
-	broker *Broker
+	engine *engine
 	wake   chan struct{} // something is to do
 
 	mu       sync.Mutex // guards what follows
@@ -62,12 +62,12 @@ type listener struct {
 	confirmed chan struct{} // closed then
 }
 
-func newFeed(b *Broker) *feed {
+func newFeed(e *engine) *feed {
 	f := &feed{
-		broker: b, wake: make(chan struct{}, 1), channels: map[string]*listener{}, todo: map[string]bool{},
+		engine: e, wake: make(chan struct{}, 1), channels: map[string]*listener{}, todo: map[string]bool{},
 		down: errNotYet,
 	}
-	f.channels[b.names.beats(b.nodes.id)] = &listener{hears: beats{f}, confirmed: make(chan struct{})}
+	f.channels[e.names.beats(e.id)] = &listener{hears: beats{f}, confirmed: make(chan struct{})}
 	return f
 }
 
@@ -76,7 +76,7 @@ func (f *feed) subscribe(ctx context.Context, name string, h hears) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.broker.giveUp)
+	ctx, cancel := context.WithTimeout(ctx, f.engine.giveUp)
 	defer cancel()
 	c := &listener{hears: h, confirmed: make(chan struct{})}
 	f.mu.Lock()
@@ -91,7 +91,7 @@ func (f *feed) subscribe(ctx context.Context, name string, h hears) error {
 	case <-c.confirmed:
 		return nil
 	case <-ctx.Done():
-	case <-f.broker.ctx.Done():
+	case <-f.engine.ctx.Done():
 		return errClosed
 	}
 	f.mu.Lock()
@@ -166,7 +166,7 @@ func (f *feed) run() {
 	for tries := 0; ; tries++ {
 		began := time.Now()
 		err := f.connect()
-		if f.broker.ctx.Err() != nil {
+		if f.engine.ctx.Err() != nil {
 			return
 		}
 		f.mu.Lock()
@@ -178,7 +178,7 @@ func (f *feed) run() {
 		}
 		f.mu.Unlock()
 		if first {
-			f.broker.log.Warn("broker/redis: subscriptions were lost; they are made again", "error", err)
+			f.engine.log.Warn("broker/redis: subscriptions were lost; they are made again", "error", err)
 		}
 		if time.Since(began) > maxReconnect {
 			tries = 0
@@ -186,7 +186,7 @@ func (f *feed) run() {
 		wait := min(50*time.Millisecond<<min(tries, 10), maxReconnect)
 		select {
 		case <-time.After(wait/2 + rand.N(wait/2)):
-		case <-f.broker.ctx.Done():
+		case <-f.engine.ctx.Done():
 			return
 		}
 	}
@@ -194,7 +194,7 @@ func (f *feed) run() {
 
 // connect returns when the connection has broken.
 func (f *feed) connect() error {
-	c, release := f.broker.client.Dedicate()
+	c, release := f.engine.client.Dedicate()
 	defer release()
 	defer c.Close()
 	f.mu.Lock()
@@ -210,7 +210,7 @@ func (f *feed) connect() error {
 		OnMessage:      func(m rueidis.PubSubMessage) { f.message(link, m) },
 		OnSubscription: func(s rueidis.PubSubSubscription) { f.subscription(link, s) },
 	})
-	ticker := time.NewTicker(f.broker.pace)
+	ticker := time.NewTicker(f.engine.pace)
 	defer ticker.Stop()
 	for {
 		if err := f.settle(c, broken, ticker.C); err != nil {
@@ -221,7 +221,7 @@ func (f *feed) connect() error {
 		f.down = nil
 		f.mu.Unlock()
 		if again != nil && !errors.Is(again, errNotYet) {
-			f.broker.log.Info("broker/redis: subscribed", "after", again)
+			f.engine.log.Info("broker/redis: subscribed", "after", again)
 		}
 		select {
 		case <-f.wake:
@@ -231,8 +231,8 @@ func (f *feed) connect() error {
 			if err := f.alive(); err != nil {
 				return err
 			}
-		case <-f.broker.ctx.Done():
-			return f.broker.ctx.Err()
+		case <-f.engine.ctx.Done():
+			return f.engine.ctx.Err()
 		}
 	}
 }
@@ -248,7 +248,7 @@ func orBroken(err error) error {
 func (f *feed) alive() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if quiet := time.Since(f.beats); quiet > silentBeats*f.broker.pace {
+	if quiet := time.Since(f.beats); quiet > silentBeats*f.engine.pace {
 		return fmt.Errorf("nothing was heard for %v", quiet.Round(time.Millisecond))
 	}
 	return nil
@@ -264,12 +264,12 @@ func (f *feed) settle(c rueidis.DedicatedClient, broken <-chan error, ticks <-ch
 			return nil
 		}
 		for part := range slices.Chunk(leave, channelsAtOnce) {
-			if err := c.Do(f.broker.ctx, c.B().Unsubscribe().Channel(part...).Build()).Error(); err != nil {
+			if err := c.Do(f.engine.ctx, c.B().Unsubscribe().Channel(part...).Build()).Error(); err != nil {
 				return err
 			}
 		}
 		for part := range slices.Chunk(join, channelsAtOnce) {
-			if err := c.Do(f.broker.ctx, c.B().Subscribe().Channel(part...).Build()).Error(); err != nil {
+			if err := c.Do(f.engine.ctx, c.B().Subscribe().Channel(part...).Build()).Error(); err != nil {
 				return err
 			}
 		}
@@ -283,8 +283,8 @@ func (f *feed) settle(c rueidis.DedicatedClient, broken <-chan error, ticks <-ch
 				if err := f.alive(); err != nil {
 					return err
 				}
-			case <-f.broker.ctx.Done():
-				return f.broker.ctx.Err()
+			case <-f.engine.ctx.Done():
+				return f.engine.ctx.Err()
 			}
 		}
 	}

@@ -13,17 +13,17 @@ import (
 )
 
 // history is what the engine has. It is read where it is written, never from a replica.
-type history struct{ broker *Broker }
+type history struct{ engine *engine }
 
 var _ broker.Tops = history{}
 
 // History implements broker.Broker. It is a [broker.Tops].
-func (b *Broker) History() broker.History { return history{b} }
+func (b *Broker) History() broker.History { return history{b.engine} }
 
-func (b *Broker) nowEpoch() string { return b.epoch.Load().(string) }
+func (e *engine) nowEpoch() string { return e.epoch.Load().(string) }
 
 // Epoch implements broker.History. It changes if the engine is emptied while the broker runs.
-func (h history) Epoch() string { return h.broker.nowEpoch() }
+func (h history) Epoch() string { return h.engine.nowEpoch() }
 
 // Read implements broker.History. A page that is bounded neither in messages nor in bytes
 // has the engine do nothing else meanwhile.
@@ -31,14 +31,15 @@ func (h history) Read(ctx context.Context, topic string, r store.Range) (store.P
 	if err := context.Cause(ctx); err != nil {
 		return store.Page{}, fmt.Errorf("read %q: %w", topic, err)
 	}
-	page, err := h.broker.read(ctx, topic, r)
+	page, err := h.read(ctx, topic, r)
 	if err != nil {
 		return store.Page{}, fmt.Errorf("read %q: %w", topic, err)
 	}
 	return page, nil
 }
 
-func (b *Broker) read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
+func (h history) read(ctx context.Context, topic string, r store.Range) (store.Page, error) {
+	e := h.engine
 	mode, from, bound := "after", strconv.FormatUint(r.After+1, 10)+"-0", r.After
 	switch {
 	case r.Newest && r.Before > 0:
@@ -48,10 +49,10 @@ func (b *Broker) read(ctx context.Context, topic string, r store.Range) (store.P
 	case r.After == math.MaxUint64:
 		mode = "top"
 	}
-	epoch := b.nowEpoch() // before the read: a page is rather of an epoch that has ended
+	epoch := e.nowEpoch() // before the read: a page is rather of an epoch that has ended
 	var answer []string
-	err := b.look(ctx, func(ctx context.Context) (err error) {
-		answer, err = evaluate(ctx, b.client, readScript, b.names.keys(topic),
+	err := e.look(ctx, func(ctx context.Context) (err error) {
+		answer, err = evaluate(ctx, e.client, readScript, e.names.keys(topic),
 			mode, from, strconv.Itoa(max(r.Limit, 0)), strconv.Itoa(max(r.Bytes, 0)), strconv.FormatUint(bound, 10))
 		return err
 	})
@@ -101,7 +102,7 @@ const topsAtOnce = 500
 
 // Tops implements broker.Tops.
 func (h history) Tops(ctx context.Context, topics []string) ([]store.Position, error) {
-	b := h.broker
+	e := h.engine
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("read the tops of %d topics: %w", len(topics), err)
 	}
@@ -109,15 +110,15 @@ func (h history) Tops(ctx context.Context, topics []string) ([]store.Position, e
 	for len(topics) > 0 {
 		part := topics[:min(len(topics), topsAtOnce)]
 		topics = topics[len(part):]
-		epoch := b.nowEpoch()
+		epoch := e.nowEpoch()
 		var found []store.Position
-		err := b.look(ctx, func(ctx context.Context) error {
+		err := e.look(ctx, func(ctx context.Context) error {
 			found = found[:0]
 			list := make(rueidis.Commands, len(part))
 			for i, topic := range part {
-				list[i] = b.client.B().Hget().Key(b.names.keys(topic)[1]).Field("top").Build()
+				list[i] = e.client.B().Hget().Key(e.names.keys(topic)[1]).Field("top").Build()
 			}
-			for _, r := range b.client.DoMulti(ctx, list...) {
+			for _, r := range e.client.DoMulti(ctx, list...) {
 				top, err := r.AsUint64()
 				if err != nil && !rueidis.IsRedisNil(err) {
 					return err

@@ -2,8 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,8 +17,9 @@ import (
 // nodes is what a node knows of the others, and what they ask each other. It says that this
 // one is up, and in whatever is wrong it says so again.
 type nodes struct {
-	broker *Broker
-	id     string        // of the process, whatever it is called
+	engine *engine
+	here   *presences
+	alarm  func()        // has all topics look for what they may have missed
 	saying chan struct{} // full while the engine is told that this node is up, and for good when it is not
 
 	mu       sync.Mutex // guards what follows
@@ -41,13 +40,8 @@ type state struct {
 	self  string
 }
 
-// dead is how long nothing is heard of a node before it is taken to be gone.
-func (b *Broker) dead() time.Duration { return deadBeats * b.pace }
-
-func (n *nodes) init(b *Broker) {
-	var id [6]byte
-	_, _ = rand.Read(id[:]) // ends the program rather than fail
-	n.broker, n.id = b, base64.RawURLEncoding.EncodeToString(id[:])
+func (n *nodes) init(e *engine, here *presences, alarm func()) {
+	n.engine, n.here, n.alarm = e, here, alarm
 	n.saying = make(chan struct{}, 1)
 	n.asking, n.answered = map[string]chan broker.Answer{}, map[string]context.CancelFunc{}
 }
@@ -79,25 +73,25 @@ func (b *Broker) StartCluster(self broker.Node, answer func(ctx context.Context,
 
 // run says every few seconds that this node is up, and sees to those that are not.
 func (n *nodes) run() {
-	b := n.broker
-	ticker := time.NewTicker(b.pace)
+	e := n.engine
+	ticker := time.NewTicker(e.pace)
 	defer ticker.Stop()
 	failing := false
 	for {
-		ctx, cancel := context.WithTimeout(b.ctx, b.pace)
+		ctx, cancel := context.WithTimeout(e.ctx, e.pace)
 		err := errors.Join(n.beat(ctx), n.again(ctx))
 		cancel()
-		if failed := err != nil && b.ctx.Err() == nil; failed != failing {
+		if failed := err != nil && e.ctx.Err() == nil; failed != failing {
 			failing = failed
 			if failed {
-				b.log.Warn("broker/redis: the engine does not answer", "error", err)
+				e.log.Warn("broker/redis: the engine does not answer", "error", err)
 			} else {
-				b.log.Info("broker/redis: the engine answers again")
+				e.log.Info("broker/redis: the engine answers again")
 			}
 		}
 		select {
 		case <-ticker.C:
-		case <-b.ctx.Done():
+		case <-e.ctx.Done():
 			return
 		}
 	}
@@ -105,7 +99,7 @@ func (n *nodes) run() {
 
 // beat says that this node is up.
 func (n *nodes) beat(ctx context.Context) error {
-	b := n.broker
+	e := n.engine
 	n.mu.Lock()
 	self := n.self
 	n.mu.Unlock()
@@ -114,26 +108,26 @@ func (n *nodes) beat(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	known, quiet, list, err := n.list(ctx, n.id, self)
+	known, quiet, list, err := n.list(ctx, n.engine.id, self)
 	<-n.saying
 	if err != nil {
 		return err
 	}
 	switch {
 	case !known: // or they took it to be gone, and with it who is present here
-		b.here.again()
-	case quiet > silentBeats*b.pace:
+		n.here.again()
+	case quiet > silentBeats*e.pace:
 		n.wait()
 	}
 	if !n.waits() {
 		for _, s := range list {
-			if s.id != n.id && s.quiet > b.dead() {
+			if s.id != n.engine.id && s.quiet > e.dead() {
 				n.bury(s)
 			}
 		}
 	}
-	err = b.look(ctx, func(ctx context.Context) error {
-		return b.client.Do(ctx, b.client.B().Publish().Channel(b.names.beats(n.id)).Message("beat").Build()).Error()
+	err = e.look(ctx, func(ctx context.Context) error {
+		return e.client.Do(ctx, e.client.B().Publish().Channel(e.names.beats(n.engine.id)).Message("beat").Build()).Error()
 	})
 	if err != nil {
 		return fmt.Errorf("say that this node is up: %w", err)
@@ -143,16 +137,14 @@ func (n *nodes) beat(ctx context.Context) error {
 
 // again looks whether the engine was emptied: then there is another epoch.
 func (n *nodes) again(ctx context.Context) error {
-	b := n.broker
-	epoch, err := b.settings(ctx)
-	if err != nil || epoch == b.nowEpoch() {
+	e := n.engine
+	epoch, err := e.settings(ctx)
+	if err != nil || epoch == e.nowEpoch() {
 		return err
 	}
-	b.log.Error("broker/redis: the engine was emptied: all topics begin anew", "epoch", epoch)
-	b.epoch.Store(epoch)
-	for _, f := range b.feeds {
-		f.all(hears.lose)
-	}
+	e.log.Error("broker/redis: the engine was emptied: all topics begin anew", "epoch", epoch)
+	e.epoch.Store(epoch)
+	n.alarm()
 	return nil
 }
 
@@ -161,7 +153,7 @@ func (n *nodes) again(ctx context.Context) error {
 func (n *nodes) wait() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.lenient = time.Now().Add(n.broker.dead())
+	n.lenient = time.Now().Add(n.engine.dead())
 }
 
 func (n *nodes) waits() bool {
@@ -173,10 +165,10 @@ func (n *nodes) waits() bool {
 // list returns which nodes were heard of and when, after saying that id is up, if it is
 // not "", and for how long that was not said before.
 func (n *nodes) list(ctx context.Context, id, self string) (known bool, quiet time.Duration, list []state, err error) {
-	b := n.broker
+	e := n.engine
 	var answer []string
-	err = b.look(ctx, func(ctx context.Context) (err error) {
-		answer, err = evaluate(ctx, b.client, beatScript, []string{b.names.nodes()}, id, self)
+	err = e.look(ctx, func(ctx context.Context) (err error) {
+		answer, err = evaluate(ctx, e.client, beatScript, []string{e.names.nodes()}, id, self)
 		return err
 	})
 	if err == nil && len(answer)%2 != 0 {
@@ -203,11 +195,11 @@ func apart(heard string, now int64) time.Duration {
 // up returns the nodes that are.
 func (n *nodes) up(ctx context.Context) ([]state, error) {
 	_, _, list, err := n.list(ctx, "", "")
-	missed := func(s state) bool { return s.id == n.id && s.quiet > silentBeats*n.broker.pace }
+	missed := func(s state) bool { return s.id == n.engine.id && s.quiet > silentBeats*n.engine.pace }
 	if n.waits() || slices.ContainsFunc(list, missed) { // as this one was, the others were
 		return list, err
 	}
-	return slices.DeleteFunc(list, func(s state) bool { return s.quiet > n.broker.dead() }), err
+	return slices.DeleteFunc(list, func(s state) bool { return s.quiet > n.engine.dead() }), err
 }
 
 // Nodes implements broker.Cluster.
@@ -228,13 +220,13 @@ func (b *Broker) Nodes(ctx context.Context) ([]broker.Node, error) {
 
 // leave takes this node out of the list.
 func (n *nodes) leave(ctx context.Context) error {
-	b := n.broker
+	e := n.engine
 	select {
 	case n.saying <- struct{}{}: // what is being said must not come after
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return b.client.Do(ctx, b.client.B().Hdel().Key(b.names.nodes()).Field(n.id).Build()).Error()
+	return e.client.Do(ctx, e.client.B().Hdel().Key(e.names.nodes()).Field(n.engine.id).Build()).Error()
 }
 
 // bury has those who were present on a node that is gone leave. Of all nodes that see it
@@ -246,9 +238,9 @@ func (n *nodes) bury(s state) {
 		return
 	}
 	n.buried = append(n.buried, s.id)
-	n.broker.tasks.Go(func() {
-		if err := n.burial(s); err != nil && n.broker.ctx.Err() == nil {
-			n.broker.log.Warn("broker/redis: those on a node that is gone are still shown", "node", s.id, "error", err)
+	n.engine.tasks.Go(func() {
+		if err := n.burial(s); err != nil && n.engine.ctx.Err() == nil {
+			n.engine.log.Warn("broker/redis: those on a node that is gone are still shown", "node", s.id, "error", err)
 		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -257,13 +249,13 @@ func (n *nodes) bury(s state) {
 }
 
 func (n *nodes) burial(s state) error {
-	b, ctx := n.broker, n.broker.ctx
-	err := b.client.Do(ctx, b.client.B().Set().Key(b.names.burial(s.id)).Value(n.id).Nx().PxMilliseconds(b.dead().Milliseconds()).Build()).Error()
+	e, ctx := n.engine, n.engine.ctx
+	err := e.client.Do(ctx, e.client.B().Set().Key(e.names.burial(s.id)).Value(n.engine.id).Nx().PxMilliseconds(e.dead().Milliseconds()).Build()).Error()
 	if err != nil { // another node does
 		return ignoreNil(err)
 	}
-	if err := b.here.bury(ctx, s.id); err != nil {
+	if err := n.here.bury(ctx, s.id); err != nil {
 		return err
 	}
-	return run(ctx, b.client, buryScript, []string{b.names.nodes()}, s.id, s.heard).Error()
+	return run(ctx, e.client, buryScript, []string{e.names.nodes()}, s.id, s.heard).Error()
 }

@@ -161,7 +161,7 @@ func TestThoseOnANodeThatIsGoneLeave(t *testing.T) {
 				t.Errorf("told of %q, want no one twice", c.strange)
 			}
 		}
-		if left := e.Must(t, "EXISTS", one.names.topics(two.nodes.id), one.names.topics(one.nodes.id)); left != "0" {
+		if left := e.Must(t, "EXISTS", one.names.topics(two.id), one.names.topics(one.id)); left != "0" {
 			t.Errorf("of the nodes that are gone %s keys are left, want 0", left)
 		}
 	})
@@ -224,8 +224,8 @@ func TestAPresenceThatIsWrittenLateIsTakenBack(t *testing.T) {
 		one.Present("a", broker.Change{Leaves: joins("r1").Joins})
 		others.until(t, "")
 		c := joins("r1")
-		err := run(t.Context(), one.client, presentScript, []string{one.names.present("a")}, one.names.channel("a"), one.nodes.id, pack(c), "1",
-			"r1", one.nodes.id+"\n"+pack(c)).Error()
+		err := run(t.Context(), one.client, presentScript, []string{one.names.present("a")}, one.names.channel("a"), one.id, pack(c), "1",
+			"r1", one.id+"\n"+pack(c)).Error()
 		if err != nil {
 			t.Fatal(err)
 		}

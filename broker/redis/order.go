@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
@@ -22,7 +23,9 @@ const (
 // The connection only adds to a list. There is a goroutine for as long as the list is not
 // empty, so a topic that waits for its members holds up no other.
 type order struct {
-	broker *Broker
+	engine *engine
+	sink   broker.Sink
+	here   *presences
 	topic  string
 
 	announcing sync.Mutex // held while the sink is told; taken before mu
@@ -37,17 +40,13 @@ type order struct {
 	closed  bool // nothing is announced any more
 }
 
-func newOrder(b *Broker, topic string) *order {
-	return &order{broker: b, topic: topic, audience: newAudience()}
-}
-
 // add puts what came behind what is to be announced. It does not block.
 func (o *order) add(text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.waiting) >= maxWaiting || len(o.waiting) > 0 && o.bytes+len(text) > maxWaitingBytes {
 		if !o.missing {
-			o.broker.log.Warn("broker/redis: a topic does not keep up with its announcements, and reads the history", "topic", o.topic)
+			o.engine.log.Warn("broker/redis: a topic does not keep up with its announcements, and reads the history", "topic", o.topic)
 		}
 		o.missing = true
 		return
@@ -77,7 +76,7 @@ func (o *order) see(s *snapshot) {
 func (o *order) start() {
 	if !o.running && !o.closed {
 		o.running = true
-		o.broker.tasks.Go(o.run)
+		o.engine.tasks.Go(o.run)
 	}
 }
 
@@ -101,7 +100,7 @@ func (o *order) run() {
 		}
 		if missing {
 			o.tell(func() {
-				o.broker.sink.Lost(o.topic)
+				o.sink.Lost(o.topic)
 				o.miss()
 			})
 		}
@@ -141,11 +140,11 @@ func (o *order) announce(text string) {
 	case "P", "G":
 		err = o.change(fields, rest)
 	default: // a newer version may tell of what this one knows nothing of
-		o.broker.log.Debug("broker/redis: an announcement of a kind that is not known", "topic", o.topic, "kind", fmt.Sprintf("%.8q", fields[0]))
+		o.engine.log.Debug("broker/redis: an announcement of a kind that is not known", "topic", o.topic, "kind", fmt.Sprintf("%.8q", fields[0]))
 	}
 	if err != nil { // what it is, the history knows
-		o.broker.log.Error("broker/redis: an announcement can't be read", "topic", o.topic, "bytes", len(text), "error", err)
-		o.broker.sink.Lost(o.topic)
+		o.engine.log.Error("broker/redis: an announcement can't be read", "topic", o.topic, "bytes", len(text), "error", err)
+		o.sink.Lost(o.topic)
 	}
 }
 
@@ -156,16 +155,16 @@ func (o *order) publish(fields []string, rest string) error {
 	}
 	p.Topic = o.topic
 	if p.Offset > 0 {
-		p.Epoch = o.broker.nowEpoch()
+		p.Epoch = o.engine.nowEpoch()
 	}
 	if p.Erases != 0 {
 		at := store.Position{Epoch: p.Epoch, Offset: p.Erases}
 		if at.Offset == store.All {
 			at.Offset = 0
 		}
-		o.broker.sink.Erased(o.topic, at)
+		o.sink.Erased(o.topic, at)
 	}
-	o.broker.sink.Published(p)
+	o.sink.Published(p)
 	return nil
 }
 
@@ -175,7 +174,7 @@ func (o *order) erase(fields []string) error {
 	}
 	offset, err := strconv.ParseUint(fields[0], 10, 64)
 	if err == nil {
-		o.broker.sink.Erased(o.topic, store.Position{Epoch: o.broker.nowEpoch(), Offset: offset})
+		o.sink.Erased(o.topic, store.Position{Epoch: o.engine.nowEpoch(), Offset: offset})
 	}
 	return err
 }

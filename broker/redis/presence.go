@@ -16,7 +16,7 @@ import (
 // presences are those of this node, by topic. What has changed is written to the engine,
 // and announced by the same script, until it is there.
 type presences struct {
-	broker  *Broker
+	engine  *engine
 	changed func(topic string, c broker.Change)
 
 	mu      sync.Mutex // guards what follows
@@ -41,9 +41,7 @@ func newPresence() *presence {
 	return &presence{refs: map[string]broker.Present{}, unsaved: map[string]bool{}}
 }
 
-func (p *presences) init(b *Broker) {
-	p.broker, p.topics = b, map[string]*presence{}
-}
+func (p *presences) init(e *engine) { p.engine, p.topics = e, map[string]*presence{} }
 
 // StartPresence implements broker.Presence.
 func (b *Broker) StartPresence(changed func(topic string, c broker.Change)) { b.here.changed = changed }
@@ -159,21 +157,21 @@ func (p *presences) retell(topic string, t *presence) {
 
 // save has the engine told of what it does not know. p.mu is held.
 func (p *presences) save(topic string, t *presence) {
-	if t.saving || len(t.unsaved) == 0 || p.broker.ctx.Err() != nil || p.leaving != nil {
+	if t.saving || len(t.unsaved) == 0 || p.engine.ctx.Err() != nil || p.leaving != nil {
 		return
 	}
 	t.saving = true
 	p.saves++
-	p.broker.tasks.Go(func() {
+	p.engine.tasks.Go(func() {
 		defer p.saved()
 		for tries := 0; ; tries++ {
 			done, err := p.write(topic, t)
 			switch {
 			case err != nil:
 				if tries == 0 && kindOf(err) == fatal {
-					p.broker.log.Error("broker/redis: who is present can't be written, and is not shown", "topic", topic, "error", err)
+					p.engine.log.Error("broker/redis: who is present can't be written, and is not shown", "topic", topic, "error", err)
 				}
-				if !pause(p.broker.ctx, tries) {
+				if !pause(p.engine.ctx, tries) {
 					return
 				}
 			case done:
@@ -201,8 +199,8 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 	t.listed = t.listed || list
 	p.mu.Unlock()
 
-	b := p.broker
-	node, channel := b.nodes.id, b.names.channel(topic)
+	e := p.engine
+	node, channel := e.id, e.names.channel(topic)
 	args := []string{channel, node, pack(c), strconv.Itoa(len(c.Joins))}
 	for _, who := range c.Joins {
 		args = append(args, who.Ref, node+"\n"+pack(broker.Change{Joins: []broker.Present{who}}))
@@ -210,13 +208,13 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 	for _, who := range c.Leaves {
 		args = append(args, who.Ref)
 	}
-	err = b.look(b.ctx, func(ctx context.Context) error {
+	err = e.look(e.ctx, func(ctx context.Context) error {
 		if list { // before anybody is present: who buries this node must find all
-			if err := run(ctx, b.client, listScript, []string{b.names.topics(node)}, topic).Error(); err != nil {
+			if err := run(ctx, e.client, listScript, []string{e.names.topics(node)}, topic).Error(); err != nil {
 				return err
 			}
 		}
-		return run(ctx, b.client, presentScript, []string{b.names.present(topic)}, args...).Error()
+		return run(ctx, e.client, presentScript, []string{e.names.present(topic)}, args...).Error()
 	})
 	p.mu.Lock()
 	if err != nil {
@@ -231,7 +229,7 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 		t.listed = t.listed && !still
 		p.mu.Unlock()
 		if still {
-			err = b.client.Do(b.ctx, b.client.B().Srem().Key(b.names.topics(node)).Member(topic).Build()).Error()
+			err = e.client.Do(e.ctx, e.client.B().Srem().Key(e.names.topics(node)).Member(topic).Build()).Error()
 		}
 	}
 	return false, err
@@ -296,13 +294,13 @@ func (p *presences) leave(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return p.bury(ctx, p.broker.nodes.id)
+	return p.bury(ctx, p.engine.id)
 }
 
 // bury has all leave who are present on a node.
 func (p *presences) bury(ctx context.Context, node string) error {
-	b := p.broker
-	topics, err := b.client.Do(ctx, b.client.B().Smembers().Key(b.names.topics(node)).Build()).AsStrSlice()
+	e := p.engine
+	topics, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.names.topics(node)).Build()).AsStrSlice()
 	if err != nil {
 		return err
 	}
@@ -312,15 +310,15 @@ func (p *presences) bury(ctx context.Context, node string) error {
 			failed = append(failed, err)
 			continue
 		}
-		failed = append(failed, b.client.Do(ctx, b.client.B().Srem().Key(b.names.topics(node)).Member(topic).Build()).Error())
+		failed = append(failed, e.client.Do(ctx, e.client.B().Srem().Key(e.names.topics(node)).Member(topic).Build()).Error())
 	}
 	return errors.Join(failed...)
 }
 
 // clear has all leave who are present on a node in one topic.
 func (p *presences) clear(ctx context.Context, topic, node string) error {
-	b := p.broker
-	return run(ctx, b.client, presentScript, []string{b.names.present(topic)}, b.names.channel(topic), node, "").Error()
+	e := p.engine
+	return run(ctx, e.client, presentScript, []string{e.names.present(topic)}, e.names.channel(topic), node, "").Error()
 }
 
 // ListPresence implements broker.Presence.
@@ -356,10 +354,10 @@ type remote struct {
 
 // read returns who is present in a topic.
 func (p *presences) read(ctx context.Context, topic string) (*snapshot, error) {
-	b := p.broker
+	e := p.engine
 	var all map[string]string
-	err := b.look(ctx, func(ctx context.Context) (err error) {
-		all, err = b.client.Do(ctx, b.client.B().Hgetall().Key(b.names.present(topic)).Build()).AsStrMap()
+	err := e.look(ctx, func(ctx context.Context) (err error) {
+		all, err = e.client.Do(ctx, e.client.B().Hgetall().Key(e.names.present(topic)).Build()).AsStrMap()
 		return err
 	})
 	if err != nil {

@@ -99,25 +99,25 @@ func appendArgs(channel string, p *broker.Publication, keep *store.Retention) []
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // append runs the script, and waits for replicas if it is to.
-func (b *Broker) append(ctx context.Context, keys, args []string) ([]string, error) {
-	if b.waits == 0 {
-		return evaluate(ctx, b.client, publishScript, keys, args...)
+func (e *engine) append(ctx context.Context, keys, args []string) ([]string, error) {
+	if e.waits == 0 {
+		return evaluate(ctx, e.client, publishScript, keys, args...)
 	}
 	// WAIT is about what the connection has written, so it has one of its own. A script that
 	// finds what an attempt before has published has written something, too.
 	var answer []string
-	err := b.client.Dedicated(func(c rueidis.DedicatedClient) (err error) {
+	err := e.client.Dedicated(func(c rueidis.DedicatedClient) (err error) {
 		if answer, err = evaluate(ctx, c, publishScript, keys, args...); err != nil || answer[0] != "ok" {
 			return err
 		}
 		// It ends before the context does, to say how many have it.
-		wait := b.giveUp
+		wait := e.giveUp
 		if end, ok := ctx.Deadline(); ok {
 			wait = time.Until(end)
 		}
-		n, err := c.Do(ctx, c.B().Wait().Numreplicas(b.waits).Timeout(max((wait*3/4).Milliseconds(), 1)).Build()).AsInt64()
-		if err == nil && n < b.waits {
-			err = fmt.Errorf("%w: %d have: want %d", errReplicas, n, b.waits)
+		n, err := c.Do(ctx, c.B().Wait().Numreplicas(e.waits).Timeout(max((wait*3/4).Milliseconds(), 1)).Build()).AsInt64()
+		if err == nil && n < e.waits {
+			err = fmt.Errorf("%w: %d have: want %d", errReplicas, n, e.waits)
 		}
 		return err
 	})
@@ -125,7 +125,7 @@ func (b *Broker) append(ctx context.Context, keys, args []string) ([]string, err
 }
 
 // position is that of an answer of script/publish.lua.
-func (b *Broker) position(p *broker.Publication, answer []string) (store.Position, error) {
+func (e *engine) position(p *broker.Publication, answer []string) (store.Position, error) {
 	if len(answer) < 2 {
 		switch answer[0] {
 		case "not found":
@@ -148,25 +148,25 @@ func (b *Broker) position(p *broker.Publication, answer []string) (store.Positio
 			return store.Position{}, fmt.Errorf("%w, at offset %d", store.ErrKeyReused, offset)
 		}
 	}
-	return store.Position{Epoch: b.nowEpoch(), Offset: offset}, nil
+	return store.Position{Epoch: e.nowEpoch(), Offset: offset}, nil
 }
 
 // announce publishes what is not retained, once or not at all.
-func (b *Broker) announce(ctx context.Context, p *broker.Publication) error {
+func (e *engine) announce(ctx context.Context, p *broker.Publication) error {
 	if p.At.IsZero() {
 		p.At = time.Now()
 	}
-	channel, text := b.names.channel(p.Topic), ephemeral(p)
-	return b.try(ctx, func(ctx context.Context, a attempt) error {
+	channel, text := e.names.channel(p.Topic), ephemeral(p)
+	return e.try(ctx, func(ctx context.Context, a attempt) error {
 		if a.n > 1 {
 			return errOutcome
 		}
 		// What is retained is announced by the node of the Cluster that has the topic: from
 		// another one it could overtake that.
-		if b.cluster {
-			return run(ctx, b.client, announceScript, []string{b.names.present(p.Topic)}, channel, text).Error()
+		if e.cluster {
+			return run(ctx, e.client, announceScript, []string{e.names.present(p.Topic)}, channel, text).Error()
 		}
-		return b.client.Do(ctx, b.client.B().Publish().Channel(channel).Message(text).Build()).Error()
+		return e.client.Do(ctx, e.client.B().Publish().Channel(channel).Message(text).Build()).Error()
 	})
 }
 

@@ -12,12 +12,8 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -28,15 +24,8 @@ import (
 
 // Broker is a broker over Redis, made by [Open]. Its methods are safe for concurrent use.
 type Broker struct {
-	client  rueidis.Client
-	names   names
-	log     *slog.Logger
-	giveUp  time.Duration
-	pace    time.Duration // of beats
-	waits   int64         // for how many replicas a publisher waits
-	cluster bool          // the engine is a Redis Cluster
+	*engine
 	caps    broker.Caps
-	epoch   atomic.Value // string
 	numbers numbers
 
 	sink  broker.Sink
@@ -44,10 +33,7 @@ type Broker struct {
 	nodes nodes
 	here  presences
 
-	ctx   context.Context // ends with Close
-	end   context.CancelFunc
-	tasks sync.WaitGroup // all goroutines but those of client
-	once  sync.Once      // of Close
+	once sync.Once // of Close
 }
 
 var (
@@ -75,21 +61,23 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker/redis: %w", err)
 	}
-	b := &Broker{names: names{o.Prefix}, log: o.Log, giveUp: o.GiveUp, pace: o.pace, waits: int64(o.WaitReplicas)}
-	if b.client, err = connect(ctx, option, o.GiveUp); err != nil {
+	client, err := connect(ctx, option, o.GiveUp)
+	if err != nil {
 		return nil, fmt.Errorf("broker/redis: connect to %v: %w", option.InitAddress, err)
 	}
-	b.cluster = b.client.Mode() == rueidis.ClientModeCluster
-	if err := b.settle(ctx); err != nil {
-		b.client.Close()
+	b := &Broker{engine: newEngine(client, o)}
+	epoch, err := b.settings(ctx)
+	if err != nil {
+		b.end()
+		client.Close()
 		return nil, fmt.Errorf("broker/redis: %v: %w", option.InitAddress, err)
 	}
+	b.epoch.Store(epoch)
 	b.caps = b.explore(ctx)
-	b.ctx, b.end = context.WithCancel(context.Background())
-	b.nodes.init(b)
-	b.here.init(b)
+	b.here.init(b.engine)
+	b.nodes.init(b.engine, &b.here, b.lose)
 	for range o.Feeds {
-		b.feeds = append(b.feeds, newFeed(b))
+		b.feeds = append(b.feeds, newFeed(b.engine))
 	}
 	return b, nil
 }
@@ -120,44 +108,6 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 }
 
-// format is that of what is kept, in the settings of a prefix.
-const format = "1"
-
-// settle reads the settings of the prefix, or makes them: the format, and the epoch, which
-// is that of all topics until somebody empties the engine.
-func (b *Broker) settle(ctx context.Context) error {
-	epoch, err := b.settings(ctx)
-	if err == nil {
-		b.epoch.Store(epoch)
-	}
-	return err
-}
-
-func (b *Broker) settings(ctx context.Context) (epoch string, err error) {
-	fresh := make([]byte, 12)
-	_, _ = rand.Read(fresh) // ends the program rather than fail
-	name := b.names.settings()
-	var text string
-	err = b.look(ctx, func(ctx context.Context) error {
-		text, err = b.client.Do(ctx, b.client.B().Get().Key(name).Build()).ToString()
-		if !rueidis.IsRedisNil(err) {
-			return err
-		}
-		err := b.client.Do(ctx, b.client.B().Set().Key(name).Value(format+" "+base64.RawURLEncoding.EncodeToString(fresh)).Nx().Build()).Error()
-		if ignoreNil(err) == nil { // or another node has made them
-			text, err = b.client.Do(ctx, b.client.B().Get().Key(name).Build()).ToString()
-		}
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("read %q: %w", name, err)
-	}
-	if len(text) <= len(format)+1 || text[:len(format)+1] != format+" " {
-		return "", fmt.Errorf("read %q: %.20q: want format %s: it is that of another program or version, which needs another prefix", name, text, format)
-	}
-	return text[len(format)+1:], nil
-}
-
 // Start implements broker.Broker.
 func (b *Broker) Start(sink broker.Sink) {
 	if b.sink != nil {
@@ -173,10 +123,17 @@ func (b *Broker) Start(sink broker.Sink) {
 // feed returns what is told of a channel.
 func (b *Broker) feed(channel string) *feed { return b.feeds[hash(channel)%uint32(len(b.feeds))] }
 
+// lose has all topics look for what they may have missed.
+func (b *Broker) lose() {
+	for _, f := range b.feeds {
+		f.all(hears.lose)
+	}
+}
+
 // Subscribe implements broker.Broker. It returns when Redis has confirmed it.
 func (b *Broker) Subscribe(ctx context.Context, topic string) error {
 	channel := b.names.channel(topic)
-	o := newOrder(b, topic)
+	o := &order{engine: b.engine, sink: b.sink, here: &b.here, topic: topic, audience: newAudience()}
 	err := b.feed(channel).subscribe(ctx, channel, o)
 	if err != nil {
 		return fmt.Errorf("subscribe to %q: %w", topic, err)
