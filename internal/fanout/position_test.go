@@ -27,7 +27,7 @@ func (h *holed) Read(ctx context.Context, topic string, r store.Range) (store.Pa
 	return page, err
 }
 
-// Who has seen the end of a topic, which an engine then lost, comes to a node that has read
+// A client that has seen the end of a topic, which an engine then lost, comes to a node that has read
 // what was said since: the position is between two messages that follow each other, and that
 // there is a gap only the history knows. It is read once for all who have it. One whose last
 // message was erased has no gap, and nor has one that did not see what was lost.
