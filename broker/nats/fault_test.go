@@ -364,3 +364,41 @@ func TestAnEphemeralMessageIsAnnouncedBeforePublishReturns(t *testing.T) {
 	}
 	far.wait(t, "what is published by who is not in the topic", func() bool { return len(far.messages) > 2*rounds+1 })
 }
+
+// A stream has no leader for longer than a call waits. Calls end with what is known of their outcome,
+// the log says so once, and when there is a leader again the node goes on.
+func TestAMajorityIsAwayForLong(t *testing.T) {
+	s := cluster(t)
+	var log text
+	b := open(t, nats.Options{Server: s.list[0], Prefix: prefix(), Replicas: 3, GiveUp: time.Second, Log: log.log()})
+	l := listen(t, b, "a")
+	before := say(t, b, "a", "before")
+	for i := 1; i < len(s.list); i++ {
+		_ = s.list[i].Close()
+	}
+	until(t, "the log says that there is no leader", func() bool {
+		_, err := b.Publish(t.Context(), said("a", "meanwhile"), &store.Retention{})
+		if !errors.Is(err, broker.ErrUnavailable) && !errors.Is(err, broker.ErrUncertain) {
+			t.Fatalf("publish without a majority: got %v, want %v or %v", err, broker.ErrUnavailable, broker.ErrUncertain)
+		}
+		return strings.Contains(log.String(), "a stream can't be used")
+	})
+	if err := b.Health(t.Context()); err == nil {
+		t.Error("health without a leader: got none, want an error")
+	}
+	for i := 1; i < len(s.list); i++ {
+		s.start(t, i)
+	}
+	log.wait(t, "a stream can be used again")
+	l.lookedAgain(t)
+	var after store.Position
+	until(t, "something can be published", func() bool {
+		at, err := b.Publish(t.Context(), said("a", "after"), &store.Retention{})
+		after = at
+		return err == nil
+	})
+	l.wait(t, "what is published afterwards", func() bool { return l.messages[len(l.messages)-1].Offset == after.Offset })
+	if page := history(t, b, "a"); page.Messages[0].Offset != before.Offset || !page.Complete {
+		t.Errorf("got %+v, want all from the first message on", page)
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,18 +181,74 @@ func TestAStreamHasOtherSettings(t *testing.T) {
 	}
 }
 
-// Two applications that use one server have nothing to do with each other.
+// Two applications that use one server have nothing to do with each other: neither messages, nor
+// nodes, nor who is present.
 func TestTwoPrefixesAreApart(t *testing.T) {
 	s := serve(t)
 	one, two := open(t, nats.Options{Server: s, Prefix: prefix()}), open(t, nats.Options{Server: s, Prefix: prefix()})
-	l := listen(t, one, "a")
-	listen(t, two, "a")
-	say(t, two, "a", "theirs")
+	var present atomic.Int64
+	l := listen(t, one)
+	listen(t, two)
+	for _, b := range []*nats.Broker{one, two} {
+		b.StartCluster(broker.Node{ID: "the same", Name: "name"}, func(context.Context, []byte) ([]byte, error) { return nil, nil })
+		b.StartPresence(func(string, broker.Change) { present.Add(1) })
+		if err := b.Subscribe(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two.Present("a", broker.Change{Joins: []broker.Present{{Key: "k", Ref: "r", Meta: []byte("{}")}}})
+	for _, keep := range []*store.Retention{{}, nil} {
+		if _, err := two.Publish(t.Context(), said("a", "theirs"), keep); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ours := say(t, one, "a", "ours")
 	l.wait(t, "our message", func() bool { return len(l.messages) > 0 })
 	if len(l.messages) != 1 || l.messages[0].Offset != ours.Offset || len(history(t, one, "a").Messages) != 1 {
 		t.Errorf("got %+v, want ours alone", l.messages)
 	}
+	if nodes, err := one.Nodes(t.Context()); err != nil || len(nodes) != 1 {
+		t.Errorf("got the nodes %v, %v, want one", nodes, err)
+	}
+	if answers, err := one.Ask(t.Context(), nil); err != nil || len(answers) != 0 {
+		t.Errorf("got the answers %v, %v, want none", answers, err)
+	}
+	if list, err := one.ListPresence(t.Context(), "a"); err != nil || len(list) != 0 || present.Load() != 1 {
+		t.Errorf("got %v present, %v, and %d changes, want none, and the one there", list, err, present.Load())
+	}
+}
+
+// Nodes may have one name, and one that comes back with that of another is another node.
+func TestNodesOfOneName(t *testing.T) {
+	s, p := serve(t), prefix()
+	begin := func(id string) *nats.Broker {
+		b := open(t, nats.Options{Server: s, Prefix: p})
+		listen(t, b)
+		b.StartCluster(broker.Node{ID: id, Name: "web"}, func(context.Context, []byte) ([]byte, error) { return []byte(id), nil })
+		return b
+	}
+	one, two := begin("one"), begin("two")
+	want := func(others string) {
+		t.Helper()
+		until(t, "it is answered by "+others, func() bool {
+			answers, err := one.Ask(t.Context(), nil)
+			var got []string
+			for _, a := range answers {
+				got = append(got, string(a.Body))
+			}
+			slices.Sort(got)
+			return err == nil && strings.Join(got, " ") == others
+		})
+	}
+	want("two")
+	begin("three")
+	want("three two")
+	if err := two.Close(); err != nil {
+		t.Error(err)
+	}
+	want("three")
+	begin("four")
+	want("four three")
 }
 
 // No secret is in a log, and a connection that is lost and restored is.
