@@ -61,3 +61,19 @@ func TestTheBodyOfAByeIsNotUsedAgainForAnother(t *testing.T) {
 		}
 	}
 }
+
+// A node of another version may give other secrets, and other requests to those it forwards.
+func TestSecretsOfAnyFormHaveAnOwnerOrNone(t *testing.T) {
+	o := others{node: "node-001"}
+	for secret, want := range map[string]string{
+		"": "", "short": "", "node-001": "", "node-001 and more": "", "node-002": "",
+		"node-002 and more": "node-002", "\xff\x00 of no form at all": "\xff\x00 of no",
+	} {
+		if got := o.owner(secret); got != want {
+			t.Errorf("%q: got %q, want %q", secret, got, want)
+		}
+	}
+	if got := new(others).owner("node-002 and more"); got != "" {
+		t.Errorf("of one node alone: got %q", got)
+	}
+}
