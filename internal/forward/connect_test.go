@@ -33,20 +33,7 @@ func TestAWebSocketOnHTTP2IsForwarded(t *testing.T) {
 		if want := "GET /socket/websocket?x=%2F app.example websocket 13 "; strings.Join(got[:5], " ")+" " != want || r.Header.Get("Sec-WebSocket-Key") == "" {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		conn, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chime.v1\r\n\r\n")
-		for {
-			line, err := rw.ReadString('\n')
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, "heard "+line)
-		}
+		echo(t, w)
 	})
 	open := func(secret string) (s stream, in *bufio.Reader, out *io.PipeWriter, ended chan bool) {
 		body, out := io.Pipe()

@@ -270,18 +270,26 @@ func TestAStreamIsForwardedAsItComesAndADrainEndsIt(t *testing.T) {
 	}
 }
 
-func TestAnUpgradeIsForwarded(t *testing.T) {
-	p := newPair(t, func(w http.ResponseWriter, r *http.Request) {
-		conn, rw, err := http.NewResponseController(w).Hijack()
+// echo takes over the connection, and answers each line until there is none.
+func echo(t *testing.T, w http.ResponseWriter) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chime.v1\r\n\r\n")
+	for {
+		line, err := rw.ReadString('\n')
 		if err != nil {
-			t.Error(err)
 			return
 		}
-		defer conn.Close()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		line, _ := rw.ReadString('\n')
 		_, _ = io.WriteString(conn, "heard "+line)
-	})
+	}
+}
+
+func TestAnUpgradeIsForwarded(t *testing.T) {
+	p := newPair(t, func(w http.ResponseWriter, _ *http.Request) { echo(t, w) })
 	conn, err := net.Dial("tcp", p.front.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -64,11 +64,7 @@ func TestTheComposeFileIsOne(t *testing.T) {
 }
 
 func TestABrokenComposeFileIsNone(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(deploy, "compose.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for from, to := range map[string]string{
+	breaks(t, "compose.yaml", map[string]string{
 		"depends_on:":         "depend_on:",
 		"- chime-secret":      "- secret",
 		"interval: 2s":        "interval: soon",
@@ -76,16 +72,29 @@ func TestABrokenComposeFileIsNone(t *testing.T) {
 		"- redis:/data":       "- cache:/data",
 		"    <<: *node\n":     "    <<: *nodes\n",
 		"stop_grace_period: ": "stop_grace_period ",
-	} {
-		broken := bytes.Replace(text, []byte(from), []byte(to), 1)
-		if bytes.Equal(broken, text) {
-			t.Errorf("%q: not there", from)
-		}
+	}, func(broken []byte) error {
 		file := filepath.Join(t.TempDir(), "compose.yaml")
 		if err := os.WriteFile(file, broken, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := compose(file); err == nil {
+		_, err := compose(file)
+		return err
+	})
+}
+
+// breaks wants that a file is refused by check with each of some mistakes.
+func breaks(t *testing.T, name string, mistakes map[string]string, check func(broken []byte) error) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(deploy, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range mistakes {
+		broken := bytes.Replace(text, []byte(from), []byte(to), 1)
+		if bytes.Equal(broken, text) {
+			t.Errorf("%q: not there", from)
+		}
+		if check(broken) == nil {
 			t.Errorf("%q instead of %q: got no error", to, from)
 		}
 	}
@@ -193,24 +202,12 @@ func TestTheManifestsAreWhatKubernetesTakes(t *testing.T) {
 }
 
 func TestBrokenManifestsAreNotTaken(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(deploy, "kubernetes", "chime.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for from, to := range map[string]string{
+	breaks(t, "kubernetes/chime.yaml", map[string]string{
 		"containerPort:":         "containersPort:",
 		"maxSurge: 1":            "maxSurge: [1]",
 		"kind: Service\n":        "kind: Servise\n",
 		"minReadySeconds: 10":    "minReadySeconds: ten",
 		"          readOnly":     "         readOnly",
 		"readOnlyRootFilesystem": "readonlyRootFS",
-	} {
-		broken := bytes.Replace(text, []byte(from), []byte(to), 1)
-		if bytes.Equal(broken, text) {
-			t.Errorf("%q: not there", from)
-		}
-		if err := new(manifests).add(broken); err == nil {
-			t.Errorf("%q instead of %q: got no error", to, from)
-		}
-	}
+	}, func(broken []byte) error { return new(manifests).add(broken) })
 }
