@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,9 @@ func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, erro
 		var other broker.Node
 		if s.id == n.engine.id || s.self == "" || json.Unmarshal([]byte(s.self), &other) != nil {
 			continue
+		}
+		if other.ID == own.ID || slices.ContainsFunc(answers, func(a broker.Answer) bool { return a.Node.ID == other.ID }) {
+			continue // a process that came before the one of that name
 		}
 		answers = append(answers, broker.Answer{Node: other})
 		came = append(came, n.ask(ctx, own.ID, other.ID, request))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/redistest"
+	"github.com/go-chime/chime/store"
 )
 
 // twoNodes opens two nodes, the second of which answers. It returns the first.
@@ -22,6 +23,46 @@ func twoNodes(t *testing.T, answer func(ctx context.Context, request []byte) ([]
 	two.StartCluster(broker.Node{ID: "two"}, answer)
 	up(t, one, "one two")
 	return e, one
+}
+
+// A node that begins again by the name that it had is one, though the list has both.
+func TestANodeThatComesBackByItsNameIsAskedOnce(t *testing.T) {
+	e := redistest.Start(t, "--appendfsync", "no")
+	prefix := fresh()
+	one, _, _ := peer(t, e.URL(), prefix, "one")
+	two, _, _ := peer(t, e.URL(), prefix, "two")
+	up(t, one, "one two")
+	e.Must(t, "HSET", one.names.nodes(), "former", e.Must(t, "HGET", one.names.nodes(), two.id), "self", e.Must(t, "HGET", one.names.nodes(), one.id))
+	if answers, err := one.Ask(t.Context(), []byte("x")); err != nil || len(answers) != 1 || answers[0].Err != nil {
+		t.Errorf("got %+v, %v, want one answer", answers, err)
+	}
+	up(t, one, "one two")
+}
+
+// Two applications on one engine know nothing of each other, if they have two prefixes.
+func TestTwoPrefixesAreApart(t *testing.T) {
+	e := redistest.Start(t, "--appendfsync", "no")
+	one, seen, heard := peer(t, e.URL(), fresh(), "one")
+	two, others, _ := peer(t, e.URL(), fresh(), "two")
+	one.Present("a", joins("r1"))
+	publish(t, one, "a", "1")
+	two.Present("a", joins("r2"))
+	publish(t, two, "a", "2")
+	seen.until(t, "r1")
+	others.until(t, "r2")
+	if got := heard.wait(t, "a", 1); len(got) != 1 || string(got[0].Payload) != "1" {
+		t.Errorf("told of %v, want its own", got)
+	}
+	for b, want := range map[*Broker]string{one: "1\n", two: "2\n"} {
+		if page := read(t, b, "a", store.Range{}); texts(page) != want {
+			t.Errorf("got %q, want %q", texts(page), want)
+		}
+	}
+	up(t, one, "one")
+	up(t, two, "two")
+	if answers, err := two.Ask(t.Context(), []byte("x")); err != nil || len(answers) != 0 {
+		t.Errorf("got %+v, %v, want nobody to be asked", answers, err)
+	}
 }
 
 // What is too large for an announcement is refused at once, and cuts no connection.

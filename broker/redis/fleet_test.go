@@ -3,6 +3,7 @@ package redis
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ func TestRedisCluster(t *testing.T) {
 				return nodes
 			})
 		})
+		t.Run("a slot moves", func(t *testing.T) { aSlotMoves(t, all) })
 		t.Run("fail-over", func(t *testing.T) {
 			var topics []string
 			for i := range 30 { // on each of the masters some
@@ -92,5 +94,73 @@ func TestSentinel(t *testing.T) {
 		if role := replica.Must(t, "ROLE"); !strings.Contains(role, "master") {
 			t.Errorf("the replica is %q", role)
 		}
+	})
+}
+
+// aSlotMoves moves a topic from one master to another, and back, while others publish in it. A
+// script waits while some of its keys are on either.
+func aSlotMoves(t *testing.T, all []*redistest.Server) {
+	b, w := began(t, all[1].URL(), Options{GiveUp: patience, pace: 300 * time.Millisecond}, "a")
+	publish(t, b, "a", "first")
+	slot := all[0].Must(t, "CLUSTER", "KEYSLOT", b.names.keys("a")[0])
+	keys := func(e *redistest.Server) []string {
+		return strings.Fields(e.Must(t, "CLUSTER", "GETKEYSINSLOT", slot, "100"))
+	}
+	from, to := 0, 1
+	for len(keys(all[from])) == 0 {
+		from, to = from+1, (from+2)%3
+	}
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	said := make([]int, 4)
+	for i := range said {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := second(b.Publish(t.Context(), say("a", fmt.Sprint(i, ".", said[i])), everything)); err != nil {
+					t.Errorf("publish: %v", err)
+					return
+				}
+				said[i]++
+			}
+		})
+	}
+	for range 2 {
+		source, target := all[from], all[to]
+		id := target.Must(t, "CLUSTER", "MYID")
+		target.Must(t, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.Must(t, "CLUSTER", "MYID"))
+		source.Must(t, "CLUSTER", "SETSLOT", slot, "MIGRATING", id)
+		for list := keys(source); len(list) > 0; list = keys(source) {
+			source.Must(t, "MIGRATE", target.Host, target.Port, list[0], "0", "5000") // one at a time, so that they are apart for a while
+		}
+		for _, e := range []*redistest.Server{target, source, all[3-from-to]} {
+			e.Must(t, "CLUSTER", "SETSLOT", slot, "NODE", id)
+		}
+		from, to = to, from
+	}
+	close(done)
+	wg.Wait()
+	page := read(t, b, "a", store.Range{})
+	seen, prev, want := map[string]bool{}, uint64(0), 1
+	for _, m := range page.Messages {
+		if seen[string(m.Payload)] || m.Prev != prev {
+			t.Errorf("%q at %d behind %d: want it once, behind %d", m.Payload, m.Offset, m.Prev, prev)
+		}
+		seen[string(m.Payload)], prev = true, m.Offset
+	}
+	for _, n := range said {
+		want += n
+	}
+	if len(seen) != want || !page.Complete {
+		t.Errorf("%d messages are there, complete %t, want %d", len(seen), page.Complete, want)
+	}
+	last := publish(t, b, "a", "last")
+	w.until(t, "announcements go on, or it is told", func() bool {
+		list := w.announced["a"]
+		return len(list) > 0 && list[len(list)-1].Offset == last || w.missed["a"] > 0
 	})
 }

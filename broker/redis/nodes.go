@@ -211,7 +211,7 @@ func (b *Broker) Nodes(ctx context.Context) ([]broker.Node, error) {
 	var all []broker.Node
 	for _, s := range list {
 		var node broker.Node
-		if s.self != "" && json.Unmarshal([]byte(s.self), &node) == nil {
+		if s.self != "" && json.Unmarshal([]byte(s.self), &node) == nil && !slices.ContainsFunc(all, func(n broker.Node) bool { return n.ID == node.ID }) {
 			all = append(all, node)
 		}
 	}
