@@ -153,7 +153,7 @@ func (n *nodes) hear(m *client.Msg) {
 	if err := json.Unmarshal(m.Data, &one); err != nil || one.Instance == "" || one.Instance == n.site.id || n.site.ctx.Err() != nil {
 		return
 	}
-	known, late := n.note(&one)
+	missed, late := n.note(&one)
 	switch {
 	case one.Left:
 		n.left(one.Instance)
@@ -163,26 +163,27 @@ func (n *nodes) hear(m *client.Msg) {
 	case late:
 		n.site.suspect()
 	}
-	if !known && one.People {
+	if missed && one.People {
 		n.met(one.Instance)
 	}
 }
 
-// note reports whether a node was known, and if not, whether it is not new: it was not heard
-// for some time, and others may not have been.
-func (n *nodes) note(one *beat) (known, late bool) {
+// note reports whether this node may not know who is present on another, which it did not know or
+// which has not answered, and whether that is late: it is not new and was not heard for some time,
+// and others may not have been.
+func (n *nodes) note(one *beat) (missed, late bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.known == nil {
 		n.known = map[string]*peer{}
 	}
-	_, known = n.known[one.Instance]
+	was := n.known[one.Instance]
 	if one.Left {
 		delete(n.known, one.Instance)
 	} else {
 		n.known[one.Instance] = &peer{node: one.Node, heard: time.Now()}
 	}
-	return known, !known && time.Since(n.began) > deadAfter
+	return was == nil || was.mute, was == nil && time.Since(n.began) > deadAfter
 }
 
 // silent forgets the nodes that were not heard of for too long, and returns them.

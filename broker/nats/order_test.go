@@ -169,6 +169,26 @@ func TestANodeIsSilent(t *testing.T) {
 	})
 }
 
+// A node that has not answered is not awaited until it is heard of, and is asked again then.
+func TestANodeThatDoesNotAnswerIsNotAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := nodes{began: time.Now(), known: map[string]*peer{"a": {heard: time.Now()}, "b": {heard: time.Now()}}}
+		n.mute(map[string]bool{"a": true, "nobody": true})
+		if got := n.awaited(); len(got) != 1 || !got["b"] || !n.up("a") {
+			t.Errorf("awaited: got %v, want b alone, and a up", got)
+		}
+		time.Sleep(deadAfter + time.Second)
+		for instance, want := range map[string][2]bool{"a": {true, false}, "b": {false, false}, "c": {true, true}} {
+			if missed, late := n.note(&beat{Instance: instance}); missed != want[0] || late != want[1] {
+				t.Errorf("%s is heard: got missed %t, late %t, want %v", instance, missed, late, want)
+			}
+		}
+		if got := n.awaited(); len(got) != 3 {
+			t.Errorf("then awaited: got %v, want all three", got)
+		}
+	})
+}
+
 // An answer that ends before the last message is of a server that does not have it yet.
 func TestAServerIsBehind(t *testing.T) {
 	v := view{known: true, last: record{Message: store.Message{Offset: 10}}}
