@@ -19,9 +19,9 @@ const (
 	perStep = 256
 	// holding is how long an ephemeral message waits for a retained one that it follows.
 	holding = time.Second
-	// maxDelayed is how many may, with maxHeld bytes in all: they come into the line at one time.
-	maxDelayed = 256
-	maxHeld    = maxWaiting / 2
+	// maxDelayed is how many may, and maxDelayedBytes how many bytes: they come into the line at one time.
+	maxDelayed      = 256
+	maxDelayedBytes = maxWaiting / 2
 	// recent is how many offsets of a topic are remembered as erased: their announcements may
 	// be on their way.
 	recent = 64
@@ -36,14 +36,14 @@ type order struct {
 
 	listening sync.Mutex // held while it subscribes; taken before mu
 
-	mu      sync.Mutex // guards what follows
-	sub     *client.Subscription
-	life    *life
-	base    uint64 // the last offset when it was subscribed
-	delayed []delayed
-	held    int         // bytes of those
-	timer   *time.Timer // lets go of what is held
-	closed  bool
+	mu           sync.Mutex // guards what follows
+	sub          *client.Subscription
+	life         *life
+	base         uint64 // the last offset when it was subscribed
+	delayed      []delayed
+	delayedBytes int         // of the payloads
+	timer        *time.Timer // lets go of what is held
+	closed       bool
 
 	// What follows is used by steps of the line only.
 	last   uint64   // offset of the last that was announced, or of a mark
@@ -170,13 +170,13 @@ func (o *order) retained(l *life, r *record) {
 // hold puts a step into the line when the message at an offset is in it, or after a second.
 func (o *order) hold(after uint64, size int, do func()) {
 	o.mu.Lock()
-	if o.base >= after || o.closed || len(o.delayed) >= maxDelayed || o.held+size > maxHeld {
+	if o.base >= after || o.closed || len(o.delayed) >= maxDelayed || o.delayedBytes+size > maxDelayedBytes {
 		o.mu.Unlock()
 		o.add(size, do)
 		return
 	}
 	o.delayed = append(o.delayed, delayed{after, time.Now().Add(holding), size, do})
-	o.held += size
+	o.delayedBytes += size
 	if o.timer == nil {
 		o.timer = o.topics.site.tasks.After(holding, func() { o.release(time.Now()) })
 	}
@@ -191,7 +191,7 @@ func (o *order) release(now time.Time) {
 	for _, h := range o.delayed {
 		if h.after <= o.base || !now.IsZero() && !now.Before(h.until) {
 			free = append(free, h)
-			o.held -= h.size
+			o.delayedBytes -= h.size
 		} else {
 			rest = append(rest, h)
 		}

@@ -84,7 +84,7 @@ func TestAnEphemeralMessageWaitsForWhatItFollows(t *testing.T) {
 		n.want(t, "too long 0<0")
 		time.Sleep(holding / 2)
 		n.want(t, "too long, too 0<0")
-		large := strings.Repeat("x", maxHeld/2)
+		large := strings.Repeat("x", maxDelayedBytes/2)
 		ephemeral(10, large)
 		ephemeral(10, large)
 		n.want(t)
