@@ -41,6 +41,7 @@ type hears interface {
 // announcements go. Else a connection to a master that was replaced would be silent for ever.
 type feed struct {
 	engine *engine
+	again  func()        // is called when the feed is there again
 	wake   chan struct{} // something is to do
 
 	mu       sync.Mutex // guards what follows
@@ -62,9 +63,9 @@ type listener struct {
 	confirmed chan struct{} // closed then
 }
 
-func newFeed(e *engine) *feed {
+func newFeed(e *engine, again func()) *feed {
 	f := &feed{
-		engine: e, wake: make(chan struct{}, 1), channels: map[string]*listener{}, todo: map[string]bool{},
+		engine: e, again: again, wake: make(chan struct{}, 1), channels: map[string]*listener{}, todo: map[string]bool{},
 		down: errNotYet,
 	}
 	f.channels[e.names.beats(e.id)] = &listener{hears: beats{f}, confirmed: make(chan struct{})}
@@ -222,6 +223,7 @@ func (f *feed) connect() error {
 		f.mu.Unlock()
 		if again != nil && !errors.Is(again, errNotYet) {
 			f.engine.log.Info("broker/redis: subscribed", "after", again)
+			f.again() // it may be an engine that has lost something
 		}
 		select {
 		case <-f.wake:

@@ -131,6 +131,7 @@ func (p *presences) compare(topic string, known map[string]bool) {
 			return
 		}
 		t = newPresence()
+		t.listed = true
 		p.topics[topic] = t
 	}
 	for ref := range t.refs {

@@ -77,7 +77,7 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 	b.here.init(b.engine)
 	b.nodes.init(b.engine, &b.here, b.lose)
 	for range o.Feeds {
-		b.feeds = append(b.feeds, newFeed(b.engine))
+		b.feeds = append(b.feeds, newFeed(b.engine, b.here.recallLater))
 	}
 	return b, nil
 }
