@@ -92,11 +92,17 @@ func TestChaosOnProcesses(t *testing.T) {
 		}
 		much = trials{giveUp: 5 * time.Second, grace: 5 * time.Second, stops: 3 * time.Second, cuts: 2 * time.Second}
 		c.lasts = 12 * time.Second
+	} else { // six processes share the machine
+		c.clients, c.mutes, c.books, c.halls = 200, 10, 12, 4
 	}
 	c.publishers++
 	c.dialects = []*dialect{phoenix2, phoenix1} // Amber's clients are not told that a join was refused
 	t.Run("redis", func(t *testing.T) {
 		e := newRedis(t)
+		chaos(t, c, func(s *stage) world { return threeProcesses(s, e, much) })
+	})
+	t.Run("redis, weak", func(t *testing.T) {
+		e := newWeakRedis(t)
 		chaos(t, c, func(s *stage) world { return threeProcesses(s, e, much) })
 	})
 	t.Run("nats", func(t *testing.T) {

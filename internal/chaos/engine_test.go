@@ -18,7 +18,7 @@ type engine interface {
 	addresses() []string
 	// setup is what a node is to know that reaches each of the addresses by one of the ways.
 	setup(ways []string) engineSetup
-	// survives is what a message must survive for all that befalls it.
+	// survives is what a node must say that a message survives.
 	survives() broker.Survival
 	// hurt has something befall it, which it survives, and returns when that is over.
 	hurt(w *processes, d *dice)

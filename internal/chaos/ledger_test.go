@@ -168,7 +168,7 @@ func (l *ledger) isAt(last top) bool {
 }
 
 // sums are what the ledgers of a run have in them.
-type sums struct{ seen, joins, recovered, gaps, unread int }
+type sums struct{ seen, joins, recovered, gaps, unread, beyond int }
 
 // wantAll compares what was seen with the history: each message after the position at
 // which a join began, once and in order. Where the server says that there is a gap,
@@ -185,6 +185,7 @@ func (l *ledger) wantAll(history []retained, sum *sums) {
 		index[m.Offset] = i + 1
 	}
 	next, faults := 0, 0
+	beyond := false // the last that was seen is not there
 	for i, n := range l.notes {
 		switch after, known := index[n.offset]; {
 		case n.what.By == "":
@@ -207,10 +208,17 @@ func (l *ledger) wantAll(history []retained, sum *sums) {
 					l.blame("%s", reason)
 				}
 			}
-			if !known {
+			// Where nobody knows yet what was lost, a join may begin there.
+			if beyond = !known; beyond && !l.stage.world.loses() {
 				l.blame("a join begins at %d, where nothing is", n.offset)
 			}
 			next = after
+		case !known && l.stage.world.loses():
+			sum.beyond++
+			beyond = true
+		case beyond:
+			l.blame("note %d: got %v at %d, after what was lost, and was not told", i, n.what, n.offset)
+			beyond, next = false, after
 		case next >= len(history), history[next].Offset != n.offset, history[next].What != n.what:
 			l.blame("note %d: got %v at %d after %d, want what is at %d", i, n.what, n.offset, offsetAt(history, next), offsetAt(history, next+1))
 			if faults++; faults == 3 {
@@ -222,7 +230,9 @@ func (l *ledger) wantAll(history []retained, sum *sums) {
 			next++
 		}
 	}
-	if l.in && next != len(history) {
+	if l.in && beyond {
+		l.blame("has seen what was lost, and was not told")
+	} else if l.in && next != len(history) {
 		l.blame("has seen up to %d, want %d", offsetAt(history, next), offsetAt(history, len(history)))
 	}
 }

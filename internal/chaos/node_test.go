@@ -199,6 +199,7 @@ func (w *within) drain() {
 func (w *within) ills() []func(*dice)  { return nil }
 func (w *within) heal()                {}
 func (w *within) ailed(time.Time) bool { return false }
+func (w *within) loses() bool          { return false }
 
 // shutdown has the clients of a node go elsewhere.
 func (n *node) shutdown() {

@@ -24,7 +24,7 @@ type part struct {
 	pipes  sync.WaitGroup
 
 	mu    sync.Mutex // guards stops
-	stops int        // how often it was stopped
+	stops int        // how often it was stopped, or went on
 }
 
 // begin starts a part with what it is to know. Lines are called with what it writes after its
@@ -129,16 +129,17 @@ func (p *part) end() {
 }
 
 // stop has a part do nothing until it is to go on.
-func (p *part) stop() {
+func (p *part) stop() { p.signal(halt) }
+func (p *part) goOn() { p.signal(goOn) }
+
+func (p *part) signal(s syscall.Signal) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.stops++
-	p.mu.Unlock()
-	_ = p.cmd.Process.Signal(halt)
+	_ = p.cmd.Process.Signal(s)
 }
 
-func (p *part) goOn() { _ = p.cmd.Process.Signal(goOn) }
-
-// stopped is how often it was.
+// stopped is another number after each time that it was, or has ended.
 func (p *part) stopped() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

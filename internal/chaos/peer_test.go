@@ -324,6 +324,7 @@ func (p *peer) answered(f frame, r reply, j *join, l *ledger) {
 		p.pushed(push, r, ailed)
 	case r.Status != "ok" && f.ref == j.ref && !j.in && ailed && r.Response.Reason == "unavailable":
 		p.failed(f.topic)
+	case ailed && r.Response.Reason == "unmatched topic": // it was sent as its join failed
 	case r.Status != "ok":
 		p.stage.fault("%s in %s: the reply to %s is %s", p.name, f.topic, f.ref, f.payload)
 	case f.ref == j.leave && j.leave != "":
@@ -332,6 +333,7 @@ func (p *peer) answered(f frame, r reply, j *join, l *ledger) {
 	case f.ref == j.ref && !j.in:
 		j.in = true
 		l.begin(r, j.since)
+	case ailed && f.ref != j.ref && f.ref != j.leave: // its join has failed meanwhile
 	default:
 		p.stage.fault("%s in %s: a reply to %q, which it did not send, or has a reply to", p.name, f.topic, f.ref)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
@@ -133,7 +134,7 @@ func (n *nodeProcess) opened() {
 	}
 	if err != nil {
 		w.Error(err)
-	} else if want := w.engine.survives(); !first.Survives.Includes(want) {
+	} else if want := w.engine.survives(); first.Survives != want {
 		w.Errorf("%s: a message survives %v, want %v", n.now().name, first.Survives, want)
 	}
 }
@@ -228,6 +229,8 @@ func (w *processes) present(topic string) ([][]string, error) {
 	}
 	return lists, nil
 }
+
+func (w *processes) loses() bool { return !w.engine.survives().Includes(broker.SurvivesKill) }
 
 func (w *processes) drain() {
 	n := w.nodes[1]

@@ -183,8 +183,8 @@ func (s *stage) wantAll() {
 	s.mu.Lock() // connections still end
 	ends, slow := maps.Clone(s.ends), s.slow
 	s.mu.Unlock()
-	s.Logf("%d messages in %d topics, seen %d times; published: %v; %d joins, of which %d were recovered and %d were told of a gap, %d of them since the history could not be read; %d pushes were answered; %d resumes, of which %d moves; hellos: %v; ends: %v; %d joins of the %d clients that never read were ended as slow",
-		len(times), len(s.topics), sum.seen, results, sum.joins, sum.recovered, sum.gaps, sum.unread, acked, resumes, moves, hellos, ends, slow, s.mutes)
+	s.Logf("%d messages in %d topics, seen %d times; published: %v; %d joins, of which %d were recovered and %d were told of a gap, %d of them after a failure; %d were seen and lost; %d pushes were answered; %d resumes, of which %d moves; hellos: %v; ends: %v; %d joins of the %d clients that never read were ended as slow",
+		len(times), len(s.topics), sum.seen, results, sum.joins, sum.recovered, sum.gaps, sum.unread, sum.beyond, acked, resumes, moves, hellos, ends, slow, s.mutes)
 	// How much happens in some seconds depends on the machine.
 	if sum.seen == 0 || hellos[transport.LongPoll] == 0 || !s.isShort() && (sum.recovered == 0 || resumes == 0 || moves == 0 || acked == 0 || slow == 0) {
 		s.Error("nothing of some kind has happened")
@@ -199,6 +199,8 @@ func (s *stage) wantPublished(places map[said]published) map[outcome]int {
 	want := func(p published) {
 		results[p.result]++
 		switch got, there := places[p.what]; {
+		case p.result == done && !there && s.world.loses():
+			results["lost"]++
 		case p.result == done && got != p:
 			s.Errorf("%v was acknowledged in %s at %d, and is there: %t, in %s at %d", p.what, p.topic, p.at, there, got.topic, got.at)
 		case p.result == refused && there:

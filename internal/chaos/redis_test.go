@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,19 +15,31 @@ import (
 type aRedis struct {
 	t      *testing.T
 	server *redistest.Server
+	weak   bool // it syncs its file every second, and with a kill loses what comes last in that
 }
 
 func newRedis(t *testing.T) *aRedis {
 	t.Helper()
-	return &aRedis{t, redistest.Start(t)}
+	return &aRedis{t: t, server: redistest.Start(t)}
+}
+
+func newWeakRedis(t *testing.T) *aRedis {
+	t.Helper()
+	return &aRedis{t: t, server: redistest.Start(t, "--appendfsync", "everysec"), weak: true}
 }
 
 func (e *aRedis) addresses() []string             { return []string{e.server.Address()} }
 func (e *aRedis) setup(ways []string) engineSetup { return engineSetup{Redis: "redis://" + ways[0]} }
-func (e *aRedis) survives() broker.Survival       { return broker.SurvivesKill }
 func (e *aRedis) stop()                           { e.server.Stop(e.t) }
 func (e *aRedis) goOn()                           { e.server.GoOn(e.t) }
 func (e *aRedis) close()                          { e.server.Kill(e.t) }
+
+func (e *aRedis) survives() broker.Survival {
+	if e.weak {
+		return broker.SurvivesNothing
+	}
+	return broker.SurvivesKill | broker.SurvivesPower
+}
 
 // hurt has the server killed, or stop for a while.
 func (e *aRedis) hurt(w *processes, d *dice) {
@@ -33,9 +47,12 @@ func (e *aRedis) hurt(w *processes, d *dice) {
 	case 0:
 		w.away()
 	case 1, 2:
-		pause := d.between(0, time.Second)
+		pause, loss := d.between(0, time.Second), int64(d.size(30_000))
 		w.befall(fmt.Sprintf("redis is killed for %v", pause), func() {
 			e.server.Kill(e.t)
+			if e.weak {
+				e.lose(loss)
+			}
 			time.Sleep(pause)
 			e.server.Begin(e.t)
 		})
@@ -46,6 +63,23 @@ func (e *aRedis) hurt(w *processes, d *dice) {
 			time.Sleep(pause)
 			e.goOn()
 		})
+	}
+}
+
+// lose cuts the last bytes off what the server has written, as a machine that loses power does
+// with what was not synced.
+func (e *aRedis) lose(bytes int64) {
+	files, err := filepath.Glob(filepath.Join(e.server.Dir, "appendonlydir", "*.incr.aof"))
+	if err != nil || len(files) != 1 {
+		e.t.Errorf("the files that redis appends to are %q, %v: want one", files, err)
+		return
+	}
+	info, err := os.Stat(files[0])
+	if err == nil {
+		err = os.Truncate(files[0], max(0, info.Size()-bytes))
+	}
+	if err != nil {
+		e.t.Error(err)
 	}
 }
 

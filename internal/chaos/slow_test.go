@@ -24,6 +24,9 @@ func (s *stage) slowEnd(name, topic string, why slowness) {
 		s.slow++
 		return
 	}
+	if why.Cause == "" && s.world.loses() {
+		return // an overrun: the history no longer has what it was sent, or to be sent
+	}
 	read := 0
 	for _, c := range s.clients {
 		if p := c.common(); p.name == name {

@@ -31,6 +31,9 @@ type world interface {
 	// ailed reports whether anything did, so that publishing, joining or reading a history
 	// may have failed at a time.
 	ailed(at time.Time) bool
+	// loses reports whether what was acknowledged may not be there later, as the broker says
+	// in its Caps. Then whoever had it is told of a gap.
+	loses() bool
 	// history is all that was retained of a topic.
 	history(topic string) ([]retained, error)
 	// present is who is in a topic, as each node says, in the order of their names.
