@@ -78,9 +78,7 @@ func useAll(t *testing.T, url string, o Options) {
 	if _, err := b.History().(broker.Tops).Tops(t.Context(), []string{"a"}); err != nil {
 		t.Error(err)
 	}
-	if err := b.Health(t.Context()); err != nil {
-		t.Error(err)
-	}
+	redistest.Eventually(t, "the node is well", func() bool { return b.Health(t.Context()) == nil })
 	if err := b.nodes.burial(state{id: "none", heard: "0"}); err != nil {
 		t.Error(err)
 	}
