@@ -320,3 +320,20 @@ func TestAPieceIsNotMuchLargerThanItsText(t *testing.T) {
 		}
 	}
 }
+
+// A node that names a place within a letter is told all of the text: what is cut there is no
+// JSON, and its owner would tell nobody anything any more.
+func TestWhatIsMissingFromWithinALetterIsToldFromTheBegin(t *testing.T) {
+	var owner Topic
+	d := NewDraft("d", "message_new", []byte("{}"))
+	d.text = []byte(`é"`[:2] + `\"x`) // é\"x
+	for from, at := range map[int]int{0: 0, 1: 0, 2: 2, 3: 0, 4: 4, 5: 5, 6: 5} {
+		p, end := owner.Piece(d, from)
+		if _, err := p.Encode(); err != nil {
+			t.Errorf("from %d: %v", from, err)
+		}
+		if p.At != at || end != len(d.text) || string(p.text()) != string(d.text[at:]) {
+			t.Errorf("from %d: got %q at %d up to %d, want %q at %d", from, p.text(), p.At, end, d.text[at:], at)
+		}
+	}
+}

@@ -78,23 +78,34 @@ func (p Piece) from(at int) []byte {
 		if n >= len(text) {
 			return nil
 		}
-		text = text[n:]
-		if !utf8.Valid(text) || !json.Valid(append(append([]byte{'"'}, text...), '"')) {
+		if text = text[n:]; !isText(quote(text)) {
 			return nil
 		}
 	}
 	return text
 }
 
+// quote is a text as JSON has it.
+func quote(text []byte) json.RawMessage {
+	return append(append(append(make([]byte, 0, len(text)+2), '"'), text...), '"')
+}
+
+// isText reports whether a quoted text that was cut can be read: it does not begin within a
+// letter.
+func isText(quoted []byte) bool { return utf8.Valid(quoted) && json.Valid(quoted) }
+
 // Piece returns what there is of the text of d from a place on, with what the message has
-// besides if that is 0, and the place at which it ends.
+// besides if that is 0, and the place at which it ends. From a place within a letter, which only
+// a node that is wrong can name, it returns all of it.
 func (t *Topic) Piece(d *Draft, from int) (p Piece, end int) {
 	t.mu.Lock()
 	text := d.text // it is only appended to
 	t.mu.Unlock()
 	p = Piece{Draft: d.id, At: min(from, len(text))}
-	if more := text[p.At:]; len(more) > 0 {
-		p.Text = append(append(append(make([]byte, 0, len(more)+2), '"'), more...), '"')
+	if p.At < len(text) {
+		if p.Text = quote(text[p.At:]); !isText(p.Text) {
+			p.At, p.Text = 0, quote(text)
+		}
 	}
 	if p.At == 0 {
 		p.Event, p.Payload = d.event, d.payload
