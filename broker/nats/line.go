@@ -1,13 +1,15 @@
 package nats
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/go-chime/chime/internal/task"
 )
 
 // line does what it is given one after the other, in a goroutine that runs only while
-// there is something. It is bounded: what does not fit is refused.
+// there is something. It is bounded: what does not fit is refused. A step without a size has
+// always room, and is not dropped: what comes behind it relies on it.
 type line struct {
 	tasks *task.Group
 	most  int // bytes that may wait
@@ -30,26 +32,33 @@ type step struct {
 func (l *line) add(size int, do func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if size > 0 && l.bytes+size > l.most && len(l.waiting) > 0 {
+		return l.closed
+	}
+	l.put(step{do, size})
+	return true
+}
+
+// replace drops what waits, but for steps without a size, and has something done in its place.
+func (l *line) replace(size int, do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = slices.DeleteFunc(l.waiting, func(s step) bool { return s.size > 0 })
+	l.bytes = 0
+	l.put(step{do, size})
+}
+
+// put has s done. l.mu is held.
+func (l *line) put(s step) {
 	if l.closed {
-		return true
+		return
 	}
-	if l.bytes+size > l.most && len(l.waiting) > 0 {
-		return false
-	}
-	l.waiting = append(l.waiting, step{do, size})
-	l.bytes += size
+	l.waiting = append(l.waiting, s)
+	l.bytes += s.size
 	if !l.running {
 		l.running = true
 		l.tasks.Go(l.run)
 	}
-	return true
-}
-
-// clear drops what waits.
-func (l *line) clear() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.waiting, l.bytes = nil, 0
 }
 
 // now does something in this goroutine, after what waits.

@@ -154,8 +154,7 @@ func (o *order) add(size int, do func()) {
 
 // lose drops what waits. What was retained is in the history.
 func (o *order) lose() {
-	o.line.clear()
-	o.line.add(0, func() { o.topics.sink.Lost(o.topic) })
+	o.line.replace(perStep, func() { o.topics.sink.Lost(o.topic) }) // the next loss takes its place
 }
 
 // retained puts a message into the line, and what was held for it behind it.

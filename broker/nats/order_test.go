@@ -123,6 +123,24 @@ func TestASinkThatTakesNothingIsTold(t *testing.T) {
 	})
 }
 
+// A sink that takes nothing while the stream loses its last messages is told of what is new at
+// their offsets, although announcements are dropped.
+func TestALossDoesNotHideThatAStreamIsShorter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := notes{wait: make(chan struct{})}
+		o, l := orderOf(&n)
+		o.retained(l, message(10, 9, "m"))
+		synctest.Wait() // the sink is being told
+		o.retained(l, message(11, 10, strings.Repeat("x", 2*maxWaiting)))
+		o.shorten(5)
+		o.retained(l, message(6, 5, "what there is no room for"))
+		close(n.wait)
+		n.want(t, "m 10<9", "lost a")
+		o.retained(l, message(7, 6, "new"))
+		n.want(t, "new 7<6")
+	})
+}
+
 // What was erased is not announced after that, and a mark is no message.
 func TestAnErasureOvertakesAnAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
