@@ -130,6 +130,48 @@ func TestWhoIsPresentIsSaidAgain(t *testing.T) {
 	})
 }
 
+// While an engine is away next to nothing is kept of those who come and go: it has not heard of
+// them.
+// Those whom it knows, or may know, leave when it is back, and nobody is in the topic then.
+func TestWhoComesAndGoesWhileTheEngineIsAwayIsForgotten(t *testing.T) {
+	e := redistest.Start(t)
+	prefix := fresh()
+	one, seen, _ := peer(t, e.URL(), prefix, "one")
+	_, others, _ := peer(t, e.URL(), prefix, "two")
+	one.Present("a", joins("r1"))
+	others.until(t, "r1")
+	e.Kill(t)
+	for i := range 1000 {
+		c := joins(fmt.Sprint("x", i))
+		one.Present("a", c)
+		one.Present("a", broker.Change{Leaves: c.Joins})
+	}
+	one.Present("a", broker.Change{Joins: joins("r2").Joins, Leaves: joins("r1").Joins})
+	if n := one.here.remembers("a"); n < 2 || n > 20 { // each attempt may have told of some who had just come
+		t.Errorf("%d are remembered, want r1, r2 and few others", n)
+	}
+	e.Begin(t)
+	seen.until(t, "r2")
+	others.until(t, "r2")
+	one.Present("a", broker.Change{Joins: joins("r3").Joins, Leaves: joins("r2").Joins})
+	one.Present("a", broker.Change{Leaves: joins("r3").Joins}) // before or after it is told, or meanwhile
+	others.until(t, "")
+	redistest.Eventually(t, "the node is in no topic", func() bool {
+		return one.here.remembers("a") == 0 && e.Must(t, "SMEMBERS", one.names.topics(one.id)) == ""
+	})
+}
+
+// remembers is how many the engine is to be told of.
+func (p *presences) remembers(topic string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.topics[topic]
+	if t == nil {
+		return 0
+	}
+	return len(t.unsaved) + len(t.written)
+}
+
 // All who are present in a large topic are told in parts: Redis cuts a connection for which
 // too much waits.
 func TestPresenceIsToldInParts(t *testing.T) {

@@ -31,7 +31,7 @@ type presences struct {
 // presences.mu.
 type presence struct {
 	refs    map[string]broker.Present
-	unsaved map[string]bool // refs of which the engine is to be told that they are here, or not
+	unsaved map[string]bool // refs of which the engine is to be told that they are here, or not; whether it may know them
 	written map[string]bool // refs of which it is being told
 	listed  bool            // the engine knows that this node is in the topic
 	saving  bool
@@ -59,15 +59,33 @@ func (b *Broker) Present(topic string, c broker.Change) {
 		p.topics[topic] = t
 	}
 	for _, who := range c.Joins {
-		t.refs[who.Ref], t.unsaved[who.Ref] = who, true
+		t.join(who)
 	}
 	for _, who := range c.Leaves {
-		delete(t.refs, who.Ref)
-		t.unsaved[who.Ref] = true
+		t.leave(who.Ref)
 	}
 	p.save(topic, t)
 	p.mu.Unlock()
 	p.changed(topic, c)
+}
+
+// join takes note of somebody who is here. presences.mu is held.
+func (t *presence) join(who broker.Present) {
+	_, here := t.refs[who.Ref]
+	known, unsaved := t.unsaved[who.Ref]
+	t.refs[who.Ref] = who
+	t.unsaved[who.Ref] = known || here && !unsaved || t.written[who.Ref]
+}
+
+// leave takes note of somebody who is here no more. Of whom the engine was never told it need
+// not be: while it is away they would become more and more. presences.mu is held.
+func (t *presence) leave(ref string) {
+	delete(t.refs, ref)
+	if known, unsaved := t.unsaved[ref]; unsaved && !known && !t.written[ref] {
+		delete(t.unsaved, ref)
+	} else {
+		t.unsaved[ref] = true
+	}
 }
 
 // exit has all leave who are present on this node.
@@ -79,9 +97,8 @@ func (p *presences) exit(topic string) {
 		return
 	}
 	for ref := range t.refs {
-		t.unsaved[ref] = true
+		t.leave(ref)
 	}
-	clear(t.refs)
 	p.save(topic, t)
 }
 
@@ -187,7 +204,7 @@ func (p *presences) save(topic string, t *presence) {
 // write tells the engine of what is not saved. It reports done if nothing is left.
 func (p *presences) write(topic string, t *presence) (done bool, err error) {
 	p.mu.Lock()
-	if len(t.unsaved) == 0 || p.leaving != nil {
+	if p.leaving != nil || len(t.unsaved) == 0 && (len(t.refs) > 0 || !t.listed) {
 		t.saving = false
 		if len(t.refs) == 0 {
 			delete(p.topics, topic)
@@ -214,6 +231,9 @@ func (p *presences) write(topic string, t *presence) (done bool, err error) {
 			if err := run(ctx, e.client, listScript, []string{e.names.topics(node)}, topic).Error(); err != nil {
 				return err
 			}
+		}
+		if len(c.Joins)+len(c.Leaves) == 0 { // whoever was left has left before the engine was told
+			return nil
 		}
 		return run(ctx, e.client, presentScript, []string{e.names.present(topic)}, args...).Error()
 	})
