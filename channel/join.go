@@ -110,7 +110,7 @@ func (e *entry) handle(payload json.RawMessage) (Accepted, string) {
 	case err != nil:
 		text, public := readable(err)
 		if !public {
-			s.hub().log.Error("join failed", "topic", f.Topic, "client", s.ID(), "error", err)
+			s.logFailure("join failed", f.Event, err)
 		}
 		return Accepted{}, text
 	case !accepted.ok:

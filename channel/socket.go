@@ -2,7 +2,9 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/internal/presence"
@@ -98,9 +100,19 @@ func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
 	}
 	text, public := readable(err)
 	if !public {
-		s.hub().log.Error("message failed", "topic", s.Topic(), "event", m.Event, "client", s.ID(), "error", err)
+		s.logFailure("message failed", m.Event, err)
 	}
 	return wire.NewReply(s.joinRef, m.ref, s.Topic(), "error", reason(text))
+}
+
+// logFailure logs an error of a handler which the client may not read. What was not done
+// since the client has left meanwhile is no fault of anybody's.
+func (s *Socket) logFailure(what, event string, err error) {
+	level := slog.LevelError
+	if s.context().Err() != nil && errors.Is(err, context.Canceled) {
+		level = slog.LevelDebug
+	}
+	s.hub().log.Log(context.Background(), level, what, "topic", s.Topic(), "event", event, "client", s.ID(), "error", err)
 }
 
 // Rebroadcast sends m to all members of the topic, its sender too, and retains it
