@@ -94,7 +94,7 @@ func start(o Options) (*Server, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	l := logger{log, &peers{log: log}}
+	l := logger{log, &peers{log: log, began: time.Now()}}
 	s.SetLoggerV2(l, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(startTimeout) {
@@ -280,6 +280,10 @@ func (l logger) Errorf(format string, v ...any) {
 		level = slog.LevelDebug
 		l.peers.failed(err)
 	}
+	if says := fmt.Sprintf(format, v...); refusal(says) { // each second as well
+		level = slog.LevelDebug
+		l.peers.refuse(says)
+	}
 	l.line(level, format, v)
 }
 func (l logger) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
@@ -292,4 +296,9 @@ func attempt(format string, v []any) (error, bool) {
 	}
 	err, ok := v[len(v)-1].(error)
 	return err, ok
+}
+
+// refusal reports whether the server says that it was refused, or has refused another.
+func refusal(says string) bool {
+	return strings.Contains(says, "Route Error 'Authorization Violation'") || strings.Contains(says, server.ErrAuthentication.Error())
 }

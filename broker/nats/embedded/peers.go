@@ -13,16 +13,20 @@ const (
 	normalStart = time.Minute
 	// silence is how long a peer is not said to be away when it is there: it is tried every 1 or 2 s.
 	silence = 10 * time.Second
+	// refusalPause is between two lines of peers that have another secret: they try each second.
+	refusalPause = time.Minute
 )
 
 // peers are those that can't be reached, as far as the server says: it says so of each attempt, as
-// an error, from the first on. The zero value needs a log.
+// an error, from the first on.
 type peers struct {
-	log *slog.Logger
+	log   *slog.Logger
+	began time.Time // of this server
 
-	mu     sync.Mutex // guards the rest
-	away   map[string]*absence
-	closed bool
+	mu      sync.Mutex // guards the rest
+	away    map[string]*absence
+	refused time.Time // last told of
+	closed  bool
 }
 
 // absence is that of one peer.
@@ -32,7 +36,8 @@ type absence struct {
 	end   *time.Timer
 }
 
-// failed takes note of an attempt. One that fails for longer than a start takes is told of once.
+// failed takes note of an attempt. A peer that is away for longer than a start takes is told of
+// once, and sooner when all have had the time to start.
 func (p *peers) failed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +55,11 @@ func (p *peers) failed(err error) {
 		p.away[peer] = a
 	}
 	a.end.Reset(silence)
-	if !a.long && time.Since(a.since) >= normalStart {
+	patience := normalStart
+	if a.since.Sub(p.began) >= normalStart {
+		patience = silence
+	}
+	if !a.long && time.Since(a.since) >= patience {
 		a.long = true
 		p.log.Warn("chime: broker/nats/embedded: a peer can't be reached", "peer", peer, "for", time.Since(a.since).Round(time.Second), "error", err)
 	}
@@ -64,6 +73,17 @@ func (p *peers) came(peer string, a *absence) {
 	}
 	delete(p.away, peer)
 	p.log.Info("chime: broker/nats/embedded: a peer can be reached", "peer", peer, "after", (time.Since(a.since) - silence).Round(time.Second))
+}
+
+// refuse takes note that one of two servers has refused the other.
+func (p *peers) refuse(says string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || time.Since(p.refused) < refusalPause {
+		return
+	}
+	p.refused = time.Now()
+	p.log.Error("chime: broker/nats/embedded: another secret: all nodes need the same", "says", says)
 }
 
 // close ends the timers.

@@ -37,7 +37,7 @@ func TestAPeerThatStaysAwayIsToldOfOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text lines
 		log := slog.New(slog.NewTextHandler(&text, nil))
-		l := logger{log, &peers{log: log}}
+		l := logger{log, &peers{log: log, began: time.Now()}}
 		try := func(address string) {
 			at, err := net.ResolveTCPAddr("tcp", address)
 			if err != nil {
@@ -75,6 +75,18 @@ func TestAPeerThatStaysAwayIsToldOfOnce(t *testing.T) {
 		want("the other stays away", `level=WARN msg="chime: broker/nats/embedded: a peer can't be reached" peer=10.0.0.1:6222 for=1m0s`)
 		time.Sleep(silence)
 		want("it has come", "level=INFO")
+		for range 15 {
+			try("10.0.0.1:6222")
+			time.Sleep(time.Second)
+		}
+		want("it has gone again", `level=WARN msg="chime: broker/nats/embedded: a peer can't be reached" peer=10.0.0.1:6222 for=10s`)
+		time.Sleep(silence)
+		want("it is back", "level=INFO")
+		for range 90 {
+			l.Errorf("127.0.0.1:6222 - rid:9 - Route Error %s", "'Authorization Violation'")
+			time.Sleep(time.Second)
+		}
+		want("one has another secret", "level=ERROR msg=\"chime: broker/nats/embedded: another secret", "level=ERROR msg=\"chime: broker/nats/embedded: another secret")
 		l.Errorf("a disk %s", "fails")
 		want("another error", "level=ERROR")
 		try("10.0.0.1:6222")
