@@ -72,7 +72,7 @@ With --broker the topic is one of a broker, and no FILE is given.`,
 			}
 			if e.broker != "" {
 				return e.withBroker(c, func(b broker.Broker, out *bufio.Writer) error {
-					return showTopic(c, b.History(), out, &boltfile.Topic{Name: args[0]}, newest, asJSON)
+					return showBrokerTopic(c, b, out, args[0], newest, asJSON)
 				})
 			}
 			return reading(args[0], c.OutOrStdout(), func(r *boltfile.Reader, out io.Writer) error {
@@ -164,7 +164,7 @@ them.`,
 			if e.broker != "" {
 				return e.withBroker(c, func(b broker.Broker, out *bufio.Writer) error {
 					for _, topic := range args {
-						if err := showTopic(c, b.History(), out, &boltfile.Topic{Name: topic}, 0, true); err != nil {
+						if err := showBrokerTopic(c, b, out, topic, 0, true); err != nil {
 							return err
 						}
 					}
@@ -274,6 +274,19 @@ const showPage = 1 << 20 // bytes of payload
 // topicReader is a file or a broker.
 type topicReader interface {
 	Read(ctx context.Context, topic string, r store.Range) (store.Page, error)
+}
+
+// showBrokerTopic says so on stderr where there is nothing: a broker can't tell a topic that is
+// empty from one that is misspelt, or has another prefix.
+func showBrokerTopic(c *cobra.Command, b broker.Broker, out io.Writer, topic string, last int, asJSON bool) error {
+	newest, err := b.History().Read(c.Context(), topic, store.Range{Newest: true, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(newest.Messages) == 0 {
+		c.PrintErrf("chime: topic %q: no messages in the broker, by this --prefix\n", topic)
+	}
+	return showTopic(c, b.History(), out, &boltfile.Topic{Name: topic}, last, asJSON)
 }
 
 func showTopic(c *cobra.Command, r topicReader, out io.Writer, about *boltfile.Topic, last int, asJSON bool) error {

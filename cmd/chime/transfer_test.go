@@ -54,6 +54,10 @@ func TestFromAFileToABroker(t *testing.T) {
 			if got := withInput(t, lines, append([]string{"import"}, args...)...); got != "imported 6 messages\n" {
 				t.Errorf("got %q, want 6 messages", got)
 			}
+			var shown, noted bytes.Buffer
+			if code, want := runWith(t, "", &shown, &noted, append([]string{"history", "show", "chat_room:misspelt"}, args...)...), `topic "chat_room:misspelt": no messages in the broker`; code != 0 || !strings.Contains(noted.String(), want) {
+				t.Errorf("got exit code %d and %q, want %q", code, &noted, want)
+			}
 			got := withInput(t, "", append([]string{"export", "chat_room:a b*>", "chat_room:ü"}, args...)...)
 			if want := without(t, lines); !slices.Equal(without(t, got), want) {
 				t.Errorf("got %q, want %q", without(t, got), want)
