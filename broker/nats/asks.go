@@ -33,7 +33,7 @@ type asks struct {
 // begin has the requests of others answered.
 func (a *asks) begin(answer func(context.Context, []byte) ([]byte, error)) {
 	a.answer, a.answering = answer, make(chan struct{}, maxAnswers)
-	if _, err := a.site.conn.Subscribe(a.site.names.ask(a.site.id), a.reply); err != nil {
+	if err := a.site.subscribe(a.site.names.ask(a.site.id), a.reply); err != nil {
 		a.site.log.Warn("chime: broker/nats: no requests of other nodes", "error", err)
 	}
 }

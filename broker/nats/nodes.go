@@ -127,7 +127,7 @@ func (n *nodes) run() {
 	n.mu.Lock()
 	n.began = time.Now()
 	n.mu.Unlock()
-	if _, err := n.site.conn.Subscribe(n.site.names.alive(), n.hear); err != nil {
+	if err := n.site.subscribe(n.site.names.alive(), n.hear); err != nil {
 		n.site.log.Warn("chime: broker/nats: other nodes are not heard", "error", err)
 	}
 	wait := firstBeat

@@ -45,7 +45,7 @@ func (p *people) begin(changed func(string, broker.Change)) {
 	p.site.tasks.Go(p.dispatch)
 	p.site.tasks.Go(p.ask)
 	for _, subject := range []string{p.site.names.list(), p.site.names.listOf(p.site.id)} {
-		if _, err := p.site.conn.Subscribe(subject, p.tell); err != nil {
+		if err := p.site.subscribe(subject, p.tell); err != nil {
 			p.site.log.Warn("chime: broker/nats: others can't ask who is present here", "error", err)
 		}
 	}

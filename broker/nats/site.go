@@ -66,6 +66,24 @@ func (s *site) suspectOf(stream int) {
 	}
 }
 
+// subscribe has f called with what comes by a subject, one after the other.
+func (s *site) subscribe(subject string, f func(*client.Msg)) error {
+	_, err := s.conn.Subscribe(subject, s.untilEnd(f))
+	return err
+}
+
+// untilEnd is f as long as this broker is open. Close waits for a call that goes on: a
+// connection that is closed waits for none.
+func (s *site) untilEnd(f func(*client.Msg)) func(*client.Msg) {
+	return func(m *client.Msg) {
+		s.tasks.Do(func() {
+			if s.ctx.Err() == nil {
+				f(m)
+			}
+		})
+	}
+}
+
 // most is how many bytes the servers take, besides headers.
 func (s *site) most() int { return int(s.conn.MaxPayload()) - overhead }
 

@@ -39,7 +39,7 @@ func (w *watch) advised(m *client.Msg) {
 
 // begin watches until the end.
 func (w *watch) begin() {
-	if _, err := w.site.conn.Subscribe(advisories+"*.>", w.advised); err != nil {
+	if err := w.site.subscribe(advisories+"*.>", w.advised); err != nil {
 		w.site.log.Warn("chime: broker/nats: no advisories", "error", err)
 	}
 	for _, s := range w.streams.list { // one without a leader holds up no other
