@@ -20,7 +20,8 @@ var ErrTooLarge = errors.New("the message is too large for the broker")
 // Caps is what a Broker promises beyond its interface, as its engine is set up. A broker
 // that can't find out declares the least.
 type Caps struct {
-	// Nodes says that what is published on one node is announced on others.
+	// Nodes says that what is published on one node is announced on others. Without it no
+	// announcement is ever missing.
 	Nodes bool
 	// Survives is what a retained message survives once Publish has returned.
 	Survives Survival

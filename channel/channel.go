@@ -139,7 +139,7 @@ const (
 	Left     Reason = "left"     // the client left the topic, or Socket.Leave
 	Replaced Reason = "replaced" // it joined the topic again
 	Panicked Reason = "panicked" // a handler of this client and topic panicked, or called runtime.Goexit
-	Unread   Reason = "unread"   // the history could not be read, and the client misses a part of it; the log has the error
+	Unread   Reason = "unread"   // the history could not be read, and the client misses a part of it or comes back for it; the log has the error
 
 	Closed   = transport.Closed   // the client closed its connection, said goodbye, or sent what closes one (1002, 1007, 1009)
 	Vanished = transport.Vanished // the connection broke or fell silent, and the client did not resume in time, or can't; a receive-only stream has come to its age

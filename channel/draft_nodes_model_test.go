@@ -301,10 +301,7 @@ func (c *fleetClient) shown(s sent) {
 	}
 	var p struct {
 		fleetText
-		Status   string
-		Response struct {
-			History wire.History `json:"@history"`
-		}
+		Status string
 		Drafts []fleetText
 	}
 	if err := json.Unmarshal(f.Payload, &p); err != nil {
@@ -315,8 +312,7 @@ func (c *fleetClient) shown(s sent) {
 	has, known := c.drafts[p.Draft]
 	switch f.Event {
 	case wire.EventReply:
-		// Where the history could not be read a client begins with whatever comes next.
-		c.joined = p.Status == "ok" && p.Response.History.Recovered == nil
+		c.joined = p.Status == "ok"
 		c.drafts, c.finals = map[string]fleetText{}, map[string]int{}
 	case wire.EventError: // the node could not read the history
 		c.joined = false

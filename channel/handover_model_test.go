@@ -253,8 +253,8 @@ type view struct {
 	less    bool   // it has been told that it gets less for that
 	top     uint64 // up to which everything was announced when it was asked for
 	reply   *wire.History
-	placed  bool            // pos is known
 	pos     uint64          // everything that is kept up to here was sent, from where the join began
+	excused uint64          // it was told that it is not sent what is kept up to here
 	chatter map[string]bool // the ephemeral events it has got
 	ended   string          // why it gets nothing more; "" while it does
 }
@@ -264,7 +264,9 @@ func (v *view) replied(h *history, r *wire.History) string {
 	v.reply, v.chatter = r, map[string]bool{}
 	recovered := r.Recovered != nil && *r.Recovered
 	v.less = v.unread && r.Recovered != nil && !recovered
-	v.pos, v.placed = r.Offset, !v.less || r.Offset > 0
+	if v.pos = r.Offset; v.less && v.pos == 0 { // nobody could say where the topic ended
+		v.excused = h.top()
+	}
 	switch {
 	case (r.Recovered != nil) != (v.ask.since != nil || v.less):
 		return fmt.Sprintf("recovered is there: %t, a position was asked for: %t", r.Recovered != nil, v.ask.since != nil)
@@ -304,9 +306,6 @@ func (v *view) replied(h *history, r *wire.History) string {
 
 // got takes a retained message.
 func (v *view) got(h *history, o uint64) string {
-	if !v.placed {
-		v.pos, v.placed = o-1, true
-	}
 	switch missed := v.missed(h, o-1); {
 	case len(missed) > 0:
 		return fmt.Sprintf("got %d without %d", o, missed[0].offset)
@@ -321,10 +320,7 @@ func (v *view) got(h *history, o uint64) string {
 
 // missed are the entries up to an offset that it should have been sent.
 func (v *view) missed(h *history, upTo uint64) (list []record) {
-	if !v.placed {
-		return nil
-	}
-	i, _ := slices.BinarySearchFunc(h.entries, v.pos+1, func(e record, o uint64) int { return cmp.Compare(e.offset, o) })
+	i, _ := slices.BinarySearchFunc(h.entries, max(v.pos, v.excused)+1, func(e record, o uint64) int { return cmp.Compare(e.offset, o) })
 	for ; i < len(h.entries) && h.entries[i].offset <= upTo; i++ {
 		if !h.entries[i].redacted {
 			list = append(list, h.entries[i])
@@ -335,7 +331,7 @@ func (v *view) missed(h *history, upTo uint64) (list []record) {
 
 // live reports whether it has all that was announced.
 func (v *view) live(h *history) bool {
-	return v != nil && v.reply != nil && v.ended == "" && v.placed && len(v.missed(h, h.announcedTop())) == 0
+	return v != nil && v.reply != nil && v.ended == "" && len(v.missed(h, h.announcedTop())) == 0
 }
 
 // overtaken reports whether something that it has yet to get is lost.

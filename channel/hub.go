@@ -105,7 +105,9 @@ func NewHub(cfg Config) *Hub {
 		h.peers.disconnect = func(string) {}
 	}
 	h.broker.Start(h.topics)
-	if h.apart = h.broker.Caps().Nodes; h.apart {
+	h.apart = h.broker.Caps().Nodes
+	h.topics.config.Sure = !h.apart
+	if h.apart {
 		h.topics.config.Copies = &fanout.Copies{Text: maxDraftBytes, Bytes: maxAllDrafts}
 	}
 	if c, ok := h.broker.(broker.Cluster); ok {

@@ -60,6 +60,10 @@ func (o *owner) Fail(err error) {
 		s.failEarly(Slow, "overrun")
 		return
 	}
-	s.hub().log.Error("history could not be read for a member", "topic", s.Topic(), "client", s.ID(), "error", err)
+	if errors.Is(err, fanout.ErrUnread) { // the join has logged why
+		s.hub().log.Debug("a member that has joined without its history comes back for it", "topic", s.Topic(), "client", s.ID())
+	} else {
+		s.hub().log.Error("history could not be read for a member", "topic", s.Topic(), "client", s.ID(), "error", err)
+	}
 	s.failEarly(Unread, "history unavailable")
 }

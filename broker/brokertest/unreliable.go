@@ -142,8 +142,12 @@ func (u *Unreliable) Erase(ctx context.Context, topic string, offset uint64) err
 	return u.broker.Erase(ctx, topic, offset)
 }
 
-// Caps implements broker.Broker.
-func (u *Unreliable) Caps() broker.Caps { return u.broker.Caps() }
+// Caps implements broker.Broker. That announcements are missing is to be expected of several nodes.
+func (u *Unreliable) Caps() broker.Caps {
+	caps := u.broker.Caps()
+	caps.Nodes = true
+	return caps
+}
 
 // History implements broker.Broker.
 func (u *Unreliable) History() broker.History { return u.broker.History() }

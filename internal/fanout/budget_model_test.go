@@ -35,7 +35,7 @@ func TestABudgetAtRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	for range 100 {
 		w := newWorld(1000)
-		w.budget.max = r.IntN(5000)
+		w.budget.max, w.sure = r.IntN(5000), true
 		var topics []*Topic
 		for range 1 + r.IntN(8) {
 			topics = append(topics, w.open("a"))

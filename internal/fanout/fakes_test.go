@@ -249,6 +249,7 @@ type world struct {
 	clients atomic.Int64
 	topic   *Topic
 	keep    store.Retention
+	sure    bool // of the topics that are opened from now on
 }
 
 func newWorld(keep int) *world {
@@ -259,7 +260,7 @@ func newWorld(keep int) *world {
 }
 
 func (w *world) open(name string) *Topic {
-	return New(name, Config{History: w.history, Keep: w.keep.Keep, Age: w.keep.Age, Replay: 10, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks})
+	return New(name, Config{History: w.history, Keep: w.keep.Keep, Age: w.keep.Age, Sure: w.sure, Replay: 10, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks})
 }
 
 // client is one that has no topics yet.

@@ -56,6 +56,9 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 		t.members.fail(m, ErrGap) // what begins at the start is not known any more
 		return failed
 	}
+	if !t.tail.known() && !t.sure {
+		t.reader.doubt() // until it is known where the topic ends, and then m comes back
+	}
 	m.state, m.at = behind, start.Offset
 	if m.at >= t.tail.top && m.rise() {
 		return failed

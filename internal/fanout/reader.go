@@ -115,6 +115,7 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 		entries = slices.DeleteFunc(entries, func(e entry) bool {
 			return slices.Contains(r.erased, store.Position{Epoch: page.Epoch, Offset: e.m.Offset})
 		})
+		t.recall()
 		if t.tail.known() && page.Epoch != t.tail.epoch {
 			t.renew(page.Epoch, page.Top)
 		}
@@ -242,16 +243,15 @@ func (r *reader) judge(top store.Position, err error) bool {
 	t := r.topic
 	switch {
 	case t.closed:
-	case err != nil && r.failures < len(retries): // until then the members are sent what is announced
-		r.later(retries[r.failures])
-		r.failures++
+	case err != nil:
+		if r.failures == len(retries) && t.tail.known() { // until then the members are sent what is announced
+			r.giveUp(err)
+		}
+		r.failures = min(r.failures+1, len(retries))
+		r.later(retries[r.failures-1])
 		return false
-	case err != nil: // never a gap in silence
-		t.tail.reset("", 0)
-		t.waits.release(math.MaxUint64)
-		t.budget.charge(t)
-		t.members.failAll(fmt.Errorf("announcements are missing, and the history can't be read: %w", err))
-	case !t.tail.known(): // whoever joins reads it
+	case !t.tail.known():
+		t.recall() // whoever joins reads it
 	case top.Epoch == t.tail.epoch && r.top.behind(top.Offset) && !r.back: // a replica that answers may not know all yet
 		r.back = true
 		r.later(settle)
@@ -265,6 +265,16 @@ func (r *reader) judge(top store.Position, err error) bool {
 	}
 	r.failures, r.back, r.said = 0, false, r.said && r.suspect
 	return true
+}
+
+// giveUp fails all members: never a gap in silence. Those who join from then on are sent
+// nothing of the history until a look finds where it ends.
+func (r *reader) giveUp(why error) {
+	t := r.topic
+	t.tail.reset("", 0)
+	t.waits.release(math.MaxUint64)
+	t.budget.charge(t)
+	t.members.failAll(fmt.Errorf("announcements are missing, and the history can't be read: %w", why))
 }
 
 // later has it looked into once more.

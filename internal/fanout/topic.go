@@ -29,11 +29,16 @@ import (
 // history no longer has it, or has another epoch.
 var ErrGap = errors.New("the history no longer has what follows the position")
 
+// ErrUnread is what a member fails with that has joined while nobody could read where the
+// topic ends, once that is known: what was said since may be before that.
+var ErrUnread = errors.New("the history could not be read when it joined")
+
 // Config is what the topics of a node work with.
 type Config struct {
 	History broker.History // nil: nothing is retained
 	Keep    int            // how many messages the history keeps
 	Age     time.Duration  // how long it keeps them; 0: for ever
+	Sure    bool           // no announcement is ever missing, or comes late: there is one node
 	Replay  int            // how many of the newest most joins want
 	Budget  *Budget        // what the tails of all topics may take
 	Checks  *Checks        // what looks for announcements that are missing
@@ -76,11 +81,12 @@ type Topic struct {
 	lead   lead
 	erased int // how often something was
 	closed bool
+	sure   bool // no announcement is ever missing
 }
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds}
+	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds, sure: c.Sure}
 	if c.Copies != nil {
 		t.copies = &copies{room: c.Copies}
 	}
@@ -155,6 +161,9 @@ func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 		t.members.send(m, p.From)
 		return
 	}
+	if !t.sure {
+		t.recall()
+	}
 	switch t.tail.place(p) {
 	case next:
 		t.tail.append(m, p.At)
@@ -208,6 +217,17 @@ func (t *Topic) skip(offset uint64) {
 	t.budget.charge(t)
 	t.members.fallBehind(had, offset)
 	t.waits.release(offset)
+}
+
+// begin is called before the tail begins. Members that are live by then have joined while the
+// history could not be read: what was said since then may be before the beginning, and they
+// would not be sent it. As nothing is sent to them before, they come back from where they
+// are. t.mu is held.
+func (t *Topic) recall() {
+	if !t.tail.known() {
+		t.reader.failures = 0 // they were of reads that nobody who comes now depends on
+		t.members.failAll(ErrUnread)
+	}
 }
 
 // renew begins another epoch, in which the positions of the members mean nothing.

@@ -66,10 +66,10 @@ type reading struct {
 // watched is a member and what it was sent.
 type watched struct {
 	*fakeOwner
-	joined chan struct{} // closed when Join has returned
-	last   uint64        // what it was sent last, or its start
-	begun  bool          // it was sent something
-	left   bool
+	joined  chan struct{} // closed when Join has returned
+	last    uint64        // what it was sent last, or its start
+	excused uint64        // it was told that it is not sent what is retained up to here
+	left    bool
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -110,16 +110,13 @@ func (m *model) takes(it item) {
 	if missed := m.missed(w, it.m.Offset-1); len(missed) > 0 {
 		m.t.Errorf("%s: sent %d after %d, without %+v", it.to, it.m.Offset, w.last, missed)
 	}
-	w.last, w.begun = it.m.Offset, true
+	w.last = it.m.Offset
 }
 
 // missed is what follows what w was sent last, up to an offset. m.mu is held.
 func (m *model) missed(w *watched, upTo uint64) (list []kept) {
-	if w.start.Unread && !w.begun {
-		return nil // it was told
-	}
 	for _, k := range m.kept {
-		if k.epoch == w.start.Epoch && k.offset > w.last && k.offset <= upTo && !k.redacted {
+		if k.epoch == w.start.Epoch && k.offset > max(w.last, w.excused) && k.offset <= upTo && !k.redacted {
 			list = append(list, k)
 		}
 	}
@@ -138,6 +135,16 @@ func (m *model) retained(epoch string, msg store.Message) {
 			}
 		}
 	}
+}
+
+// topOf is where the topic ends in an epoch. m.mu is held.
+func (m *model) topOf(epoch string) (top uint64) {
+	for _, k := range m.kept {
+		if k.epoch == epoch {
+			top = max(top, k.offset)
+		}
+	}
+	return top
 }
 
 func (m *model) each(f func(k *kept)) {
@@ -181,10 +188,9 @@ func (m *model) step() {
 		m.history.open(&m.history.before)
 		m.history.open(&m.history.after)
 	case dice < 95 && m.failing:
-		m.failed = true
-		m.history.mu.Lock()
-		m.history.fails += 1 + m.r.IntN(2)
-		m.history.mu.Unlock()
+		m.fail()
+	case dice < 96 && m.r.IntN(2) == 0:
+		m.reopen()
 	case dice < 97:
 		time.Sleep(time.Duration(m.r.IntN(5000)) * time.Millisecond)
 	default: // another topic is used
@@ -305,12 +311,37 @@ func (m *model) join(c *reading) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			w.start, w.last = s, s.Offset
+			if s.Unread { // nobody could say where the topic ended
+				w.excused = m.topOf(s.Epoch)
+			}
 			if s.Recovered && *want.Since != s.Position {
 				m.t.Errorf("%s: begins at %+v, which is recovered, want %+v", ref, *s, *want.Since)
 			}
 		})
 	}()
 	synctest.Wait() // it has begun
+}
+
+// fail has some reads fail: those of joins too, if they are many.
+func (m *model) fail() {
+	m.failed = true
+	m.history.mu.Lock()
+	defer m.history.mu.Unlock()
+	m.history.fails += 1 + m.r.IntN(10)
+}
+
+// reopen has all leave, and begins with a topic of which nothing is known: nothing is
+// announced any more to the one before.
+func (m *model) reopen() {
+	for _, c := range m.readers {
+		m.leave(c)
+	}
+	m.topic.Close()
+	m.late, m.missing = nil, false
+	m.topic = m.open("a")
+	if m.failing {
+		m.fail()
+	}
 }
 
 // leave has the member of a client leave, which may still join.
@@ -329,6 +360,9 @@ func (m *model) leave(c *reading) {
 func (m *model) settle() {
 	m.history.open(&m.history.before)
 	m.history.open(&m.history.after)
+	m.history.mu.Lock()
+	m.history.fails = 0
+	m.history.mu.Unlock()
 	for len(m.late) > 0 {
 		m.release()
 	}
@@ -363,7 +397,7 @@ func (m *model) check(w *watched) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(fails) == 0 {
-		if missed := m.missed(w, 1<<62); len(missed) > 0 || w.state != live || w.start.Epoch != m.history.Epoch() && !w.start.Unread {
+		if missed := m.missed(w, 1<<62); len(missed) > 0 || w.state != live || w.start.Epoch != m.history.Epoch() {
 			m.t.Errorf("%s: %+v of epoch %.4s is in state %d at %d, has not had %+v", w.id, *w.start, m.history.Epoch(), w.state, w.at, missed)
 		}
 		return
@@ -372,6 +406,9 @@ func (m *model) check(w *watched) {
 	dropped := w.start.Epoch != m.history.Epoch() || slices.ContainsFunc(m.kept, func(k kept) bool {
 		return k.epoch == w.start.Epoch && k.offset > w.last && (k.dropped || m.keep.Age > 0 && time.Since(k.at) >= m.keep.Age)
 	})
+	if errors.Is(fails[0], ErrUnread) && !w.start.Unread {
+		m.t.Errorf("%s: failed with %v, though its history was read", w.id, fails[0])
+	}
 	if gap := errors.Is(fails[0], ErrGap); len(fails) > 1 || !m.failed && !(gap && dropped) {
 		m.t.Errorf("%s: failed with %v at %d, something is lost: %t, a read has failed: %t", w.id, fails, w.last, dropped, m.failed)
 	}
