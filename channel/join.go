@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (e *entry) handle(payload json.RawMessage) (Accepted, string) {
 	case err != nil:
 		text, public := readable(err)
 		if !public {
-			s.logFailure("join failed", f.Event, err)
+			s.hub().log.Log(context.Background(), s.severity(err), "join failed", "topic", f.Topic, "client", s.ID(), "error", err)
 		}
 		return Accepted{}, text
 	case !accepted.ok:

@@ -100,19 +100,18 @@ func (s *Socket) replyTo(m Message, reply any, err error) *wire.Message {
 	}
 	text, public := readable(err)
 	if !public {
-		s.logFailure("message failed", m.Event, err)
+		s.hub().log.Log(context.Background(), s.severity(err), "message failed", "topic", s.Topic(), "event", m.Event, "client", s.ID(), "error", err)
 	}
 	return wire.NewReply(s.joinRef, m.ref, s.Topic(), "error", reason(text))
 }
 
-// logFailure logs an error of a handler which the client may not read. What was not done
+// severity is that of a handler's error which the client may not read. What was not done
 // since the client has left meanwhile is no fault of anybody's.
-func (s *Socket) logFailure(what, event string, err error) {
-	level := slog.LevelError
+func (s *Socket) severity(err error) slog.Level {
 	if s.context().Err() != nil && errors.Is(err, context.Canceled) {
-		level = slog.LevelDebug
+		return slog.LevelDebug
 	}
-	s.hub().log.Log(context.Background(), level, what, "topic", s.Topic(), "event", event, "client", s.ID(), "error", err)
+	return slog.LevelError
 }
 
 // Rebroadcast sends m to all members of the topic, its sender too, and retains it

@@ -28,6 +28,7 @@ type nodes struct {
 	mu    sync.Mutex // guards what follows
 	began time.Time
 	self  broker.Node
+	heard time.Time        // when this node heard itself
 	known map[string]*peer // by instance, without this one
 }
 
@@ -150,7 +151,11 @@ func (n *nodes) run() {
 // hear takes note of what another node says of itself.
 func (n *nodes) hear(m *client.Msg) {
 	var one beat
-	if err := json.Unmarshal(m.Data, &one); err != nil || one.Instance == "" || one.Instance == n.site.id || n.site.ctx.Err() != nil {
+	if err := json.Unmarshal(m.Data, &one); err != nil || one.Instance == "" || n.site.ctx.Err() != nil {
+		return
+	}
+	if one.Instance == n.site.id {
+		n.echo()
 		return
 	}
 	missed, late := n.note(&one)
@@ -166,6 +171,20 @@ func (n *nodes) hear(m *client.Msg) {
 	if missed && one.People {
 		n.met(one.Instance)
 	}
+}
+
+// echo takes note that this node hears itself, and so what the others say. If it did not for a
+// while, since it was stopped or had no connection, they may have been heard just as little.
+func (n *nodes) echo() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	if now.Sub(n.heard) > 2*beatEvery {
+		for _, p := range n.known {
+			p.heard = now
+		}
+	}
+	n.heard = now
 }
 
 // note reports whether this node may not know who is present on another, which it did not know or
@@ -186,12 +205,13 @@ func (n *nodes) note(one *beat) (missed, late bool) {
 	return was == nil || was.mute, was == nil && time.Since(n.began) > deadAfter
 }
 
-// silent forgets the nodes that were not heard of for too long, and returns them.
+// silent forgets the nodes that were not heard of for too long while this one was, and
+// returns them.
 func (n *nodes) silent() (dead []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for instance, p := range n.known {
-		if time.Since(p.heard) > deadAfter {
+		if n.heard.Sub(p.heard) > deadAfter {
 			dead = append(dead, instance)
 			delete(n.known, instance)
 		}
