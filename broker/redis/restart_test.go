@@ -49,9 +49,7 @@ func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
 		}
 		for range kills {
 			before := n.Load()
-			for n.Load() < before+50 {
-				time.Sleep(time.Millisecond) // what happens is in another process
-			}
+			redistest.Eventually(t, "fifty more are published", func() bool { return n.Load() >= before+50 })
 			e.Kill(t)
 			e.Begin(t)
 		}
