@@ -236,7 +236,7 @@ func (t *Topic) whole(event string, payload []byte, at store.Position) {
 // AwaitMessage returns when the message of a draft that has ended was announced here. It is
 // ephemeral, and so it may not come: then members are told after a second that the draft is over.
 func (t *Topic) AwaitMessage(d *Draft) {
-	done := t.copies.await(t, d.id)
+	done := t.awaited(d.id)
 	if done == nil {
 		return
 	}
@@ -255,10 +255,11 @@ func (t *Topic) AwaitMessage(d *Draft) {
 	}
 }
 
-// await returns what is closed when a message is announced; nil if it was.
-func (cs *copies) await(t *Topic, id string) chan struct{} {
+// awaited returns what is closed when the message of a draft is announced; nil if it was.
+func (t *Topic) awaited(id string) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	cs := t.copies
 	if slices.Contains(cs.over, id) {
 		return nil
 	}

@@ -43,8 +43,8 @@ func carry(dst io.Writer, src io.Reader) (n int64, err error) {
 	return n, read
 }
 
-// carryMuch copies for as long as there is more than it has room for. What it returns besides is why src could not be
-// read, or dst not be written to.
+// carryMuch copies for as long as there is more than it has room for. What it returns besides
+// is why src could not be read, or dst not be written to.
 func carryMuch(dst io.Writer, src io.Reader) (n int64, read, write error) {
 	large := largeBuffers.Get().(*[largeBuffer]byte)
 	defer largeBuffers.Put(large)

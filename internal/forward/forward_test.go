@@ -290,7 +290,13 @@ func echo(t *testing.T, w http.ResponseWriter) {
 
 func TestAnUpgradeIsForwarded(t *testing.T) {
 	p := newPair(t, func(w http.ResponseWriter, _ *http.Request) { echo(t, w) })
-	conn, err := net.Dial("tcp", p.front.Listener.Addr().String())
+	wantEcho(t, p.front.Listener.Addr())
+}
+
+// wantEcho upgrades a connection, and wants that echo is at its end.
+func wantEcho(t *testing.T, at net.Addr) {
+	t.Helper()
+	conn, err := net.Dial("tcp", at.String())
 	if err != nil {
 		t.Fatal(err)
 	}

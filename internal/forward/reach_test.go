@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -80,22 +79,7 @@ func TestAnUpgradeIsForwardedBesideHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	conn, err := net.Dial("tcp", front.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: app.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-	in := bufio.NewReader(conn)
-	answer, err := http.ReadResponse(in, nil)
-	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("got %v, %v", answer, err)
-	}
-	defer answer.Body.Close()
-	_, _ = io.WriteString(conn, "ping\n")
-	if got, _ := in.ReadString('\n'); got != "heard ping\n" {
-		t.Errorf("got %q", got)
-	}
+	wantEcho(t, front.Listener.Addr())
 }
 
 // Nothing was sent to what can't show that it is a node: the client begins anew, and the log
