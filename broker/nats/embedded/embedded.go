@@ -298,7 +298,9 @@ func attempt(format string, v []any) (error, bool) {
 	return err, ok
 }
 
-// refusal reports whether the server says that it was refused, or has refused another.
+// refusal reports whether the server says that another one has refused it, or it another one,
+// whose connections are named so. A client that is refused is another matter.
 func refusal(says string) bool {
-	return strings.Contains(says, "Route Error 'Authorization Violation'") || strings.Contains(says, server.ErrAuthentication.Error())
+	return strings.Contains(says, "Route Error 'Authorization Violation'") ||
+		strings.Contains(says, " - rid:") && strings.Contains(says, server.ErrAuthentication.Error())
 }

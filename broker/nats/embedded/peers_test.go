@@ -89,6 +89,10 @@ func TestAPeerThatStaysAwayIsToldOfOnce(t *testing.T) {
 		want("one has another secret", "level=ERROR msg=\"chime: broker/nats/embedded: another secret", "level=ERROR msg=\"chime: broker/nats/embedded: another secret")
 		l.Errorf("a disk %s", "fails")
 		want("another error", "level=ERROR")
+		for range 2 {
+			l.Errorf("127.0.0.1:4222 - cid:7 - %v", "authentication error")
+		}
+		want("a client is refused", "level=ERROR msg=\"chime: broker/nats/embedded: nats-server", "level=ERROR msg=\"chime: broker/nats/embedded: nats-server")
 		try("10.0.0.1:6222")
 		l.peers.close()
 		time.Sleep(time.Hour)
