@@ -34,7 +34,7 @@ type asks struct {
 func (a *asks) begin(answer func(context.Context, []byte) ([]byte, error)) {
 	a.answer, a.answering = answer, make(chan struct{}, maxAnswers)
 	if err := a.site.subscribe(a.site.names.ask(a.site.id), a.reply); err != nil {
-		a.site.log.Warn("chime: broker/nats: no requests of other nodes", "error", err)
+		a.site.log.Warn("broker/nats: no requests of other nodes", "error", err)
 	}
 }
 

@@ -42,7 +42,7 @@ func (p *people) parts(joins, leaves []broker.Present) (list []news, alone []bro
 	for i := range joins {
 		n := sizeOfPresent(&joins[i])
 		if n > most {
-			p.site.log.Warn("chime: broker/nats: who is present is too large to be told to other nodes", "bytes", len(joins[i].Meta), "most", most)
+			p.site.log.Warn("broker/nats: who is present is too large to be told to other nodes", "bytes", len(joins[i].Meta), "most", most)
 			alone = append(alone, joins[i])
 			continue
 		}

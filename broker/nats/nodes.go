@@ -129,7 +129,7 @@ func (n *nodes) run() {
 	n.began = time.Now()
 	n.mu.Unlock()
 	if err := n.site.subscribe(n.site.names.alive(), n.hear); err != nil {
-		n.site.log.Warn("chime: broker/nats: other nodes are not heard", "error", err)
+		n.site.log.Warn("broker/nats: other nodes are not heard", "error", err)
 	}
 	wait := firstBeat
 	for {

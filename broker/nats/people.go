@@ -46,7 +46,7 @@ func (p *people) begin(changed func(string, broker.Change)) {
 	p.site.tasks.Go(p.ask)
 	for _, subject := range []string{p.site.names.list(), p.site.names.listOf(p.site.id)} {
 		if err := p.site.subscribe(subject, p.tell); err != nil {
-			p.site.log.Warn("chime: broker/nats: others can't ask who is present here", "error", err)
+			p.site.log.Warn("broker/nats: others can't ask who is present here", "error", err)
 		}
 	}
 }

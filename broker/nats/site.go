@@ -107,11 +107,11 @@ func (s *site) connect(ctx context.Context, o Options) error {
 		client.IgnoreAuthErrorAbort(), // a server that does not know its accounts yet refuses twice, and is not to be left for ever
 		client.DisconnectErrHandler(func(_ *client.Conn, err error) {
 			if s.ctx.Err() == nil {
-				s.log.Warn("chime: broker/nats: the connection is lost", "server", o.shown(), "error", err)
+				s.log.Warn("broker/nats: the connection is lost", "server", o.shown(), "error", err)
 			}
 		}),
 		client.ReconnectHandler(func(c *client.Conn) {
-			s.log.Info("chime: broker/nats: the connection is restored", "server", redact(c.ConnectedUrl()))
+			s.log.Info("broker/nats: the connection is restored", "server", redact(c.ConnectedUrl()))
 			s.suspect()
 		}),
 		client.ErrorHandler(func(_ *client.Conn, _ *client.Subscription, err error) { s.failed(err) }),
@@ -141,10 +141,10 @@ func (s *site) connect(ctx context.Context, o Options) error {
 func (s *site) failed(err error) {
 	if errors.Is(err, client.ErrPermissionViolation) { // to look again would be refused, too
 		s.forbidden.Store(&err)
-		s.log.Error("chime: broker/nats: the account lacks a right", "error", err)
+		s.log.Error("broker/nats: the account lacks a right", "error", err)
 		return
 	}
-	s.log.Warn("chime: broker/nats: announcements may be lost", "error", err)
+	s.log.Warn("broker/nats: announcements may be lost", "error", err)
 	s.suspect()
 }
 

@@ -172,7 +172,7 @@ func (all *streams) meet(ctx context.Context, s *stream) (change, error) {
 		other = differs.Error()
 	}
 	if other != s.other {
-		all.site.log.Warn("chime: broker/nats: the settings of a stream were changed", "stream", s.name, "differs", other)
+		all.site.log.Warn("broker/nats: the settings of a stream were changed", "stream", s.name, "differs", other)
 		s.other = other
 	}
 	switch {

@@ -98,7 +98,7 @@ func (t *topics) change(s *stream, c change) {
 		if c == shortened {
 			o.shorten(s.top.Load())
 		} else if err := o.listen(s); err != nil && !errors.Is(err, client.ErrConnectionClosed) {
-			t.site.log.Warn("chime: broker/nats: subscribe again", "error", err)
+			t.site.log.Warn("broker/nats: subscribe again", "error", err)
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (t *topics) hear(m *client.Msg) {
 	default:
 		r, err := recordOf(m)
 		if err != nil {
-			t.site.log.Warn("chime: broker/nats: an announcement can't be read", "topic", o.topic, "error", err)
+			t.site.log.Warn("broker/nats: an announcement can't be read", "topic", o.topic, "error", err)
 			o.lose()
 			return
 		}

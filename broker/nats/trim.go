@@ -35,7 +35,7 @@ func (t *trimmer) run() {
 		topics, again := t.backlog.take()
 		for topic, keep := range topics {
 			if err := t.trim(t.site.ctx, topic, keep); err != nil && t.site.ctx.Err() == nil {
-				t.site.log.Warn("chime: broker/nats: old messages can't be deleted", "error", err)
+				t.site.log.Warn("broker/nats: old messages can't be deleted", "error", err)
 			}
 		}
 		for _, one := range again {
@@ -55,7 +55,7 @@ func (t *trimmer) removeErased(s *stream, one erasure) {
 		return
 	}
 	if _, err := t.site.calls.remove(t.site.ctx, s.name, one.offset); err != nil && t.site.ctx.Err() == nil {
-		t.site.log.Warn("chime: broker/nats: an erased message can't be deleted", "error", err)
+		t.site.log.Warn("broker/nats: an erased message can't be deleted", "error", err)
 	}
 }
 

@@ -40,7 +40,7 @@ func (w *watch) advised(m *client.Msg) {
 // begin watches until the end.
 func (w *watch) begin() {
 	if err := w.site.subscribe(advisories+"*.>", w.advised); err != nil {
-		w.site.log.Warn("chime: broker/nats: no advisories", "error", err)
+		w.site.log.Warn("broker/nats: no advisories", "error", err)
 	}
 	for _, s := range w.streams.list { // one without a leader holds up no other
 		w.site.tasks.Go(func() { w.run(s) })
@@ -95,14 +95,14 @@ func (w *watch) recover(s *stream) bool {
 		cancel()
 		if err == nil {
 			if said != "" {
-				w.site.log.Info("chime: broker/nats: a stream can be used again", "stream", s.name, "after", time.Since(began).Round(time.Millisecond))
+				w.site.log.Info("broker/nats: a stream can be used again", "stream", s.name, "after", time.Since(began).Round(time.Millisecond))
 			}
 			return true
 		}
 		late := said == "" && time.Since(began) > w.site.calls.giveUp
 		if again := said == err.Error(); (late || errors.Is(err, errForeign)) && !again && w.site.ctx.Err() == nil {
 			said = err.Error()
-			w.site.log.Error("chime: broker/nats: a stream can't be used", "stream", s.name, "error", err)
+			w.site.log.Error("broker/nats: a stream can't be used", "stream", s.name, "error", err)
 		}
 		select {
 		case <-time.After(maxPause):
@@ -122,9 +122,9 @@ func (w *watch) meet(ctx context.Context, s *stream) error {
 	}
 	switch c {
 	case renewed:
-		w.site.log.Warn("chime: broker/nats: a stream was made anew, and its histories are gone", "stream", s.name)
+		w.site.log.Warn("broker/nats: a stream was made anew, and its histories are gone", "stream", s.name)
 	case shortened:
-		w.site.log.Error("chime: broker/nats: a stream has lost its last messages", "stream", s.name)
+		w.site.log.Error("broker/nats: a stream has lost its last messages", "stream", s.name)
 	}
 	w.changed(s, c)
 	return errChanged

@@ -268,7 +268,7 @@ type logger struct {
 }
 
 func (l logger) line(level slog.Level, format string, v []any) {
-	l.log.Log(context.Background(), level, "chime: broker/nats/embedded: nats-server", "says", fmt.Sprintf(format, v...))
+	l.log.Log(context.Background(), level, "broker/nats/embedded: nats-server", "says", fmt.Sprintf(format, v...))
 }
 
 func (l logger) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }

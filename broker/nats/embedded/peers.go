@@ -61,7 +61,7 @@ func (p *peers) failed(err error) {
 	}
 	if !a.long && time.Since(a.since) >= patience {
 		a.long = true
-		p.log.Warn("chime: broker/nats/embedded: a peer can't be reached", "peer", peer, "for", time.Since(a.since).Round(time.Second), "error", err)
+		p.log.Warn("broker/nats/embedded: a peer can't be reached", "peer", peer, "for", time.Since(a.since).Round(time.Second), "error", err)
 	}
 }
 
@@ -72,7 +72,7 @@ func (p *peers) came(peer string, a *absence) {
 		return
 	}
 	delete(p.away, peer)
-	p.log.Info("chime: broker/nats/embedded: a peer can be reached", "peer", peer, "after", (time.Since(a.since) - silence).Round(time.Second))
+	p.log.Info("broker/nats/embedded: a peer can be reached", "peer", peer, "after", (time.Since(a.since) - silence).Round(time.Second))
 }
 
 // refuse takes note that one of two servers has refused the other.
@@ -83,7 +83,7 @@ func (p *peers) refuse(says string) {
 		return
 	}
 	p.refused = time.Now()
-	p.log.Error("chime: broker/nats/embedded: another secret: all nodes need the same", "says", says)
+	p.log.Error("broker/nats/embedded: another secret: all nodes need the same", "says", says)
 }
 
 // close ends the timers.

@@ -67,32 +67,32 @@ func TestAPeerThatStaysAwayIsToldOfOnce(t *testing.T) {
 			try("10.0.0.1:6222")
 			time.Sleep(time.Second)
 		}
-		want("one has come", `level=INFO msg="chime: broker/nats/embedded: a peer can be reached" peer=10.0.0.2:6222`)
+		want("one has come", `level=INFO msg="broker/nats/embedded: a peer can be reached" peer=10.0.0.2:6222`)
 		for range 300 {
 			try("10.0.0.1:6222")
 			time.Sleep(time.Second)
 		}
-		want("the other stays away", `level=WARN msg="chime: broker/nats/embedded: a peer can't be reached" peer=10.0.0.1:6222 for=1m0s`)
+		want("the other stays away", `level=WARN msg="broker/nats/embedded: a peer can't be reached" peer=10.0.0.1:6222 for=1m0s`)
 		time.Sleep(silence)
 		want("it has come", "level=INFO")
 		for range 15 {
 			try("10.0.0.1:6222")
 			time.Sleep(time.Second)
 		}
-		want("it has gone again", `level=WARN msg="chime: broker/nats/embedded: a peer can't be reached" peer=10.0.0.1:6222 for=10s`)
+		want("it has gone again", `level=WARN msg="broker/nats/embedded: a peer can't be reached" peer=10.0.0.1:6222 for=10s`)
 		time.Sleep(silence)
 		want("it is back", "level=INFO")
 		for range 90 {
 			l.Errorf("127.0.0.1:6222 - rid:9 - Route Error %s", "'Authorization Violation'")
 			time.Sleep(time.Second)
 		}
-		want("one has another secret", "level=ERROR msg=\"chime: broker/nats/embedded: another secret", "level=ERROR msg=\"chime: broker/nats/embedded: another secret")
+		want("one has another secret", "level=ERROR msg=\"broker/nats/embedded: another secret", "level=ERROR msg=\"broker/nats/embedded: another secret")
 		l.Errorf("a disk %s", "fails")
 		want("another error", "level=ERROR")
 		for range 2 {
 			l.Errorf("127.0.0.1:4222 - cid:7 - %v", "authentication error")
 		}
-		want("a client is refused", "level=ERROR msg=\"chime: broker/nats/embedded: nats-server", "level=ERROR msg=\"chime: broker/nats/embedded: nats-server")
+		want("a client is refused", "level=ERROR msg=\"broker/nats/embedded: nats-server", "level=ERROR msg=\"broker/nats/embedded: nats-server")
 		try("10.0.0.1:6222")
 		l.peers.close()
 		time.Sleep(time.Hour)
