@@ -103,6 +103,9 @@ func (e *engine) check(given func(flag string) bool) error {
 			return fmt.Errorf("--%s: it says nothing here: want it with %s alone", f.name, f.want)
 		}
 	}
+	if given("prefix") && e.prefix == "" {
+		return errors.New(`--prefix "": want what begins all names in the broker, as in --prefix chime`)
+	}
 	switch kind {
 	case redisEngine, natsEngine:
 		if _, err := e.hosts(kind); err != nil {

@@ -53,6 +53,7 @@ func TestFlagsOfABrokerThatMakeNoSense(t *testing.T) {
 		{"--peers a:1", "--peers: it says nothing here"},
 		{"--node http://a", "--node: it says nothing here: want it with a broker alone"},
 		{"--prefix p", "--prefix: it says nothing here"},
+		{"--broker redis://host --prefix=", `--prefix "": want what begins all names`},
 		{"--secret-file f", "--secret-file: it says nothing here"},
 		{"--broker embedded-nats --secret-file short", `--secret-file "short": want 32 letters`},
 		{"--broker embedded-nats --secret-file no/where", "--secret-file: "},
