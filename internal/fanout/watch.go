@@ -52,6 +52,10 @@ func (w *Watch) Arm() {
 func (w *Watch) look() {
 	topics := w.topics()
 	for list := range slices.Chunk(topics, maxTops) {
+		// A hub that shuts down waits for this, and has closed most of them meanwhile.
+		if list = slices.DeleteFunc(list, (*Topic).over); len(list) == 0 {
+			continue
+		}
 		names, marks := make([]string, len(list)), make([]mark, len(list))
 		for i, t := range list {
 			names[i], marks[i] = t.name, t.mark()
@@ -72,6 +76,13 @@ func (w *Watch) look() {
 	if len(topics) > 0 || len(w.topics()) > 0 { // one that came meanwhile has found it armed
 		w.Arm()
 	}
+}
+
+// over reports whether the topic is closed.
+func (t *Topic) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
 }
 
 // mark is where the topic ends, as far as was announced.
