@@ -22,7 +22,10 @@ import (
 //
 // A number is that of the process that asks, and of its request.
 
-var errDeaf = errors.New("the node does not hear")
+var (
+	errDeaf = errors.New("the node does not hear")
+	errBusy = errors.New("the node answers too many requests already")
+)
 
 // Ask implements broker.Cluster.
 func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, error) {
@@ -157,6 +160,9 @@ func (n *nodes) lose() {}
 // lost its connection.
 const remembered = time.Minute
 
+// maxAnswers is how many requests of others are answered at one time. One more is refused.
+const maxAnswers = 64
+
 // reply has a request answered, once. n.mu is held.
 func (n *nodes) reply(number, node, ms string, request []byte) {
 	e := n.engine
@@ -167,7 +173,11 @@ func (n *nodes) reply(number, node, ms string, request []byte) {
 	ctx, cancel := context.WithTimeout(e.ctx, time.Duration(wait)*time.Millisecond)
 	n.answered[number] = cancel
 	answer := n.answer
+	if n.answers++; n.answers > maxAnswers {
+		answer = func(context.Context, []byte) ([]byte, error) { return nil, errBusy }
+	}
 	e.tasks.Go(func() {
+		defer n.answeredOne()
 		body, err := answer(ctx, request)
 		if err == nil && len(body) > maxPayload { // it would cost the one who asks its connection
 			err = tooLarge(len(body))
@@ -186,4 +196,10 @@ func (n *nodes) reply(number, node, ms string, request []byte) {
 		defer n.mu.Unlock()
 		delete(n.answered, number)
 	})
+}
+
+func (n *nodes) answeredOne() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answers--
 }

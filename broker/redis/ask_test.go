@@ -3,7 +3,9 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,6 +36,45 @@ func TestANodeThatComesBackByItsNameIsAskedOnce(t *testing.T) {
 		t.Errorf("got %+v, %v, want one answer", answers, err)
 	}
 	up(t, one, "one two")
+}
+
+// A node whose application answers nothing takes so many requests and no more.
+func TestANodeThatAnswersTooManyRequestsRefusesMore(t *testing.T) {
+	begun, end := make(chan struct{}, maxAnswers+1), make(chan struct{})
+	_, one, _ := twoNodes(t, func(context.Context, []byte) ([]byte, error) {
+		begun <- struct{}{}
+		<-end
+		return nil, nil
+	})
+	var asked sync.WaitGroup
+	ask := func() error {
+		answers, err := one.Ask(t.Context(), []byte("x"))
+		if err == nil && len(answers) != 1 {
+			err = fmt.Errorf("got %d answers, want 1", len(answers))
+		}
+		if err == nil {
+			err = answers[0].Err
+		}
+		return err
+	}
+	for range maxAnswers {
+		asked.Go(func() {
+			if err := ask(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range maxAnswers {
+		<-begun
+	}
+	if err := ask(); err == nil || !strings.Contains(err.Error(), errBusy.Error()) {
+		t.Errorf("one more: got %v, want %v", err, errBusy)
+	}
+	close(end)
+	asked.Wait()
+	if err := ask(); err != nil {
+		t.Errorf("after that: %v", err)
+	}
 }
 
 // Two applications on one engine know nothing of each other, if they have two prefixes.

@@ -29,6 +29,12 @@ func (e *engine) explore(ctx context.Context) broker.Caps {
 		e.log.Info("broker/redis: what messages survive can't be asked", "error", err)
 		return caps
 	}
+	switch {
+	case file["appendonly"] != "yes":
+		e.log.Info("broker/redis: a kill of the engine loses all messages", "appendonly", file["appendonly"])
+	case file["appendfsync"] == "everysec":
+		e.log.Info("broker/redis: a kill of the engine may lose what was said in the last two seconds", "appendfsync", "everysec")
+	}
 	caps.Survives = survives(file["appendonly"], file["appendfsync"], field(info, "connected_slaves"), e.waits, e.cluster)
 	if policy, err := c.Do(ctx, c.B().ConfigGet().Parameter("maxmemory-policy").Build()).AsStrMap(); err == nil {
 		if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {

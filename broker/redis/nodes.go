@@ -27,7 +27,8 @@ type nodes struct {
 	answer   func(ctx context.Context, request []byte) ([]byte, error)
 	buried   []string                      // nodes whose topics are looked through now
 	asking   map[string]chan broker.Answer // by the number of a request
-	answered map[string]context.CancelFunc // of requests that are being answered
+	answered map[string]context.CancelFunc // of requests that are being answered, or were
+	answers  int                           // that are being made
 	requests int
 	lenient  time.Time // until then no node is taken to be gone
 }
