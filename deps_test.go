@@ -33,7 +33,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"channel":              {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"channel/middleware":   {ours: []string{"channel", "internal/pace"}, never: []string{"net", "net/http"}},
 	"client/js":            {},
-	"cmd":                  {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
+	"cmd":                  {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, prometheus, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":             {others: []string{chiModule}},
 	"internal/clientsocket": {
 		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "transport"},

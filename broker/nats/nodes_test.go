@@ -24,7 +24,7 @@ func TestANodeThatWasStoppedTakesNobodyToBeGone(t *testing.T) {
 			}
 			n.hear(&client.Msg{Data: body})
 		}
-		wantGone := func(want ...string) {
+		wantDead := func(want ...string) {
 			t.Helper()
 			if got := n.silent(); len(got) != len(want) || len(got) > 0 && got[0] != want[0] {
 				t.Errorf("after %v: got %q to be gone, want %q", time.Since(n.began), got, want)
@@ -33,19 +33,19 @@ func TestANodeThatWasStoppedTakesNobodyToBeGone(t *testing.T) {
 		hear("this")
 		hear("other")
 		time.Sleep(3 * deadAfter)
-		wantGone() // the clock has gone on, and nothing was read
+		wantDead() // the clock has gone on, and nothing was read
 		hear("this")
-		wantGone() // what the other one has said may still wait to be read
+		wantDead() // what the other one has said may still wait to be read
 		if len(n.named()) != 1 {
 			t.Error("the other node has no name any more")
 		}
 		for range deadAfter / beatEvery {
 			time.Sleep(beatEvery)
 			hear("this")
-			wantGone()
+			wantDead()
 		}
 		time.Sleep(beatEvery)
 		hear("this")
-		wantGone("other")
+		wantDead("other")
 	})
 }

@@ -46,7 +46,7 @@ func TestANodeThatAnswersTooManyRequestsRefusesMore(t *testing.T) {
 		<-end
 		return nil, nil
 	})
-	var asked sync.WaitGroup
+	var askers sync.WaitGroup
 	ask := func() error {
 		answers, err := one.Ask(t.Context(), []byte("x"))
 		if err == nil && len(answers) != 1 {
@@ -58,7 +58,7 @@ func TestANodeThatAnswersTooManyRequestsRefusesMore(t *testing.T) {
 		return err
 	}
 	for range maxAnswers {
-		asked.Go(func() {
+		askers.Go(func() {
 			if err := ask(); err != nil {
 				t.Error(err)
 			}
@@ -71,7 +71,7 @@ func TestANodeThatAnswersTooManyRequestsRefusesMore(t *testing.T) {
 		t.Errorf("one more: got %v, want %v", err, errBusy)
 	}
 	close(end)
-	asked.Wait()
+	askers.Wait()
 	if err := ask(); err != nil {
 		t.Errorf("after that: %v", err)
 	}

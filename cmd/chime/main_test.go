@@ -101,6 +101,7 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		{"serve|--addr|4000", `--addr "4000": missing port in address: want host:port, as in 127.0.0.1:4000`},
 		{"serve|--addr|127.0.0.1:99999", `--addr "127.0.0.1:99999": invalid port: want host:port, as in 127.0.0.1:4000`},
 		{"serve|--addr=", `--addr "": want host:port, as in 127.0.0.1:4000`},
+		{"serve|--addr|127.0.0.1:0|--db=|--metrics|" + port, `--metrics "` + port + `": bind: address already in use: want a port that no other program listens on`},
 		{"serve|--addr|" + port, `--addr "` + port + `": bind: address already in use: want a port that no other program listens on`},
 	} {
 		var out, errs bytes.Buffer
@@ -110,11 +111,11 @@ func TestAMistakeNamesTheWayOut(t *testing.T) {
 		}
 	}
 	elsewhere := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}
-	if got, want := unheard("10.9.9.9:80", elsewhere).Error(), "want an address of this machine"; !strings.Contains(got, want) {
+	if got, want := unheard("--addr", "10.9.9.9:80", elsewhere).Error(), "want an address of this machine"; !strings.Contains(got, want) {
 		t.Errorf("an address of another machine: got %q, want %q", got, want)
 	}
 	denied := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}
-	if got, want := unheard("127.0.0.1:80", denied).Error(), `--addr "127.0.0.1:80": bind: permission denied: want a port of 1024 or more`; got != want {
+	if got, want := unheard("--addr", "127.0.0.1:80", denied).Error(), `--addr "127.0.0.1:80": bind: permission denied: want a port of 1024 or more`; got != want {
 		t.Errorf("a privileged port: got %q, want %q", got, want)
 	}
 }

@@ -42,6 +42,7 @@ type serving struct {
 	addr, db string
 	origins  []string
 	node     string // where other nodes reach this one; "": as addr says
+	metrics  string // where numbers are served; "": nowhere
 	engine   engine
 }
 
@@ -78,6 +79,7 @@ else, give that as another --origin.`,
 	c.Flags().StringVar(&s.addr, "addr", "127.0.0.1:4000", "host:port to listen on")
 	c.Flags().StringVar(&s.db, "db", "chime.db", "file that keeps the messages, created if missing; empty: memory only")
 	c.Flags().StringArrayVar(&s.origins, "origin", nil, "another origin whose pages may connect, as in https://chat.example.com; repeatable")
+	c.Flags().StringVar(&s.metrics, "metrics", "", "`host:port` of /metrics, for Prometheus, apart from the chat; empty: none")
 	s.engine.addFlags(c)
 	c.Flags().StringVar(&s.node, "node", "", "with a broker, the `URL` by which other nodes reach this one (default http:// and --addr, if that has a host)")
 	return c
@@ -110,8 +112,18 @@ func serve(ctx context.Context, s serving, out, logs io.Writer) error {
 	}
 	listener, err := net.Listen("tcp", s.addr)
 	if err != nil {
-		return unheard(s.addr, err)
+		return unheard("--addr", s.addr, err)
 	}
+	meter, err := openMeter(s.metrics)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	err = s.serveAt(ctx, listener, meter, out, logs)
+	return errors.Join(err, meter.Close())
+}
+
+// serveAt is serve where it listens already.
+func (s *serving) serveAt(ctx context.Context, listener net.Listener, meter *meter, out, logs io.Writer) error {
 	log := slog.New(quiet.New(slog.NewTextHandler(logs, nil))) // joins of a crowd must not fill it
 	kept, listener, err := s.keep(ctx, listener, out, log)
 	if err != nil {
@@ -138,6 +150,7 @@ func serve(ctx context.Context, s serving, out, logs io.Writer) error {
 	srv := newServer(handler, log)
 	live.Attach(srv)
 	greet(out, listener.Addr(), kept.where)
+	meter.serve(live, out, log)
 	if kept.broker == nil {
 		log.Info("listening", "addr", listener.Addr().String(), "db", kept.name, "origins", s.origins)
 	} else {
@@ -158,7 +171,7 @@ func serve(ctx context.Context, s serving, out, logs io.Writer) error {
 	case <-ctx.Done():
 		log.Info("stopping")
 	}
-	err = errors.Join(err, stop(srv, live, log), kept.Close())
+	err = errors.Join(err, stop(srv, live, log), meter.Close(), kept.Close())
 	for range served { // until its goroutine has ended
 	}
 	log.Info("stopped")
@@ -184,7 +197,7 @@ func (s *serving) keep(ctx context.Context, listener net.Listener, out io.Writer
 		return nil, nil, err
 	}
 	if listener, err = net.Listen("tcp", s.addr); err != nil {
-		return nil, nil, errors.Join(unheard(s.addr, err), kept.Close())
+		return nil, nil, errors.Join(unheard("--addr", s.addr, err), kept.Close())
 	}
 	return kept, listener, nil
 }
@@ -209,8 +222,8 @@ func stop(srv *http.Server, live *chime.Router, log *slog.Logger) error {
 
 const wantAddr = "want host:port, as in 127.0.0.1:4000"
 
-// unheard says why addr can't be listened on, and what to do.
-func unheard(addr string, err error) error {
+// unheard says why the address of a flag can't be listened on, and what to do.
+func unheard(flag, addr string, err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		err = op.Err // the address is said once
 	}
@@ -224,7 +237,7 @@ func unheard(addr string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		remedy = "want a port of 1024 or more"
 	}
-	return fmt.Errorf("--addr %q: %w: %s", addr, err, remedy)
+	return fmt.Errorf("%s %q: %w: %s", flag, addr, err, remedy)
 }
 
 // bounded gives one step of the end its own time.
