@@ -35,6 +35,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 			{"redis://user:secret@" + at, Options{}, at + "]: WRONGPASS", nil},
 			{"redis://:secret@" + at, Options{}, at + "]: WRONGPASS", nil},
 			{"redis://" + at, Options{}, at + "]: NOAUTH", nil},
+			{"redis://" + at, Options{}, "want its password, as in redis://:password@host", nil},
 			{"redis://:secret@" + nobody, Options{}, nobody + "]: the broker can't be reached", broker.ErrUnavailable},
 			{"unix:///nowhere/redis.sock", Options{}, "/nowhere/redis.sock]: the broker can't be reached", broker.ErrUnavailable},
 			{"rediss://:secret@" + at, Options{}, "connect to [" + at, nil},

@@ -13,6 +13,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 	}
 	client, err := connect(ctx, option, o.GiveUp)
 	if err != nil {
-		return nil, fmt.Errorf("broker/redis: connect to %v: %w", option.InitAddress, err)
+		return nil, fmt.Errorf("broker/redis: connect to %v%s: %w", option.InitAddress, withTLS(option), hinted(err))
 	}
 	b := &Broker{engine: newEngine(client, o)}
 	epoch, err := b.settings(ctx)
@@ -80,6 +81,22 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 		b.feeds = append(b.feeds, newFeed(b.engine, b.here.recallLater))
 	}
 	return b, nil
+}
+
+// withTLS says that a connection has TLS: an engine that has none does not answer at all.
+func withTLS(option rueidis.ClientOption) string {
+	if option.TLSConfig == nil {
+		return ""
+	}
+	return " with TLS"
+}
+
+// hinted says what to do where the engine's own words name its commands.
+func hinted(err error) error {
+	if strings.Contains(err.Error(), "NOAUTH") {
+		return fmt.Errorf("%w: want its password, as in redis://:password@host:6379", err)
+	}
+	return err
 }
 
 // connect makes a client, again and again while nothing answers.

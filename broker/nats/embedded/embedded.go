@@ -20,6 +20,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -272,8 +273,14 @@ func (l logger) line(level slog.Level, format string, v []any) {
 }
 
 func (l logger) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
-func (l logger) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
-func (l logger) Fatalf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
+func (l logger) Warnf(format string, v ...any) {
+	level, says := slog.LevelWarn, fmt.Sprintf(format, v...)
+	if slices.ContainsFunc(usual, func(begin string) bool { return strings.HasPrefix(says, begin) }) {
+		level = slog.LevelDebug
+	}
+	l.line(level, format, v)
+}
+func (l logger) Fatalf(format string, v ...any) { l.line(slog.LevelError, format, v) }
 func (l logger) Errorf(format string, v ...any) {
 	level := slog.LevelError
 	if err, ok := attempt(format, v); ok { // each second, from the first on: it is no error while nodes begin
@@ -288,6 +295,9 @@ func (l logger) Errorf(format string, v ...any) {
 }
 func (l logger) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
 func (l logger) Tracef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
+
+// usual is how warnings begin that each start and each end has: Ready tells of the first two.
+var usual = []string{"Waiting for routing to be established", "JetStream has not established contact with a meta leader", "Metalayer blocking snapshot"}
 
 // attempt returns why a peer could not be reached, if that is what the server says.
 func attempt(format string, v []any) (error, bool) {

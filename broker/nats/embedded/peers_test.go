@@ -87,6 +87,10 @@ func TestAPeerThatStaysAwayIsToldOfOnce(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		want("one has another secret", "level=ERROR msg=\"broker/nats/embedded: another secret", "level=ERROR msg=\"broker/nats/embedded: another secret")
+		l.Warnf("Waiting for routing to be established...")
+		want("what each start has")
+		l.Warnf("a disk is %s", "slow")
+		want("another warning", "level=WARN")
 		l.Errorf("a disk %s", "fails")
 		want("another error", "level=ERROR")
 		for range 2 {
