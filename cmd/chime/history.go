@@ -153,7 +153,8 @@ func historyExportCommand() *cobra.Command {
 out, and listed at the end with exit code 1.
 
 With --broker the TOPICs to print are given instead of a FILE: a broker does not list
-them.`,
+them. Nor does it say how much of a topic is kept: where these lines are imported all
+is, until the application publishes there again.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if e.broker == "" {
 				return e.inFileOrBroker()(c, args)
