@@ -53,7 +53,8 @@ func (w *world) offset(r *rand.Rand, topic string) uint64 {
 func (w *world) join(c *watched, topic string) {
 	v := w.view(w.r, topic)
 	v.exact = w.quiet()
-	v.unread = w.st.fails > 0 || w.st.failing > 0
+	toFail, about := w.st.ill()
+	v.unread = toFail || about
 	w.note("%s joins %s: %s %v, exact %t", c.id, topic, v.ref, v.ask, v.exact)
 	c.giveUp(topic)
 	c.joins(w.t, v)
@@ -123,7 +124,8 @@ func (w *world) chat(topic string) {
 	event, notMe, options := w.gossip(w.r, topic, w.clients)
 	w.model.mu.Lock()
 	h := w.model.of(topic)
-	quiet := w.st.fails == 0 && w.busy.Load() == 0 && w.st.before == nil && w.st.after == nil
+	toFail, _ := w.st.ill()
+	quiet := !toFail && w.busy.Load() == 0 && w.st.before == nil && w.st.after == nil
 	var must []*view
 	var who []*watched
 	for _, c := range w.clients {

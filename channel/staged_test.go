@@ -107,6 +107,13 @@ func (s *staged) Read(ctx context.Context, topic string, r store.Range) (store.P
 	return p, err
 }
 
+// ill reports whether reads are to fail, or are about to.
+func (s *staged) ill() (toFail, about bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fails > 0, s.failing > 0
+}
+
 func (s *staged) Append(ctx context.Context, topic string, m store.Message, keep store.Retention, announce func(store.Message)) (uint64, error) {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()

@@ -168,13 +168,17 @@ func TestANodeIsSilent(t *testing.T) {
 		p.crowds = map[string]*crowd{"a": c}
 		who := broker.Present{Key: "k", Ref: "r"}
 		c.line.now(func() { c.set("other", map[string]broker.Present{"r": who}, 1) })
-		n := nodes{known: map[string]*peer{"other": {heard: time.Now()}, "another": {heard: time.Now()}}}
-		time.Sleep(deadAfter)
+		n := nodes{heard: time.Now(), known: map[string]*peer{"other": {heard: time.Now()}, "another": {heard: time.Now()}}}
+		for range deadAfter / beatEvery {
+			time.Sleep(beatEvery)
+			n.echo()
+		}
 		if dead := n.silent(); len(dead) > 0 {
 			t.Errorf("after %v: %q are gone, want none", deadAfter, dead)
 		}
 		n.known["another"].heard = time.Now()
 		time.Sleep(time.Second)
+		n.echo()
 		dead := n.silent()
 		if !slices.Equal(dead, []string{"other"}) || n.up("other") || !n.up("another") {
 			t.Errorf("then %q are gone, want the one that was not heard", dead)

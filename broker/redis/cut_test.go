@@ -279,6 +279,7 @@ func TestAnEngineThatHangsPublishesOnce(t *testing.T) {
 		e := program.Start(t, "--appendfsync", "no")
 		b, w := began(t, e.URL(), Options{GiveUp: patience}, "a")
 		publish(t, b, "a", "before")
+		redistest.Eventually(t, "all connections are there", func() bool { return b.Health(t.Context()) == nil })
 		e.Stop(t)
 		const publishers = 20
 		var wg sync.WaitGroup
