@@ -16,6 +16,7 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/nats/embedded"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
@@ -368,6 +369,9 @@ func TestAnEphemeralMessageIsAnnouncedBeforePublishReturns(t *testing.T) {
 // A stream has no leader for longer than a call waits. Calls end with what is known of their outcome,
 // the log says so once, and when there is a leader again the node goes on.
 func TestAMajorityIsAwayForLong(t *testing.T) {
+	if !need.All() {
+		t.Skip("takes half a minute: CHIME_TEST_ALL=1 runs it")
+	}
 	s := cluster(t)
 	var log text
 	b := open(t, nats.Options{Server: s.list[0], Prefix: prefix(), Replicas: 3, GiveUp: time.Second, Log: log.log()})
