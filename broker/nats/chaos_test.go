@@ -18,6 +18,9 @@ import (
 // Three nodes follow what all publish, while their connections are cut and servers end and
 // begin again, at random.
 func TestNothingIsMissedWhileServersFail(t *testing.T) {
+	if !need.All() {
+		t.Skip("takes a quarter of a minute and more: CHIME_TEST_ALL=1 runs it")
+	}
 	s := cluster(t)
 	p := prefix()
 	var nodes []broker.Broker
