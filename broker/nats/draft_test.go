@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
@@ -60,13 +59,10 @@ func TestADraftGrowsOnTwoNodes(t *testing.T) {
 			bob.WantDraft("answer", text)
 		}
 		if round == 0 { // the nodes learn of each other within seconds
-			for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-				if list, err := nodes[1].(broker.Cluster).Nodes(t.Context()); err == nil && len(list) == 2 {
-					break
-				} else if time.Now().After(end) {
-					t.Fatalf("nodes: %v, %v, want two", list, err)
-				}
-			}
+			until(t, "both nodes are known", func() bool {
+				list, err := nodes[1].(broker.Cluster).Nodes(t.Context())
+				return err == nil && len(list) == 2
+			})
 		}
 		hubs[1].Join("room:1", nil).WantDraft("answer", text)
 		if err := hubs[1].StopDraft(t.Context(), "room:1", id); err != nil {
