@@ -2,10 +2,9 @@ package redis
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -38,24 +37,18 @@ func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, erro
 	}
 	n := &b.nodes
 	n.mu.Lock()
-	self := n.self
+	own := n.self.ID
 	n.mu.Unlock()
-	var own broker.Node
-	if self == "" || json.Unmarshal([]byte(self), &own) != nil {
+	if own == "" {
 		return nil, fmt.Errorf("broker/redis: ask: %w: this node has no name yet", broker.ErrUnavailable)
 	}
 	var answers []broker.Answer
 	var came []chan broker.Answer
-	for _, s := range list {
-		var other broker.Node
-		if s.id == n.engine.id || s.self == "" || json.Unmarshal([]byte(s.self), &other) != nil {
-			continue
+	for _, other := range named(list) {
+		if other.ID != own {
+			answers = append(answers, broker.Answer{Node: other})
+			came = append(came, n.ask(ctx, own, other.ID, request))
 		}
-		if other.ID == own.ID || slices.ContainsFunc(answers, func(a broker.Answer) bool { return a.Node.ID == other.ID }) {
-			continue // a process that came before the one of that name
-		}
-		answers = append(answers, broker.Answer{Node: other})
-		came = append(came, n.ask(ctx, own.ID, other.ID, request))
 	}
 	for i, c := range came {
 		a := <-c
@@ -134,8 +127,8 @@ func (n *nodes) add(text string) {
 		}
 		return
 	case "end":
-		if cancel := n.answered[number]; cancel != nil {
-			cancel()
+		if r := n.answered[number]; r != nil {
+			r.cancel()
 		}
 		return
 	case "answer":
@@ -160,6 +153,12 @@ func (n *nodes) lose() {}
 // lost its connection.
 const remembered = time.Minute
 
+// incoming is a request of another node.
+type incoming struct {
+	cancel context.CancelFunc
+	until  time.Time // it is remembered
+}
+
 // maxAnswers is how many requests of others are answered at one time. One more is refused.
 const maxAnswers = 64
 
@@ -171,7 +170,7 @@ func (n *nodes) reply(number, node, ms string, request []byte) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, time.Duration(wait)*time.Millisecond)
-	n.answered[number] = cancel
+	n.answered[number] = &incoming{cancel, time.Now().Add(min(time.Duration(wait)*time.Millisecond, remembered))}
 	answer := n.answer
 	if n.answers++; n.answers > maxAnswers {
 		answer = func(context.Context, []byte) ([]byte, error) { return nil, errBusy }
@@ -191,11 +190,13 @@ func (n *nodes) reply(number, node, ms string, request []byte) {
 		}
 		cancel()
 	})
-	time.AfterFunc(min(time.Duration(wait)*time.Millisecond, remembered), func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		delete(n.answered, number)
-	})
+}
+
+// forget forgets the requests that nobody waits for any more.
+func (n *nodes) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.DeleteFunc(n.answered, func(_ string, r *incoming) bool { return time.Now().After(r.until) })
 }
 
 func (n *nodes) answeredOne() {

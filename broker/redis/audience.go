@@ -54,6 +54,8 @@ func (o *order) change(fields []string, rest string) error {
 	}
 	if n.node == o.engine.id {
 		here.hear(o.topic, n)
+	} else if len(n.Joins) > 0 {
+		here.doubt(n.node, o.topic)
 	}
 	a := &o.audience
 	switch {
@@ -90,12 +92,14 @@ func (o *order) arrive(s *snapshot) {
 		return
 	}
 	var c broker.Change
-	mine := map[string]bool{}
+	mine := s.of(own)
 	for ref, r := range s.refs {
 		if r.node == own {
-			mine[ref] = true
 			delete(s.refs, ref)
-		} else if _, ok := a.refs[ref]; !ok {
+			continue
+		}
+		o.here.doubt(r.node, o.topic)
+		if _, ok := a.refs[ref]; !ok {
 			c.Joins = append(c.Joins, r.Present)
 		}
 	}

@@ -25,6 +25,7 @@ type engine struct {
 	cluster bool          // it is a Redis Cluster
 	id      string        // of this process, whatever it is called
 	epoch   atomic.Value  // string
+	deaf    atomic.Int32  // how many feeds have lost their connection
 
 	ctx   context.Context // ends with Close
 	end   context.CancelFunc

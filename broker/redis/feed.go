@@ -51,6 +51,7 @@ type feed struct {
 	settled  chan struct{}   // closed when that is none
 	beats    time.Time       // when the last one came
 	down     error           // why there is none
+	deaf     bool            // there was one, and the log knows of its end
 	link     int             // which connection this is: of one that ended something may still come
 	closed   bool
 }
@@ -172,13 +173,13 @@ func (f *feed) run() {
 		}
 		f.mu.Lock()
 		first := f.down == nil
-		f.down = err
+		f.down, f.deaf = err, f.deaf || first
 		f.link++
 		for _, c := range f.channels {
 			c.live = false
 		}
 		f.mu.Unlock()
-		if first {
+		if first && f.engine.deaf.Add(1) == 1 {
 			f.engine.log.Warn("broker/redis: subscriptions were lost; they are made again", "error", err)
 		}
 		if time.Since(began) > maxReconnect {
@@ -218,11 +219,13 @@ func (f *feed) connect() error {
 			return err
 		}
 		f.mu.Lock()
-		again := f.down
-		f.down = nil
+		again, deaf := f.down, f.deaf
+		f.down, f.deaf = nil, false
 		f.mu.Unlock()
+		if deaf && f.engine.deaf.Add(-1) == 0 {
+			f.engine.log.Info("broker/redis: subscribed again", "after", again)
+		}
 		if again != nil && !errors.Is(again, errNotYet) {
-			f.engine.log.Info("broker/redis: subscribed", "after", again)
 			f.again() // it may be an engine that has lost something
 		}
 		select {

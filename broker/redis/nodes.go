@@ -23,14 +23,28 @@ type nodes struct {
 	saying chan struct{} // full while the engine is told that this node is up, and for good when it is not
 
 	mu       sync.Mutex // guards what follows
-	self     string     // what the node says of itself, JSON; "": nothing
+	self     self
 	answer   func(ctx context.Context, request []byte) ([]byte, error)
+	doubts   presentOn                     // nodes that the engine may not know
 	buried   []string                      // nodes whose topics are looked through now
 	asking   map[string]chan broker.Answer // by the number of a request
-	answered map[string]context.CancelFunc // of requests that are being answered, or were
+	answered map[string]*incoming          // that are being answered, or were
 	answers  int                           // that are being made
 	requests int
 	lenient  time.Time // until then no node is taken to be gone
+}
+
+// self is what a node says of itself.
+type self struct {
+	broker.Node        // without an ID it has not started to be one of the cluster
+	text        string // JSON; "" is nothing
+}
+
+// roll is which nodes the engine knows, at a moment.
+type roll struct {
+	known bool          // it knew this node
+	quiet time.Duration // since that was heard before
+	nodes []state
 }
 
 // state is what the engine knows of a node.
@@ -38,33 +52,35 @@ type state struct {
 	id    string
 	heard string // µs
 	quiet time.Duration
-	self  string
+	stray bool // it was known only by those who are present on it
+	broker.Node
 }
 
 func (n *nodes) init(e *engine, here *presences, alarm func()) {
 	n.engine, n.here, n.alarm = e, here, alarm
 	n.saying = make(chan struct{}, 1)
-	n.asking, n.answered = map[string]chan broker.Answer{}, map[string]context.CancelFunc{}
+	n.asking, n.answered = map[string]chan broker.Answer{}, map[string]*incoming{}
+	n.doubts = presentOn{}
 }
 
 // StartCluster implements broker.Cluster. This node is named to the others when it can hear
 // them.
-func (b *Broker) StartCluster(self broker.Node, answer func(ctx context.Context, request []byte) ([]byte, error)) {
+func (b *Broker) StartCluster(node broker.Node, answer func(ctx context.Context, request []byte) ([]byte, error)) {
 	n := &b.nodes
 	b.tasks.Go(func() {
-		channel := b.names.node(self.ID)
+		channel := b.names.node(node.ID)
 		for tries := 0; b.feed(channel).subscribe(b.ctx, channel, n) != nil; tries++ {
 			if !pause(b.ctx, tries) {
 				return
 			}
 		}
-		text, err := json.Marshal(self)
+		text, err := json.Marshal(node)
 		if err != nil {
 			b.log.Error("broker/redis: this node can't be named", "error", err)
 			return
 		}
 		n.mu.Lock()
-		n.self, n.answer = string(text), answer
+		n.self, n.answer = self{node, string(text)}, answer
 		n.mu.Unlock()
 		if err := n.beat(b.ctx); err != nil {
 			b.log.Warn("broker/redis: the other nodes do not hear of this one yet", "error", err)
@@ -82,6 +98,8 @@ func (n *nodes) run() {
 		ctx, cancel := context.WithTimeout(e.ctx, e.pace)
 		err := errors.Join(n.beat(ctx), n.again(ctx))
 		cancel()
+		n.here.sweep()
+		n.forget()
 		if failed := err != nil && e.ctx.Err() == nil; failed != failing {
 			failing = failed
 			if failed {
@@ -102,26 +120,29 @@ func (n *nodes) run() {
 func (n *nodes) beat(ctx context.Context) error {
 	e := n.engine
 	n.mu.Lock()
-	self := n.self
+	text := n.self.text
 	n.mu.Unlock()
 	select {
 	case n.saying <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	known, quiet, list, err := n.list(ctx, n.engine.id, self)
+	doubts := n.takeDoubts()
+	r, err := n.list(ctx, n.engine.id, text)
 	<-n.saying
 	if err != nil {
+		n.doubtAgain(doubts)
 		return err
 	}
 	switch {
-	case !known: // or they took it to be gone, and with it who is present here
+	case !r.known: // or they took it to be gone, and with it who is present here
 		n.here.again()
-	case quiet > silentBeats*e.pace:
+	case r.quiet > silentBeats*e.pace:
 		n.wait()
 	}
+	n.settle(ctx, doubts, r)
 	if !n.waits() {
-		for _, s := range list {
+		for _, s := range r.nodes {
 			if s.id != n.engine.id && s.quiet > e.dead() {
 				n.bury(s)
 			}
@@ -165,10 +186,10 @@ func (n *nodes) waits() bool {
 
 // list returns which nodes were heard of and when, after saying that id is up, if it is
 // not "", and for how long that was not said before.
-func (n *nodes) list(ctx context.Context, id, self string) (known bool, quiet time.Duration, list []state, err error) {
+func (n *nodes) list(ctx context.Context, id, self string) (*roll, error) {
 	e := n.engine
 	var answer []string
-	err = e.look(ctx, func(ctx context.Context) (err error) {
+	err := e.look(ctx, func(ctx context.Context) (err error) {
 		answer, err = evaluate(ctx, e.client, beatScript, []string{e.names.nodes()}, id, self)
 		return err
 	})
@@ -176,14 +197,19 @@ func (n *nodes) list(ctx context.Context, id, self string) (known bool, quiet ti
 		err = errAnswer
 	}
 	if err != nil {
-		return false, 0, nil, fmt.Errorf("nodes: %w", err)
+		return nil, fmt.Errorf("nodes: %w", err)
 	}
 	now, _ := strconv.ParseInt(answer[1], 10, 64)
+	r := &roll{known: answer[0] != "0", quiet: apart(answer[0], now)}
 	for pair := range slices.Chunk(answer[2:], 2) {
-		heard, self, _ := strings.Cut(pair[1], " ")
-		list = append(list, state{pair[0], heard, apart(heard, now), self})
+		heard, text, _ := strings.Cut(pair[1], " ")
+		s := state{id: pair[0], heard: heard, quiet: apart(heard, now), stray: text == stray}
+		if json.Unmarshal([]byte(text), &s.Node) != nil {
+			s.Node = broker.Node{}
+		}
+		r.nodes = append(r.nodes, s)
 	}
-	return answer[0] != "0", apart(answer[0], now), list, nil
+	return r, nil
 }
 
 // apart is how long it is from a moment to another, in µs, whichever is first: what was
@@ -195,12 +221,24 @@ func apart(heard string, now int64) time.Duration {
 
 // up returns the nodes that are.
 func (n *nodes) up(ctx context.Context) ([]state, error) {
-	_, _, list, err := n.list(ctx, "", "")
-	missed := func(s state) bool { return s.id == n.engine.id && s.quiet > silentBeats*n.engine.pace }
-	if n.waits() || slices.ContainsFunc(list, missed) { // as this one was, the others were
-		return list, err
+	r, err := n.list(ctx, "", "")
+	if err != nil {
+		return nil, err
 	}
-	return slices.DeleteFunc(list, func(s state) bool { return s.quiet > n.engine.dead() }), err
+	missed := func(s state) bool { return s.id == n.engine.id && s.quiet > silentBeats*n.engine.pace }
+	all := n.waits() || slices.ContainsFunc(r.nodes, missed) // as this one was, the others were
+	return slices.DeleteFunc(r.nodes, func(s state) bool { return s.stray || !all && s.quiet > n.engine.dead() }), nil
+}
+
+// named are those of the nodes that say what they are, each once: a process that came before one
+// of the same ID is left out.
+func named(list []state) (all []broker.Node) {
+	for _, s := range list {
+		if s.ID != "" && !slices.ContainsFunc(all, func(n broker.Node) bool { return n.ID == s.ID }) {
+			all = append(all, s.Node)
+		}
+	}
+	return all
 }
 
 // Nodes implements broker.Cluster.
@@ -209,14 +247,7 @@ func (b *Broker) Nodes(ctx context.Context) ([]broker.Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker/redis: %w", err)
 	}
-	var all []broker.Node
-	for _, s := range list {
-		var node broker.Node
-		if s.self != "" && json.Unmarshal([]byte(s.self), &node) == nil && !slices.ContainsFunc(all, func(n broker.Node) bool { return n.ID == node.ID }) {
-			all = append(all, node)
-		}
-	}
-	return all, nil
+	return named(list), nil
 }
 
 // leave takes this node out of the list.
@@ -228,35 +259,4 @@ func (n *nodes) leave(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return e.client.Do(ctx, e.client.B().Hdel().Key(e.names.nodes()).Field(n.engine.id).Build()).Error()
-}
-
-// bury has those who were present on a node that is gone leave. Of all nodes that see it
-// gone one does so; if it can't another will.
-func (n *nodes) bury(s state) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if slices.Contains(n.buried, s.id) {
-		return
-	}
-	n.buried = append(n.buried, s.id)
-	n.engine.tasks.Go(func() {
-		if err := n.burial(s); err != nil && n.engine.ctx.Err() == nil {
-			n.engine.log.Warn("broker/redis: those on a node that is gone are still shown", "node", s.id, "error", err)
-		}
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.buried = slices.DeleteFunc(n.buried, func(id string) bool { return id == s.id })
-	})
-}
-
-func (n *nodes) burial(s state) error {
-	e, ctx := n.engine, n.engine.ctx
-	err := e.client.Do(ctx, e.client.B().Set().Key(e.names.burial(s.id)).Value(n.engine.id).Nx().PxMilliseconds(e.dead().Milliseconds()).Build()).Error()
-	if err != nil { // another node does
-		return ignoreNil(err)
-	}
-	if err := n.here.bury(ctx, s.id); err != nil {
-		return err
-	}
-	return run(ctx, e.client, buryScript, []string{e.names.nodes()}, s.id, s.heard).Error()
 }

@@ -28,16 +28,14 @@ type Options struct {
 	// known.
 	WaitReplicas int
 
-	// Feeds is how many connections this node is told by: 2 by default.
-	Feeds int
-
 	// TLS is for rediss://; nil is what the system trusts.
 	TLS *tls.Config
 
 	// SentinelUsername and SentinelPassword are for the Sentinels, if those have any.
 	SentinelUsername, SentinelPassword string
 
-	pace time.Duration // of beats: beatEvery, unless a test has less time
+	pace  time.Duration // of beats: beatEvery, unless a test has less time
+	feeds int           // how many connections this node is told by: defaultFeeds, unless a test has one
 
 	// Log is told of connections that are lost, and of those that are there again; nil is
 	// slog.Default().
@@ -62,8 +60,8 @@ func (o Options) withDefaults() Options {
 	if o.GiveUp <= 0 {
 		o.GiveUp = defaultGiveUp
 	}
-	if o.Feeds <= 0 {
-		o.Feeds = defaultFeeds
+	if o.feeds <= 0 {
+		o.feeds = defaultFeeds
 	}
 	if o.pace <= 0 {
 		o.pace = beatEvery

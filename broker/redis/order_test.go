@@ -13,7 +13,7 @@ import (
 // A topic whose members are slow holds up no other, and what is too much for it is told.
 func TestASlowTopicHoldsUpNoOther(t *testing.T) {
 	e := redistest.Start(t, "--appendfsync", "no")
-	b, w := open(t, e.URL(), Options{Feeds: 1}), newWatcher()
+	b, w := open(t, e.URL(), Options{feeds: 1}), newWatcher()
 	gate := make(chan struct{})
 	w.slow = func(p broker.Publication) {
 		if p.Topic == "slow" {

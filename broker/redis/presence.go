@@ -1,14 +1,8 @@
 package redis
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-chime/chime/broker"
 )
@@ -18,9 +12,11 @@ import (
 type presences struct {
 	engine  *engine
 	changed func(topic string, c broker.Change)
+	doubt   func(node, topic string) // somebody is present on another node
 
 	mu      sync.Mutex // guards what follows
 	topics  map[string]*presence
+	empty   []emptied     // topics in which nobody is, and was last; the first that was is first
 	reads   []*order      // that are to learn who is present
 	readers int           // how many goroutines read that
 	saves   int           // how many topics are being saved
@@ -34,14 +30,23 @@ type presence struct {
 	unsaved map[string]bool // refs of which the engine is to be told that they are here, or not; whether it may know them
 	written map[string]bool // refs of which it is being told
 	listed  bool            // the engine knows that this node is in the topic
+	empty   time.Time       // since when nobody is in it
 	saving  bool
+}
+
+// emptied is a topic in which nobody is since a time.
+type emptied struct {
+	topic string
+	since time.Time
 }
 
 func newPresence() *presence {
 	return &presence{refs: map[string]broker.Present{}, unsaved: map[string]bool{}}
 }
 
-func (p *presences) init(e *engine) { p.engine, p.topics = e, map[string]*presence{} }
+func (p *presences) init(e *engine, doubt func(node, topic string)) {
+	p.engine, p.doubt, p.topics = e, doubt, map[string]*presence{}
+}
 
 // StartPresence implements broker.Presence.
 func (b *Broker) StartPresence(changed func(topic string, c broker.Change)) { b.here.changed = changed }
@@ -81,6 +86,9 @@ func (t *presence) join(who broker.Present) {
 // not be: while it is away they would become more and more. presences.mu is held.
 func (t *presence) leave(ref string) {
 	delete(t.refs, ref)
+	if len(t.refs) == 0 {
+		t.empty = time.Now()
+	}
 	if known, unsaved := t.unsaved[ref]; unsaved && !known && !t.written[ref] {
 		delete(t.unsaved, ref)
 	} else {
@@ -147,9 +155,7 @@ func (p *presences) compare(topic string, known map[string]bool) {
 		if len(known) == 0 {
 			return
 		}
-		t = newPresence()
-		t.listed = true
-		p.topics[topic] = t
+		t = p.adopt(topic)
 	}
 	for ref := range t.refs {
 		if !known[ref] && !t.written[ref] {
@@ -164,6 +170,15 @@ func (p *presences) compare(topic string, known map[string]bool) {
 	p.save(topic, t)
 }
 
+// adopt takes note of a topic that the engine has this node be in, and it is not. p.mu is held.
+func (p *presences) adopt(topic string) *presence {
+	t := newPresence()
+	t.listed, t.empty = true, time.Now()
+	p.topics[topic] = t
+	p.empty = append(p.empty, emptied{topic, t.empty})
+	return t
+}
+
 // retell has the engine told of everybody in a topic. p.mu is held.
 func (p *presences) retell(topic string, t *presence) {
 	for ref := range t.refs {
@@ -171,233 +186,4 @@ func (p *presences) retell(topic string, t *presence) {
 	}
 	t.listed = false
 	p.save(topic, t)
-}
-
-// save has the engine told of what it does not know. p.mu is held.
-func (p *presences) save(topic string, t *presence) {
-	if t.saving || len(t.unsaved) == 0 || p.engine.ctx.Err() != nil || p.leaving != nil {
-		return
-	}
-	t.saving = true
-	p.saves++
-	p.engine.tasks.Go(func() {
-		defer p.saved()
-		for tries := 0; ; tries++ {
-			done, err := p.write(topic, t)
-			switch {
-			case err != nil:
-				if tries == 0 && kindOf(err) == fatal {
-					p.engine.log.Error("broker/redis: who is present can't be written, and is not shown", "topic", topic, "error", err)
-				}
-				if !pause(p.engine.ctx, tries) {
-					return
-				}
-			case done:
-				return
-			default:
-				tries = 0
-			}
-		}
-	})
-}
-
-// write tells the engine of what is not saved. It reports done if nothing is left.
-func (p *presences) write(topic string, t *presence) (done bool, err error) {
-	p.mu.Lock()
-	if p.leaving != nil || len(t.unsaved) == 0 && (len(t.refs) > 0 || !t.listed) {
-		t.saving = false
-		if len(t.refs) == 0 {
-			delete(p.topics, topic)
-		}
-		p.mu.Unlock()
-		return true, nil
-	}
-	c := t.take()
-	list, unlist := !t.listed && len(t.refs) > 0, t.listed && len(t.refs) == 0 && len(t.unsaved) == 0
-	t.listed = t.listed || list
-	p.mu.Unlock()
-
-	e := p.engine
-	node, channel := e.id, e.names.channel(topic)
-	args := []string{channel, node, pack(c), strconv.Itoa(len(c.Joins))}
-	for _, who := range c.Joins {
-		args = append(args, who.Ref, node+"\n"+pack(broker.Change{Joins: []broker.Present{who}}))
-	}
-	for _, who := range c.Leaves {
-		args = append(args, who.Ref)
-	}
-	err = e.look(e.ctx, func(ctx context.Context) error {
-		if list { // before anybody is present: who buries this node must find all
-			if err := run(ctx, e.client, listScript, []string{e.names.topics(node)}, topic).Error(); err != nil {
-				return err
-			}
-		}
-		if len(c.Joins)+len(c.Leaves) == 0 { // whoever was left has left before the engine was told
-			return nil
-		}
-		return run(ctx, e.client, presentScript, []string{e.names.present(topic)}, args...).Error()
-	})
-	p.mu.Lock()
-	if err != nil {
-		maps.Copy(t.unsaved, t.written)
-		t.listed = t.listed && !list
-	}
-	t.written = nil
-	p.mu.Unlock()
-	if err == nil && unlist {
-		p.mu.Lock()
-		still := len(t.refs) == 0 && len(t.unsaved) == 0
-		t.listed = t.listed && !still
-		p.mu.Unlock()
-		if still {
-			err = e.client.Do(e.ctx, e.client.B().Srem().Key(e.names.topics(node)).Member(topic).Build()).Error()
-		}
-	}
-	return false, err
-}
-
-const (
-	// What is announced of presence at one time: with all who are in a large topic Redis
-	// would cut the connections that it announces by (see maxPayload).
-	presentAtOnce      = 500
-	presentBytesAtOnce = 1 << 20
-)
-
-// take returns some of what the engine is to be told. Joins are told before leaves
-// are: what replaces a ref is there before that has left. presences.mu is held.
-func (t *presence) take() (c broker.Change) {
-	t.written = map[string]bool{}
-	full := func(bytes int) bool { return len(t.written) >= presentAtOnce || bytes > presentBytesAtOnce }
-	bytes := 0
-	for ref := range t.unsaved {
-		if full(bytes) {
-			break
-		}
-		if who, ok := t.refs[ref]; ok {
-			c.Joins = append(c.Joins, who)
-			t.written[ref] = true
-			bytes += len(who.Ref) + len(who.Key) + len(who.Meta)
-		}
-	}
-	for ref := range t.written {
-		delete(t.unsaved, ref)
-	}
-	for ref := range t.unsaved {
-		if full(bytes) {
-			break
-		}
-		c.Leaves = append(c.Leaves, broker.Present{Ref: ref})
-		t.written[ref] = true
-		delete(t.unsaved, ref)
-	}
-	return c
-}
-
-// saved is called when a topic is saved, or can't be.
-func (p *presences) saved() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.saves--; p.saves == 0 && p.leaving != nil {
-		close(p.leaving)
-	}
-}
-
-// leave has all leave, at the end of the node.
-func (p *presences) leave(ctx context.Context) error {
-	p.mu.Lock()
-	p.leaving = make(chan struct{})
-	if p.saves == 0 {
-		close(p.leaving)
-	}
-	p.mu.Unlock()
-	select {
-	case <-p.leaving: // what is being written must not come after
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return p.bury(ctx, p.engine.id)
-}
-
-// bury has all leave who are present on a node.
-func (p *presences) bury(ctx context.Context, node string) error {
-	e := p.engine
-	topics, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.names.topics(node)).Build()).AsStrSlice()
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for _, topic := range topics {
-		if err := p.clear(ctx, topic, node); err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		failed = append(failed, e.client.Do(ctx, e.client.B().Srem().Key(e.names.topics(node)).Member(topic).Build()).Error())
-	}
-	return errors.Join(failed...)
-}
-
-// clear has all leave who are present on a node in one topic.
-func (p *presences) clear(ctx context.Context, topic, node string) error {
-	e := p.engine
-	return run(ctx, e.client, presentScript, []string{e.names.present(topic)}, e.names.channel(topic), node, "").Error()
-}
-
-// ListPresence implements broker.Presence.
-func (b *Broker) ListPresence(ctx context.Context, topic string) ([]broker.Present, error) {
-	s, err := b.here.read(ctx, topic)
-	if err != nil {
-		return nil, fmt.Errorf("present in %q: %w", topic, err)
-	}
-	up, err := b.nodes.up(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("present in %q: %w", topic, err)
-	}
-	var list []broker.Present
-	for _, r := range s.refs {
-		if slices.ContainsFunc(up, func(s state) bool { return s.id == r.node }) {
-			list = append(list, r.Present)
-		}
-	}
-	return list, nil
-}
-
-// snapshot is who is present in a topic, after a change.
-type snapshot struct {
-	change uint64
-	refs   map[string]remote
-}
-
-// remote is who is present on a node.
-type remote struct {
-	broker.Present
-	node string
-}
-
-// read returns who is present in a topic.
-func (p *presences) read(ctx context.Context, topic string) (*snapshot, error) {
-	e := p.engine
-	var all map[string]string
-	err := e.look(ctx, func(ctx context.Context) (err error) {
-		all, err = e.client.Do(ctx, e.client.B().Hgetall().Key(e.names.present(topic)).Build()).AsStrMap()
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	s := &snapshot{refs: map[string]remote{}}
-	for ref, text := range all {
-		if ref == "" {
-			s.change, err = strconv.ParseUint(text, 10, 64)
-		} else {
-			node, packed, _ := strings.Cut(text, "\n")
-			var c broker.Change
-			if c, err = unpack(packed); err == nil && len(c.Joins) == 1 {
-				s.refs[ref] = remote{c.Joins[0], node}
-			}
-		}
-		if err != nil {
-			return nil, errForm
-		}
-	}
-	return s, nil
 }

@@ -13,24 +13,27 @@ func (p *presences) recall(ctx context.Context) error {
 		return err
 	})
 	for _, topic := range topics {
-		p.mu.Lock()
-		here := p.topics[topic] != nil
-		p.mu.Unlock()
-		if here || err != nil {
+		if p.inhabited(topic) || err != nil {
 			continue
 		}
 		var s *snapshot
 		if s, err = p.read(ctx, topic); err == nil {
-			known := map[string]bool{}
-			for ref, r := range s.refs {
-				if r.node == e.id {
-					known[ref] = true
-				}
-			}
-			p.compare(topic, known)
+			p.compare(topic, s.of(e.id))
 		}
 	}
 	return err
+}
+
+// inhabited reports whether somebody is present in a topic on this node. One in which nobody is
+// gets to be known otherwise, so that the engine is told in time.
+func (p *presences) inhabited(topic string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.topics[topic]
+	if t == nil {
+		t = p.adopt(topic)
+	}
+	return len(t.refs) > 0
 }
 
 // recallLater is recall, until it is done.

@@ -1,7 +1,9 @@
 package redis
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/internal/redistest"
@@ -32,4 +34,79 @@ func TestWhoHasLeftATopicIsNotPresentAgain(t *testing.T) {
 		p.cut()
 		redistest.Eventually(t, "the replica has nobody", func() bool { return !knows(replica) })
 	})
+}
+
+// A write may come so late that the node has left the topic, and hears nothing of it.
+func TestWhoIsWrittenLateInATopicThatWasLeftIsTakenBack(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		one, _, _ := peer(t, e.URL(), fresh(), "one")
+		present := one.names.present("left")
+		knows := func() bool { return e.Must(t, "HEXISTS", present, "r1") == "1" }
+		c := joins("r1")
+		one.Present("left", c)
+		redistest.Eventually(t, "r1 is present", knows)
+		one.Present("left", broker.Change{Leaves: c.Joins})
+		redistest.Eventually(t, "r1 has left", func() bool { return !knows() })
+		e.Must(t, "HSET", present, "r1", one.id+"\n"+pack(c))
+		redistest.Eventually(t, "r1 is taken back", func() bool { return !knows() })
+		redistest.Eventually(t, "the node is in one topic", func() bool {
+			return e.Must(t, "SMEMBERS", one.names.topics(one.id)) == ""
+		})
+	})
+}
+
+// An engine that has lost what it was told last may not know a node that has said again who is
+// present on it, and has ended before it said that it is up.
+func TestThoseOnANodeThatNobodyKnowsLeave(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		e := program.Start(t, "--appendfsync", "no")
+		prefix := fresh()
+		p := newProxy(t, e)
+		one, seen, heard := peer(t, p.url(), prefix, "one")
+		up(t, one, "one")
+		say := func(ref, node string) {
+			t.Helper()
+			c := joins(ref)
+			if err := run(t.Context(), one.client, presentScript, []string{one.names.present("a")}, one.names.channel("a"), node, pack(c), "1",
+				ref, node+"\n"+pack(c)).Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		say("r1", "announced")
+		seen.until(t, "r1")
+		seen.until(t, "")
+		e.Must(t, "HSET", one.names.present("a"), "r2", "read\n"+pack(joins("r2")))
+		p.cut()
+		heard.until(t, "it hears again", func() bool { return heard.missed["a"] > 0 })
+		seen.until(t, "r2")
+		seen.until(t, "")
+		// The engine has lost of this one that it was up, which this node had heard.
+		e.Must(t, "HSET", one.names.nodes(), "lost", fmt.Sprintf("%d {}", time.Now().UnixMicro()))
+		if err := one.nodes.beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e.Must(t, "HDEL", one.names.nodes(), "lost")
+		say("r3", "lost")
+		seen.until(t, "r3")
+		seen.until(t, "")
+		redistest.Eventually(t, "they are known no longer", func() bool {
+			return e.Must(t, "HKEYS", one.names.nodes()) == one.id && e.Must(t, "EXISTS", one.names.topics("announced"), one.names.topics("read")) == "0"
+		})
+	})
+}
+
+// A node that only others have made known says all anew.
+func TestANodeThatOthersHaveKnownIsNotKnownYet(t *testing.T) {
+	e := redistest.Start(t, "--appendfsync", "no")
+	one, _, _ := peer(t, e.URL(), fresh(), "one")
+	up(t, one, "one")
+	if err := one.nodes.adopt(t.Context(), "other", map[string]bool{"a": true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{false, true} {
+		if r, err := one.nodes.list(t.Context(), "other", "{}"); err != nil || r.known != want {
+			t.Errorf("got %+v, %v, want known %t", r, err, want)
+		}
+	}
 }

@@ -75,9 +75,9 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 	}
 	b.epoch.Store(epoch)
 	b.caps = b.explore(ctx)
-	b.here.init(b.engine)
+	b.here.init(b.engine, b.nodes.doubt)
 	b.nodes.init(b.engine, &b.here, b.lose)
-	for range o.Feeds {
+	for range o.feeds {
 		b.feeds = append(b.feeds, newFeed(b.engine, b.here.recallLater))
 	}
 	return b, nil

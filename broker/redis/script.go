@@ -22,6 +22,7 @@ var (
 	beatScript     = load("beat")
 	buryScript     = load("bury")
 	listScript     = load("list")
+	adoptScript    = load("adopt")
 )
 
 // script is one that the engine runs by its name, which is its sum.

@@ -32,9 +32,7 @@ func (s *stage) settle() {
 		}
 		return s.missing()
 	})
-	if !s.world.loses() { // or it may have lost that somebody left, and nobody promises when that shows
-		s.await(ctx, s.isPresent)
-	}
+	s.await(ctx, s.isPresent)
 	for _, topic := range s.topics {
 		if messages := s.history(topic); len(messages) > 0 {
 			all := map[said]bool{}
