@@ -186,7 +186,8 @@ func (rt *Router) Members(ctx context.Context, topic string) ([]channel.Member, 
 }
 
 // Presence returns who is present in a topic, ordered by key: one Present for each. Its
-// channel has a channel.Presence, or the error is channel.ErrNoPresence.
+// channel has a channel.Presence, or the error is channel.ErrNoPresence. If a node does not say
+// who is present on it, it returns those on the others, and an error that names the node.
 func (rt *Router) Presence(ctx context.Context, topic string) ([]channel.Present, error) {
 	return rt.hub.Presence(ctx, topic)
 }

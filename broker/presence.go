@@ -23,8 +23,9 @@ type Presence interface {
 	// one topic come one at a time. When this node unsubscribes, nobody is present on it.
 	Present(topic string, c Change)
 
-	// ListPresence returns who is present on all nodes, in any order. It is asked of
-	// topics that this node has not subscribed to.
+	// ListPresence returns who is present on all nodes, in any order. With an error it
+	// returns those on some of them: the error names the others, unless it is not known
+	// which there are. It is asked of topics that this node has not subscribed to.
 	ListPresence(ctx context.Context, topic string) ([]Present, error)
 }
 

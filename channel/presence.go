@@ -75,7 +75,8 @@ func (s *Socket) UpdatePresence(meta any) error {
 	return nil
 }
 
-// Presence returns who is present in a topic, ordered by key.
+// Presence returns who is present in a topic, ordered by key. With an error it may return
+// those on some of the nodes.
 func (h *Hub) Presence(ctx context.Context, topic string) ([]Present, error) {
 	r, err := h.route(topic)
 	switch {
@@ -88,7 +89,7 @@ func (h *Hub) Presence(ctx context.Context, topic string) ([]Present, error) {
 	}
 	all, err := h.topics.presence(ctx, topic)
 	if err != nil {
-		return nil, fmt.Errorf("presence of %q: %w", topic, err)
+		err = fmt.Errorf("presence of %q: %w", topic, err)
 	}
 	var list []Present
 	for _, one := range all {
@@ -98,5 +99,5 @@ func (h *Hub) Presence(ctx context.Context, topic string) ([]Present, error) {
 		who := &list[len(list)-1]
 		who.Metas = append(who.Metas, one.Meta)
 	}
-	return list, nil
+	return list, err
 }

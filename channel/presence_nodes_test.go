@@ -1,10 +1,13 @@
 package channel_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/brokertest"
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
@@ -53,4 +56,31 @@ func TestPresenceOfSeveralNodes(t *testing.T) {
 		ann.WantPresence(all{"ann": {{}}})
 		ann.WantNothing()
 	})
+}
+
+// half is a node that does not hear of all who are present.
+type half struct{ *brokertest.Node }
+
+var errHalf = errors.New("node x does not say who is present there")
+
+func (h half) ListPresence(ctx context.Context, topic string) ([]broker.Present, error) {
+	list, err := h.Node.ListPresence(ctx, topic)
+	return list, errors.Join(err, errHalf)
+}
+
+// Half of a list is said to be one.
+func TestOfThoseWhoArePresentHalfIsToldWithItsError(t *testing.T) {
+	of := brokertest.NewEngine(local.New(nil))
+	for _, b := range []broker.Broker{of.Node(), half{of.Node()}} {
+		hub := channeltest.Open(t, channel.Config{Broker: b})
+		hub.Channel("lobby:{id}", &lobby{}, channel.Presence(how))
+		if _, ok := b.(half); !ok {
+			hub.Connect(transport.Identity{ID: "ann"}).Join(lobbyTopic, nil).WantPresence(map[string][]wish{"ann": {{}}})
+			continue
+		}
+		list, err := hub.Presence(t.Context(), lobbyTopic)
+		if !errors.Is(err, errHalf) || len(list) != 1 || list[0].Key != "ann" {
+			t.Errorf("got %v, %v, want ann, and the error of the broker", list, err)
+		}
+	}
 }

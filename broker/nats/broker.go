@@ -226,8 +226,7 @@ func (b *Broker) StartPresence(changed func(string, broker.Change)) { b.people.b
 // Present implements broker.Presence.
 func (b *Broker) Present(topic string, change broker.Change) { b.people.change(topic, change) }
 
-// ListPresence implements broker.Presence. A node that does not answer within a second is
-// taken to have nobody.
+// ListPresence implements broker.Presence. It waits a second for the other nodes.
 func (b *Broker) ListPresence(ctx context.Context, topic string) ([]broker.Present, error) {
 	return b.people.list(ctx, topic)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -66,8 +67,8 @@ func (p *people) tell(m *client.Msg) {
 	}
 }
 
-// list returns who is present on all nodes. One that does not answer within a second is taken
-// to have nobody.
+// list returns who is present on all nodes. With an error they are those on the nodes that have
+// answered within a second; it names the others.
 func (p *people) list(ctx context.Context, topic string) ([]broker.Present, error) {
 	if !p.site.conn.IsConnected() {
 		return nil, broker.ErrUnavailable
@@ -76,17 +77,21 @@ func (p *people) list(ctx context.Context, topic string) ([]broker.Present, erro
 	if c := p.of(topic); c != nil {
 		all, _ = c.here()
 	}
-	others := p.nodes.awaited()
-	if len(others) == 0 {
-		return all, nil
+	silent, others := p.nodes.named(), p.nodes.awaited()
+	var err error
+	if len(others) > 0 {
+		within, cancel := context.WithTimeout(ctx, asking)
+		defer cancel()
+		err = p.listFrom(within, p.site.names.list(), topic, others, func(instance string, _ uint64, present map[string]broker.Present) {
+			all = slices.AppendSeq(all, maps.Values(present))
+			delete(silent, instance)
+		})
 	}
-	within, cancel := context.WithTimeout(ctx, asking)
-	defer cancel()
-	err := p.listFrom(within, p.site.names.list(), topic, others, func(_ string, _ uint64, present map[string]broker.Present) {
-		all = slices.AppendSeq(all, maps.Values(present))
-	})
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	why := []error{err, context.Cause(ctx)}
+	for instance, node := range silent {
+		if p.nodes.up(instance) {
+			why = append(why, fmt.Errorf("%w: node %s (%s) does not say who is present there", broker.ErrUnavailable, node.ID, node.Name))
+		}
 	}
-	return all, err
+	return all, errors.Join(why...)
 }

@@ -87,13 +87,14 @@ func (n *nodes) up(instance string) bool {
 	return n.known[instance] != nil
 }
 
-// awaited returns the instances of the others from which an answer is to be expected.
+// awaited returns the instances of the others from which an answer is to be expected. One without
+// a name has no clients.
 func (n *nodes) awaited() map[string]bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	all := map[string]bool{}
 	for instance, p := range n.known {
-		if !p.mute {
+		if !p.mute && p.node.ID != "" {
 			all[instance] = true
 		}
 	}
