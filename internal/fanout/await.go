@@ -37,26 +37,29 @@ func (ws *waits) release(top uint64) {
 // far as this node was told: a broker of several nodes announces it behind the back of who
 // published it. It waits for a second at most, and not for what nobody here is sent.
 func Await(ctx context.Context, t *Topic, at store.Position) {
-	done := t.await(at)
-	if done == nil {
-		return
+	if done := t.await(at); done != nil && !within(ctx, done) {
+		t.forget(done)
 	}
+}
+
+// within reports whether done is closed in the time in which an announcement comes that is not lost.
+func within(ctx context.Context, done <-chan struct{}) bool {
 	timer := time.NewTimer(awaitFor)
 	defer timer.Stop()
 	select {
 	case <-done:
+		return true
 	case <-ctx.Done():
-		t.forget(done)
 	case <-timer.C:
-		t.forget(done)
 	}
+	return false
 }
 
 // await returns what is closed when a position is reached; nil if nobody has to wait.
 func (t *Topic) await(at store.Position) chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.reader == nil || at.Epoch != t.tail.epoch || at.Offset <= t.tail.top {
+	if t.closed || t.reader == nil || !t.tail.expects(at) {
 		return nil
 	}
 	done := make(chan struct{})

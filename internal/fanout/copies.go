@@ -1,11 +1,14 @@
 package fanout
 
 import (
-	"slices"
+	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-chime/chime/internal/mono"
+	"github.com/go-chime/chime/internal/task"
+	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 )
 
@@ -20,9 +23,6 @@ const (
 	maxCopies = 64
 	// perCopy is what one counts besides its event, its payload and its text.
 	perCopy = 4 << 10
-	// maxOver is how many drafts of a topic are remembered as over: something of them may
-	// still be on its way.
-	maxOver = 32
 )
 
 // Reasons that members read of a draft that another node writes.
@@ -48,16 +48,19 @@ func (c *Copies) take(n int) bool {
 	return true
 }
 
-// copies are the drafts of a topic that other nodes write. They have no lock: they are
-// guarded by their topic's. Those of which more is known than that they exist are in drafts
-// too. They are nil where there are no other nodes.
+// copies are the drafts of a topic that other nodes write. All of it is guarded by the topic's
+// lock, with which its methods are called; awaitMessage and listen take it themselves. They are
+// nil where there are no other nodes, and then nothing is heard or announced of any.
 type copies struct {
-	room  *Copies
-	list  map[string]*copied
-	over  []string // the last that are, and those of this node
-	timer *time.Timer
-
-	awaited map[string]chan struct{} // drafts of this node whose ephemeral messages are to be announced
+	mu      *sync.Mutex // its topic's
+	tasks   *task.Group
+	room    *Copies
+	drafts  *drafts // has those of which more is known than that they exist, too
+	tail    *tail   // which messages were announced; nil: none is retained
+	list    map[string]*copied
+	endings endings // of those of this node, too
+	timer   *time.Timer
+	closed  bool
 }
 
 // copied is one of them.
@@ -77,35 +80,30 @@ func (c *copied) misses(now mono.Instant) bool {
 	return true
 }
 
-// Hear takes a piece of a draft that another node writes, and shows the members what they
-// have not been shown. Pieces may come twice, in any order, or not at all. If something is
-// missing its owner is to be told from where. As with Published no client can delay it.
-func (t *Topic) Hear(p Piece) (from int, missing bool) {
-	t.mu.Lock()
-	c := t.copies.heard(t, p)
-	var round <-chan struct{}
+// hear takes a piece of a draft. It returns what the members were shown of a text, if anything,
+// and from where the owner is to tell it again, if something is missing.
+func (cs *copies) hear(p Piece) (shown *wire.Message, from int, missing bool) {
+	c := cs.find(p.Draft)
 	switch {
 	case c == nil:
 	case c.Draft == nil && (p.Payload == nil || p.At > 0):
 		missing = c.misses(mono.Now())
-	case c.Draft == nil && !t.beginCopy(c, p):
+	case c.Draft == nil && !cs.begin(c, p):
 	case p.At > len(c.text):
 		from, missing = len(c.text), c.misses(mono.Now())
 	default:
 		c.missed = 0
-		round = t.growCopy(c, p.from(len(c.text)))
+		shown = cs.grow(c, p.from(len(c.text)))
 	}
-	t.mu.Unlock()
-	pause(round)
-	return from, missing
+	return shown, from, missing
 }
 
-// heard returns the copy that p is of; nil if there is to be none.
-func (cs *copies) heard(t *Topic, p Piece) *copied {
-	if cs == nil || t.closed || slices.Contains(cs.over, p.Draft) {
+// find returns the copy of a draft that is heard of; nil if there is to be none.
+func (cs *copies) find(id string) *copied {
+	if cs == nil || cs.closed || cs.endings.has(id) {
 		return nil
 	}
-	c := cs.list[p.Draft]
+	c := cs.list[id]
 	if c == nil {
 		if len(cs.list) >= maxCopies || !cs.room.take(perCopy) {
 			return nil
@@ -114,61 +112,60 @@ func (cs *copies) heard(t *Topic, p Piece) *copied {
 			cs.list = map[string]*copied{}
 		}
 		c = &copied{bytes: perCopy}
-		cs.list[p.Draft] = c
+		cs.list[id] = c
 		if cs.timer == nil {
-			cs.timer = t.members.tasks.After(silentAfter, t.listen)
+			cs.timer = cs.tasks.After(silentAfter, cs.listen)
 		}
 	}
 	c.heard = mono.Now()
 	return c
 }
 
-// beginCopy shows a draft of which only its ID was known. t.mu is held.
-func (t *Topic) beginCopy(c *copied, p Piece) bool {
-	if !t.takeCopy(c, p.Draft, len(p.Event)+len(p.Payload)) {
+// begin shows a draft of which only its ID was known.
+func (cs *copies) begin(c *copied, p Piece) bool {
+	if !cs.take(c, p.Draft, len(p.Event)+len(p.Payload)) {
 		return false
 	}
 	c.Draft = NewDraft(p.Draft, p.Event, p.Payload)
-	t.begin(c.Draft)
+	cs.drafts.begin(c.Draft)
 	return true
 }
 
-// growCopy shows more of a text. t.mu is held.
-func (t *Topic) growCopy(c *copied, more []byte) <-chan struct{} {
+// grow shows more of a text.
+func (cs *copies) grow(c *copied, more []byte) *wire.Message {
 	if len(more) == 0 {
 		return nil
 	}
-	if len(c.text)+len(more) > t.copies.room.Text {
-		t.refuseCopy(c.id)
+	if len(c.text)+len(more) > cs.room.Text {
+		cs.refuse(c.id)
 		return nil
 	}
-	if !t.takeCopy(c, c.id, len(more)) {
+	if !cs.take(c, c.id, len(more)) {
 		return nil
 	}
-	return t.grow(c.Draft, more)
+	return cs.drafts.grow(c.Draft, more)
 }
 
-// takeCopy takes room for n bytes more, if there is any. t.mu is held.
-func (t *Topic) takeCopy(c *copied, id string, n int) bool {
-	if !t.copies.room.take(n) {
-		t.refuseCopy(id)
+// take takes room for n bytes more, if there is any.
+func (cs *copies) take(c *copied, id string, n int) bool {
+	if !cs.room.take(n) {
+		cs.refuse(id)
 		return false
 	}
 	c.bytes += n
 	return true
 }
 
-// refuseCopy takes a copy out that there is no room for: its members see it when it is
-// whole. t.mu is held.
-func (t *Topic) refuseCopy(id string) {
-	t.copies.ended(id)
-	t.dropCopy(id, unheard)
+// refuse takes a copy out that there is no room for: members see it when it is whole.
+func (cs *copies) refuse(id string) {
+	cs.endings.add(id)
+	cs.drop(id, unheard)
 }
 
-// dropCopy takes a copy out, and tells the members that it is over. t.mu is held.
-func (t *Topic) dropCopy(id, reason string) {
-	if d := t.copies.remove(id); d != nil {
-		t.end(d, reason)
+// drop takes a copy out, and tells the members that it is over.
+func (cs *copies) drop(id, reason string) {
+	if d := cs.remove(id); d != nil {
+		cs.drafts.end(d, reason)
 	}
 }
 
@@ -183,129 +180,86 @@ func (cs *copies) remove(id string) *Draft {
 	return c.Draft
 }
 
-// ended takes note of a draft that does not begin anew, whatever is still told of it.
-func (cs *copies) ended(id string) {
-	if slices.Contains(cs.over, id) {
+// hearEnd takes the end of a draft.
+func (cs *copies) hearEnd(id string, o Over) {
+	if cs == nil || cs.closed {
 		return
 	}
-	if len(cs.over) >= maxOver {
-		cs.over = append(cs.over[:0], cs.over[1:]...)
-	}
-	cs.over = append(cs.over, id)
-}
-
-// HearEnd takes the end of a draft that another node has written.
-func (t *Topic) HearEnd(id string, o Over) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.copies == nil || t.closed {
-		return
-	}
-	t.copies.ended(id)
+	cs.endings.add(id)
 	switch at := o.At(); {
 	case o.Reason != "":
-		t.dropCopy(id, o.Reason)
+		cs.drop(id, o.Reason)
 	case at.Offset == 0: // it has come before this, or never
-		t.dropCopy(id, replaced)
+		cs.drop(id, replaced)
 	default:
-		t.replaceCopy(id, at)
+		cs.replace(id, at)
 	}
 }
 
-// whole takes note of a message that is announced or read, which may be what a draft of
-// another node has become. t.mu is held.
-func (t *Topic) whole(event string, payload []byte, at store.Position) {
-	if t.copies == nil {
+// whole takes note of a message that is announced or read, which may be what a draft has become.
+func (cs *copies) whole(event string, payload []byte, at store.Position) {
+	if cs == nil {
 		return
 	}
 	id := wholeOf(payload)
 	if id == "" {
 		return
 	}
-	if c := t.copies.list[id]; c != nil && c.Draft != nil && c.event != event {
+	if c := cs.list[id]; c != nil && c.Draft != nil && c.event != event {
 		return // which somebody repeats
 	}
-	t.copies.ended(id)
-	if done := t.copies.awaited[id]; done != nil {
-		close(done)
-		delete(t.copies.awaited, id)
-	}
-	t.replaceCopy(id, at)
+	cs.endings.announced(id)
+	cs.replace(id, at)
 }
 
-// AwaitMessage returns when the message of a draft that has ended was announced here. It is
-// ephemeral, and so it may not come: then members are told after a second that the draft is over.
-func (t *Topic) AwaitMessage(d *Draft) {
-	done := t.awaited(d.id)
-	if done == nil {
-		return
-	}
-	timer := time.NewTimer(awaitFor)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return
-	case <-timer.C:
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.copies.awaited[d.id] != nil { // else it has come in this moment
-		delete(t.copies.awaited, d.id)
-		t.end(d, replaced)
-	}
-}
-
-// awaited returns what is closed when the message of a draft is announced; nil if it was.
-func (t *Topic) awaited(id string) <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	cs := t.copies
-	if slices.Contains(cs.over, id) {
-		return nil
-	}
-	if cs.awaited == nil {
-		cs.awaited = map[string]chan struct{}{}
-	}
-	done := make(chan struct{})
-	cs.awaited[id] = done
-	return done
-}
-
-// replaceCopy takes out a copy that is a message by now. Members that will not be sent that,
-// since they were or begin behind it, are told. t.mu is held.
-func (t *Topic) replaceCopy(id string, at store.Position) {
-	d := t.copies.remove(id)
+// replace takes out a copy that is a message by now. Members that will not be sent that, since
+// they were or begin behind it, are told.
+func (cs *copies) replace(id string, at store.Position) {
+	d := cs.remove(id)
 	switch {
 	case d == nil:
-		return
-	case at.Offset == 0 || t.reader == nil: // all are sent it
-		t.end(d, "")
-		return
-	case at.Epoch != t.tail.epoch || at.Offset <= t.tail.top:
-		at.Offset = 0
+	case at.Offset == 0 || cs.tail == nil: // all are sent it
+		cs.drafts.end(d, "")
+	case cs.tail.expects(at):
+		cs.drafts.replace(d, at.Offset)
+	default:
+		cs.drafts.replace(d, 0)
 	}
-	t.drafts.remove(d)
-	t.members.endCopy(d.end(t.name, replaced), at.Offset, len(t.drafts.list) == 0)
+}
+
+// awaitMessage is Topic.AwaitMessage.
+func (cs *copies) awaitMessage(d *Draft) {
+	cs.mu.Lock()
+	done := cs.endings.await(d.id)
+	cs.mu.Unlock()
+	if done == nil || within(context.Background(), done) {
+		return
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.endings.forget(d.id) {
+		cs.drafts.end(d, replaced)
+	}
 }
 
 // listen drops the copies that were not heard of for too long.
-func (t *Topic) listen() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.copies.timer = nil
-	if t.closed {
+func (cs *copies) listen() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.timer = nil
+	if cs.closed {
 		return
 	}
 	now, next := mono.Now(), silentAfter
-	for id, c := range t.copies.list {
+	for id, c := range cs.list {
 		if left := silentAfter - now.Sub(c.heard); left > 0 {
 			next = min(next, left)
 		} else {
-			t.dropCopy(id, unheard)
+			cs.drop(id, unheard)
 		}
 	}
-	if len(t.copies.list) > 0 {
-		t.copies.timer = t.members.tasks.After(next, t.listen)
+	if len(cs.list) > 0 {
+		cs.timer = cs.tasks.After(next, cs.listen)
 	}
 }
 
@@ -314,6 +268,7 @@ func (cs *copies) close() {
 	if cs == nil {
 		return
 	}
+	cs.closed = true
 	for id := range cs.list {
 		cs.remove(id)
 	}

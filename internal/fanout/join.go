@@ -33,7 +33,7 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 	if t.reader == nil {
 		t.members.add(m, live)
 		greet(nil)
-		if state := t.drafts.now(t.name, false); state != nil {
+		if state := t.drafts.now(false); state != nil {
 			m.shown = true
 			_ = m.queue.Send(state, "") // as any ephemeral message: a client that has ended hears of it elsewhere
 		}

@@ -103,7 +103,7 @@ func (m *Member) rise() bool {
 		}
 		*m.waiting = (*m.waiting)[1:]
 	}
-	if state := m.topic.drafts.now(m.topic.name, m.shown); state != nil {
+	if state := m.topic.drafts.now(m.shown); state != nil {
 		if !m.queue.Offer(state, "") {
 			return false
 		}

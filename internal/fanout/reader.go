@@ -110,7 +110,7 @@ func (r *reader) read(ctx context.Context, part store.Range) ([]entry, store.Pag
 			return entries, page, nil
 		}
 		for _, e := range entries {
-			t.whole(e.m.Event, e.m.Payload(), store.Position{Epoch: page.Epoch, Offset: e.m.Offset})
+			t.copies.whole(e.m.Event, e.m.Payload(), store.Position{Epoch: page.Epoch, Offset: e.m.Offset})
 		}
 		entries = slices.DeleteFunc(entries, func(e entry) bool {
 			return slices.Contains(r.erased, store.Position{Epoch: page.Epoch, Offset: e.m.Offset})

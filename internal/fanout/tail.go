@@ -75,6 +75,9 @@ func messageOf(topic string, m *store.Message) *wire.Message {
 // known reports whether t knows where the top is.
 func (t *tail) known() bool { return t.epoch != "" }
 
+// expects reports whether what is at a position is still to be announced.
+func (t *tail) expects(at store.Position) bool { return at.Epoch == t.epoch && at.Offset > t.top }
+
 // follow is what an announcement means for a tail.
 type follow int
 

@@ -87,12 +87,16 @@ type Topic struct {
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
 	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds, sure: c.Sure}
+	t.drafts = drafts{topic: name, members: &t.members}
 	if c.Copies != nil {
-		t.copies = &copies{room: c.Copies}
+		t.copies = &copies{mu: &t.mu, tasks: c.Tasks, room: c.Copies, drafts: &t.drafts}
 	}
 	if c.History != nil {
 		t.tail = tail{keep: c.Keep, age: c.Age}
 		t.reader = newReader(t, c)
+	}
+	if t.copies != nil && t.reader != nil {
+		t.copies.tail = &t.tail
 	}
 	return t
 }
@@ -156,7 +160,7 @@ func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 	if t.closed {
 		return
 	}
-	t.whole(p.Event, p.Payload, store.Position{Epoch: p.Epoch, Offset: p.Offset})
+	t.copies.whole(p.Event, p.Payload, store.Position{Epoch: p.Epoch, Offset: p.Offset})
 	if p.Offset == 0 || t.reader == nil { // another node may retain what this one does not
 		t.members.send(m, p.From)
 		return
