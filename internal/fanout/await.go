@@ -37,8 +37,11 @@ func (ws *waits) release(top uint64) {
 // far as this node was told: a broker of several nodes announces it behind the back of who
 // published it. It waits for a second at most, and not for what nobody here is sent.
 func Await(ctx context.Context, t *Topic, at store.Position) {
-	if done := t.await(at); done != nil && !within(ctx, done) {
-		t.forget(done)
+	if t.feed == nil {
+		return
+	}
+	if done := t.feed.await(at); done != nil && !within(ctx, done) {
+		t.feed.forget(done)
 	}
 }
 
@@ -55,21 +58,22 @@ func within(ctx context.Context, done <-chan struct{}) bool {
 	return false
 }
 
-// await returns what is closed when a position is reached; nil if nobody has to wait.
-func (t *Topic) await(at store.Position) chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed || t.reader == nil || !t.tail.expects(at) {
+// await returns what is closed when a position is reached; nil if nobody has to wait. It takes
+// the topic's lock.
+func (f *feed) await(at store.Position) chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || !f.tail.expects(at) {
 		return nil
 	}
 	done := make(chan struct{})
-	t.waits = append(t.waits, waiting{at.Offset, done})
+	f.waits = append(f.waits, waiting{at.Offset, done})
 	return done
 }
 
-// forget takes out a wait that is over.
-func (t *Topic) forget(done chan struct{}) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.waits = slices.DeleteFunc(t.waits, func(w waiting) bool { return w.done == done })
+// forget takes out a wait that is over. It takes the topic's lock.
+func (f *feed) forget(done chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waits = slices.DeleteFunc(f.waits, func(w waiting) bool { return w.done == done })
 }

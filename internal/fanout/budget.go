@@ -13,7 +13,7 @@ type Budget struct {
 
 	mu    sync.Mutex // guards the rest; taken with a topic's lock held, and no other after it
 	bytes int
-	use   list.List // *Topic, of those that take something; the one used last at the front
+	use   list.List // *feed, of those that take something; the one used last at the front
 }
 
 // share is what one topic takes, and its place among the others.
@@ -32,17 +32,17 @@ func (b *Budget) Bytes() int {
 	return b.bytes
 }
 
-// charge notes what the tail of t takes now that it was used. t.mu is held.
-func (b *Budget) charge(t *Topic) {
-	if b.note(t, t.tail.size) {
-		b.evict(t)
+// charge notes what the tail of f takes now that it was used. The topic's lock is held.
+func (b *Budget) charge(f *feed) {
+	if b.note(f, f.tail.size) {
+		b.evict(f)
 	}
 }
 
-func (b *Budget) note(t *Topic, bytes int) (over bool) {
+func (b *Budget) note(f *feed, bytes int) (over bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := &t.share
+	s := &f.share
 	b.bytes += bytes - s.bytes
 	s.bytes = bytes
 	switch {
@@ -52,18 +52,18 @@ func (b *Budget) note(t *Topic, bytes int) (over bool) {
 		b.use.Remove(s.place)
 		s.place = nil
 	case bytes > 0:
-		s.place = b.use.PushFront(t)
+		s.place = b.use.PushFront(f)
 	}
 	return b.bytes > b.max
 }
 
-// evict drops tails, but that of t, until there is room. One whose topic is in
-// use stays for now: its lock can't be waited for with that of t held, and it
+// evict drops tails, but that of f, until there is room. One whose topic is in
+// use stays for now: its lock can't be waited for with that of f held, and it
 // will be charged itself.
-func (b *Budget) evict(t *Topic) {
+func (b *Budget) evict(f *feed) {
 	for {
 		other := b.oldest()
-		if other == nil || other == t || !other.mu.TryLock() {
+		if other == nil || other == f || !other.mu.TryLock() {
 			return
 		}
 		other.tail.drop()
@@ -72,12 +72,12 @@ func (b *Budget) evict(t *Topic) {
 	}
 }
 
-// oldest returns the topic that gives next, or nil if there is room.
-func (b *Budget) oldest() *Topic {
+// oldest returns what gives next, or nil if there is room.
+func (b *Budget) oldest() *feed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if last := b.use.Back(); last != nil && b.bytes > b.max {
-		return last.Value.(*Topic)
+		return last.Value.(*feed)
 	}
 	return nil
 }

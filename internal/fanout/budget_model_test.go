@@ -12,20 +12,21 @@ import (
 // check compares the list with itself and with the tails. Nothing else runs.
 func (b *Budget) check(t *testing.T, topics []*Topic) {
 	t.Helper()
-	sum, n, linked := 0, 0, map[*Topic]bool{}
+	sum, n, linked := 0, 0, map[*feed]bool{}
 	for e := b.use.Front(); e != nil; e = e.Next() {
-		topic := e.Value.(*Topic)
-		if topic.share.place != e {
+		f := e.Value.(*feed)
+		if f.share.place != e {
 			t.Fatal("the list is broken")
 		}
-		sum, n, linked[topic] = sum+topic.share.bytes, n+1, true
+		sum, n, linked[f] = sum+f.share.bytes, n+1, true
 	}
 	if n != len(linked) || sum != b.bytes {
 		t.Errorf("%d shares of %d topics take %d bytes, want %d", n, len(linked), sum, b.bytes)
 	}
 	for _, topic := range topics {
-		if topic.tail.size != topic.share.bytes || linked[topic] != (topic.tail.size > 0) || linked[topic] != (topic.share.place != nil) {
-			t.Errorf("a topic takes %d bytes, its share is %d and listed: %t", topic.tail.size, topic.share.bytes, linked[topic])
+		f := topic.feed
+		if f.tail.size != f.share.bytes || linked[f] != (f.tail.size > 0) || linked[f] != (f.share.place != nil) {
+			t.Errorf("a topic takes %d bytes, its share is %d and listed: %t", f.tail.size, f.share.bytes, linked[f])
 		}
 	}
 }
@@ -47,7 +48,7 @@ func TestABudgetAtRandom(t *testing.T) {
 				topic.Erased(store.Position{Epoch: w.history.Epoch()})
 			case 1:
 				topic.Close()
-				topic.closed = false // it is another one
+				topic.feed.closed = false // it is another one
 			default:
 				topic.Published(w.retain(t))
 			}
@@ -55,7 +56,7 @@ func TestABudgetAtRandom(t *testing.T) {
 			if b := w.budget; b.bytes > b.max && b.use.Len() > 1 {
 				t.Fatalf("%d bytes of %d are taken, and not by one topic alone", b.bytes, b.max)
 			}
-			if b := w.budget; topic.tail.size > 0 && b.use.Front().Value != topic {
+			if b := w.budget; topic.feed.tail.size > 0 && b.use.Front().Value != topic.feed {
 				t.Fatal("the topic that was used last is not the newest")
 			}
 		}
@@ -83,7 +84,7 @@ func TestABudgetOfTopicsThatAreUsedAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	topics[0].mu.Lock()
-	w.budget.charge(topics[0])
+	w.budget.charge(topics[0].feed)
 	topics[0].mu.Unlock()
 	w.budget.check(t, topics)
 	if b := w.budget; b.bytes > b.max && b.use.Len() > 1 {

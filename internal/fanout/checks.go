@@ -19,7 +19,7 @@ type Checks struct {
 	tops  broker.Tops // nil: the history is read for each topic
 
 	mu      sync.Mutex // guards the rest; taken with a topic's lock held, and no other after it
-	waiting []*reader
+	waiting []*lookout
 	running int
 }
 
@@ -38,11 +38,11 @@ func NewChecks(h broker.History, tasks *task.Group) *Checks {
 	return c
 }
 
-// add has r look. It does not block.
-func (c *Checks) add(r *reader) {
+// add has l look. It does not block.
+func (c *Checks) add(l *lookout) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting = append(c.waiting, r)
+	c.waiting = append(c.waiting, l)
 	if c.running < maxChecks {
 		c.running++
 		c.tasks.Go(c.run)
@@ -55,44 +55,44 @@ func (c *Checks) run() {
 	}
 }
 
-// look has a list of readers look, at once as far as that can be.
-func (c *Checks) look(list []*reader) {
-	var together, alone []*reader
+// look has each of a list look, at once as far as that can be.
+func (c *Checks) look(list []*lookout) {
+	var together, alone []*lookout
 	var names []string
-	for _, r := range list {
-		if c.tops == nil || !r.begin() { // something is read for the topic
-			alone = append(alone, r)
+	for _, l := range list {
+		if c.tops == nil || !l.begin() { // something is read for the topic
+			alone = append(alone, l)
 			continue
 		}
-		together, names = append(together, r), append(names, r.topic.name)
+		together, names = append(together, l), append(names, l.feed.topic)
 	}
 	if len(together) > 0 {
 		c.lookAtAll(together, names)
 	}
-	for _, r := range alone {
-		r.look()
+	for _, l := range alone {
+		l.look()
 	}
 }
 
-// lookAtAll has readers that have begun a look end it.
-func (c *Checks) lookAtAll(together []*reader, names []string) {
+// lookAtAll has those that have begun a look end it.
+func (c *Checks) lookAtAll(together []*lookout, names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
 	tops, err := c.tops.Tops(ctx, names)
 	cancel()
 	if err == nil && len(tops) != len(names) {
 		err = fmt.Errorf("tops of %d topics: got %d", len(names), len(tops))
 	}
-	for i, r := range together {
+	for i, l := range together {
 		if err != nil {
-			r.end(store.Position{}, err)
+			l.end(store.Position{}, err)
 		} else {
-			r.end(tops[i], nil)
+			l.end(tops[i], nil)
 		}
 	}
 }
 
 // next takes out those that have waited longest. Without any the caller stops running.
-func (c *Checks) next() []*reader {
+func (c *Checks) next() []*lookout {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) == 0 {

@@ -227,7 +227,7 @@ func (m *draftModel) fail() {
 
 func (m *draftModel) retain(event, payload string) {
 	p := broker.Publication{Topic: "a", Message: store.Message{Event: event, Payload: []byte(payload)}}
-	if m.topic.reader == nil {
+	if m.topic.feed == nil {
 		m.topic.Published(p)
 		return
 	}

@@ -33,7 +33,7 @@ func TestWhatTheEngineHasLostIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(100)
 		h := &failedOver{store: w.history.store}
-		w.topic.reader.history = h
+		w.topic.feed.reader.history = h
 		w.publish(t, 3)
 		q, p := w.client(100)
 		m := newOwner(w.topic, p, "1")
@@ -104,8 +104,8 @@ func TestAnnouncementsOfAnotherEpochDoNotHoldUpAPage(t *testing.T) {
 		w.publish(t, 3)
 		h := &busy{Memory: store.NewMemory(), topic: w.topic}
 		w.topic.mu.Lock()
-		w.topic.reader.history = h
-		w.topic.tail.drop()
+		w.topic.feed.reader.history = h
+		w.topic.feed.tail.drop()
 		w.topic.mu.Unlock()
 		q, p := w.client(1000)
 		m := newOwner(w.topic, p, "1")

@@ -30,37 +30,42 @@ const joinTries = 3
 func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.reader == nil {
-		t.members.add(m, live)
-		greet(nil)
-		if state := t.drafts.now(false); state != nil {
-			m.shown = true
-			_ = m.queue.Send(state, "") // as any ephemeral message: a client that has ended hears of it elsewhere
-		}
-		return nil
+	if t.feed != nil {
+		return t.feed.join(m, want, greet)
 	}
-	t.members.add(m, joining) // before anything is read, or ephemeral messages would reach nobody meanwhile
+	t.members.add(m, live)
+	greet(nil)
+	if state := t.drafts.now(false); state != nil {
+		m.shown = true
+		_ = m.queue.Send(state, "") // as any ephemeral message: a client that has ended hears of it elsewhere
+	}
+	return nil
+}
+
+// join makes m a member that is sent what is retained. It is Topic.Join.
+func (f *feed) join(m *Member, want Want, greet func(start *Start)) error {
+	f.members.add(m, joining) // before anything is read, or ephemeral messages would reach nobody meanwhile
 	var failed error
-	start, ok := t.find(want)
+	start, ok := f.find(want)
 	for tries := 0; !ok && tries < joinTries && failed == nil; tries++ {
-		start, failed = t.reader.seek(m.owner.Context(), want)
+		start, failed = f.reader.seek(m.owner.Context(), want)
 		// What is announced meanwhile may push the start out of memory again, and
 		// retention then out of the history. Here it can do neither.
-		ok = t.tail.meets(start.Position)
+		ok = f.tail.meets(start.Position)
 	}
 	greet(&start)
 	if m.state == outside { // it was told to leave meanwhile
 		return failed
 	}
-	if start.Epoch != t.tail.epoch && (t.tail.known() || !start.Unread) {
-		t.members.fail(m, ErrGap) // what begins at the start is not known any more
+	if start.Epoch != f.tail.epoch && (f.tail.known() || !start.Unread) {
+		f.members.fail(m, ErrGap) // what begins at the start is not known any more
 		return failed
 	}
-	if !t.tail.known() && !t.sure {
-		t.reader.doubt() // until it is known where the topic ends, and then m comes back
+	if !f.tail.known() && !f.sure {
+		f.lookout.doubt() // until it is known where the topic ends, and then m comes back
 	}
 	m.state, m.at = behind, start.Offset
-	if m.at >= t.tail.top && m.rise() {
+	if m.at >= f.tail.top && m.rise() {
 		return failed
 	}
 	if !m.pager.claim() {
@@ -68,23 +73,23 @@ func (t *Topic) Join(m *Member, want Want, greet func(start *Start)) error {
 		return failed
 	}
 	more := m
-	if t.tail.reaches(m.at) && t.send(m, MaxReplay) {
+	if f.tail.reaches(m.at) && f.send(m, MaxReplay) {
 		more = nil
 	}
 	m.pager.release(more)
 	return failed
 }
 
-// find returns where a join begins, if that can be told from memory. t.mu is held.
-func (t *Topic) find(want Want) (Start, bool) {
-	t.tail.expire(time.Now())
-	start := Start{Position: store.Position{Epoch: t.tail.epoch}}
-	if s := want.Since; s != nil && t.tail.mayRecover(*s) {
+// find returns where a join begins, if that can be told from memory.
+func (f *feed) find(want Want) (Start, bool) {
+	f.tail.expire(time.Now())
+	start := Start{Position: store.Position{Epoch: f.tail.epoch}}
+	if s := want.Since; s != nil && f.tail.mayRecover(*s) {
 		start.Offset, start.Recovered = s.Offset, true
 		// The history may be ahead of its announcements.
-		return start, t.tail.recovers(s.Offset)
+		return start, f.tail.recovers(s.Offset)
 	}
 	var ok bool
-	start.Offset, ok = t.tail.newest(want.Last)
+	start.Offset, ok = f.tail.newest(want.Last)
 	return start, ok
 }

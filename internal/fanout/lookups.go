@@ -24,18 +24,18 @@ func NewLookups(h broker.History) *Lookups {
 	return &Lookups{h, make(chan struct{}, maxLookups)}
 }
 
-// Read reads a part of the history of t. Reply makes a message of it, without a lock; send
+// Read reads a part of the history of t, in which something is retained. Reply makes a message of it, without a lock; send
 // is called once, with the topic's lock held. So nothing is sent that is erased by then,
 // and what says to the members that something is erased later comes behind it. An error is
 // of the history or of ctx, and nothing was sent then.
 func (l *Lookups) Read(ctx context.Context, t *Topic, part store.Range, reply func(store.Page) *wire.Message, send func(*wire.Message)) error {
 	for {
-		erasures := t.erasures()
+		erasures := t.feed.erasures()
 		page, err := l.read(ctx, t, part)
 		if err != nil {
 			return err
 		}
-		if m := reply(page); t.sendUnless(erasures, m, send) {
+		if m := reply(page); t.feed.sendUnless(erasures, m, send) {
 			return nil
 		}
 	}
@@ -52,18 +52,19 @@ func (l *Lookups) read(ctx context.Context, t *Topic, part store.Range) (store.P
 	return l.history.Read(ctx, t.name, part)
 }
 
-// erasures counts what was erased.
-func (t *Topic) erasures() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.erased
+// erasures counts what was erased. It takes the topic's lock.
+func (f *feed) erasures() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.erased
 }
 
-// sendUnless has m sent, unless something was erased since there were so many erasures.
-func (t *Topic) sendUnless(erasures int, m *wire.Message, send func(*wire.Message)) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.erased != erasures {
+// sendUnless has m sent, unless something was erased since there were so many erasures. It
+// takes the topic's lock.
+func (f *feed) sendUnless(erasures int, m *wire.Message, send func(*wire.Message)) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.erased != erasures {
 		return false
 	}
 	send(m)

@@ -42,7 +42,7 @@ func pagerAtRandom(t *testing.T, seed uint64) {
 		case 2:
 			for _, m := range members {
 				w.topic = m.topic
-				w.topic.tail.drop() // nothing else runs
+				w.topic.feed.tail.drop() // nothing else runs
 			}
 			w.history.shut(&w.history.before)
 		case 3:
@@ -92,7 +92,7 @@ func TestAPagerReadsOnePageAtATimeForAllTopicsOfAClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.topic.mu.Lock()
-			m.topic.tail.drop() // its pages are read
+			m.topic.feed.tail.drop() // its pages are read
 			m.topic.mu.Unlock()
 		}
 		synctest.Wait()

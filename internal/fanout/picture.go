@@ -27,7 +27,7 @@ const (
 func (t *Topic) Show(change func() *wire.Message) {
 	t.mu.Lock()
 	m := change()
-	if m == nil || t.closed {
+	if m == nil {
 		t.mu.Unlock()
 		return
 	}

@@ -35,7 +35,7 @@ func TestAPositionThatWasLostIsAGapWhereTheTailGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(100)
 		h := &holed{fakeHistory: w.history, missing: 5, erased: 11}
-		w.topic.reader.history = h
+		w.topic.feed.reader.history = h
 		for i := range 15 { // 1, 3, and so on to 15 are of this topic
 			if _, err := w.history.store.Append(t.Context(), []string{"a", "b"}[i%2], store.Message{Event: "e", Payload: []byte("{}")}, w.keep, nil); err != nil {
 				t.Fatal(err)

@@ -9,37 +9,37 @@ import (
 // seek reads where a join begins. Of a crowd that wants the same one reads the
 // history, and the others find it in the tail. What can't be read is left out.
 func (r *reader) seek(ctx context.Context, want Want) (Start, error) {
-	t := r.topic
+	f := r.feed
 	if err := r.claim(ctx); err != nil {
 		return r.unread(), err
 	}
 	defer r.release()
-	if start, ok := t.find(want); ok { // it has waited for whoever read it
+	if start, ok := f.find(want); ok { // it has waited for whoever read it
 		return start, nil
 	}
 	var failed error
-	if !t.tail.known() {
+	if !f.tail.known() {
 		// Most joins want no more, and a position is mostly near the top.
 		if _, _, failed = r.read(ctx, store.Range{Newest: true, Limit: max(r.first, want.Last), Bytes: maxReplayBytes}); failed == nil {
-			if start, ok := t.find(want); ok {
+			if start, ok := f.find(want); ok {
 				return start, nil
 			}
 		}
 	}
-	if s := want.Since; s != nil && (!t.tail.known() || t.tail.mayRecover(*s)) {
+	if s := want.Since; s != nil && (!f.tail.known() || f.tail.mayRecover(*s)) {
 		_, page, err := r.read(ctx, store.Range{After: s.Offset, Limit: MaxReplay, Bytes: maxReplayBytes})
 		switch {
 		case err != nil:
 			failed = err // but the newest may be what can be read
 		case page.Epoch != s.Epoch:
 		case page.Complete && !page.More:
-			t.tail.judge(s.Offset, true)
+			f.tail.judge(s.Offset, true)
 			return Start{Position: *s, Recovered: true}, nil
-		case s.Offset <= page.Top && page.Epoch == t.tail.epoch:
-			t.tail.judge(s.Offset, false)
+		case s.Offset <= page.Top && page.Epoch == f.tail.epoch:
+			f.tail.judge(s.Offset, false)
 		}
 	}
-	if start, ok := t.find(Want{Last: want.Last}); ok {
+	if start, ok := f.find(Want{Last: want.Last}); ok {
 		return start, failed
 	}
 	if want.Last > 0 {
@@ -62,7 +62,7 @@ func (r *reader) seek(ctx context.Context, want Want) (Start, error) {
 
 // unread is where a join begins without a history: with what comes now.
 func (r *reader) unread() Start {
-	tail := &r.topic.tail
+	tail := &r.feed.tail
 	start := Start{Position: store.Position{Epoch: tail.epoch, Offset: tail.top}, Unread: true}
 	if !tail.known() {
 		start.Epoch = r.history.Epoch()

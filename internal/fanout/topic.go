@@ -13,7 +13,6 @@ package fanout
 
 import (
 	"errors"
-	"math"
 	"sync"
 	"time"
 
@@ -63,40 +62,32 @@ const timedMembers = 32
 // are safe for concurrent use.
 type Topic struct {
 	name    string
-	reader  *reader // nil: nothing is retained
-	budget  *Budget
-	share   share // guarded by the budget
-	members roster
 	picture Picture // nil: none
 	seconds *stats.Histogram
 
 	// mu orders what happens in the topic, and guards what follows and the state
 	// of each member. It is held for a whole fan-out, over memory operations only,
 	// and taken before the locks of an owner, a Pager and a client socket.
-	mu     sync.Mutex
-	tail   tail
-	waits  waits
-	drafts drafts
-	copies *copies
-	lead   lead
-	erased int // how often something was
-	closed bool
-	sure   bool // no announcement is ever missing
+	mu      sync.Mutex
+	members roster
+	lead    lead
+	feed    *feed // nil: nothing is retained
+	drafts  drafts
+	copies  *copies // nil: there are no other nodes
 }
 
 // New returns a topic without members.
 func New(name string, c Config) *Topic {
-	t := &Topic{name: name, budget: c.Budget, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds, sure: c.Sure}
+	t := &Topic{name: name, members: roster{tasks: c.Tasks}, lead: lead{round: c.BeginRound}, picture: c.Picture, seconds: c.Seconds}
 	t.drafts = drafts{topic: name, members: &t.members}
 	if c.Copies != nil {
 		t.copies = &copies{mu: &t.mu, tasks: c.Tasks, room: c.Copies, drafts: &t.drafts}
 	}
 	if c.History != nil {
-		t.tail = tail{keep: c.Keep, age: c.Age}
-		t.reader = newReader(t, c)
+		t.feed = newFeed(t, c)
 	}
-	if t.copies != nil && t.reader != nil {
-		t.copies.tail = &t.tail
+	if t.copies != nil && t.feed != nil {
+		t.copies.tail = &t.feed.tail
 	}
 	return t
 }
@@ -115,13 +106,9 @@ func (t *Topic) Len() int { return t.members.len() }
 func (t *Topic) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closed = true
-	t.waits.release(math.MaxUint64)
 	t.copies.close()
-	if t.reader != nil {
-		t.reader.close()
-		t.tail.drop()
-		t.budget.charge(t)
+	if t.feed != nil {
+		t.feed.close()
 	}
 }
 
@@ -157,29 +144,12 @@ func (t *Topic) Published(p broker.Publication) {
 // announce sends m, which was made of p, to the members. t.mu is held: over memory
 // operations only.
 func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
-	if t.closed {
-		return
-	}
 	t.copies.whole(p.Event, p.Payload, store.Position{Epoch: p.Epoch, Offset: p.Offset})
-	if p.Offset == 0 || t.reader == nil { // another node may retain what this one does not
+	if p.Offset == 0 || t.feed == nil { // another node may retain what this one does not
 		t.members.send(m, p.From)
 		return
 	}
-	if !t.sure {
-		t.recall()
-	}
-	switch t.tail.place(p) {
-	case next:
-		t.tail.append(m, p.At)
-		t.budget.charge(t)
-		t.members.offer(m, p.Prev)
-		t.waits.release(t.tail.top)
-	case missing:
-		t.reader.count(stats.ByMessage)
-		t.skip(p.Offset)
-	case foreign: // the history knows whether its epoch has changed, or p is late
-		t.reader.doubt()
-	}
+	t.feed.announce(m, p)
 }
 
 // Erased says that the history no longer has the message at a position, or any up to
@@ -187,17 +157,8 @@ func (t *Topic) announce(m *wire.Message, p *broker.Publication) {
 func (t *Topic) Erased(at store.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.reader == nil {
-		return
-	}
-	t.erased++
-	switch {
-	case t.tail.known() && at.Epoch != t.tail.epoch: // as with a publication
-		t.reader.check()
-	default:
-		t.tail.erase(at.Offset)
-		t.budget.charge(t)
-		t.reader.erase(at)
+	if t.feed != nil {
+		t.feed.erase(at)
 	}
 }
 
@@ -206,39 +167,7 @@ func (t *Topic) Erased(at store.Position) {
 func (t *Topic) Lost() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.reader != nil {
-		t.tail.drop() // what was erased meanwhile is not to be replayed
-		t.budget.charge(t)
-		t.reader.check()
+	if t.feed != nil {
+		t.feed.lose()
 	}
-}
-
-// skip goes on at an offset up to which announcements are missing. All members
-// read what they have not had. t.mu is held.
-func (t *Topic) skip(offset uint64) {
-	had := t.tail.top
-	t.tail.reset(t.tail.epoch, offset)
-	t.budget.charge(t)
-	t.members.fallBehind(had, offset)
-	t.waits.release(offset)
-}
-
-// begin is called before the tail begins. Members that are live by then have joined while the
-// history could not be read: what was said since then may be before the beginning, and they
-// would not be sent it. As nothing is sent to them before, they come back from where they
-// are. t.mu is held.
-func (t *Topic) recall() {
-	if !t.tail.known() {
-		t.reader.failures = 0 // they were of reads that nobody who comes now depends on
-		t.members.failAll(ErrUnread)
-	}
-}
-
-// renew begins another epoch, in which the positions of the members mean nothing.
-// t.mu is held.
-func (t *Topic) renew(epoch string, top uint64) {
-	t.tail.reset(epoch, top)
-	t.budget.charge(t)
-	t.members.failAll(ErrGap)
-	t.waits.release(math.MaxUint64)
 }

@@ -195,8 +195,8 @@ func (m *model) step() {
 		time.Sleep(time.Duration(m.r.IntN(5000)) * time.Millisecond)
 	default: // another topic is used
 		m.other.mu.Lock()
-		m.other.tail.size = m.r.IntN(20000)
-		m.budget.charge(m.other)
+		m.other.feed.tail.size = m.r.IntN(20000)
+		m.budget.charge(m.other.feed)
 		m.other.mu.Unlock()
 	}
 	if m.r.IntN(2) == 0 {

@@ -215,7 +215,7 @@ func TestALateLookDoesNotBringBackAnEpoch(t *testing.T) {
 		if err := <-joined; err != nil {
 			t.Error(err)
 		}
-		if got, fails := q.offsets(), m.failed(); !slices.Equal(got, []uint64{1, 2, 3}) || len(fails) > 0 || w.topic.tail.epoch != w.history.Epoch() {
+		if got, fails := q.offsets(), m.failed(); !slices.Equal(got, []uint64{1, 2, 3}) || len(fails) > 0 || w.topic.feed.tail.epoch != w.history.Epoch() {
 			t.Errorf("sent %d and failed with %v, want %d and no failure", got, fails, []uint64{1, 2, 3})
 		}
 	})

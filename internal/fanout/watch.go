@@ -48,26 +48,19 @@ func (w *Watch) Arm() {
 	}
 }
 
-// look looks at all topics.
+// look looks at all topics in which something is retained.
 func (w *Watch) look() {
 	topics := w.topics()
-	for list := range slices.Chunk(topics, maxTops) {
+	var list []*lookout
+	for _, t := range topics {
+		if t.feed != nil {
+			list = append(list, &t.feed.lookout)
+		}
+	}
+	for some := range slices.Chunk(list, maxTops) {
 		// A hub that shuts down waits for this, and has closed most of them meanwhile.
-		if list = slices.DeleteFunc(list, (*Topic).over); len(list) == 0 {
-			continue
-		}
-		names, marks := make([]string, len(list)), make([]mark, len(list))
-		for i, t := range list {
-			names[i], marks[i] = t.name, t.mark()
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), lookFor)
-		tops, err := w.tops.Tops(ctx, names)
-		cancel()
-		if err != nil || len(tops) != len(list) {
-			continue // what has become of the broker is for that to say; others may have a part of it that goes on
-		}
-		for i, t := range list {
-			t.doubt(tops[i], marks[i])
+		if some = slices.DeleteFunc(some, (*lookout).over); len(some) > 0 {
+			w.compare(some)
 		}
 	}
 	w.mu.Lock()
@@ -78,30 +71,48 @@ func (w *Watch) look() {
 	}
 }
 
-// over reports whether the topic is closed.
-func (t *Topic) over() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.closed
+// compare has each of a list told where the history ends.
+func (w *Watch) compare(list []*lookout) {
+	names, marks := make([]string, len(list)), make([]mark, len(list))
+	for i, l := range list {
+		names[i], marks[i] = l.feed.topic, l.mark()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+	defer cancel()
+	tops, err := w.tops.Tops(ctx, names)
+	if err != nil || len(tops) != len(list) {
+		return // what has become of the broker is for that to say; others may have a part of it that goes on
+	}
+	for i, l := range list {
+		l.compare(tops[i], marks[i])
+	}
+}
+
+// over reports whether the topic is closed. It takes the topic's lock, as those below do.
+func (l *lookout) over() bool {
+	l.feed.mu.Lock()
+	defer l.feed.mu.Unlock()
+	return l.feed.closed
 }
 
 // mark is where the topic ends, as far as was announced.
-func (t *Topic) mark() mark {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.tail.mark(time.Now())
+func (l *lookout) mark() mark {
+	l.feed.mu.Lock()
+	defer l.feed.mu.Unlock()
+	return l.feed.tail.mark(time.Now())
 }
 
-// doubt has it looked into whether announcements are missing if the history ends elsewhere
+// compare has it looked into whether announcements are missing if the history ends elsewhere
 // than they did, or than they had before. They may also be on their way: then nothing comes
 // of it.
-func (t *Topic) doubt(top store.Position, before mark) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.reader == nil || t.closed || !t.tail.known() {
+func (l *lookout) compare(top store.Position, before mark) {
+	l.feed.mu.Lock()
+	defer l.feed.mu.Unlock()
+	tail := &l.feed.tail
+	if l.feed.closed || !tail.known() {
 		return
 	}
-	if top.Epoch != t.tail.epoch || top.Offset > t.tail.top || before.behind(top.Offset) {
-		t.reader.doubt()
+	if top.Epoch != tail.epoch || top.Offset > tail.top || before.behind(top.Offset) {
+		l.doubt()
 	}
 }

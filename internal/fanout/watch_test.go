@@ -225,7 +225,7 @@ func TestAHistoryThatWentBackIsAnotherOne(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w, h, topics, _ := lookedAt(t, 1)
 					topic := topics[0]
-					topic.tail.age = c.age
+					topic.feed.tail.age = c.age
 					w.announce(t, topic) // at 2
 					_, p := w.client(100)
 					m := newOwner(topic, p, "1")
@@ -297,12 +297,13 @@ func TestAListThatFailsEndsNoRoundOfTheWatch(t *testing.T) {
 func TestTheWatchFindsWhatNobodySays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, h, topics, queues := lookedAt(t, 3)
+		watched := append(topics, New("x", Config{Tasks: &w.tasks})) // nothing is retained in that
 		var none atomic.Bool
 		watch := NewWatch(h, func() []*Topic {
 			if none.Load() {
 				return nil
 			}
-			return topics
+			return watched
 		}, &w.tasks)
 		watch.Arm()
 		watch.Arm()
