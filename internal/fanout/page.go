@@ -32,6 +32,8 @@ func (f *feed) page(m *Member) bool {
 			return false
 		case err != nil:
 			f.members.fail(m, err)
+		case f.tail.isBad(m.at):
+			f.members.fail(m, ErrGap)
 		case f.tail.reaches(m.at), page.Epoch == "": // by what was read, or it was so when another read had ended
 		case page.Epoch != f.tail.epoch || !page.Complete:
 			f.members.fail(m, ErrGap)

@@ -2,10 +2,12 @@ package fanout
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
 
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/store"
 )
 
@@ -70,4 +72,70 @@ func TestAPositionThatWasLostIsAGapWhereTheTailGoesOn(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Members have seen the end of a topic, which an engine then lost, or which was erased. Before
+// they read what was said since, somebody has who comes from further back: it is in memory then,
+// and whether they miss something only the history knows, which is asked once.
+func TestAMemberHasSeenWhatWasLostAndOthersHaveReadOn(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		missing, erased uint64
+	}{{"lost", 5, 99}, {"erased", 99, 5}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(100)
+				h := &holed{fakeHistory: w.history, missing: 99, erased: 99}
+				w.topic.feed.reader.history = h
+				said := func() {
+					for _, topic := range []string{"a", "b"} {
+						if _, err := w.history.store.Append(t.Context(), topic, store.Message{Event: "e", Payload: []byte("{}")}, w.keep, nil); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				for range 3 { // 1, 3, 5 of this topic
+					said()
+				}
+				var members []*fakeOwner
+				var queues []*fakeQueue
+				var pagers []*Pager
+				for range 3 {
+					q, p := w.client(100)
+					m := newOwner(w.topic, p, "1")
+					if err := m.join(Want{Last: 10}); err != nil {
+						t.Fatal(err)
+					}
+					if err := p.Claim(t.Context()); err != nil { // it is not sent a page until that is released
+						t.Fatal(err)
+					}
+					members, queues, pagers = append(members, m), append(queues, q), append(pagers, p)
+				}
+				h.missing, h.erased = c.missing, c.erased
+				said()
+				w.topic.Published(broker.Publication{Topic: "a", Epoch: h.Epoch(), Message: store.Message{Event: "e", Payload: []byte("{}"), Offset: 7, Prev: 3}})
+				_, p := w.client(100)
+				if err := newOwner(w.topic, p, "other").join(Want{Since: &store.Position{Epoch: h.Epoch(), Offset: 3}}); err != nil {
+					t.Fatal(err)
+				}
+				before := w.history.reads
+				for _, p := range pagers {
+					p.Release()
+				}
+				synctest.Wait()
+				for i, m := range members {
+					fails, got := m.failed(), queues[i].offsets()
+					if c.erased == 5 && (len(fails) > 0 || !slices.Equal(got, []uint64{1, 3, 5, 7})) {
+						t.Errorf("after an erasure a member was sent %d and failed with %v, want 7 at the end", got, fails)
+					}
+					if c.missing == 5 && (len(fails) != 1 || !errors.Is(fails[0], ErrGap) || !slices.Equal(got, []uint64{1, 3, 5})) {
+						t.Errorf("a member has seen what was lost, was sent %d and failed with %v, want %v", got, fails, ErrGap)
+					}
+				}
+				if got := w.history.reads - before; got != 1 {
+					t.Errorf("%d reads for three members, want 1", got)
+				}
+			})
+		})
+	}
 }

@@ -70,10 +70,15 @@ func (r *reader) page(ctx context.Context, after uint64) ([]entry, store.Page, e
 		return nil, store.Page{}, err
 	}
 	defer r.release()
-	if r.feed.tail.reaches(after) {
+	tail := &r.feed.tail
+	if tail.reaches(after) || tail.isBad(after) {
 		return nil, store.Page{}, nil
 	}
-	return r.read(ctx, store.Range{After: after, Limit: pageMessages, Bytes: pageBytes})
+	entries, page, err := r.read(ctx, store.Range{After: after, Limit: pageMessages, Bytes: pageBytes})
+	if err == nil && page.Epoch == tail.epoch && after <= page.Top {
+		tail.judge(after, page.Complete)
+	}
+	return entries, page, err
 }
 
 // read reads a part of the history, and leaves in the tail what meets it, which owns the

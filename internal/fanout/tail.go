@@ -212,8 +212,16 @@ func (t *tail) after(offset uint64) int {
 func (t *tail) covers(offset uint64) bool { return t.known() && offset >= t.base }
 
 // reaches reports whether what follows a member's position is here, if anything
-// does.
-func (t *tail) reaches(offset uint64) bool { return offset >= t.top || t.covers(offset) }
+// does. Of a position of no message here see recovers.
+func (t *tail) reaches(offset uint64) bool {
+	return offset >= t.top || t.covers(offset) && (t.has(offset) || t.strays[offset])
+}
+
+// isBad reports whether it was found that not all is there that came after a position.
+func (t *tail) isBad(offset uint64) bool {
+	good, known := t.strays[offset]
+	return known && !good
+}
 
 // meets reports whether what follows the position of a join is here, if anything
 // does.
@@ -239,8 +247,7 @@ func (t *tail) has(offset uint64) bool {
 
 // mayRecover reports whether the history may have everything after a position.
 func (t *tail) mayRecover(p store.Position) bool {
-	good, known := t.strays[p.Offset]
-	return p.Epoch == t.epoch && p.Offset >= t.floor && (good || !known)
+	return p.Epoch == t.epoch && p.Offset >= t.floor && !t.isBad(p.Offset)
 }
 
 // judge takes note of whether the history has all that came after a position: a crowd must
