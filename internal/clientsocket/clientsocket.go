@@ -243,15 +243,22 @@ func (c *ClientSocket) reportEnd() {
 	if n := c.out.carrier; n != nil && n.out.awaits() {
 		secrets = secrets[1:] // the current one
 	}
-	var connections []*Connection
+	var connections, unread []*Connection
 	for n := range c.out.connections() {
-		connections = append(connections, n)
+		if n.unread() {
+			unread = append(unread, n)
+		} else {
+			connections = append(connections, n)
+		}
 	}
 	ready := c.out.takeReady()
 	c.mu.Unlock()
 	if c.clients.Registry.remove(c, secrets) {
 		for _, n := range connections {
 			n.line.BoundWrites(endWait) // a trickling reader must not hold up a Shutdown; the first bound counts
+		}
+		for _, n := range unread {
+			n.Abort(transport.Closed)
 		}
 		c.in.close(why)
 	}

@@ -97,9 +97,9 @@ func (n *Connection) close(code wire.CloseCode, reason string) (ends bool) {
 // closeAlone closes the connection, and not its client socket. c.mu is held.
 func (n *Connection) closeAlone(code wire.CloseCode, reason string) {
 	n.out.close(code, reason)
-	unread := n.out.awaits() && n.out.poll == nil
+	unread := n.out.waits()
 	n.c.clients.config.Tasks.Go(func() {
-		if unread { // nor will it be: a poll with its secret goes to another connection, or to none
+		if unread { // nor will it be: see Connection.unread
 			n.Abort(transport.Vanished)
 			return
 		}

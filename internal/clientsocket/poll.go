@@ -132,9 +132,15 @@ func (n *Connection) Leave(p *Poll) {
 	}
 }
 
-// unread reports whether the farewell waits for a poll that will not come, since the client
-// has said goodbye. c.mu is held.
-func (n *Connection) unread() bool { return n.out.left && n.out.awaits() && n.out.poll == nil }
+// unread reports whether the farewell waits for a poll that will not come: the client has said
+// goodbye, or the connection does not carry it, so that a poll with its secret goes to another
+// connection, or to none. c.mu is held.
+func (n *Connection) unread() bool {
+	return n.out.waits() && (n.out.left || n != n.c.out.carrier)
+}
+
+// waits reports whether the farewell is there, and no poll that takes it. c.mu is held.
+func (o *outlet) waits() bool { return o.awaits() && o.poll == nil }
 
 // Fetched is what has become of a poll.
 type Fetched int

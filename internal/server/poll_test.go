@@ -196,6 +196,23 @@ func TestNobodyWaitsForAPollOfAFormerConnection(t *testing.T) {
 	})
 }
 
+// Nor with the secret of one that was opened and does not carry the client socket when it ends.
+func TestNobodyWaitsForAPollOfAConnectionThatWasNotUsed(t *testing.T) {
+	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
+		cr, _ := begin(t, h, knock{transport: transport.SSE})
+		_ = resume(t, h, knock{transport: transport.LongPoll, secret: cr.hello.Secret})
+		_ = cr.plug.Close()
+		synctest.Wait()
+		began := time.Now()
+		if err := h.server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("Shutdown took %v, want no time", took)
+		}
+	})
+}
+
 func TestADrainIsToldInTheLastReply(t *testing.T) {
 	inHall(t, server.Config{}, func(t *testing.T, h *hall) {
 		p, _ := poller(t, h)
