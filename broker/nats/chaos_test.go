@@ -18,6 +18,7 @@ import (
 // Three nodes follow what all publish, while their connections are cut and servers end and
 // begin again, at random.
 func TestNothingIsMissedWhileServersFail(t *testing.T) {
+	t.Parallel()
 	if !need.All() {
 		t.Skip("takes a quarter of a minute and more: CHIME_TEST_ALL=1 runs it")
 	}

@@ -11,6 +11,7 @@ import (
 // Nodes whose clocks are minutes off count ages as the servers do: what one says is not old for
 // the other, nor deleted before its time, and has the time at which it was stored.
 func TestClocksThatAreMinutesOff(t *testing.T) {
+	t.Parallel()
 	s, p := serve(t), prefix()
 	keep := &store.Retention{Age: 2 * time.Minute}
 	offs := []time.Duration{-7 * time.Minute, 0, 7 * time.Minute}

@@ -3,7 +3,6 @@ package nats_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/go-chime/chime/broker/brokertest"
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/nats/embedded"
+	"github.com/go-chime/chime/internal/need"
 )
 
 // servers are those of a cluster.
@@ -26,7 +26,10 @@ func cluster(t testing.TB) *servers {
 	t.Helper()
 	const n = 3
 	s := &servers{}
-	addresses := free(t, 2*n)
+	var addresses []string
+	for range 2 * n {
+		addresses = append(addresses, need.Free(t))
+	}
 	for i := range n {
 		o := embedded.Options{Dir: t.TempDir(), Name: fmt.Sprint("server-", i), Listen: addresses[n+i], Cluster: addresses[i], Log: quiet, Secret: "s3cret"}
 		for k := range n {
@@ -58,21 +61,6 @@ func (s *servers) start(t testing.TB, i int) {
 	t.Cleanup(func() { _ = one.Close() })
 }
 
-// free returns addresses where nobody listens.
-func free(t testing.TB, n int) []string {
-	t.Helper()
-	var list []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		list = append(list, l.Addr().String())
-	}
-	return list
-}
-
 // nodes opens a broker for each server.
 func (s *servers) nodes(t testing.TB, n int) []broker.Broker {
 	p := prefix()
@@ -84,6 +72,7 @@ func (s *servers) nodes(t testing.TB, n int) []broker.Broker {
 }
 
 func TestThreeServers(t *testing.T) {
+	t.Parallel()
 	s := cluster(t)
 	t.Run("opened at once", func(t *testing.T) { // one makes the streams, and the others find them
 		p, epochs := prefix(), make([]string, 6)

@@ -23,6 +23,7 @@ func (listeners) HandleMessage(context.Context, *channel.Socket, channel.Message
 // A draft is seen to grow on a node of another server than the one that writes it has, and is
 // stopped there.
 func TestADraftGrowsOnTwoNodes(t *testing.T) {
+	t.Parallel()
 	s := cluster(t)
 	var hubs []*channeltest.Hub
 	nodes := s.nodes(t, 2)

@@ -121,6 +121,7 @@ func administer(t *testing.T, s *embedded.Server) jetstream.JetStream {
 // The server that leads a stream ends while many publish. They wait, and nothing that was
 // acknowledged is lost, nothing is doubled, and nodes are told to look.
 func TestTheLeaderOfAStreamEnds(t *testing.T) {
+	t.Parallel()
 	const publishers, each, before = 4, 60, 100
 	s := cluster(t)
 	p := prefix()
@@ -189,6 +190,7 @@ func TestTheLeaderOfAStreamEnds(t *testing.T) {
 
 // A node that is cut off and comes back is told to look. Who publishes meanwhile waits.
 func TestANodeIsCutOff(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	p := prefix()
 	link := proxy(t, strings.TrimPrefix(s.URL(), "nats://"))
@@ -230,7 +232,8 @@ func TestANodeIsCutOff(t *testing.T) {
 
 // A server ends and begins again with what it has stored: a key is still known.
 func TestTheServerBeginsAgain(t *testing.T) {
-	o := embedded.Options{Dir: t.TempDir(), Name: "alone", Listen: free(t, 1)[0], Log: quiet}
+	t.Parallel()
+	o := embedded.Options{Dir: t.TempDir(), Name: "alone", Listen: need.Free(t), Log: quiet}
 	s, err := embedded.Start(o)
 	if err != nil {
 		t.Fatal(err)
@@ -266,6 +269,7 @@ func TestTheServerBeginsAgain(t *testing.T) {
 // A stream is deleted by its operator. It is made anew, with another epoch, and the node goes
 // on with it.
 func TestAStreamIsDeleted(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	p := prefix()
 	b := open(t, nats.Options{Server: s, Prefix: p})
@@ -291,6 +295,7 @@ func TestAStreamIsDeleted(t *testing.T) {
 
 // Where nobody answers, a call is given up in time, and says what is known of its outcome.
 func TestWhatIsGivenUp(t *testing.T) {
+	t.Parallel()
 	s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Name: "alone", Log: quiet})
 	if err != nil {
 		t.Fatal(err)
@@ -334,6 +339,7 @@ func until(t *testing.T, what string, so func() bool) {
 // What is ephemeral is announced on the node that publishes it before Publish has returned,
 // behind what that has retained, and once.
 func TestAnEphemeralMessageIsAnnouncedBeforePublishReturns(t *testing.T) {
+	t.Parallel()
 	s, p := serve(t), prefix()
 	b, other := open(t, nats.Options{Server: s, Prefix: p}), open(t, nats.Options{Server: s, Prefix: p})
 	l, far := listen(t, b, "a"), listen(t, other, "a")
@@ -369,6 +375,7 @@ func TestAnEphemeralMessageIsAnnouncedBeforePublishReturns(t *testing.T) {
 // A stream has no leader for longer than a call waits. Calls end with what is known of their outcome,
 // the log says so once, and when there is a leader again the node goes on.
 func TestAMajorityIsAwayForLong(t *testing.T) {
+	t.Parallel()
 	if !need.All() {
 		t.Skip("takes half a minute: CHIME_TEST_ALL=1 runs it")
 	}

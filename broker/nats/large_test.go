@@ -49,6 +49,7 @@ func met(t *testing.T, s *embedded.Server, log *slog.Logger, answer func([]byte)
 // An answer that is larger than what the servers take comes in parts, and a request that is
 // larger is an error that says so.
 func TestAnAnswerIsLargerThanWhatTheServersTake(t *testing.T) {
+	t.Parallel()
 	one, _ := met(t, small(t), quiet, func(request []byte) ([]byte, error) {
 		if len(request) == 0 {
 			return nil, nil
@@ -70,6 +71,7 @@ func TestAnAnswerIsLargerThanWhatTheServersTake(t *testing.T) {
 // Those present are told of in parts that the servers take, at once and to a node that asks
 // later. One alone that is too large is known on its own node, and the log says so.
 func TestWhoIsPresentIsLargerThanWhatTheServersTake(t *testing.T) {
+	t.Parallel()
 	const people = 60
 	var log bytes.Buffer
 	one, two := met(t, small(t), slog.New(slog.NewTextHandler(&log, nil)), func([]byte) ([]byte, error) { return nil, nil })
@@ -135,6 +137,7 @@ func TestWhoIsPresentIsLargerThanWhatTheServersTake(t *testing.T) {
 }
 
 func TestMaxPayloadIsTooSmall(t *testing.T) {
+	t.Parallel()
 	s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Name: "tiny", MaxPayload: 8 << 10, Log: quiet})
 	if err != nil {
 		t.Fatal(err)

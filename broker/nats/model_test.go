@@ -20,6 +20,7 @@ import (
 
 // What a longer retention brings back is another test's: the servers have let go of it.
 func TestAtRandomItIsLikeMemory(t *testing.T) {
+	t.Parallel()
 	b := open(t, nats.Options{Server: serve(t), Prefix: prefix(), KeyWindow: time.Hour})
 	brokertest.RunModel(t, b, brokertest.Random{Seed: need.Seed(t), Steps: need.Rounds(1500, 6000), Proven: 0.6})
 }
@@ -34,6 +35,7 @@ type anyOf struct {
 
 // Nodes of three servers are like memory, too: what one did the others read.
 func TestAnyOfThreeNodesIsLikeMemory(t *testing.T) {
+	t.Parallel()
 	s, p := cluster(t), prefix()
 	var a anyOf
 	for _, server := range s.list {

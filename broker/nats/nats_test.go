@@ -11,9 +11,14 @@ import (
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/nats/embedded"
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/need"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	need.Parallel(5)
+	need.FilesInMemory()
+	leak.Main(m)
+}
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -47,6 +52,7 @@ func open(t testing.TB, o nats.Options) *nats.Broker {
 }
 
 func TestBroker(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	brokertest.Run(t, func(t *testing.T) broker.Broker {
 		return open(t, nats.Options{Server: s, Prefix: prefix()})
@@ -54,6 +60,7 @@ func TestBroker(t *testing.T) {
 }
 
 func TestNodesOfOneServer(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	brokertest.RunCluster(t, func(t *testing.T, nodes int) []broker.Broker {
 		p := prefix()

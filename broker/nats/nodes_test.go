@@ -15,6 +15,7 @@ import (
 // nobody: else it would take all of them to be gone when it goes on, and Disconnect would ask
 // nobody, and say that it is done.
 func TestANodeThatWasStoppedTakesNobodyToBeGone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := &nodes{site: &site{id: "this", ctx: t.Context()}, present: func() bool { return false }, began: time.Now()}
 		hear := func(instance string) {

@@ -17,10 +17,12 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/nats/embedded"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	guarded, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Name: "guarded", Listen: "127.0.0.1:0", Secret: "right", Log: quiet})
 	if err != nil {
@@ -34,7 +36,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	plain.Start()
 	defer plain.WaitForShutdown()
 	defer plain.Shutdown()
-	nobody := free(t, 1)[0]
+	nobody := need.Free(t)
 	with := func(url, user string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
 	for _, c := range []struct {
 		name string
@@ -86,7 +88,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 
 // A server that begins later is waited for.
 func TestOpenWaitsForTheServer(t *testing.T) {
-	at := free(t, 1)[0]
+	t.Parallel()
+	at := need.Free(t)
 	opened := make(chan error, 1)
 	go func() {
 		b, err := nats.Open(t.Context(), nats.Options{URL: "nats://" + at, Prefix: prefix(), GiveUp: 30 * time.Second, Log: quiet})
@@ -108,6 +111,7 @@ func TestOpenWaitsForTheServer(t *testing.T) {
 // A stream that exists has the settings that are asked for, or Open names the one that is
 // not.
 func TestAStreamHasOtherSettings(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	js := administer(t, s)
 	for _, c := range []struct {
@@ -184,6 +188,7 @@ func TestAStreamHasOtherSettings(t *testing.T) {
 // Two applications that use one server have nothing to do with each other: neither messages, nor
 // nodes, nor who is present.
 func TestTwoPrefixesAreApart(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	one, two := open(t, nats.Options{Server: s, Prefix: prefix()}), open(t, nats.Options{Server: s, Prefix: prefix()})
 	var present atomic.Int64
@@ -220,6 +225,7 @@ func TestTwoPrefixesAreApart(t *testing.T) {
 
 // Nodes may have one name, and one that comes back with that of another is another node.
 func TestNodesOfOneName(t *testing.T) {
+	t.Parallel()
 	s, p := serve(t), prefix()
 	begin := func(id string) *nats.Broker {
 		b := open(t, nats.Options{Server: s, Prefix: p})
@@ -253,6 +259,7 @@ func TestNodesOfOneName(t *testing.T) {
 
 // No secret is in a log, and a connection that is lost and restored is.
 func TestTheLogHasNoSecret(t *testing.T) {
+	t.Parallel()
 	s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Name: "guarded", Listen: "127.0.0.1:0", Secret: "hidden", Log: quiet})
 	if err != nil {
 		t.Fatal(err)
@@ -272,6 +279,7 @@ func TestTheLogHasNoSecret(t *testing.T) {
 }
 
 func TestCapsAreThoseOfTheOptions(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	for _, c := range []struct {
 		o    nats.Options
@@ -286,6 +294,7 @@ func TestCapsAreThoseOfTheOptions(t *testing.T) {
 }
 
 func TestAMessageIsTooLargeOrTheStreamIsFull(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	b := open(t, nats.Options{Server: s, Prefix: prefix(), MaxBytes: 3 << 19})
 	l := listen(t, b, "a")

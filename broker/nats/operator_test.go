@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/nats/embedded"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
@@ -62,6 +63,7 @@ func update(t *testing.T, s *embedded.Server, name string, change func(*jetstrea
 // An operator changes a bound of a stream while nodes run: they go on with it, and the log says
 // what differs. Adopt is for the start: a node that runs changes nothing back.
 func TestABoundOfAStreamIsChanged(t *testing.T) {
+	t.Parallel()
 	s, p := serve(t), prefix()
 	var log text
 	b := open(t, nats.Options{Server: s, Prefix: p, Adopt: true, Log: log.log()})
@@ -79,6 +81,7 @@ func TestABoundOfAStreamIsChanged(t *testing.T) {
 
 // A stream that nodes can't rely on any more is in the log, and holds up no other.
 func TestAStreamIsMadeUseless(t *testing.T) {
+	t.Parallel()
 	s, p := serve(t), prefix()
 	link := proxy(t, strings.TrimPrefix(s.URL(), "nats://"))
 	var log text
@@ -103,6 +106,7 @@ func TestAStreamIsMadeUseless(t *testing.T) {
 
 // An operator purges a stream: who was in a topic, or comes back to it, learns that there is a gap.
 func TestAStreamIsPurged(t *testing.T) {
+	t.Parallel()
 	s, p := serve(t), prefix()
 	b := open(t, nats.Options{Server: s, Prefix: p})
 	l := listen(t, b, "a")
@@ -127,7 +131,8 @@ func TestAStreamIsPurged(t *testing.T) {
 // A server comes back with less than it had, as after a power cut, or from a copy: offsets are given
 // again, and what is published then is announced.
 func TestAStreamHasLostItsLastMessages(t *testing.T) {
-	o := embedded.Options{Dir: t.TempDir(), Name: "alone", Listen: free(t, 1)[0], Log: quiet}
+	t.Parallel()
+	o := embedded.Options{Dir: t.TempDir(), Name: "alone", Listen: need.Free(t), Log: quiet}
 	var s *embedded.Server
 	start := func() {
 		var err error
@@ -171,6 +176,7 @@ func TestAStreamHasLostItsLastMessages(t *testing.T) {
 
 // A stream is deleted while nobody publishes: who subscribes or reads finds another.
 func TestAStreamIsDeletedInSilence(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	for what, call := range map[string]func(*nats.Broker) error{
 		"subscribe": func(b *nats.Broker) error { return b.Subscribe(t.Context(), "b") },
@@ -217,6 +223,7 @@ func hired(t *testing.T, rights *server.Permissions) *server.Server {
 
 // The rights that docs/brokers.md names are enough, and one that is missing is named at once.
 func TestRights(t *testing.T) {
+	t.Parallel()
 	allow := func(list ...string) *server.SubjectPermission { return &server.SubjectPermission{Allow: list} }
 	enough := server.Permissions{Publish: allow("chime.>", "$JS.API.>", "_INBOX.>"), Subscribe: allow("chime.>", "$JS.API.>", "$JS.EVENT.ADVISORY.STREAM.>", "_INBOX.>")}
 	open1 := func(rights server.Permissions, log *slog.Logger) (*nats.Broker, error) {
@@ -255,7 +262,8 @@ func TestRights(t *testing.T) {
 // A server refuses a node for a while, as one that does not know its accounts yet: the node comes
 // back when it may.
 func TestANodeIsRefusedForAWhile(t *testing.T) {
-	o := embedded.Options{Dir: t.TempDir(), Name: "alone", Listen: free(t, 1)[0], Secret: "right", Log: quiet}
+	t.Parallel()
+	o := embedded.Options{Dir: t.TempDir(), Name: "alone", Listen: need.Free(t), Secret: "right", Log: quiet}
 	s, err := embedded.Start(o)
 	if err != nil {
 		t.Fatal(err)

@@ -60,6 +60,7 @@ func orderOf(n *notes) (*order, *life) {
 // An ephemeral message that its publisher sent behind a retained one comes behind it, also if
 // it arrives first, by another way. It waits for a second.
 func TestAnEphemeralMessageWaitsForWhatItFollows(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var n notes
 		o, l := orderOf(&n)
@@ -101,6 +102,7 @@ func TestAnEphemeralMessageWaitsForWhatItFollows(t *testing.T) {
 
 // A sink that takes nothing has the announcements of its topic dropped, and is told so.
 func TestASinkThatTakesNothingIsTold(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := notes{wait: make(chan struct{})}
 		o, l := orderOf(&n)
@@ -126,6 +128,7 @@ func TestASinkThatTakesNothingIsTold(t *testing.T) {
 // A sink that takes nothing while the stream loses its last messages is told of what is new at
 // their offsets, although announcements are dropped.
 func TestALossDoesNotHideThatAStreamIsShorter(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := notes{wait: make(chan struct{})}
 		o, l := orderOf(&n)
@@ -143,6 +146,7 @@ func TestALossDoesNotHideThatAStreamIsShorter(t *testing.T) {
 
 // What was erased is not announced after that, and a mark is no message.
 func TestAnErasureOvertakesAnAnnouncement(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var n notes
 		o, l := orderOf(&n)
@@ -161,6 +165,7 @@ func TestAnErasureOvertakesAnAnnouncement(t *testing.T) {
 
 // A node that says nothing for too long is not up, and nobody is present on it.
 func TestANodeIsSilent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var changes []broker.Change
 		p := people{site: &site{}, changed: func(_ string, c broker.Change) { changes = append(changes, c) }}
@@ -193,6 +198,7 @@ func TestANodeIsSilent(t *testing.T) {
 
 // A node that has not answered is not awaited until it is heard of, and is asked again then.
 func TestANodeThatDoesNotAnswerIsNotAwaited(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := nodes{began: time.Now(), known: map[string]*peer{"a": {heard: time.Now()}, "b": {heard: time.Now()}}}
 		n.mute(map[string]bool{"a": true, "nobody": true})
@@ -213,6 +219,7 @@ func TestANodeThatDoesNotAnswerIsNotAwaited(t *testing.T) {
 
 // An answer that ends before the last message is of a server that does not have it yet.
 func TestAServerIsBehind(t *testing.T) {
+	t.Parallel()
 	v := view{known: true, last: record{Message: store.Message{Offset: 10}}}
 	list := func(offsets ...uint64) (list []record) {
 		for _, offset := range offsets {

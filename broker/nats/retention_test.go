@@ -30,6 +30,7 @@ func stored(t *testing.T, s *servedStream, want uint64) {
 
 // What is not retained is deleted while a topic is published in, but for a few.
 func TestWhatIsNotRetainedIsDeleted(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	p := prefix()
 	b := open(t, nats.Options{Server: s, Prefix: p})
@@ -48,6 +49,7 @@ func TestWhatIsNotRetainedIsDeleted(t *testing.T) {
 
 // A message that was trimmed does not come back when more is retained, on another node too.
 func TestALongerRetentionBringsNothingBack(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	p := prefix()
 	one := open(t, nats.Options{Server: s, Prefix: p})
@@ -68,6 +70,7 @@ func TestALongerRetentionBringsNothingBack(t *testing.T) {
 
 // A topic of which all has aged knows where it ends.
 func TestATopicThatHasAged(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	b := open(t, nats.Options{Server: s, Prefix: prefix()})
 	listen(t, b, "a")
@@ -103,6 +106,7 @@ func TestATopicThatHasAged(t *testing.T) {
 // A node that has stored a tombstone ends before it deletes what that erases. No reader is
 // shown it, and another node deletes it.
 func TestAnErasureThatWasBegunIsCompleted(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	p := prefix()
 	b := open(t, nats.Options{Server: s, Prefix: p})
@@ -124,6 +128,7 @@ func TestAnErasureThatWasBegunIsCompleted(t *testing.T) {
 
 // Where the newest are is found also where nobody has said so, in a long topic among others.
 func TestPagesOfALongTopic(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	p := prefix()
 	b := open(t, nats.Options{Server: s, Prefix: p})

@@ -122,6 +122,7 @@ func begin(t *testing.T, o *server.Options) (address string) {
 // With a CA of one's own, and a certificate of the node where the server wants one, the broker
 // connects by TLS. With another it says so at once.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	ours, theirs := newAuthority(t), newAuthority(t)
 	plain := begin(t, &server.Options{})
 	one, mutual := encrypted(t, ours, false), encrypted(t, ours, true)
@@ -163,6 +164,7 @@ func connects(t *testing.T, url string, connect []client.Option, want string) {
 
 // Credentials come in the URL, or by Connect as an nkey. Others are an error at once.
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	const ( // of the manual of NATS
 		public = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 		seed   = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"

@@ -11,6 +11,7 @@ import (
 // What comes while a broker is closed is waited for, and nothing is called after that: an
 // application that has closed it is asked nothing any more.
 func TestCloseWaitsForWhatComes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var s site
 		s.ctx, s.end = context.WithCancel(t.Context())

@@ -25,6 +25,7 @@ func streamConfig(prefix string) jetstream.StreamConfig {
 
 // Any UTF-8 is the name of a topic, also what means something in a subject.
 func TestAnyNameIsATopic(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	b := open(t, nats.Options{Server: s, Prefix: prefix(), Streams: 3})
 	names := []string{"", " ", ".", "a.b", "a..b", "*", ">", "a.>", "$JS.API", "tab\there", "chat_room:42", "ünïcödé ☃", "a/b\\c", "%41", "A", strings.Repeat("x", 255), strings.Repeat("é", 127), strings.Repeat(".", 255)}

@@ -37,6 +37,7 @@ func (c breakable) Write(p []byte) (int, error) {
 // What is larger than the buffer of the connection is written at once. If the connection breaks
 // in that moment the message is published all the same, once, retained or not.
 func TestWhatIsWrittenAsTheConnectionBreaksIsPublished(t *testing.T) {
+	t.Parallel()
 	b := &breaking{}
 	one := open(t, nats.Options{URL: serve(t).URL(), Prefix: prefix(), Connect: []client.Option{client.SetCustomDialer(b), client.ReconnectWait(1)}})
 	listen(t, one)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestDoctor(t *testing.T) {
+	t.Parallel() // it waits
 	live := chime.NewRouter(chime.WithAnonymous())
 	mux := http.NewServeMux()
 	mux.Handle("/socket/", http.StripPrefix("/socket", live))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/redistest"
 )
 
@@ -82,7 +83,7 @@ func TestFlagsOfABrokerThatMakeNoSense(t *testing.T) {
 // TestMain looks for goroutines.
 func TestABrokerThatIsNotThereIsAnError(t *testing.T) {
 	t.Parallel() // it waits
-	nowhere := freeAddress(t)
+	nowhere := need.Free(t)
 	for _, url := range []string{"redis://:hunter2@" + nowhere, "nats://chime:hunter2@" + nowhere} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		e := engine{broker: url, prefix: "chime", secretFile: filepath.Join(t.TempDir(), "s")}

@@ -24,6 +24,7 @@ func readFile(t *testing.T, name string) string {
 // TestGeneratedTestsPassInAProject does what a newcomer does: the command is run
 // from its source in a project that requires chime, and go test is next.
 func TestGeneratedTestsPassInAProject(t *testing.T) {
+	t.Parallel() // it waits for the compiler
 	goTool := need.Program(t, "go")
 	checkout, err := filepath.Abs("../..")
 	if err != nil {
@@ -34,12 +35,16 @@ func TestGeneratedTestsPassInAProject(t *testing.T) {
 	goMod := "module example.com/chat\n" + ours +
 		"\nrequire github.com/go-chime/chime v0.0.0\n\nreplace github.com/go-chime/chime => " + strconv.Quote(checkout) + "\n"
 	goSum := readFile(t, filepath.Join(checkout, "go.sum"))
-	t.Chdir(t.TempDir())
-	lay(t, map[string]string{"go.mod": goMod, "go.sum": goSum, "main.go": "package main\n\nfunc main() { _ = NewUserSocket() }\n"})
+	project := t.TempDir()
+	lay(t, map[string]string{
+		filepath.Join(project, "go.mod"): goMod, filepath.Join(project, "go.sum"): goSum,
+		filepath.Join(project, "main.go"): "package main\n\nfunc main() { _ = NewUserSocket() }\n",
+	})
 
 	run := func(args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), goTool, args...)
+		cmd.Dir = project
 		// Nothing may be fetched: what this module's own build has is enough.
 		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
 		var out bytes.Buffer

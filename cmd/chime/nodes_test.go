@@ -65,7 +65,7 @@ var engines = map[string]func(t *testing.T, ns *nodes){
 			}
 			ns.args = append(ns.args, strings.Fields(loopbackAddress.ReplaceAllStringFunc(strings.Join(words[2:], " "), func(at string) string {
 				if free[at] == "" {
-					free[at] = freeAddress(t)
+					free[at] = need.Free(t)
 				}
 				return free[at]
 			})))
@@ -77,7 +77,7 @@ var engines = map[string]func(t *testing.T, ns *nodes){
 	"redis": func(t *testing.T, ns *nodes) {
 		url := redistest.Start(t).URL()
 		for range 3 {
-			ns.args = append(ns.args, []string{"--broker", url, "--addr", freeAddress(t)})
+			ns.args = append(ns.args, []string{"--broker", url, "--addr", need.Free(t)})
 		}
 	},
 }
@@ -311,23 +311,12 @@ func carry(ctx context.Context, conn net.Conn, hosts []string) {
 	}
 }
 
-// freeAddress is one that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", need.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // A node that has lost its broker says so, and ends in the time that it has all the same.
 func TestANodeWithoutItsBroker(t *testing.T) {
 	t.Parallel() // it waits
 	engine := redistest.Start(t)
 	ns := &nodes{t: t, dir: t.TempDir(), nodes: []*node{nil}}
-	ns.args = [][]string{{"--addr", freeAddress(t), "--broker", engine.URL()}}
+	ns.args = [][]string{{"--addr", need.Free(t), "--broker", engine.URL()}}
 	ns.start(0)
 	ns.opened(0)
 	ns.healthy(0)
@@ -366,7 +355,7 @@ func TestANodeWithoutItsBroker(t *testing.T) {
 // Who ends a node that waits for others need not wait with it.
 func TestANodeThatWaitsForOthersEnds(t *testing.T) {
 	t.Parallel() // it waits
-	node := programIn(t, t.TempDir(), "serve", "--addr", freeAddress(t), "--broker", embeddedNATS, "--cluster", freeAddress(t), "--peers", freeAddress(t)+","+freeAddress(t))
+	node := programIn(t, t.TempDir(), "serve", "--addr", need.Free(t), "--broker", embeddedNATS, "--cluster", need.Free(t), "--peers", need.Free(t)+","+need.Free(t))
 	node.until(t, node.stdout, "This node waits for those at 127.")
 	if err := node.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

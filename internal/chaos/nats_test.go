@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/need"
 )
 
 // serverSetup is what a process that is a NATS server is to know.
@@ -92,7 +93,7 @@ func newServers(t *testing.T) *threeServers {
 	t.Helper()
 	e := &threeServers{t: t}
 	for i := range e.setups {
-		e.setups[i] = serverSetup{Name: fmt.Sprint("server-", i), Dir: t.TempDir(), Listen: freeAddress(t), Cluster: freeAddress(t)}
+		e.setups[i] = serverSetup{Name: fmt.Sprint("server-", i), Dir: t.TempDir(), Listen: need.Free(t), Cluster: need.Free(t)}
 	}
 	for i := range e.setups {
 		for k := range e.setups {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
 
@@ -66,7 +67,7 @@ func threeProcesses(s *stage, e engine, c trials) world {
 	w := &processes{T: s.T, stage: s, trials: c, engine: e, began: time.Now(), counts: map[string]int{}}
 	w.http.Transport = &http.Transport{MaxIdleConnsPerHost: 16}
 	for range 3 {
-		n := &nodeProcess{world: w, address: freeAddress(s.T), toNodes: map[string]*way{}}
+		n := &nodeProcess{world: w, address: need.Free(s.T), toNodes: map[string]*way{}}
 		for _, at := range e.addresses() {
 			n.toEngine = append(n.toEngine, newWay(s.T, at))
 		}

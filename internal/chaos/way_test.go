@@ -149,15 +149,3 @@ func (w *way) close() {
 	w.be(closed)
 	w.pumps.Wait()
 }
-
-// freeAddress is one of a loopback address of its own, where a process can listen that is
-// ended and begun again.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", need.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}

@@ -3,7 +3,9 @@ package need
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"runtime"
+	"testing"
 )
 
 // Address returns where a server can listen that is ended and started again: on
@@ -15,4 +17,15 @@ func Address() string {
 		return "127.0.0.1:0"
 	}
 	return fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
+
+// Free returns such an address with its port, where nobody listens.
+func Free(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

@@ -4,6 +4,10 @@ import (
 	"testing"
 
 	"github.com/go-chime/chime/internal/leak"
+	"github.com/go-chime/chime/internal/need"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	need.Parallel(6)
+	leak.Main(m)
+}

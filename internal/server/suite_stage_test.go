@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +39,7 @@ type contextKey struct{}
 
 func newStage(t *testing.T, cfg server.Config, serve func(*testing.T, http.Handler) func() (peer, error)) *stage {
 	t.Helper()
+	pprof.SetGoroutineLabels(pprof.WithLabels(t.Context(), pprof.Labels("stage", t.Name())))
 	s := &stage{t: t, entered: make(chan *receiver, 1000), greet: func(transport.ClientSocket) {}}
 	cfg.Accept = s.accept
 	cfg.Log = slog.New(slog.DiscardHandler)
@@ -90,7 +91,7 @@ func (s *stage) shutdown() {
 	if !s.stop() {
 		return
 	}
-	if left := atWork(); len(left) > 0 {
+	if left := s.atWork(); len(left) > 0 {
 		s.t.Errorf("after Shutdown %d goroutines are still at work:\n%s", len(left), strings.Join(left, "\n\n"))
 	}
 	if n := s.server.Len(); n > 0 {
@@ -109,7 +110,7 @@ func (s *stage) stop() bool {
 		err = s.posts.Wait(ctx)
 	}
 	if err != nil {
-		s.t.Errorf("Shutdown: %v, after waiting for %v:\n%s", err, patience, strings.Join(atWork(), "\n\n"))
+		s.t.Errorf("Shutdown: %v, after waiting for %v:\n%s", err, patience, strings.Join(s.atWork(), "\n\n"))
 	}
 	return err == nil
 }
@@ -125,15 +126,17 @@ func inServer(stack string) bool {
 	return false
 }
 
-// atWork returns the stacks of the goroutines that are at work, but for handlers
-// on their way out: what they do for a client has frames of its own.
-func atWork() []string {
-	buf := make([]byte, 1<<20)
-	buf = buf[:runtime.Stack(buf, true)]
+// atWork returns the stacks of the goroutines of s that are at work, but for handlers
+// on their way out: what they do for a client has frames of its own. Stages run side by side,
+// and each has a label, which a goroutine has of the one that began it.
+func (s *stage) atWork() []string {
+	var buf bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&buf, 1)
+	label := fmt.Sprintf("%q", s.t.Name())
 	var found []string
-	for stack := range strings.SplitSeq(string(buf), "\n\n") {
-		if strings.Contains(stack, "/server_test.(*stage).shutdown(") || strings.Contains(stack, "/server_test.(*stage).stop(") {
-			continue // this one, or another that waits beside it
+	for stack := range strings.SplitSeq(buf.String(), "\n\n") {
+		if !strings.Contains(stack, label) || strings.Contains(stack, "/server_test.(*stage).shutdown+") || strings.Contains(stack, "/server_test.(*stage).stop+") {
+			continue // another's, or this one, or another that waits beside it
 		}
 		for line := range strings.SplitSeq(stack, "\n") {
 			_, method, _ := strings.Cut(line, "/chime/internal/server.(")

@@ -76,6 +76,7 @@ func runSuite(t *testing.T, bubble bool, serve func(t *testing.T, h http.Handler
 	} {
 		run := func(t *testing.T) { test.run(newStage(t, test.cfg, serve)) }
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // while one waits
 			if bubble {
 				synctest.Test(t, run)
 			} else {
@@ -141,8 +142,10 @@ func TestTransports(t *testing.T) {
 			if n.streamsOnly() && !way.anyHTTP {
 				continue
 			}
+			n := n // each way has its own
+			n.pipes = way.bubble
 			t.Run(way.name+"/"+n.name, func(t *testing.T) {
-				n.pipes = way.bubble
+				t.Parallel()
 				runSuite(t, way.bubble, func(t *testing.T, h http.Handler) func() (peer, error) {
 					s := serve(t, n, h)
 					return func() (peer, error) { return way.connect(s) }

@@ -2,11 +2,11 @@ package embedded_test
 
 import (
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 
 	"github.com/go-chime/chime/broker/nats/embedded"
+	"github.com/go-chime/chime/internal/need"
 )
 
 // errorLines are those of a log that are errors, which wait to be read.
@@ -23,7 +23,7 @@ func (w errorLines) Write(line []byte) (int, error) {
 // Of servers with two secrets both say what is wrong, where each would say twice a second that
 // there was an "Authorization Violation".
 func TestServersWithTwoSecretsSayWhatIsWrong(t *testing.T) {
-	one, two := freeAddress(t), freeAddress(t)
+	one, two := need.Free(t), need.Free(t)
 	var logs []errorLines
 	for name, o := range map[string]embedded.Options{
 		"one": {Cluster: one, Secret: "right", Peers: []string{two}},
@@ -43,14 +43,4 @@ func TestServersWithTwoSecretsSayWhatIsWrong(t *testing.T) {
 			t.Errorf("got %q, want %q first", got, want)
 		}
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
