@@ -57,11 +57,7 @@ func TestACheckThatFailsIsRepeated(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(100)
 				w.publish(t, 3)
-				q, p := w.client(100)
-				m := newOwner(w.topic, p, "1")
-				if err := m.join(Want{Last: 1}); err != nil {
-					t.Fatal(err)
-				}
+				q, m := w.join(t, 100, Want{Last: 1})
 				w.retain(t) // and it is not announced
 				w.history.fails = fails
 				w.topic.Lost()

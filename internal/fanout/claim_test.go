@@ -46,9 +46,7 @@ func claimsAtRandom(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	w := newWorld(1000)
 	w.budget.max = 0 // so that each page is read
-	for range 150 {
-		w.retain(t)
-	}
+	w.retains(t, 150)
 	q, p := w.client(4 + r.IntN(100))
 	q.stick(true)
 	m := newOwner(w.topic, p, "m")

@@ -10,17 +10,8 @@ import (
 func newRetainer(t *testing.T) (*world, *hearer) {
 	w := newWorld(100)
 	h := &hearer{room: &Copies{Text: 100, Bytes: 1 << 20}}
-	h.topic = New("a", Config{History: w.history, Keep: 100, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks, Copies: h.room})
-	q, p := w.client(1000)
-	h.q, w.topic = q, h.topic
-	ann := newOwner(h.topic, p, "1")
-	if err := ann.join(Want{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ann.leave()
-		h.topic.Close()
-	})
+	h.open(t, Config{History: w.history, Keep: 100, Budget: w.budget, Checks: w.checks, Tasks: &w.tasks, Copies: h.room})
+	w.topic = h.topic
 	return w, h
 }
 

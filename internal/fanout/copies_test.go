@@ -24,10 +24,16 @@ type hearer struct {
 }
 
 func newHearer(t *testing.T, room *Copies) *hearer {
-	h := &hearer{room: room, q: &fakeQueue{id: "ann", most: 1000}}
-	h.topic = New("a", Config{Tasks: &h.tasks, Copies: h.room})
+	h := &hearer{room: room}
+	h.open(t, Config{Tasks: &h.tasks, Copies: room})
+	return h
+}
+
+// open opens the topic, and has who watches join it.
+func (h *hearer) open(t *testing.T, c Config) {
+	h.topic, h.q = New("a", c), &fakeQueue{id: "ann", most: 1000}
 	p := &Pager{}
-	p.Init(h.q, &h.tasks)
+	p.Init(h.q, c.Tasks)
 	ann := newOwner(h.topic, p, "1")
 	if err := ann.join(Want{}); err != nil {
 		t.Fatal(err)
@@ -39,7 +45,6 @@ func newHearer(t *testing.T, room *Copies) *hearer {
 			t.Errorf("%d bytes are counted when there is no topic, want none", used)
 		}
 	})
-	return h
 }
 
 // shown returns what was sent since the last time, a line for each.

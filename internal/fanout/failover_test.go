@@ -35,11 +35,7 @@ func TestWhatTheEngineHasLostIsTold(t *testing.T) {
 		h := &failedOver{store: w.history.store}
 		w.topic.feed.reader.history = h
 		w.publish(t, 3)
-		q, p := w.client(100)
-		m := newOwner(w.topic, p, "1")
-		if err := m.join(Want{Last: 3}); err != nil {
-			t.Fatal(err)
-		}
+		q, m := w.join(t, 100, Want{Last: 3})
 		w.topic.Lost()
 		synctest.Wait()
 		if got := m.failed(); len(got) > 0 {
@@ -68,10 +64,7 @@ func TestWhatWasErasedMeanwhileIsNotReplayedWhenAnnouncementsWereMissed(t *testi
 		}
 		w.topic.Lost()
 		synctest.Wait()
-		q, p := w.client(100)
-		if err := newOwner(w.topic, p, "1").join(Want{Last: 3}); err != nil {
-			t.Fatal(err)
-		}
+		q, _ := w.join(t, 100, Want{Last: 3})
 		synctest.Wait()
 		if got := q.offsets(); !slices.Equal(got, []uint64{1, 3}) {
 			t.Errorf("who joined was sent %d, want 1 and 3", got)
@@ -107,11 +100,7 @@ func TestAnnouncementsOfAnotherEpochDoNotHoldUpAPage(t *testing.T) {
 		w.topic.feed.reader.history = h
 		w.topic.feed.tail.drop()
 		w.topic.mu.Unlock()
-		q, p := w.client(1000)
-		m := newOwner(w.topic, p, "1")
-		if err := m.join(Want{Last: 3}); err != nil {
-			t.Fatal(err)
-		}
+		q, m := w.join(t, 1000, Want{Last: 3})
 		synctest.Wait()
 		if h.reads > 10 {
 			t.Errorf("%d reads for one join", h.reads)

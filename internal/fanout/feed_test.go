@@ -50,9 +50,7 @@ func TestAPageFromBeforeAnErasureThatIsMissingIsReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(100)
 		defer w.topic.Close()
-		for range 3 {
-			w.retain(t)
-		}
+		w.retains(t, 3)
 		q, p := w.client(100)
 		m := newOwner(w.topic, p, "1")
 		w.history.shut(&w.history.after)
@@ -77,11 +75,7 @@ func TestAFailureEndsNobodyWhoCameAfterTheOthers(t *testing.T) {
 		defer w.topic.Close()
 		time.Sleep(time.Minute) // and the looks fail
 		w.publish(t, 1)
-		_, p := w.client(100)
-		m := newOwner(w.topic, p, "2")
-		if err := m.join(Want{}); err != nil {
-			t.Fatal(err)
-		}
+		_, m := w.join(t, 100, Want{})
 		w.fail(1)
 		time.Sleep(time.Minute)
 		if got := m.failed(); len(got) > 0 {

@@ -79,9 +79,7 @@ func pagerAtRandom(t *testing.T, seed uint64) {
 func TestAPagerReadsOnePageAtATimeForAllTopicsOfAClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1000)
-		for range 300 {
-			w.retain(t)
-		}
+		w.retains(t, 300)
 		q, p := w.client(100)
 		q.stick(true)
 		var members []*fakeOwner

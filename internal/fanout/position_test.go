@@ -43,10 +43,7 @@ func TestAPositionThatWasLostIsAGapWhereTheTailGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, p := w.client(100)
-		if err := newOwner(w.topic, p, "first").join(Want{Last: 10}); err != nil { // so that all is in memory
-			t.Fatal(err)
-		}
+		w.join(t, 100, Want{Last: 10}) // so that all is in memory
 		for _, c := range []struct {
 			since     uint64
 			recovered bool
@@ -54,11 +51,7 @@ func TestAPositionThatWasLostIsAGapWhereTheTailGoesOn(t *testing.T) {
 		}{{3, true, 0}, {5, false, 1}, {7, true, 0}, {9, true, 0}, {11, true, 1}, {13, true, 0}, {15, true, 0}} {
 			before := w.history.reads
 			for range 3 {
-				q, p := w.client(100)
-				m := newOwner(w.topic, p, "1")
-				if err := m.join(Want{Since: &store.Position{Epoch: h.Epoch(), Offset: c.since}}); err != nil {
-					t.Fatal(err)
-				}
+				q, m := w.join(t, 100, Want{Since: &store.Position{Epoch: h.Epoch(), Offset: c.since}})
 				synctest.Wait()
 				if m.start.Recovered != c.recovered || len(m.failed()) > 0 {
 					t.Errorf("since %d: recovered %t, failed with %v, want %t", c.since, m.start.Recovered, m.failed(), c.recovered)

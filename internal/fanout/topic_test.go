@@ -33,6 +33,25 @@ func (w *world) retain(t *testing.T) (p broker.Publication) {
 	return p
 }
 
+// retains has the history of so many messages that nobody has announced.
+func (w *world) retains(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		w.retain(t)
+	}
+}
+
+// join is a client that has joined, whose queue takes so many messages.
+func (w *world) join(t *testing.T, most int, want Want) (*fakeQueue, *fakeOwner) {
+	t.Helper()
+	q, p := w.client(most)
+	m := newOwner(w.topic, p, "1")
+	if err := m.join(want); err != nil {
+		t.Fatal(err)
+	}
+	return q, m
+}
+
 func ephemeral(n int) broker.Publication {
 	return broker.Publication{Topic: "a", Message: store.Message{Event: fmt.Sprint("ephemeral-", n), Payload: []byte("{}")}}
 }
@@ -40,9 +59,7 @@ func ephemeral(n int) broker.Publication {
 func TestAReadThatEndsAfterTheCloseLeavesNothingInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(100)
-		for range 5 {
-			w.retain(t)
-		}
+		w.retains(t, 5)
 		_, p := w.client(100)
 		m := newOwner(w.topic, p, "1")
 		w.history.shut(&w.history.after)
@@ -61,9 +78,7 @@ func TestAReadThatEndsAfterTheCloseLeavesNothingInMemory(t *testing.T) {
 func TestNothingIsSentAfterALeaveDuringTheJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(100)
-		for range 5 {
-			w.retain(t)
-		}
+		w.retains(t, 5)
 		q, p := w.client(100)
 		m := newOwner(w.topic, p, "1")
 		stays := newOwner(w.topic, p, "2")
@@ -95,11 +110,7 @@ func TestNothingIsSentAfterALeaveDuringTheJoin(t *testing.T) {
 func TestEphemeralMessagesThatWaitEndNoClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1000)
-		q, p := w.client(20)
-		m := newOwner(w.topic, p, "1")
-		if err := m.join(Want{}); err != nil {
-			t.Fatal(err)
-		}
+		q, m := w.join(t, 20, Want{})
 		q.stick(true)
 		w.publish(t, 15) // more than it takes
 		for i := range 40 {
@@ -203,9 +214,7 @@ func TestALateLookDoesNotBringBackAnEpoch(t *testing.T) {
 		w.history.mu.Lock()
 		w.history.store = store.NewMemory()
 		w.history.mu.Unlock()
-		for range 3 {
-			w.retain(t)
-		}
+		w.retains(t, 3)
 		m := newOwner(w.topic, p, "1")
 		joined := make(chan error, 1)
 		go func() { joined <- m.join(Want{Last: 10}) }()
@@ -225,9 +234,7 @@ func TestALateLookDoesNotBringBackAnEpoch(t *testing.T) {
 func TestAJoinEndsWhileMessagesAreErased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1000)
-		for range 500 {
-			w.retain(t)
-		}
+		w.retains(t, 500)
 		q, p := w.client(2000)
 		m := newOwner(w.topic, p, "1")
 		joined := make(chan error, 1)
@@ -265,9 +272,7 @@ func TestAJoinEndsWhileMessagesAreErased(t *testing.T) {
 func TestWhatARedactedMessageHasPushedOutIsNotSentFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(3)
-		for range 3 {
-			w.retain(t)
-		}
+		w.retains(t, 3)
 		_, p := w.client(100)
 		first := newOwner(w.topic, p, "1")
 		w.history.shut(&w.history.after)
@@ -280,11 +285,7 @@ func TestWhatARedactedMessageHasPushedOutIsNotSentFromMemory(t *testing.T) {
 		w.topic.Erased(store.Position{Epoch: w.history.Epoch(), Offset: 4})
 		w.history.open(&w.history.after)
 		synctest.Wait()
-		q, p := w.client(100)
-		later := newOwner(w.topic, p, "2")
-		if err := later.join(Want{Last: 3}); err != nil {
-			t.Fatal(err)
-		}
+		q, _ := w.join(t, 100, Want{Last: 3})
 		synctest.Wait()
 		if got, want := q.offsets(), []uint64{2, 3}; !slices.Equal(got, want) {
 			t.Errorf("a join of the newest 3 was sent %d, want %d", got, want)
@@ -299,11 +300,7 @@ func TestWhatHasAgedIsNotSentFromMemory(t *testing.T) {
 		w := newWorld(1000)
 		w.keep.Age = time.Minute
 		w.topic = w.open("a")
-		q, p := w.client(20)
-		m := newOwner(w.topic, p, "1")
-		if err := m.join(Want{}); err != nil {
-			t.Fatal(err)
-		}
+		q, m := w.join(t, 20, Want{})
 		q.stick(true)
 		w.publish(t, 30)
 		time.Sleep(time.Hour)
@@ -328,9 +325,7 @@ func TestAnErasureOfAFormerEpochErasesNothing(t *testing.T) {
 				q, p := w.client(100)
 				m := newOwner(w.topic, p, "1")
 				if reads {
-					for range 3 {
-						w.retain(t)
-					}
+					w.retains(t, 3)
 					w.history.shut(&w.history.after)
 				} else {
 					w.publish(t, 3)

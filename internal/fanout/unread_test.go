@@ -17,9 +17,7 @@ func unread(t *testing.T, sure bool) (*world, *fakeOwner, *fakeQueue) {
 	w := newWorld(100)
 	w.sure = sure
 	w.topic = w.open("a")
-	for range 3 {
-		w.retain(t)
-	}
+	w.retains(t, 3)
 	w.fail(1000)
 	q, p := w.client(100)
 	m := newOwner(w.topic, p, "1")
@@ -65,10 +63,7 @@ func TestWhoHasJoinedWithoutTheHistoryMissesNothingInSilence(t *testing.T) {
 		},
 		"another join reads it": func(t *testing.T, w *world, _ broker.Publication) {
 			w.fail(0)
-			_, p := w.client(100)
-			if err := newOwner(w.topic, p, "2").join(Want{Last: 1}); err != nil {
-				t.Fatal(err)
-			}
+			w.join(t, 100, Want{Last: 1})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,11 +85,7 @@ func TestWhoHasJoinedWithoutTheHistoryMissesNothingInSilence(t *testing.T) {
 				}
 				w.fail(0)
 				m.leave()
-				q, p := w.client(100)
-				again := newOwner(w.topic, p, "3")
-				if err := again.join(Want{Since: &m.start.Position}); err != nil {
-					t.Fatal(err)
-				}
+				q, again := w.join(t, 100, Want{Since: &m.start.Position})
 				synctest.Wait()
 				if got := q.offsets(); !again.start.Recovered || len(got) < 4 || got[3] != first.Offset {
 					t.Errorf("when it came back it was sent %d, recovered: %t, want all, and that", got, again.start.Recovered)
@@ -127,10 +118,7 @@ func TestWhatIsReadBeforeItIsAnnouncedIsNotMissed(t *testing.T) {
 		w, m, q := unread(t, true)
 		said := w.retain(t)
 		w.fail(0)
-		other, p := w.client(100)
-		if err := newOwner(w.topic, p, "2").join(Want{Last: 1}); err != nil {
-			t.Fatal(err)
-		}
+		other, _ := w.join(t, 100, Want{Last: 1})
 		w.topic.Published(said)
 		synctest.Wait()
 		if got := m.failed(); len(got) != 1 || !errors.Is(got[0], ErrUnread) || len(q.offsets()) > 0 {
