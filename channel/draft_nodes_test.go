@@ -56,11 +56,37 @@ func apart(t *testing.T, s store.Store, nodes int, options ...channel.Option) (h
 	for i := range nodes {
 		n := engine.Node()
 		name := string(rune('a' + i))
-		hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: name, Name: name}, Log: slog.New(slog.DiscardHandler)})
-		hub.Channel("room:{id}", everybody{}, options...)
-		brokers, hubs = append(brokers, n), append(hubs, hub)
+		brokers, hubs = append(brokers, n), append(hubs, rooms(t, n, broker.Node{ID: name, Name: name}, options...))
 	}
 	return hubs, brokers
+}
+
+// rooms is the hub of a node in whose rooms drafts grow.
+func rooms(t *testing.T, b broker.Broker, n broker.Node, options ...channel.Option) *channeltest.Hub {
+	hub := channeltest.Open(t, channel.Config{Broker: b, Node: n, Log: slog.New(slog.DiscardHandler)})
+	hub.Channel("room:{id}", everybody{}, options...)
+	return hub
+}
+
+// growing is a draft that is retained, and has begun with "so far". The first of some nodes writes
+// it, and ann watches it on the second.
+type growing struct {
+	*scribe
+	hubs  []*channeltest.Hub
+	nodes []*brokertest.Node
+	ann   *channeltest.Member
+	id    string
+}
+
+func growsOn(t *testing.T, nodes int) *growing {
+	t.Helper()
+	g := &growing{scribe: newScribe()}
+	g.hubs, g.nodes = apart(t, store.NewMemory(), nodes, kept)
+	g.ann = g.hubs[1].Join("room:1", nil)
+	g.id = g.begin(t, g.hubs[0])
+	g.tokens <- "so far"
+	g.ann.WantDraft("answer", "so far")
+	return g
 }
 
 func TestADraftGrowsOnAllNodes(t *testing.T) {
@@ -142,28 +168,23 @@ func TestNoNodeShowsADraftThatIsAMessage(t *testing.T) {
 
 func TestAnyNodeStopsADraft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hubs, nodes := apart(t, store.NewMemory(), 3, kept)
-		ann := hubs[1].Join("room:1", nil)
-		s := newScribe()
-		id := s.begin(t, hubs[0])
-		s.tokens <- "so far"
-		ann.WantDraft("answer", "so far")
-		for _, wrong := range [][2]string{{"room:1", "another"}, {"room:2", id}} {
-			if err := hubs[2].StopDraft(t.Context(), wrong[0], wrong[1]); !errors.Is(err, channel.ErrNoDraft) {
+		g := growsOn(t, 3)
+		for _, wrong := range [][2]string{{"room:1", "another"}, {"room:2", g.id}} {
+			if err := g.hubs[2].StopDraft(t.Context(), wrong[0], wrong[1]); !errors.Is(err, channel.ErrNoDraft) {
 				t.Errorf("stop %q: got %v, want %v", wrong, err, channel.ErrNoDraft)
 			}
 		}
-		nodes[2].Cut()
-		if err := hubs[2].StopDraft(t.Context(), "room:1", id); !errors.Is(err, broker.ErrUnavailable) || errors.Is(err, channel.ErrNoDraft) {
+		g.nodes[2].Cut()
+		if err := g.hubs[2].StopDraft(t.Context(), "room:1", g.id); !errors.Is(err, broker.ErrUnavailable) || errors.Is(err, channel.ErrNoDraft) {
 			t.Errorf("cut off: got %v, want %v, since nobody knows whether there is one", err, broker.ErrUnavailable)
 		}
-		nodes[2].Heal()
-		if err := hubs[2].StopDraft(t.Context(), "room:1", id); err != nil {
+		g.nodes[2].Heal()
+		if err := g.hubs[2].StopDraft(t.Context(), "room:1", g.id); err != nil {
 			t.Error(err)
 		}
-		ann.WantBroadcast("answer", final(id, "so far"))
+		g.ann.WantBroadcast("answer", final(g.id, "so far"))
 		synctest.Wait()
-		if err := hubs[2].StopDraft(t.Context(), "room:1", id); !errors.Is(err, channel.ErrNoDraft) {
+		if err := g.hubs[2].StopDraft(t.Context(), "room:1", g.id); !errors.Is(err, channel.ErrNoDraft) {
 			t.Errorf("stop one that is over: got %v, want %v", err, channel.ErrNoDraft)
 		}
 	})
@@ -171,52 +192,37 @@ func TestAnyNodeStopsADraft(t *testing.T) {
 
 func TestADraftIsDiscardedOnAllNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hubs, _ := apart(t, store.NewMemory(), 2, kept)
-		ann := hubs[1].Join("room:1", nil)
-		s := newScribe()
-		id := s.begin(t, hubs[0])
-		s.tokens <- "so far"
-		ann.WantDraft("answer", "so far")
-		s.ends <- channel.Refuse("unseemly")
-		ann.WantBroadcast("draft_end", obj{"draft": id, "reason": "unseemly"})
+		g := growsOn(t, 2)
+		g.ends <- channel.Refuse("unseemly")
+		g.ann.WantBroadcast("draft_end", obj{"draft": g.id, "reason": "unseemly"})
 		time.Sleep(time.Minute)
-		ann.WantNothing()
+		g.ann.WantNothing()
 	})
 }
 
 func TestTheDraftsOfANodeThatIsGoneAreOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hubs, nodes := apart(t, store.NewMemory(), 2, kept)
-		ann := hubs[1].Join("room:1", nil)
-		s := newScribe()
-		id := s.begin(t, hubs[0])
-		s.tokens <- "so far"
-		ann.WantDraft("answer", "so far")
-		nodes[0].Kill()
+		g := growsOn(t, 2)
+		g.nodes[0].Kill()
 		time.Sleep(10 * time.Second)
-		hubs[1].Join("room:1", nil).WantDraft("answer", "so far") // it may only be slow
+		g.hubs[1].Join("room:1", nil).WantDraft("answer", "so far") // it may only be slow
 		time.Sleep(6 * time.Second)
-		ann.WantBroadcast("draft_end", obj{"draft": id, "reason": "lost"})
-		hubs[1].Join("room:1", nil).WantNothing()
-		s.ends <- nil // which nobody hears
+		g.ann.WantBroadcast("draft_end", obj{"draft": g.id, "reason": "lost"})
+		g.hubs[1].Join("room:1", nil).WantNothing()
+		g.ends <- nil // which nobody hears
 		time.Sleep(time.Minute)
-		ann.WantNothing()
+		g.ann.WantNothing()
 	})
 }
 
 func TestANodeThatDrainsLeavesItsDraftsWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hubs, _ := apart(t, store.NewMemory(), 2, kept)
-		ann := hubs[1].Join("room:1", nil)
-		s := newScribe()
-		id := s.begin(t, hubs[0])
-		s.tokens <- "so far"
-		ann.WantDraft("answer", "so far")
-		if err := hubs[0].Shutdown(t.Context()); err != nil {
+		g := growsOn(t, 2)
+		if err := g.hubs[0].Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		ann.WantBroadcast("answer", final(id, "so far"))
-		ann.WantNothing()
+		g.ann.WantBroadcast("answer", final(g.id, "so far"))
+		g.ann.WantNothing()
 	})
 }
 
@@ -224,38 +230,33 @@ func TestANodeThatDrainsLeavesItsDraftsWhole(t *testing.T) {
 // for longer than it would be of one that is lost.
 func TestANodeThatIsCutOffShowsADraftAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hubs, nodes := apart(t, store.NewMemory(), 3, kept)
-		ann := hubs[1].Join("room:1", nil)
-		s := newScribe()
-		id := s.begin(t, hubs[0])
-		s.tokens <- "one "
-		ann.WantDraft("answer", "one ")
-		nodes[1].Cut()
-		s.tokens <- "two "
+		g := growsOn(t, 3)
+		g.nodes[1].Cut()
+		g.tokens <- " two "
 		time.Sleep(5 * time.Second)
-		nodes[1].Heal()
-		ann.WantDraft("answer", "one two ")
+		g.nodes[1].Heal()
+		g.ann.WantDraft("answer", "so far two ")
 		for _, cut := range []int{1, 0} { // the owner may be cut off, too
-			nodes[cut].Cut()
+			g.nodes[cut].Cut()
 			time.Sleep(16 * time.Second)
-			ann.WantBroadcast("draft_end", obj{"draft": id, "reason": "lost"})
-			s.tokens <- "more "
-			nodes[cut].Heal()
+			g.ann.WantBroadcast("draft_end", obj{"draft": g.id, "reason": "lost"})
+			g.tokens <- "more "
+			g.nodes[cut].Heal()
 			if cut == 1 {
-				ann.WantDraft("answer", "one two more ")
+				g.ann.WantDraft("answer", "so far two more ")
 			} else {
-				ann.WantDraft("answer", "one two more more ")
+				g.ann.WantDraft("answer", "so far two more more ")
 			}
 		}
 		// The message is found in the history, by a node that was not told.
-		nodes[1].Cut()
-		s.ends <- nil
+		g.nodes[1].Cut()
+		g.ends <- nil
 		time.Sleep(time.Second)
-		nodes[1].Heal()
-		ann.WantBroadcast("answer", final(id, "one two more more "))
-		ann.WantBroadcast("draft_state", obj{"drafts": []any{}}) // it was behind
+		g.nodes[1].Heal()
+		g.ann.WantBroadcast("answer", final(g.id, "so far two more more "))
+		g.ann.WantBroadcast("draft_state", obj{"drafts": []any{}}) // it was behind
 		time.Sleep(time.Minute)
-		ann.WantNothing()
+		g.ann.WantNothing()
 	})
 }
 
@@ -275,9 +276,7 @@ func TestADraftThatIsTooLargeToBeToldAgain(t *testing.T) {
 		engine := brokertest.NewEngine(local.New(store.NewMemory()))
 		var hubs []*channeltest.Hub
 		for range 3 {
-			hub := channeltest.Open(t, channel.Config{Broker: narrow{engine.Node()}, Log: slog.New(slog.DiscardHandler)})
-			hub.Channel("room:{id}", everybody{}, kept)
-			hubs = append(hubs, hub)
+			hubs = append(hubs, rooms(t, narrow{engine.Node()}, broker.Node{}, kept))
 		}
 		ann := hubs[1].Join("room:1", nil)
 		s := newScribe()
@@ -310,8 +309,7 @@ func TestNodesOfOtherVersionsTellOfDrafts(t *testing.T) {
 		engine := brokertest.NewEngine(local.New(nil))
 		other, n := engine.Node(), engine.Node()
 		other.StartCluster(broker.Node{ID: "older", Name: "old"}, func(context.Context, []byte) ([]byte, error) { return nil, errors.New("what?") })
-		hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: "newer"}, Log: slog.New(slog.DiscardHandler)})
-		hub.Channel("room:{id}", everybody{})
+		hub := rooms(t, n, broker.Node{ID: "newer"})
 		ann := hub.Join("room:1", nil)
 		for _, said := range []store.Message{
 			{Event: "@weather", Payload: []byte(`{}`)},
