@@ -43,6 +43,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/contract":    {ours: []string{"broker/brokertest", "internal/presence", "internal/raw", "transport/transporttest"}, others: []string{chiModule, "github.com/coder/websocket"}},
 	"internal/dialect":     {ours: []string{"internal/stats", "internal/wire"}},
 	"internal/doctor":      {ours: []string{"transport"}, others: []string{"github.com/coder/websocket"}},
+	"internal/drafttest":   {ours: []string{"internal/wire"}},
 	"internal/e2e":         {},
 	"internal/fanout":      {ours: []string{"broker", "internal/stats", "internal/wire", "store"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/forward":     {ours: []string{"broker"}, never: []string{"log/slog"}},
@@ -83,7 +84,7 @@ var helpers = []string{"internal/leak", "internal/mono", "internal/need", "inter
 
 // forTests are the packages that tests share. Only tests may import them; they may
 // import all that is public.
-var forTests = []string{"internal/contract", "internal/raw", "internal/redistest"}
+var forTests = []string{"internal/contract", "internal/drafttest", "internal/raw", "internal/redistest"}
 
 const semaphore = "golang.org/x/sync/semaphore"
 

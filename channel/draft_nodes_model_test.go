@@ -2,7 +2,6 @@ package channel
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/go-chime/chime/broker/brokertest"
 	"github.com/go-chime/chime/broker/local"
+	"github.com/go-chime/chime/internal/drafttest"
 	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
@@ -91,13 +91,7 @@ type fleetClient struct {
 
 	mu     sync.Mutex // guards what follows
 	joined bool       // else its node was cut off
-	drafts map[string]fleetText
-	finals map[string]int
-}
-
-type fleetText struct {
-	Draft, Text string
-	N           int
+	view   drafttest.View
 }
 
 func newFleet(t *testing.T, seed uint64) *fleet {
@@ -168,7 +162,7 @@ func (f *fleet) step() {
 
 func (f *fleet) begin(n *fleetNode) {
 	d := &fleetDraft{node: n, parts: make(chan string), ends: make(chan error)}
-	id, err := n.hub.Draft(f.t.Context(), "a", "final", map[string]int{}, func(ctx context.Context, out *Draft) error {
+	id, err := n.hub.Draft(f.t.Context(), "a", drafttest.Final, map[string]int{}, func(ctx context.Context, out *Draft) error {
 		for {
 			select {
 			case text := <-d.parts:
@@ -286,11 +280,7 @@ func (f *fleet) end() {
 func (c *fleetClient) shows() (drafts map[string]string, joined bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	drafts = map[string]string{}
-	for id, d := range c.drafts {
-		drafts[id] = d.Text
-	}
-	return drafts, c.joined
+	return c.view.Texts(), c.joined
 }
 
 // shown does what the protocol says.
@@ -299,55 +289,17 @@ func (c *fleetClient) shown(s sent) {
 	if err != nil {
 		c.t.Errorf("%s: %v", s, err)
 	}
-	var p struct {
-		fleetText
-		Status string
-		Drafts []fleetText
-	}
-	if err := json.Unmarshal(f.Payload, &p); err != nil {
-		c.t.Errorf("%s: %v", s, err)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	has, known := c.drafts[p.Draft]
 	switch f.Event {
 	case wire.EventReply:
-		c.joined = p.Status == "ok"
-		c.drafts, c.finals = map[string]fleetText{}, map[string]int{}
+		c.joined = strings.HasPrefix(string(f.Payload), `{"status":"ok"`)
+		c.view = drafttest.View{Written: c.texts.of}
 	case wire.EventError: // the node could not read the history
 		c.joined = false
-	case wire.EventDraftState:
-		c.drafts = map[string]fleetText{}
-		for _, d := range p.Drafts {
-			c.has(d)
+	default:
+		if err := c.view.Take(f.Event, f.Payload); err != nil {
+			c.t.Errorf("%s: %v", c.id, err)
 		}
-	case wire.EventDraftStart:
-		if known {
-			c.t.Errorf("%s: draft %s begins twice", c.id, p.Draft)
-		}
-		c.has(p.fleetText)
-	case wire.EventDraftDelta:
-		if !known || p.N != has.N+1 {
-			c.t.Errorf("%s: delta %d of draft %s, which is known: %t, with %d", c.id, p.N, p.Draft, known, has.N)
-		}
-		c.has(fleetText{p.Draft, has.Text + p.Text, p.N})
-	case wire.EventDraftEnd:
-		delete(c.drafts, p.Draft)
-	case "final":
-		if c.finals[p.Draft]++; c.finals[p.Draft] > 1 || p.Text != c.texts.of(p.Draft) {
-			c.t.Errorf("%s: message %d of draft %s is %q, want one that is %q", c.id, c.finals[p.Draft], p.Draft, p.Text, c.texts.of(p.Draft))
-		}
-		delete(c.drafts, p.Draft)
 	}
-}
-
-// has takes what there is of a draft. c.mu is held.
-func (c *fleetClient) has(d fleetText) {
-	if !strings.HasPrefix(c.texts.of(d.Draft), d.Text) {
-		c.t.Errorf("%s: draft %s is %q, want the beginning of %q", c.id, d.Draft, d.Text, c.texts.of(d.Draft))
-	}
-	if c.finals[d.Draft] > 0 {
-		c.t.Errorf("%s: draft %s is shown after its message", c.id, d.Draft)
-	}
-	c.drafts[d.Draft] = d
 }

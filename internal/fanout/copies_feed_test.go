@@ -36,12 +36,19 @@ func TestTheEndOfACopyIsToldToThoseWhoAreNotSentItsMessage(t *testing.T) {
 		} {
 			h.topic.Hear(begins(c.id, ""))
 			h.wants(t, started(c.id))
+			late, bob := w.join(t, 100, Want{}) // is shown the state
 			h.topic.HearEnd(c.id, c.at)
+			want := 1
 			if c.says {
 				h.wants(t, ended(c.id, "over"))
+				want = 2
 			} else {
 				h.wants(t)
 			}
+			if got := len(late.seen); got != want {
+				t.Errorf("%s: who came while it grew was sent %d messages, want %d", c.id, got, want)
+			}
+			bob.leave()
 		}
 	})
 }

@@ -1,17 +1,16 @@
 package fanout
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/drafttest"
 	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
@@ -51,14 +50,7 @@ type watcher struct {
 
 	mu     sync.Mutex // guards what follows: it is sent something with the topic's lock held
 	joined bool
-	drafts map[string]shownDraft
-	states int // since it joined
-	finals map[string]int
-}
-
-type shownDraft struct {
-	Draft, Text string
-	N           int
+	view   drafttest.View
 }
 
 func newDraftModel(t *testing.T, seed uint64) *draftModel {
@@ -82,42 +74,14 @@ func (w *watcher) takes(it item) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f, err := wire.Decode(it.m.AppendText(nil, true, it.to))
-	var p struct {
-		shownDraft
-		Drafts []shownDraft
-	}
 	if err == nil {
-		err = json.Unmarshal(f.Payload, &p)
+		err = w.view.Take(f.Event, f.Payload)
 	}
 	if err != nil {
-		w.t.Errorf("%s: %v", f.Payload, err)
+		w.t.Error(err)
 	}
 	if !w.joined {
 		w.t.Errorf("%s before the reply to the join", f.Event)
-	}
-	has, known := w.drafts[p.Draft]
-	switch f.Event {
-	case wire.EventDraftState:
-		w.states++
-		w.drafts = map[string]shownDraft{}
-		for _, d := range p.Drafts {
-			w.drafts[d.Draft] = d
-		}
-	case wire.EventDraftStart:
-		if known {
-			w.t.Errorf("draft %s begins twice", p.Draft)
-		}
-		w.drafts[p.Draft] = p.shownDraft
-	case wire.EventDraftDelta:
-		if !known || p.N != has.N+1 {
-			w.t.Errorf("delta %d of draft %s, which is known: %t, with %d", p.N, p.Draft, known, has.N)
-		}
-		w.drafts[p.Draft] = shownDraft{p.Draft, has.Text + p.Text, p.N}
-	case wire.EventDraftEnd:
-		delete(w.drafts, p.Draft)
-	case "final":
-		delete(w.drafts, p.Draft)
-		w.finals[p.Draft]++
 	}
 }
 
@@ -127,7 +91,7 @@ func (m *draftModel) step() {
 	case dice < 6 && len(m.drafts) < 3:
 		m.begun++
 		id := fmt.Sprint("d", m.begun)
-		d := NewDraft(id, "final", []byte("{}"))
+		d := NewDraft(id, drafttest.Final, []byte("{}"))
 		m.drafts, m.texts[id] = append(m.drafts, d), ""
 		m.topic.BeginDraft(d)
 	case dice < 36 && len(m.drafts) > 0:
@@ -176,25 +140,18 @@ func (m *draftModel) check(i int, w *watcher) {
 	if w.m == nil || w.q.ended || w.m.state != live {
 		return
 	}
-	want, got := map[string]string{}, map[string]string{}
+	want, got := map[string]string{}, w.view.Texts()
 	for _, d := range m.drafts {
 		want[d.id] = string(d.text)
 		if !strings.HasPrefix(m.texts[d.id], want[d.id]) {
 			m.t.Errorf("draft %s shows %q, want a part of %q", d.id, want[d.id], m.texts[d.id])
 		}
 	}
-	for id, d := range w.drafts {
-		if !slices.ContainsFunc(m.unpublished, func(d *Draft) bool { return d.id == id }) { // of which nobody was told
-			got[id] = d.Text
-		}
+	for _, d := range m.unpublished { // of which nobody was told
+		delete(got, d.id)
 	}
 	if !maps.Equal(got, want) {
 		m.t.Errorf("client %d has %v, want %v", i, got, want)
-	}
-	for id, n := range w.finals {
-		if n != 1 {
-			m.t.Errorf("client %d was sent the message of draft %s %d times", i, id, n)
-		}
 	}
 }
 
@@ -211,7 +168,7 @@ func (m *draftModel) end(i int) {
 		if m.r.IntN(2) == 0 {
 			m.unpublished = append(m.unpublished, d)
 		} else {
-			m.retain("final", fmt.Sprintf(`{"draft":%q,"text":%q}`, d.id, text))
+			m.retain(drafttest.Final, fmt.Sprintf(`{"draft":%q,"text":%q}`, d.id, text))
 		}
 	}
 	delete(m.texts, d.id)
@@ -244,7 +201,7 @@ func (m *draftModel) join(w *watcher) {
 		_ = m.topic.Join(&owner.Member, want, func(*Start) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.joined, w.drafts, w.states, w.finals = true, map[string]shownDraft{}, 0, map[string]int{}
+			w.joined, w.view = true, drafttest.View{}
 		})
 	}(w.m)
 	synctest.Wait() // it has begun
