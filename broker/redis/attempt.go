@@ -44,6 +44,9 @@ func kindOf(err error) kind {
 		}
 		return fatal
 	}
+	if errors.Is(err, errPlain) || errors.Is(err, errWantTLS) {
+		return fatal
+	}
 	if errors.Is(err, errLook) {
 		return refused
 	}
@@ -54,7 +57,7 @@ func kindOf(err error) kind {
 	switch {
 	case ok && op.Op == "remote error": // an alert of TLS: the engine refuses the certificate of this node
 		return fatal
-	case ok && op.Op == "dial", errors.Is(err, rueidis.ErrNoAddr):
+	case ok && op.Op == "dial", errors.Is(err, rueidis.ErrNoAddr), errors.Is(err, errUnsent):
 		return refused
 	}
 	return unknown

@@ -110,6 +110,9 @@ func (o Options) client(address string) (rueidis.ClientOption, error) {
 	option.Sentinel.TLSConfig = option.TLSConfig
 	option.Sentinel.TopologyRefreshInterval = silence // an event of theirs may be missed
 	option.ClientName = "chime"
+	if u.Scheme != "unix" {
+		option.DialCtxFn = dial
+	}
 	option.DisableRetry = true // what may be done twice is decided here
 	option.DisableCache = true
 	option.AlwaysPipelining = true // or the end of one call's context would break a connection

@@ -12,6 +12,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -110,6 +111,9 @@ func connect(ctx context.Context, option rueidis.ClientOption, giveUp time.Durat
 		}
 		if client != nil {
 			client.Close()
+		}
+		if errors.Is(err, errUnsent) && option.TLSConfig == nil && hasTLS(ctx, option.InitAddress[0], option.Dialer) {
+			return nil, errWantTLS
 		}
 		if kind := kindOf(err); kind == fatal || kind == full || !pause(ctx, n) {
 			return nil, unavailable(err)
