@@ -339,6 +339,7 @@ func (s *stage) ended(p *peer, err error) {
 	case wasRefused && refused.status == http.StatusBadGateway: // the node that has it did not answer
 	case wasRefused && refused.status == http.StatusGone: // a poll behind the end of its client socket
 	case end.code == 1001, end.code == 1012, end.code == 4001:
+	case end.code == 1000 && end.reason == "bye": // which it has said; a client socket that it has would be missing
 	case end.code == 1013 && (end.reason == "too much was missed" || end.reason == "too late"): // which is not "too slow"
 	default:
 		s.fault("%s: ended by %v", p.name, err)
