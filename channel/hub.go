@@ -27,23 +27,24 @@ import (
 // the methods of these. They are safe for concurrent use, except for Channel, which
 // belongs to set-up.
 type Hub struct {
-	broker  broker.Broker
-	history broker.History // of the broker; nil: nothing is retained
-	apart   bool           // the broker is of several nodes
-	tag     string         // of this one, in what it says of drafts
-	serving atomic.Bool    // a client has come: no channel may be added
-	limits  transport.Limits
-	log     *slog.Logger
-	stats   *stats.Stats
-	routes  routes
-	missed  quiet.Once[string] // topics that no pattern matches
-	topics  *registry
-	lookups *fanout.Lookups
-	queues  *queue.Budget
-	running handlers
-	drafts  drafts
-	peers   peers
-	tasks   task.Group
+	broker    broker.Broker
+	history   broker.History // of the broker; nil: nothing is retained
+	apart     bool           // the broker is of several nodes
+	tag       string         // of this one, in what it says of drafts
+	serving   atomic.Bool    // a client has come: no channel may be added
+	limits    transport.Limits
+	log       *slog.Logger
+	stats     *stats.Stats
+	routes    routes
+	missed    quiet.Once[string] // topics that no pattern matches
+	topics    *registry
+	lookups   *fanout.Lookups
+	queues    *queue.Budget
+	running   handlers
+	drafts    drafts
+	peers     peers
+	strangers strangers
+	tasks     task.Group
 }
 
 // Config says what a Hub works with. It is exported for package chime, and for
@@ -101,6 +102,8 @@ func NewHub(cfg Config) *Hub {
 	self := cfg.Node
 	self.Key = "" // an application may show who is where
 	h.peers = peers{self: self, members: h.members, disconnect: cfg.Disconnect, stopDraft: h.stopDraft}
+	h.strangers.peers, h.strangers.log, h.strangers.routes, h.strangers.fixed = &h.peers, h.log, &h.routes, &h.serving
+	h.peers.strangers = &h.strangers
 	if h.peers.disconnect == nil {
 		h.peers.disconnect = func(string) {}
 	}
@@ -144,6 +147,9 @@ func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 // server.
 func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
 	h.serving.Store(true)
+	if h.strangers.due() {
+		h.tasks.Go(h.strangers.look)
+	}
 	c := &client{hub: h, cs: cs}
 	c.pager.Init(cs, &h.tasks)
 	return c

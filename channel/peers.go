@@ -23,14 +23,16 @@ type peers struct {
 	members    func(topic string) []Member
 	disconnect func(identity string)
 	stopDraft  func(topic, id string) bool
+	strangers  *strangers
 }
 
 // request is what one node asks of another. A node of a later version may ask what this
 // one does not know.
 type request struct {
-	Members    *string    `json:"members,omitempty"`    // of a topic
-	Disconnect []byte     `json:"disconnect,omitempty"` // an identity, which may be no UTF-8
-	StopDraft  *draftText `json:"stop_draft,omitempty"`
+	Members    *string       `json:"members,omitempty"`    // of a topic
+	Disconnect []byte        `json:"disconnect,omitempty"` // an identity, which may be no UTF-8
+	StopDraft  *draftText    `json:"stop_draft,omitempty"`
+	Channels   *channelsText `json:"channels,omitempty"` // of the node that asks; the answer is those of the other
 }
 
 // draftText names a draft. The answer is whether it was stopped.
@@ -67,6 +69,9 @@ func (p *peers) answer(_ context.Context, text []byte) ([]byte, error) {
 		return json.Marshal(list)
 	case r.StopDraft != nil:
 		return json.Marshal(p.stopDraft(r.StopDraft.Topic, r.StopDraft.ID))
+	case r.Channels != nil:
+		p.strangers.compare(*r.Channels)
+		return json.Marshal(p.strangers.mine())
 	}
 	return nil, errRequest
 }
