@@ -2,6 +2,7 @@ package chime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -48,6 +49,9 @@ func (rt *Router) Attach(srv *http.Server) {
 	})
 }
 
+// ErrDraining is the error of Router.Health once the Router shuts down.
+var ErrDraining = errors.New("shutting down")
+
 // attachedPatience is how long a Shutdown of an http.Server, which names nobody in
 // its error, waits for handlers before the log names them, and again.
 const attachedPatience = 10 * time.Second
@@ -60,6 +64,7 @@ const attachedPatience = 10 * time.Second
 // not returned: what still runs goes on, and Shutdown may be called again to wait for
 // it. Call it before http.Server.Shutdown, or see Attach.
 func (rt *Router) Shutdown(ctx context.Context) error {
+	defer rt.hub.EndHandlers(ctx)()
 	rt.drain(ctx)
 	if err := rt.wait(ctx); err != nil {
 		return fmt.Errorf("shutdown: %w", err)

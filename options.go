@@ -106,6 +106,8 @@ const NoGrace time.Duration = server.NoGrace
 // Router shuts down, so that their clients do not return all at once: 0 for the
 // default of 10 s, or [AtOnce]. It takes less if there are fewer than a hundred for
 // each second, and never more than half of the time that the context of Shutdown has.
+// A client whose turn it is stays until what it has sent is answered, but for 6 s and,
+// within the window or a quarter of it later, no longer.
 // WithDrainWindow panics if d is negative.
 func WithDrainWindow(d time.Duration) Option {
 	return func(c *config) {
@@ -116,7 +118,7 @@ func WithDrainWindow(d time.Duration) Option {
 	}
 }
 
-// AtOnce is for [WithDrainWindow]: all client sockets end together.
+// AtOnce is for [WithDrainWindow]: all client sockets end together, answered or not.
 const AtOnce time.Duration = server.AtOnce
 
 // WithLogger replaces slog's default logger. Error has what failed: WithConnect with

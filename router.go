@@ -192,10 +192,14 @@ func (rt *Router) Presence(ctx context.Context, topic string) ([]channel.Present
 	return rt.hub.Presence(ctx, topic)
 }
 
-// Health returns nil as long as messages are taken. Else it says why not, as the store
-// or the broker does: store.ErrFull if it may pass. What says nothing of itself is
-// well. Ask it for a load balancer's or an orchestrator's check.
+// Health returns nil as long as clients and messages are taken. Else it says why not, as
+// the store or the broker does: store.ErrFull if it may pass; ErrDraining from Shutdown
+// on. What says nothing of itself is well. Ask it for a load balancer's or an
+// orchestrator's check.
 func (rt *Router) Health(ctx context.Context) error {
+	if rt.server.Draining() {
+		return fmt.Errorf("health: %w", ErrDraining)
+	}
 	if err := rt.hub.Health(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}

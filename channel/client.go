@@ -21,6 +21,9 @@ type client struct {
 	bytes   int   // of frames in all inboxes; Limits.InboxBytes bounds them
 	seats   int32 // inboxes that are joined or about to be; Limits.Topics bounds them
 	ended   bool
+
+	finishing bool          // the end is near
+	answered  chan struct{} // closed when nothing is to be answered any more; nil: nobody waits for that
 }
 
 // send queues a frame. If the client socket ends by that, Closed is called.
@@ -130,6 +133,34 @@ func (c *client) full() bool {
 	return int(c.seats) >= most || len(c.inboxes.list) >= 2*most
 }
 
+// Finish implements transport.Receiver: what waits for a handler, and what one has begun,
+// is done and answered, before every join ends.
+func (c *client) Finish() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finishing = true
+	if !c.inboxes.busy() {
+		return nil
+	}
+	for _, in := range c.inboxes.list {
+		if in.socket != nil {
+			in.expect()
+		}
+	}
+	if c.answered == nil {
+		c.answered = make(chan struct{})
+	}
+	return c.answered
+}
+
+// rest tells those who wait for it that there is nothing to be answered. c.mu is held.
+func (c *client) rest() {
+	if c.answered != nil {
+		close(c.answered)
+		c.answered = nil
+	}
+}
+
 // Closed implements transport.Receiver: every join ends.
 func (c *client) Closed(why Reason) {
 	c.pager.Close()
@@ -139,6 +170,7 @@ func (c *client) Closed(why Reason) {
 	for _, in := range c.inboxes.list {
 		in.finish(job{why: why})
 	}
+	c.rest() // no answer can be sent
 }
 
 // leaveWait is how long the handlers of what a client sent before it left may take,

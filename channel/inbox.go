@@ -19,6 +19,7 @@ type inbox struct {
 	seated  bool        // counts in client.seats
 	placed  bool        // socket has its topic: from then on it can be failed
 	socket  *Socket     // the present join, if any
+	owed    int32       // messages of it to which Socket.Reply is to follow; less than none where that was first
 	overdue *time.Timer // cancels the socket, whose end waits for a handler
 }
 
@@ -153,6 +154,29 @@ func (in *inbox) begin(s *Socket) {
 	for _, j := range in.backlog.jobs {
 		in.announce(j)
 	}
+	if in.client.finishing {
+		in.expect()
+	}
+}
+
+// owe takes note that a reply to a message of s is to follow, and pay that it did.
+func (in *inbox) owe(s *Socket) { in.replies(s, 1) }
+func (in *inbox) pay(s *Socket) { in.replies(s, -1) }
+
+// paid looks whether this was the last answer that somebody waits for. client.mu is held.
+func (in *inbox) paid() {
+	if c := in.client; c.answered != nil && !c.inboxes.busy() {
+		c.rest()
+	}
+}
+
+func (in *inbox) replies(s *Socket, n int32) {
+	in.client.mu.Lock()
+	defer in.client.mu.Unlock()
+	if in.socket == s { // else nobody waits for it
+		in.owed += n
+		in.paid()
+	}
 }
 
 // place takes note that the present join has its topic.
@@ -167,7 +191,7 @@ func (in *inbox) place() {
 func (in *inbox) unseat(kept bool) {
 	in.client.mu.Lock()
 	defer in.client.mu.Unlock()
-	in.socket, in.placed = nil, false
+	in.socket, in.placed, in.owed = nil, false, 0
 	if !kept && !in.backlog.joins() {
 		in.rise()
 	}
@@ -190,6 +214,7 @@ func (in *inbox) next() (*job, *Socket) {
 			in.rise() // it may have been kept for a join that was dropped
 			c.inboxes.remove(in)
 		}
+		in.paid()
 	}
 	return j, in.socket
 }

@@ -26,6 +26,11 @@ func (ins *inboxes) find(topic string) *inbox {
 	return nil
 }
 
+// busy reports whether anything is yet to be answered.
+func (ins *inboxes) busy() bool {
+	return slices.ContainsFunc(ins.list, func(in *inbox) bool { return in.running || in.owed > 0 })
+}
+
 // heaviest returns the inbox in which most bytes wait. There is one.
 func (ins *inboxes) heaviest() *inbox {
 	return slices.MaxFunc(ins.list, func(a, b *inbox) int { return a.backlog.bytes - b.backlog.bytes })

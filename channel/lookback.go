@@ -88,12 +88,12 @@ func (w worker) lookBack(s *Socket, f *wire.Frame) {
 	}
 	if err != nil {
 		w.client.logRefusal(f, err.Error())
-		_ = s.Reply(l.message, nil, err)
+		_ = s.reply(l.message, nil, err)
 		return
 	}
 	if err := l.answer(s.context()); err != nil && s.context().Err() == nil {
 		w.client.hub.log.Error("history could not be read", "topic", w.topic, "client", s.ID(), "error", err)
-		_ = s.Reply(l.message, nil, errUnread)
+		_ = s.reply(l.message, nil, errUnread)
 	}
 }
 

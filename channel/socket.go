@@ -76,6 +76,14 @@ func (s *Socket) Push(event string, payload any) error {
 // from any goroutine, once. Reply and err are what HandleMessage would return. After
 // the leave, or the end of the client socket, it returns ErrLeft.
 func (s *Socket) Reply(m Message, reply any, err error) error {
+	if !m.ref.Null() {
+		defer s.inbox.pay(s)
+	}
+	return s.reply(m, reply, err)
+}
+
+// reply is Reply, of whoever does not owe one.
+func (s *Socket) reply(m Message, reply any, err error) error {
 	if m.ref.Null() && err == nil {
 		return nil
 	}

@@ -96,21 +96,24 @@ func (w worker) message(s *Socket, f *wire.Frame) {
 	m := messageOf(f)
 	if !s.route.takes(f.Event) {
 		w.client.logRefusal(f, invalid)
-		_ = s.Reply(m, nil, Refuse(invalid))
+		_ = s.reply(m, nil, Refuse(invalid))
 		return
 	}
 	var err error
 	if m.Key, m.Payload, err = takeKey(f.Payload, s.Identity()); err != nil {
 		w.client.logRefusal(f, err.Error())
-		_ = s.Reply(m, nil, Refuse(err.Error()))
+		_ = s.reply(m, nil, Refuse(err.Error()))
 		return
 	}
 	// Replying is guarded too: MarshalJSON of the reply and the methods of the
 	// error are the application's code, and may panic.
 	w.guarded(s, call{"HandleMessage", &s.ending, &s.route.stats.HandleMessage}, f.Event, func() {
 		reply, err := s.route.channel.HandleMessage(s.context(), s, m)
-		if err != nil || reply != Later {
-			_ = s.Reply(m, reply, err)
+		switch {
+		case err != nil || reply != Later:
+			_ = s.reply(m, reply, err)
+		case !m.ref.Null():
+			w.owe(s)
 		}
 	})
 }

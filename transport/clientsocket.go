@@ -67,6 +67,10 @@ type ClientSocket interface {
 type Receiver interface {
 	// Receive takes a frame. Calls come one at a time and must not block.
 	Receive(f wire.Frame)
+	// Finish says that the client socket is to end, and can wait for what was received:
+	// handlers that run have as long from now on as after an end. It returns nil if all has
+	// been answered, or else what is closed when it has, or at the end.
+	Finish() <-chan struct{}
 	// Closed says that the client socket has ended, not its connection alone. It
 	// is called once, after the last Receive, and must not block.
 	Closed(why Reason)

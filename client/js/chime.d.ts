@@ -181,7 +181,7 @@ export type Undo = () => void;
  *   was sent than the handler could take (`overloaded`), or the channel gave a reason; see `response.reason`.
  * - `timeout`: a push was not answered in time, `sent` says whether it may have arrived nevertheless; or a join, which goes on.
  * - `outcome_unknown`: a push was sent, and before its answer the join ended, or the client socket: the grace period was over, or the
- *   server was restarted (`cause`). It may have been handled or not; to send it again is safe if the application's payloads have an id
+ *   server was killed, or shut down before its handler was done (`cause`). It may have been handled or not; to send it again is safe if the application's payloads have an id
  *   by which it recognises duplicates.
  * - `closed`: it was not sent: the channel was not joined, was left, or the socket was disconnected, refused or replaced (`cause`).
  * - `full`: it was not sent: 500 pushes of this channel have no answer yet.

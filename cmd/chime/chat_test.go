@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
@@ -28,7 +29,7 @@ func openSite(t *testing.T, origins ...string) string {
 	}
 	srv := httptest.NewServer(handler)
 	t.Cleanup(func() {
-		if err := bounded(stopTime, live.Shutdown); err != nil {
+		if err := bounded(time.Now().Add(stopTime), live.Shutdown); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
 		srv.Close()

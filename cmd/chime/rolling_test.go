@@ -12,7 +12,8 @@ import (
 
 // Each of three nodes is replaced in its turn, while clients of all kinds listen by a balancer
 // that knows no sessions and somebody speaks: each client has all that is said, once and in
-// order, and all that is said is taken in the end.
+// order, and all that is said is taken in the end. What pages push is answered, whatever
+// node they are on: nothing is in doubt.
 func TestARollingRestartMissesNothing(t *testing.T) {
 	if !need.All() {
 		t.Skip("takes a minute and more: CHIME_TEST_ALL=1 runs it")
@@ -36,6 +37,7 @@ func TestARollingRestartMissesNothing(t *testing.T) {
 			r.until(ctx, "all have joined", func(g *visitor) bool { return g.joins == 1 })
 			enough := r.publish(ctx, rooms)
 			defer enough()
+			pushed := startPushers(t, base)
 			for i := range ns.nodes {
 				begun := time.Now()
 				if err := ns.nodes[i].cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -52,6 +54,7 @@ func TestARollingRestartMissesNothing(t *testing.T) {
 				t.Logf("node %d ended after %v, and all went on after %v", i, ended.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
 			}
 			enough()
+			pushed.wantAllDone(t)
 			r.until(ctx, "all have what was said last", func(g *visitor) bool { return g.last >= r.said[g.room] })
 			leave()
 			t.Logf("%d messages in each room", r.said[0])

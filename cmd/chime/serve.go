@@ -171,7 +171,7 @@ func (s *serving) serveAt(ctx context.Context, listener net.Listener, meter *met
 	case <-ctx.Done():
 		log.Info("stopping")
 	}
-	err = errors.Join(err, stop(srv, live, log), meter.Close(), kept.Close())
+	err = errors.Join(err, stop(srv, live, kept.broker != nil, log), meter.Close(), kept.Close())
 	for range served { // until its goroutine has ended
 	}
 	log.Info("stopped")
@@ -210,14 +210,21 @@ func nodeName(at net.Addr) string {
 }
 
 // stop sends all clients away and ends srv. That somebody does not read or write in
-// time is no error of ours.
-func stop(srv *http.Server, live *chime.Router, log *slog.Logger) error {
-	err := bounded(stopTime, srv.Shutdown)
+// time is no error of ours. Where there are other nodes srv listens until the clients are
+// sent away: what they post, and what they poll for, comes by the others.
+func stop(srv *http.Server, live *chime.Router, others bool, log *slog.Logger) error {
+	soon := time.Now().Add(stopTime)
+	last := soon.Add(lastTime)
+	if others {
+		_ = bounded(soon, live.Shutdown) // what is wrong is said below
+		soon = soon.Add(lastTime / 2)
+	}
+	err := bounded(soon, srv.Shutdown)
 	if errors.Is(err, context.DeadlineExceeded) {
 		log.Warn("requests cut: they take too long")
 		err = srv.Close()
 	}
-	return errors.Join(err, bounded(lastTime, live.Shutdown)) // done, unless handlers still run: then it names them
+	return errors.Join(err, bounded(last, live.Shutdown)) // done, unless handlers still run: then it names them
 }
 
 const wantAddr = "want host:port, as in 127.0.0.1:4000"
@@ -240,9 +247,9 @@ func unheard(flag, addr string, err error) error {
 	return fmt.Errorf("%s %q: %w: %s", flag, addr, err, remedy)
 }
 
-// bounded gives one step of the end its own time.
-func bounded(d time.Duration, stop func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+// bounded says until when one step of the end may take.
+func bounded(end time.Time, stop func(context.Context) error) error {
+	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	return stop(ctx)
 }

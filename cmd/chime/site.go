@@ -87,6 +87,8 @@ func healthy(health func(context.Context) error) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTime)
 		defer cancel()
 		switch err := health(ctx); {
+		case errors.Is(err, chime.ErrDraining):
+			status, says = http.StatusServiceUnavailable, "shutting down"
 		case errors.Is(err, store.ErrFull):
 			status, says = http.StatusServiceUnavailable, "history: full"
 		case errors.Is(err, broker.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

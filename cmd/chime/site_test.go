@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -273,6 +274,7 @@ func TestHealthzTellsWhetherMessagesAreTaken(t *testing.T) {
 		body   string
 	}{
 		{nil, http.StatusOK, "ok\n"},
+		{fmt.Errorf("health: %w", chime.ErrDraining), http.StatusServiceUnavailable, "shutting down\n"},
 		{fmt.Errorf("/srv/chime.db: %w", store.ErrFull), http.StatusServiceUnavailable, "history: full\n"},
 		{errors.New("/srv/chime.db: input/output error"), http.StatusServiceUnavailable, "history: failed\n"},
 	} {

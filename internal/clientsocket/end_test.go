@@ -17,6 +17,7 @@ type ends struct {
 	reasons chan transport.Reason
 }
 
+func (ends) Finish() <-chan struct{}       { return nil }
 func (e ends) Closed(why transport.Reason) { e.reasons <- why }
 
 // slowEnd is a connection of a client that is slow. The end of its client socket

@@ -17,6 +17,10 @@ var (
 	// ErrBeyond says that a client has miscounted, and would on every connection.
 	ErrBeyond = errors.New("more frames are acknowledged than were sent")
 
+	// ErrFinishing refuses frames of a client that is being drained: they are for wherever
+	// it comes next.
+	ErrFinishing = errors.New("shutting down")
+
 	errGoodbye = errors.New("the client has left")
 )
 
@@ -35,6 +39,8 @@ type inbound struct {
 	mu       sync.Mutex         // guards what follows and Connection.number, orders the calls of the receiver, and comes before ClientSocket.mu
 	receiver transport.Receiver // nil once it knows of the end
 	spent    spent
+
+	finishing bool // no more counted frames are taken
 }
 
 // receive takes a frame of connection n, of whose bytes so many are not paid for, where
@@ -67,6 +73,9 @@ func (in *inbound) receive(n *Connection, f wire.Frame, size int) {
 			n.Close(wire.CloseUndecodable, "the first frame after resumed:true is an ack")
 		}
 		return
+	}
+	if counted && in.finishing {
+		return // as if it had come after the end
 	}
 	if c.chime && counted {
 		n.number++
@@ -151,7 +160,7 @@ type Batched struct {
 // two batches at once the second finds the first one's frames applied and skips
 // them. Decode returns the batch; one is decoded at a time. Its bytes are paid for, its
 // frames are not; without a new one it counts as a frame. The error is that of decode,
-// ErrUnknown, ErrBeyond or a *GapError.
+// ErrUnknown, ErrBeyond, ErrFinishing or a *GapError.
 func (c *ClientSocket) Apply(secret string, decode func() (wire.Batch, error)) (Batched, error) {
 	return c.in.apply(secret, decode)
 }
@@ -183,6 +192,9 @@ func (in *inbound) apply(secret string, decode func() (wire.Batch, error)) (Batc
 	}
 	if want := in.received.Load() + 1; batch.First > want {
 		return Batched{}, &GapError{want}
+	}
+	if in.finishing && batch.Last() > in.received.Load() {
+		return Batched{}, ErrFinishing
 	}
 	number := batch.First
 frames:

@@ -15,6 +15,7 @@ import (
 type hearing struct{ refs *[]string }
 
 func (h hearing) Receive(f wire.Frame)  { *h.refs = append(*h.refs, f.Ref.String()) }
+func (hearing) Finish() <-chan struct{} { return nil }
 func (hearing) Closed(transport.Reason) {}
 
 // numbered is a batch of frames whose refs are their numbers.

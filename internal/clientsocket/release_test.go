@@ -153,7 +153,7 @@ func TestWhateverBecomesOfAClientItsQueueIsGivenBack(t *testing.T) {
 				case 3:
 					c.Close(wire.CloseDisconnect, "x", transport.Kicked)
 				case 4:
-					c.Drain(wire.NewDrain(1), time.Minute)
+					c.Drain(1, time.Minute)
 				default:
 					n.Abort(transport.Vanished)
 				}

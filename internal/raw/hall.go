@@ -65,6 +65,18 @@ func (h *Hall) HandleMessage(ctx context.Context, s *channel.Socket, m channel.M
 	case "block":
 		as, _ := s.Assigned("as").(string)
 		h.block(ctx, as)
+	case "stay": // whatever its context says
+		as, _ := s.Assigned("as").(string)
+		h.began <- as
+		<-h.Release
+	case "promise": // to answer then
+		as, _ := s.Assigned("as").(string)
+		h.began <- as
+		go func() {
+			<-h.Release
+			_ = s.Reply(m, nil, nil)
+		}()
+		return channel.Later, nil
 	case "fail":
 		return nil, errors.New("password " + Secret)
 	case "refuse":

@@ -4,11 +4,11 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-chime/chime/internal/clientsocket"
 	"github.com/go-chime/chime/internal/mono"
-	"github.com/go-chime/chime/internal/wire"
 )
 
 const (
@@ -22,6 +22,9 @@ const (
 	// chance may add.
 	drainRetry  = 2 * time.Second
 	drainSpread = 4 * time.Second
+	// finishTime is the most that a client stays for what it has asked for: a second longer
+	// than handlers have before their contexts end, since those that heed it have an answer.
+	finishTime = 6 * time.Second
 )
 
 // comeBack is when one client is asked to come back. Each gets its own time, so
@@ -41,13 +44,15 @@ func (d *drain) run(ctx context.Context) {
 		if c.Connected() {
 			rest = append(rest, c)
 		} else { // nobody hears of it
-			d.end(ctx, c)
+			c.Drain(0, d.farewell(ctx))
 		}
 	}
 	slices.SortStableFunc(rest, func(a, b *clientsocket.ClientSocket) int { return order(a.Posts()) - order(b.Posts()) })
 	window := d.spread(ctx, len(rest))
 	start, timer := time.Now(), time.NewTimer(0)
 	defer timer.Stop()
+	var busy sync.WaitGroup
+	defer busy.Wait()
 	for i, c := range rest {
 		if wait := time.Until(start.Add(window * time.Duration(i) / time.Duration(len(rest)))); wait > 0 && c.Connected() {
 			timer.Reset(wait)
@@ -57,13 +62,22 @@ func (d *drain) run(ctx context.Context) {
 				window = 0
 			}
 		}
-		d.end(ctx, c)
+		d.end(ctx, c, start.Add(d.window), &busy)
 	}
 }
 
-// end ends one of them. Each is told a time of its own.
-func (d *drain) end(ctx context.Context, c *clientsocket.ClientSocket) {
-	c.Drain(wire.NewDrain(comeBack().Milliseconds()), d.farewell(ctx))
+// end ends one of them, whose turn it is: at once if all that it has sent has been answered.
+// Else busy has one more, and it ends when that is so, or its patience is over, which may be
+// until the end of the window, or a quarter of that if its turn is late.
+func (d *drain) end(ctx context.Context, c *clientsocket.ClientSocket, windowEnds time.Time, busy *sync.WaitGroup) {
+	leaves := departure{client: c, began: time.Now(), farewell: d.farewell(ctx)}
+	leaves.patience = min(finishTime, max(time.Until(windowEnds), d.window/4))
+	if deadline, ok := ctx.Deadline(); ok {
+		leaves.patience = min(leaves.patience, time.Until(deadline)*2/3) // contexts end after half of it
+	}
+	if answered := leaves.begin(); answered != nil {
+		busy.Go(func() { leaves.wait(ctx, answered) })
+	}
 }
 
 // order puts first what is true.

@@ -139,7 +139,7 @@ func (f *fleet) chime(open func(*site) (line, error)) func(line) {
 				break
 			}
 			var ms int
-			if _, err := fmt.Sscanf(text, `[null,null,"chime","drain",{"retry_ms":%d}]`, &ms); err == nil {
+			if _, err := fmt.Sscanf(text, `[null,null,"chime","drain",{"retry_ms":%d,`, &ms); err == nil {
 				least = time.Duration(ms) * time.Millisecond
 			}
 		}

@@ -36,6 +36,7 @@ func nextServer(t *testing.T) *site {
 type deaf struct{}
 
 func (deaf) Receive(wire.Frame)      {}
+func (deaf) Finish() <-chan struct{} { return nil }
 func (deaf) Closed(transport.Reason) {}
 
 // drained begins the drain of ten clients, of which every second is a stream with
@@ -226,7 +227,8 @@ func TestEachClientOfADrainIsToldATimeOfItsOwn(t *testing.T) {
 						return
 					}
 					if _, rest, ok := strings.Cut(text, `"drain",{"retry_ms":`); ok {
-						ms, _ := strconv.Atoi(strings.TrimRight(rest, "}]\n"))
+						text, _, _ := strings.Cut(rest, ",")
+						ms, _ := strconv.Atoi(text)
 						heard <- ms
 						return
 					}

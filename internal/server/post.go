@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/go-chime/chime/internal/clientsocket"
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -64,6 +65,9 @@ func (s *Server) apply(w http.ResponseWriter, c *clientsocket.ClientSocket, secr
 		answer(w, http.StatusOK, applied)
 	case errors.Is(err, clientsocket.ErrBeyond):
 		refuseBatch(w, &wire.BatchError{Reason: err.Error()})
+	case s.Draining(): // what was taken stands in what the client is told at its end
+		s.stats.Refusals.Add(stats.RefusedDraining)
+		refuseWith(w, draining)
 	default:
 		refuse(w, http.StatusGone, err.Error())
 	}

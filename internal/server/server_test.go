@@ -21,6 +21,7 @@ var anybody = Config{
 type deaf struct{}
 
 func (deaf) Receive(wire.Frame)      {}
+func (deaf) Finish() <-chan struct{} { return nil }
 func (deaf) Closed(transport.Reason) {}
 
 func TestAConfigurationThatCannotBeMeantIsRefused(t *testing.T) {

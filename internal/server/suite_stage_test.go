@@ -207,6 +207,9 @@ func (r *receiver) Receive(f wire.Frame) {
 	}
 }
 
+// Finish implements transport.Receiver.
+func (*receiver) Finish() <-chan struct{} { return nil }
+
 // Closed implements transport.Receiver.
 func (r *receiver) Closed(why transport.Reason) {
 	r.note(func() {

@@ -14,6 +14,17 @@ type Batch struct {
 	Frames   []Frame // in the order sent
 }
 
+// Last returns the number of the last counted frame, or that before the first if there is none.
+func (b *Batch) Last() uint64 {
+	last := b.First - 1
+	for i := range b.Frames {
+		if Counted(b.Frames[i].Topic) {
+			last++
+		}
+	}
+	return last
+}
+
 // BatchError says which frame of a batch is wrong.
 type BatchError struct {
 	Frame  int // from 1; 0 is the batch itself

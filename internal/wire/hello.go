@@ -77,11 +77,13 @@ func ProbedWith(payload []byte) (nonce string, err error) {
 	return *probe.Nonce, nil
 }
 
-// NewDrain asks a client to come back after retryMS.
-func NewDrain(retryMS int64) *Message {
+// NewDrain asks a client to come back after retryMS. Of its counted frames so many were
+// taken, and no other will be.
+func NewDrain(retryMS int64, received uint64) *Message {
 	return control(EventDrain, struct {
-		RetryMS int64 `json:"retry_ms"`
-	}{retryMS})
+		RetryMS  int64  `json:"retry_ms"`
+		Received uint64 `json:"received"`
+	}{retryMS, received})
 }
 
 // NewClosed says on a stream what a close frame says on a WebSocket.

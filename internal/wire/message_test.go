@@ -59,7 +59,7 @@ func TestFormsOfTextMessages(t *testing.T) {
 			same("[\"1\",\"2\",\"t\",\"phx_reply\",{\"status\":\"ok\",\"response\":{\"@history\":{\"epoch\":\"e\",\"offset\":41},\t\"a\":1} }]")},
 
 		{"a heartbeat", wire.NewHeartbeat(7, 3), same(`[null,null,"chime","heartbeat",{"sent":7,"received":3}]`)},
-		{"a drain", wire.NewDrain(2000), same(`[null,null,"chime","drain",{"retry_ms":2000}]`)},
+		{"a drain", wire.NewDrain(2000, 7), same(`[null,null,"chime","drain",{"retry_ms":2000,"received":7}]`)},
 		{"a closed", wire.NewClosed(wire.CloseDrain, "<\"drain\">\n"), same(`[null,null,"chime","closed",{"code":1012,"reason":"<\"drain\">\n"}]`)},
 		{"hello", wire.Hello{ID: "i", Secret: "s", HeartbeatMS: 1, Limits: wire.HelloLimits{MessageBytes: 2, BatchBytes: 3, BatchMessages: 4, Topics: 5}, Transports: []string{"sse"}, Received: 6, Sent: 7}.Message(),
 			same(`[null,null,"chime","hello",{"id":"i","secret":"s","heartbeat_ms":1,"grace_ms":0,"limits":{"message_bytes":2,"batch_bytes":3,"batch_messages":4,"topics":5},"transports":["sse"],"resumed":false,"received":6,"sent":7}]`)},

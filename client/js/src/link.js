@@ -18,7 +18,8 @@ export class Link {
   #watch;
   #doubt;
   #ackTimer;
-  #drain; // what the server has said of coming back
+  #drain; // what the server has said of coming back,
+  #taken; // and how many frames of ours it took: it takes no more
   #askedAt; // when the probe was sent that is not answered
   #gap; // the last heartbeat came after a silence
   #bunches = 0;
@@ -129,6 +130,7 @@ export class Link {
     const why = { code: 1006, ...given };
     if (!this.close(why.over && "goodbye")) return;
     const { code, status = why.post, reason } = why;
+    if (this.#taken !== undefined) this.session.spares(this.#taken); // now: nothing is numbered any more
     if (this.proven) this.record.outcome = "broke";
     Object.assign(this.record, { lastedMs: this.#age(), code, status, reason });
     this.#hooks.broke({ ...this.#drain, ...why });
@@ -220,7 +222,7 @@ export class Link {
       this.beat();
       if (this.#gap && quiet < BUNCH_MS && ++this.#bunches >= BUNCHES) return this.end({ reason: "frames are held back", held: true });
       this.#gap = quiet > 1.8 * this.session.heartbeat;
-    } else if (event === "drain") this.#drain = { retryMs: payload.retry_ms, said: true };
+    } else if (event === "drain") [this.#drain, this.#taken] = [{ retryMs: payload.retry_ms, said: true }, payload.received];
     else if (event === "moved") this.end({ code: 4001, reason: event, moved: true });
     else if (event === "closed") this.end({ code: payload.code, reason: payload.reason, said: payload.code !== 4001, ...this.blame(payload.code, payload.reason) });
   }

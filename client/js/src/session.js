@@ -41,6 +41,11 @@ export class Session {
     }
   }
 
+  // spares: the server ends this client socket, and has taken no frame after n. Those are sent again on the next one.
+  spares(n) {
+    for (const entry of this.queue) if (entry.number > n) entry.sent = false;
+  }
+
   knows(n) {
     if (n > this.known && n <= this.sent) this.known = n;
     this.#forget();

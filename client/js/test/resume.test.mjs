@@ -34,6 +34,44 @@ test("a drain without closed behind it is an end too", async (t) => {
 });
 
 for (const transport of transports) {
+  // drained pushes 1, which the server takes, and then 2 and 3, which it does not, since it drains.
+  const drained = async (t, drain, meanwhile = () => {}) => {
+    const all = await lives(t, transport);
+    const { room, peer, net } = all;
+    all.pushes = [outcome(room.push("a", 1))];
+    const first = await peer.last();
+    all.pushes.push(...[2, 3].map((n) => outcome(room.push("a", n))));
+    await settle();
+    if (transport === "sse") await net.posts.at(-1).answer(503, { reason: "shutting down" }, { "Retry-After": "2" });
+    await peer.say([null, null, "chime", "drain", { retry_ms: 2_000, ...drain }]);
+    await meanwhile(all, first);
+    await peer.say([null, null, "chime", "closed", { code: 1012, reason: "drain" }]);
+    return all;
+  };
+
+  test(`what a server that drains has not taken is sent again to the next one, in order (${transport})`, async (t) => {
+    const { room, pushes, meet, clock, reply } = await drained(t, { received: 2 }, async ({ room, peer, pushes, reply }, first) => {
+      pushes.push(outcome(room.push("a", 4)));
+      await reply(peer, first, first[4]);
+    });
+    pushes.push(outcome(room.push("a", 5)));
+    await clock.pass(2_500);
+    const next = await meet(transport);
+    await next.accept("room:1");
+    const again = (await next.frames()).filter((frame) => frame[3] === "a");
+    assert.deepEqual(payloads(again), [2, 3, 4, 5]);
+    for (const frame of again) await reply(next, frame, frame[4]);
+    assert.deepEqual(await Promise.all(pushes), [1, 2, 3, 4, 5]);
+  });
+
+  for (const drain of [{ received: 2 }, {}]) {
+    test(`what a server that drains has taken and not answered is in doubt, and all where it does not say (${transport}, ${JSON.stringify(drain)})`, async (t) => {
+      const { pushes } = await drained(t, drain);
+      const fates = await Promise.all(pushes.map((push) => Promise.race([push, settle().then(() => "waits")])));
+      assert.deepEqual(fates, ["outcome_unknown, sent", ...Array(2).fill(drain.received ? "waits" : "outcome_unknown, sent")]);
+    });
+  }
+
   for (const next of transports) {
     test(`a broken connection is followed by another, and the channel notices nothing (${transport}, then ${next})`, async (t) => {
       const all = await lives(t, transport);
