@@ -17,3 +17,15 @@ func At(o Options, off time.Duration) Options {
 func Trim(ctx context.Context, b *Broker, topic string, keep store.Retention) error {
 	return b.trimmer.trim(ctx, topic, keep)
 }
+
+// Announced is how many announcements may wait to be given to their topics.
+const Announced = announced
+
+// Stall has a node give no announcement to its topic until it is released.
+func Stall(b *Broker) (release func()) {
+	b.topics.mu.Lock()
+	return b.topics.mu.Unlock
+}
+
+// Received returns when a node has what the servers have sent it.
+func Received(b *Broker) error { return b.site.conn.Flush() }

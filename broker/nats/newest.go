@@ -10,15 +10,8 @@ import (
 
 // newest reads the newest messages before an offset.
 func (v *view) newest(ctx context.Context, r store.Range) (page store.Page, err error) {
-	first := make(chan error, 1)
-	var oldest []record
-	v.history.site.tasks.Go(func() {
-		var err error
-		oldest, _, err = v.calls.direct(ctx, v.stream.name, question{Seq: 1, Next: v.subject, Batch: 1})
-		first <- err
-	})
-	err = v.end(ctx)
-	if err := errors.Join(<-first, err); err != nil {
+	oldest, err := v.ends(ctx)
+	if err != nil {
 		return page, err
 	}
 	page.Top = v.last.top()
@@ -26,58 +19,118 @@ func (v *view) newest(ctx context.Context, r store.Range) (page store.Page, err 
 		page.Complete = true
 		return page, nil
 	}
-	if len(oldest) == 0 {
+	if oldest == nil {
 		return page, errBehind
 	}
-	begin := known{oldest[0].Offset, oldest[0].pending + 1}
 	beyond, err := v.beyond(ctx, r.Before)
 	if err != nil {
 		return page, err
 	}
-	keep := begin.count
-	if v.last.keep.Keep > 0 {
-		keep = uint64(v.last.keep.Keep)
-	}
-	retained := min(begin.count, keep)
+	n := newNewest(v, r, oldest)
 	want := uint64(math.MaxInt32)
 	if r.Limit > 0 {
 		want = uint64(r.Limit) + 1 // one more shows whether there are
 	}
 	for extra := uint64(0); ; extra += 16 {
-		count := min(beyond+want+extra, retained)
-		s := scan{view: v}
-		if err := v.reach(ctx, &s, count, begin, r.Before); err != nil {
+		count := min(beyond+want+extra, n.retained)
+		s, err := n.scan(ctx, count)
+		if err != nil {
 			return page, err
 		}
-		if err := s.fresh(); err != nil {
-			return page, err
+		if last := len(s.list); last > 0 {
+			page.Top = max(page.Top, s.list[last-1].top())
 		}
-		if err := s.check(); err != nil && (r.Before == 0 || r.Before > v.last.Offset) {
-			return page, err
-		}
-		if n := len(s.list); n > 0 {
-			page.Top = max(page.Top, s.list[n-1].top())
-		}
-		if with := keep + marksIn(s.list); with > retained && count == retained && s.real() < keep && retained < begin.count {
-			retained = min(begin.count, with) // marks are no messages
+		if n.leavesRoom(s, count) {
 			continue
 		}
-		if v.last.keep.Keep > 0 {
-			s.keepNewest(keep)
-		}
-		list, aged := v.messages(s.list, 0)
-		for r.Before > 0 && len(list) > 0 && list[len(list)-1].Offset >= r.Before {
-			list = list[:len(list)-1]
-		}
-		if count < retained && !aged && uint64(len(list)) < want { // marks and erased ones took room
+		list, aged := n.messages(s)
+		if count < n.retained && !aged && uint64(len(list)) < want { // marks and erased ones took room
 			continue
 		}
 		cut := len(list) - fit(list, r)
 		page.Messages, page.More = list[cut:], cut > 0
-		o := &oldest[0]
-		page.Complete = begin.count == retained && o.proven && o.Prev == 0 && !aged && !v.isAged(o) && (r.Before == 0 || r.Before > o.Prev)
+		page.Complete = n.isWhole() && !aged
 		return page, nil
 	}
+}
+
+// ends reads where the topic ends, and the oldest that is stored of it, nil if there is nothing.
+func (v *view) ends(ctx context.Context) (*record, error) {
+	first := make(chan error, 1)
+	var oldest []record
+	v.history.site.tasks.Go(func() {
+		var err error
+		oldest, _, err = v.calls.direct(ctx, v.stream.name, question{Seq: 1, Next: v.subject, Batch: 1})
+		first <- err
+	})
+	err := v.end(ctx)
+	if err := errors.Join(<-first, err); err != nil || len(oldest) == 0 {
+		return nil, err
+	}
+	return &oldest[0], nil
+}
+
+// newest is a search for the newest messages before an offset.
+type newest struct {
+	view     *view
+	r        store.Range
+	oldest   *record
+	begin    known  // of what is stored
+	keep     uint64 // how many are kept, at most
+	retained uint64 // how many of those stored are for readers, with marks
+}
+
+func newNewest(v *view, r store.Range, oldest *record) *newest {
+	n := &newest{view: v, r: r, oldest: oldest, begin: known{oldest.Offset, oldest.pending + 1}}
+	n.keep = n.begin.count
+	if v.last.keep.Keep > 0 {
+		n.keep = uint64(v.last.keep.Keep)
+	}
+	n.retained = min(n.begin.count, n.keep)
+	return n
+}
+
+// scan reads from where there are count messages.
+func (n *newest) scan(ctx context.Context, count uint64) (*scan, error) {
+	s := &scan{view: n.view}
+	if err := n.view.reach(ctx, s, count, n.begin, n.r.Before); err != nil {
+		return nil, err
+	}
+	if err := s.fresh(); err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil && (n.r.Before == 0 || n.r.Before > n.view.last.Offset) {
+		return nil, err
+	}
+	return s, nil
+}
+
+// leavesRoom reports whether more than was read is for readers: marks are no messages.
+func (n *newest) leavesRoom(s *scan, count uint64) bool {
+	with := n.keep + marksIn(s.list)
+	if with <= n.retained || count != n.retained || s.real() >= n.keep || n.retained >= n.begin.count {
+		return false
+	}
+	n.retained = min(n.begin.count, with)
+	return true
+}
+
+// messages are those of what was read that readers get, and whether some have aged.
+func (n *newest) messages(s *scan) (list []store.Message, aged bool) {
+	if n.view.last.keep.Keep > 0 {
+		s.keepNewest(n.keep)
+	}
+	list, aged = n.view.messages(s.list, 0)
+	for n.r.Before > 0 && len(list) > 0 && list[len(list)-1].Offset >= n.r.Before {
+		list = list[:len(list)-1]
+	}
+	return list, aged
+}
+
+// isWhole reports whether nothing was forgotten before the oldest that is stored.
+func (n *newest) isWhole() bool {
+	o, before := n.oldest, n.r.Before
+	return n.begin.count == n.retained && o.proven && o.Prev == 0 && !n.view.isAged(o) && (before == 0 || before > o.Prev)
 }
 
 // isAged reports whether a message has aged.

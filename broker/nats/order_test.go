@@ -200,14 +200,16 @@ func TestANodeIsSilent(t *testing.T) {
 func TestANodeThatDoesNotAnswerIsNotAwaited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := nodes{began: time.Now(), known: map[string]*peer{"a": {heard: time.Now()}, "b": {heard: time.Now()}}}
+		n := nodes{began: time.Now(), known: map[string]*peer{
+			"a": {heard: time.Now(), node: broker.Node{ID: "A"}}, "b": {heard: time.Now(), node: broker.Node{ID: "B"}}, "tool": {heard: time.Now()}, // which has no name
+		}}
 		n.mute(map[string]bool{"a": true, "nobody": true})
 		if got := n.awaited(); len(got) != 1 || !got["b"] || !n.up("a") {
 			t.Errorf("awaited: got %v, want b alone, and a up", got)
 		}
 		time.Sleep(deadAfter + time.Second)
 		for instance, want := range map[string][2]bool{"a": {true, false}, "b": {false, false}, "c": {true, true}} {
-			if missed, late := n.note(&beat{Instance: instance}); missed != want[0] || late != want[1] {
+			if missed, late := n.note(&beat{Instance: instance, Node: broker.Node{ID: strings.ToUpper(instance)}}); missed != want[0] || late != want[1] {
 				t.Errorf("%s is heard: got missed %t, late %t, want %v", instance, missed, late, want)
 			}
 		}

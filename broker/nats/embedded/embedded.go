@@ -119,10 +119,6 @@ func (o Options) server() (*server.Options, error) {
 		}
 		o.Name = name
 	}
-	opts := &server.Options{
-		ServerName: o.Name, StoreDir: o.Dir, JetStream: true, NoSigs: true, DontListen: o.Listen == "",
-		SyncAlways: o.SyncAlways, SyncInterval: syncEvery, MaxPayload: int32(min(max(o.MaxPayload, 0), 64<<20)), //nolint:gosec // bounded
-	}
 	for _, address := range []string{o.Listen, o.Cluster} {
 		if address == "" {
 			continue
@@ -134,39 +130,60 @@ func (o Options) server() (*server.Options, error) {
 			return nil, fmt.Errorf("%s: other machines can connect: want a Secret", address)
 		}
 	}
-	if o.Listen != "" {
-		var err error
+	opts := &server.Options{
+		ServerName: o.Name, StoreDir: o.Dir, JetStream: true, NoSigs: true,
+		SyncAlways: o.SyncAlways, SyncInterval: syncEvery, MaxPayload: int32(min(max(o.MaxPayload, 0), 64<<20)), //nolint:gosec // bounded
+	}
+	if err := o.admit(opts); err != nil {
+		return nil, err
+	}
+	if err := o.join(opts); err != nil {
+		return nil, err
+	}
+	return opts, nil
+}
+
+// admit has clients of other processes connect, if they can.
+func (o Options) admit(opts *server.Options) (err error) {
+	switch {
+	case o.Listen != "":
 		if opts.Host, opts.Port, err = hostPort(o.Listen); err != nil {
-			return nil, err
+			return err
 		}
 		if o.Secret != "" {
 			opts.CustomClientAuthentication = door(o.Secret)
 		}
+	case o.Cluster != "":
+		// A server of a cluster waits for its clients' port before it meets others. Nobody knows
+		// the secret of this one.
+		opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
+		opts.CustomClientAuthentication = door(rand.Text())
+	default:
+		opts.DontListen = true
 	}
+	return nil
+}
+
+// join has the server be one of a cluster, if it is.
+func (o Options) join(opts *server.Options) error {
 	if o.Cluster == "" {
 		if len(o.Peers) > 0 {
-			return nil, fmt.Errorf("peers %q: want Cluster, where they connect to", o.Peers)
+			return fmt.Errorf("peers %q: want Cluster, where they connect to", o.Peers)
 		}
-		return opts, nil
+		return nil
 	}
 	host, port, err := hostPort(o.Cluster)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	opts.Cluster = server.ClusterOpts{Name: cluster, Host: host, Port: port, NoAdvertise: o.Listen == ""}
-	if o.Listen == "" {
-		// A server of a cluster waits for its clients' port before it meets others. Nobody knows
-		// the secret of this one.
-		opts.DontListen, opts.Host, opts.Port = false, "127.0.0.1", server.RANDOM_PORT
-		opts.CustomClientAuthentication = door(rand.Text())
-	}
 	if o.Secret != "" {
 		opts.Cluster.Username, opts.Cluster.Password = user, o.Secret
 	}
 	opts.ConnectErrorReports, opts.ReconnectErrorReports = 1, 1 // see peers
 	for _, peer := range o.Peers {
 		if _, _, err := hostPort(peer); err != nil {
-			return nil, err
+			return err
 		}
 		route := &url.URL{Scheme: "nats-route", Host: peer}
 		if o.Secret != "" {
@@ -174,7 +191,7 @@ func (o Options) server() (*server.Options, error) {
 		}
 		opts.Routes = append(opts.Routes, route)
 	}
-	return opts, nil
+	return nil
 }
 
 func hostPort(address string) (string, int, error) {
