@@ -73,7 +73,7 @@ func (s *Socket) Draft(ctx context.Context, event string, payload any, write Dra
 
 // Draft is Socket.Draft for any topic.
 func (h *Hub) Draft(ctx context.Context, topic, event string, payload any, write DraftFunc) (id string, err error) {
-	r, err := h.route(topic)
+	r, err := h.routes.of(topic)
 	if err != nil {
 		return "", err
 	}
@@ -90,7 +90,7 @@ func (s *Socket) StopDraft(ctx context.Context, id string) error {
 
 // StopDraft is Socket.StopDraft for any topic.
 func (h *Hub) StopDraft(ctx context.Context, topic, id string) error {
-	stopped, err := h.stopDraft(topic, id), error(nil)
+	stopped, err := h.drafts.stop(topic, id), error(nil)
 	if !stopped {
 		stopped, err = h.peers.stop(ctx, topic, id)
 	}
@@ -101,16 +101,6 @@ func (h *Hub) StopDraft(ctx context.Context, topic, id string) error {
 		err = ErrNoDraft
 	}
 	return fmt.Errorf("stop draft %.40q of %.80q: %w", id, topic, err)
-}
-
-// stopDraft stops a draft that is written here, and reports whether there is one.
-func (h *Hub) stopDraft(topic, id string) bool {
-	d := h.drafts.find(id)
-	if d == nil || d.topic != topic {
-		return false
-	}
-	d.cancel(ErrDraftOver)
-	return true
 }
 
 func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload any, write DraftFunc) (string, error) {
@@ -128,7 +118,7 @@ func (h *Hub) draft(ctx context.Context, r *route, topic, event string, payload 
 	if d.place, err = h.topics.enter(ctx, topic, r); err != nil {
 		return "", fmt.Errorf("draft in %q: %w", topic, err)
 	}
-	if h.apart && !d.hidden() {
+	if h.publisher.apart && !d.hidden() {
 		d.herald = newHerald(d)
 	}
 	if err := h.drafts.add(d); err != nil {
@@ -267,7 +257,7 @@ func (d *Draft) end(err error) {
 	defer cancel()
 	if why == "" {
 		payload := append(append(append(d.fields, `"text":"`...), text...), `"}`...)
-		if err := d.hub.broadcast(ctx, d.route, d.topic, d.event, json.RawMessage(payload), d.herald.position()); err != nil {
+		if err := d.hub.publisher.broadcast(ctx, d.route, d.topic, d.event, json.RawMessage(payload), d.herald.position()); err != nil {
 			d.hub.log.Error("draft could not be published", "topic", d.topic, "event", d.event, "error", err)
 			why = "internal"
 			d.finish(why)

@@ -81,6 +81,16 @@ func (ds *drafts) find(id string) *Draft {
 	return ds.list[id]
 }
 
+// stop stops a draft, and reports whether there is one.
+func (ds *drafts) stop(topic, id string) bool {
+	d := ds.find(id)
+	if d == nil || d.topic != topic {
+		return false
+	}
+	d.cancel(ErrDraftOver)
+	return true
+}
+
 // close refuses new drafts, and stops those that there are.
 func (ds *drafts) close() {
 	ds.mu.Lock()

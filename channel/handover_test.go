@@ -134,7 +134,7 @@ func newWorld(t *testing.T, seed uint64, keeps []int, s store.Store, unreliable 
 		Log:    slog.New(slog.DiscardHandler),
 		Limits: transport.Limits{QueueBytes: pick(w.r, 8<<10, 20<<10, 1<<20)},
 	})
-	w.h.apart = false // else who publishes waits for what is lost, and no more is said at once
+	w.h.publisher.apart = false // else who publishes waits for what is lost, and no more is said at once
 	w.h.Channel("{topic}", &w.leaves, w.option)
 	for range 2 + w.r.IntN(4) {
 		w.connect()

@@ -11,12 +11,8 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-const (
-	// sayWithin bounds the wait for a broker that is told something of a draft.
-	sayWithin = 5 * time.Second
-	// againEvery is how often text that other nodes may miss is said again, at most.
-	againEvery = 250 * time.Millisecond
-)
+// againEvery is how often text that other nodes may miss is said again, at most.
+const againEvery = 250 * time.Millisecond
 
 // herald tells the other nodes of a draft of this one, one piece after the other, while the
 // draft grows, pauses or is missed. Nothing waits for it but the end of the draft. A nil herald
@@ -91,7 +87,7 @@ func (h *herald) over(ctx context.Context, reason string) {
 		return
 	}
 	d := h.draft
-	_ = d.hub.say(ctx, d.topic, fanout.Piece{
+	_ = d.hub.exchange.say(ctx, d.topic, fanout.Piece{
 		Draft: d.id, Over: &fanout.Over{Reason: reason, Epoch: h.at.Epoch, Offset: h.at.Offset},
 	}) // if it is not told the others find out by the message, or by the silence
 	if reason == "" && h.at.Offset == 0 {
@@ -113,7 +109,7 @@ func (h *herald) run(ctx context.Context) {
 		}
 		p, end := d.place.Piece(d.shown, from)
 		wake := h.wake
-		switch err := d.hub.say(ctx, d.topic, p); {
+		switch err := d.hub.exchange.say(ctx, d.topic, p); {
 		case err == nil:
 			length = end
 		case errors.Is(err, broker.ErrTooLarge): // who misses all that sees the message; the others go on
@@ -140,45 +136,4 @@ func (h *herald) take(before time.Time) (missed int, wait time.Duration) {
 	}
 	missed, h.missed = h.missed, -1
 	return missed, 0
-}
-
-// say tells the other nodes something of a draft.
-func (h *Hub) say(ctx context.Context, topic string, p fanout.Piece) error {
-	p.By = h.tag
-	text, err := p.Encode()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, sayWithin)
-	defer cancel()
-	_, err = h.broker.Publish(ctx, broker.Publication{Topic: topic, Message: store.Message{Event: fanout.EventDraft, Payload: text, At: time.Now()}}, nil)
-	return err
-}
-
-// hear takes what another node says in a topic that is for no client.
-func (h *Hub) hear(said broker.Publication) {
-	if said.Event != fanout.EventDraft {
-		return // of a later version
-	}
-	p, err := fanout.DecodePiece(said.Payload)
-	if err != nil {
-		h.log.Warn("what another node tells of a draft can't be read", "topic", said.Topic, "error", err)
-		return
-	}
-	at := h.topics.find(said.Topic)
-	switch {
-	case p.By == h.tag || at == nil:
-	case p.Wants:
-		if d := h.drafts.find(p.Draft); d != nil && d.topic == said.Topic {
-			d.herald.misses(p.At)
-		}
-	case p.Over != nil:
-		at.HearEnd(p.Draft, *p.Over)
-	default:
-		if from, missing := at.Hear(p); missing {
-			h.tasks.Go(func() { // an announcement waits for none
-				_ = h.say(context.Background(), said.Topic, fanout.Piece{Draft: p.Draft, At: from, Wants: true}) // it is said again if need be
-			})
-		}
-	}
 }

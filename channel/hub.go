@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/local"
@@ -17,7 +16,6 @@ import (
 	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
-	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
@@ -29,8 +27,6 @@ import (
 type Hub struct {
 	broker    broker.Broker
 	history   broker.History // of the broker; nil: nothing is retained
-	apart     bool           // the broker is of several nodes
-	tag       string         // of this one, in what it says of drafts
 	serving   atomic.Bool    // a client has come: no channel may be added
 	limits    transport.Limits
 	log       *slog.Logger
@@ -38,10 +34,12 @@ type Hub struct {
 	routes    routes
 	missed    quiet.Once[string] // topics that no pattern matches
 	topics    *registry
+	publisher publisher
 	lookups   *fanout.Lookups
 	queues    *queue.Budget
 	running   handlers
 	drafts    drafts
+	exchange  exchange
 	peers     peers
 	strangers strangers
 	tasks     task.Group
@@ -95,22 +93,24 @@ func NewHub(cfg Config) *Hub {
 	}
 	h.history = h.broker.History()
 	h.lookups = fanout.NewLookups(h.history)
-	h.tag = rand.Text()[:16]
+	h.exchange = exchange{tag: rand.Text()[:16], broker: h.broker, drafts: &h.drafts, tasks: &h.tasks, log: h.log}
 	h.topics = newRegistry(h.broker, h.stats, fanout.Config{
 		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, Found: &h.stats.Found, BeginRound: cfg.BeginRound,
-	}, h.hear)
+	}, h.exchange.hear)
+	h.exchange.topics = h.topics
 	self := cfg.Node
 	self.Key = "" // an application may show who is where
-	h.peers = peers{self: self, members: h.members, disconnect: cfg.Disconnect, stopDraft: h.stopDraft}
+	h.peers = peers{self: self, members: h.members, disconnect: cfg.Disconnect, stopDraft: h.drafts.stop}
 	h.strangers.peers, h.strangers.log, h.strangers.routes, h.strangers.fixed = &h.peers, h.log, &h.routes, &h.serving
 	h.peers.strangers = &h.strangers
 	if h.peers.disconnect == nil {
 		h.peers.disconnect = func(string) {}
 	}
 	h.broker.Start(h.topics)
-	h.apart = h.broker.Caps().Nodes
-	h.topics.config.Sure = !h.apart
-	if h.apart {
+	apart := h.broker.Caps().Nodes
+	h.publisher = publisher{broker: h.broker, topics: h.topics, apart: apart}
+	h.topics.config.Sure = !apart
+	if apart {
 		h.topics.config.Copies = &fanout.Copies{Text: maxDraftBytes, Bytes: maxAllDrafts}
 	}
 	if c, ok := h.broker.(broker.Cluster); ok {
@@ -161,23 +161,11 @@ func (h *Hub) Wait(ctx context.Context) error { return h.tasks.Wait(ctx) }
 
 // Broadcast is Socket.Broadcast for any topic, from an HTTP handler or a job.
 func (h *Hub) Broadcast(ctx context.Context, topic, event string, payload any, options ...SendOption) error {
-	r, err := h.route(topic)
+	r, err := h.routes.of(topic)
 	if err != nil {
 		return err
 	}
-	return h.broadcast(ctx, r, topic, event, payload, options)
-}
-
-// route returns the route of a topic that clients could join.
-func (h *Hub) route(topic string) (*route, error) {
-	if !wire.ValidName(topic) {
-		return nil, fmt.Errorf("topic %.80q: %w: want 1 to %d bytes of UTF-8 without control characters", topic, ErrNoChannel, wire.MaxName)
-	}
-	r := h.routes.match(topic)
-	if r == nil {
-		return nil, fmt.Errorf("topic %q: %w", topic, ErrNoChannel)
-	}
-	return r, nil
+	return h.publisher.broadcast(ctx, r, topic, event, payload, options)
 }
 
 // nameUnmatched names a topic that was joined and has no channel, once, for whoever
@@ -187,67 +175,6 @@ func (h *Hub) nameUnmatched(topic, client string) {
 	if first, kept := h.missed.Add(topic); first && kept {
 		h.log.Info("no pattern matches the topic of a join", "topic", topic, "nearest", h.routes.nearest(topic), "client", client)
 	}
-}
-
-func (h *Hub) broadcast(ctx context.Context, r *route, topic, event string, payload any, options []SendOption) error {
-	b, err := r.encode(event, payload)
-	if err != nil {
-		return err
-	}
-	var how sending
-	for _, o := range options {
-		how = o.apply(how)
-	}
-	keep := r.keep
-	if how.ephemeral {
-		keep = nil
-	}
-	if err := how.check(keep); err != nil {
-		return unsent(topic, err)
-	}
-	began := time.Now()
-	at, err := h.publish(ctx, broker.Publication{Topic: topic, From: how.from, Message: store.Message{
-		Event: event, Payload: b.data, Binary: b.binary, At: began, Key: how.key, Sum: how.sum,
-	}}, keep)
-	r.stats.Publish.Observe(time.Since(began))
-	if how.position != nil {
-		*how.position = at
-	}
-	switch {
-	case err == nil:
-		return nil
-	case !errors.Is(err, store.ErrKeyReused): // which is a mistake of who gave it
-		r.stats.Failed.Add(failure(err))
-	}
-	return unsent(topic, err)
-}
-
-// failure is the cause of an error of a broker, as it is counted.
-func failure(err error) stats.Failure {
-	switch {
-	case errors.Is(err, broker.ErrUncertain):
-		return stats.FailedUncertain
-	case errors.Is(err, broker.ErrUnavailable):
-		return stats.FailedUnavailable
-	case errors.Is(err, broker.ErrTooLarge):
-		return stats.FailedTooLarge
-	case errors.Is(err, store.ErrFull):
-		return stats.FailedFull
-	}
-	return stats.FailedOtherwise
-}
-
-// publish publishes p, and returns when its members on this node have been sent it, if it
-// is retained. A broker of several nodes returns when it is: what a handler says after that,
-// as a reply, is to come behind it.
-func (h *Hub) publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
-	at, err := h.broker.Publish(ctx, p, keep)
-	if err == nil && h.apart && at.Offset > 0 {
-		if here := h.topics.find(p.Topic); here != nil {
-			fanout.Await(ctx, here.Topic, at)
-		}
-	}
-	return at, err
 }
 
 // History returns up to n of the newest messages of a topic, the oldest first,

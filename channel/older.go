@@ -14,7 +14,7 @@ import (
 // Before a position of another epoch, whose offsets mean nothing here, there are no
 // messages, and the page is not complete.
 func (h *Hub) HistoryBefore(ctx context.Context, topic string, before store.Position, n int) (store.Page, error) {
-	if _, err := h.keeps(topic); err != nil {
+	if _, err := h.routes.keeping(topic); err != nil {
 		return store.Page{}, err
 	}
 	if n <= 0 {

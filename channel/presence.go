@@ -78,7 +78,7 @@ func (s *Socket) UpdatePresence(meta any) error {
 // Presence returns who is present in a topic, ordered by key. With an error it may return
 // those on some of the nodes.
 func (h *Hub) Presence(ctx context.Context, topic string) ([]Present, error) {
-	r, err := h.route(topic)
+	r, err := h.routes.of(topic)
 	switch {
 	case err != nil:
 		return nil, err

@@ -171,6 +171,27 @@ func (rs *routes) match(topic string) *route {
 	return nil
 }
 
+// of returns the route of a topic that clients could join.
+func (rs *routes) of(topic string) (*route, error) {
+	if !wire.ValidName(topic) {
+		return nil, fmt.Errorf("topic %.80q: %w: want 1 to %d bytes of UTF-8 without control characters", topic, ErrNoChannel, wire.MaxName)
+	}
+	r := rs.match(topic)
+	if r == nil {
+		return nil, fmt.Errorf("topic %q: %w", topic, ErrNoChannel)
+	}
+	return r, nil
+}
+
+// keeping returns the route of a topic that has a history.
+func (rs *routes) keeping(topic string) (*route, error) {
+	r, err := rs.of(topic)
+	if err == nil && r.keep == nil {
+		err = fmt.Errorf("topic %q: %w", topic, ErrNoHistory)
+	}
+	return r, err
+}
+
 // nearest returns the pattern that a topic comes nearest to, for a person, or "" if
 // there is none at all.
 func (rs *routes) nearest(topic string) string {

@@ -145,13 +145,13 @@ func (s *Socket) Rebroadcast(ctx context.Context, m Message, options ...SendOpti
 // queued for all. Ctx bounds the wait for room in the store, not a commit that has
 // begun. After an error no client has seen the event.
 func (s *Socket) Broadcast(ctx context.Context, event string, payload any, options ...SendOption) error {
-	return s.hub().broadcast(ctx, s.route, s.Topic(), event, payload, options)
+	return s.hub().publisher.broadcast(ctx, s.route, s.Topic(), event, payload, options)
 }
 
 // BroadcastFrom sends an event to all members of the topic but this client. It is
 // never retained: a history is the same for all.
 func (s *Socket) BroadcastFrom(ctx context.Context, event string, payload any) error {
-	return s.hub().broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{ephemeral{}, from(s.ID())})
+	return s.hub().publisher.broadcast(ctx, s.route, s.Topic(), event, payload, []SendOption{ephemeral{}, from(s.ID())})
 }
 
 // Leave takes the client out of this topic; it stays connected. Leave may be called

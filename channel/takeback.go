@@ -21,7 +21,7 @@ const (
 // clients that come back later remove it too. It is store.ErrNotFound, which a client may
 // read, if the topic does not have the message, or no longer.
 func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
-	r, err := h.keeps(topic)
+	r, err := h.routes.keeping(topic)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
 		return fmt.Errorf("redact %d of %q: %w", offset, topic, forClients(store.ErrNotFound))
 	}
 	said := store.Message{Event: r.redacted, Payload: fmt.Appendf(nil, `{"offset":%d}`, offset), Erases: offset}
-	if err := h.takeBack(ctx, r, topic, said); err != nil {
+	if err := h.publisher.takeBack(ctx, r, topic, said); err != nil {
 		return fmt.Errorf("redact %d of %q: %w", offset, topic, forClients(err))
 	}
 	return nil
@@ -39,11 +39,11 @@ func (h *Hub) Redact(ctx context.Context, topic string, offset uint64) error {
 // event is History.Forgotten, {}, and about all that came before it. To forget a topic
 // that has had no message is no error.
 func (h *Hub) Forget(ctx context.Context, topic string) error {
-	r, err := h.keeps(topic)
+	r, err := h.routes.keeping(topic)
 	if err != nil {
 		return err
 	}
-	err = h.takeBack(ctx, r, topic, store.Message{Event: r.forgotten, Payload: []byte("{}"), Erases: store.All})
+	err = h.publisher.takeBack(ctx, r, topic, store.Message{Event: r.forgotten, Payload: []byte("{}"), Erases: store.All})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("forget %q: %w", topic, err)
 	}
@@ -52,17 +52,8 @@ func (h *Hub) Forget(ctx context.Context, topic string) error {
 
 // takeBack publishes what erases something and says so, in one step: a process that ends
 // leaves neither without the other.
-func (h *Hub) takeBack(ctx context.Context, r *route, topic string, m store.Message) error {
+func (p *publisher) takeBack(ctx context.Context, r *route, topic string, m store.Message) error {
 	m.At = time.Now()
-	_, err := h.publish(ctx, broker.Publication{Topic: topic, Message: m}, r.keep)
+	_, err := p.publish(ctx, broker.Publication{Topic: topic, Message: m}, r.keep)
 	return err
-}
-
-// keeps returns the route of a topic that has a history.
-func (h *Hub) keeps(topic string) (*route, error) {
-	r, err := h.route(topic)
-	if err == nil && r.keep == nil {
-		err = fmt.Errorf("topic %q: %w", topic, ErrNoHistory)
-	}
-	return r, err
 }
