@@ -105,20 +105,10 @@ func (w *words) say(t *testing.T, b broker.Broker, topic, what string) {
 
 // wait returns when n more are said.
 func (w *words) wait(t *testing.T, n int) {
-	late := false
-	timer := time.AfterFunc(faultPatience, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		late = true
-		w.more.Broadcast()
-	})
-	defer timer.Stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for want := len(w.said) + n; len(w.said) < want && !late; {
-		w.more.Wait()
-	}
-	if late {
+	want := len(w.said) + n
+	if !until(&w.more, faultPatience, func() bool { return len(w.said) >= want }) {
 		t.Errorf("no %d messages more were acknowledged within %v", n, faultPatience)
 	}
 }

@@ -100,18 +100,9 @@ func (w *followed) take(m store.Message) {
 // came, and how often there was a gap. It returns those that have come when that takes too
 // long.
 func (f *Follower) Wait(topic string, offset uint64, within time.Duration) (texts []string, gaps int) {
-	w, late := f.topics[topic], false
-	timer := time.AfterFunc(within, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		late = true
-		w.came.Broadcast()
-	})
-	defer timer.Stop()
+	w := f.topics[topic]
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.at < offset && !late {
-		w.came.Wait()
-	}
+	_ = until(&w.came, within, func() bool { return w.at >= offset })
 	return slices.Clone(w.texts), w.gaps
 }

@@ -1,7 +1,0 @@
-//go:build unix
-
-package redistest
-
-import "syscall"
-
-const stop, goOn = syscall.SIGSTOP, syscall.SIGCONT
