@@ -35,6 +35,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"client/js":            {},
 	"cmd":                  {ours: []string{"internal/conformance", "internal/doctor", "internal/quiet"}, others: []string{chiModule, prometheus, "github.com/r3labs/sse/v2", "github.com/spf13/cobra"}},
 	"examples":             {others: []string{chiModule}},
+	"internal/certtest":    {ours: []string{}}, // nothing
 	"internal/clientsocket": {
 		ours:  []string{"internal/flush", "internal/nonblock", "internal/pace", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "transport"},
 		never: []string{"log/slog", "net", "net/http"},
@@ -48,6 +49,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/fanout":      {ours: []string{"broker", "internal/stats", "internal/wire", "store"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/forward":     {ours: []string{"broker"}, never: []string{"log/slog"}},
 	"internal/flush":       {ours: []string{"internal/nonblock"}, never: []string{"net", "net/http"}},
+	"internal/nodetest":    {ours: []string{"channel/channeltest"}},
 	"internal/nonblock":    {},
 	"internal/origin":      {},
 	"internal/pace":        {never: []string{"net", "net/http"}},
@@ -55,7 +57,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"internal/presence":    {ours: []string{"broker", "internal/wire"}, never: []string{"log/slog", "net", "net/http"}},
 	"internal/queue":       {ours: []string{"internal/wire"}, never: []string{"net", "net/http", "sync", "time"}},
 	"internal/raw":         {others: []string{chiModule}},
-	"internal/redistest":   {ours: []string{"internal/need"}},
+	"internal/redistest":   {ours: []string{"internal/certtest", "internal/need"}},
 	"internal/server": {
 		ours:   []string{"internal/clientsocket", "internal/dialect", "internal/nonblock", "internal/origin", "internal/pace", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "transport"},
 		others: []string{"github.com/coder/websocket"},
@@ -84,7 +86,7 @@ var helpers = []string{"internal/leak", "internal/mono", "internal/need", "inter
 
 // forTests are the packages that tests share. Only tests may import them; they may
 // import all that is public.
-var forTests = []string{"internal/contract", "internal/drafttest", "internal/raw", "internal/redistest"}
+var forTests = []string{"internal/certtest", "internal/contract", "internal/drafttest", "internal/nodetest", "internal/raw", "internal/redistest"}
 
 const semaphore = "golang.org/x/sync/semaphore"
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	client "github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/nats"
@@ -19,104 +18,6 @@ import (
 	"github.com/go-chime/chime/internal/need"
 	"github.com/go-chime/chime/store"
 )
-
-// listener is a sink that keeps what it is told.
-type listener struct {
-	mu       sync.Mutex // guards the rest
-	came     sync.Cond
-	messages []broker.Publication
-	losses   int
-}
-
-func listen(t *testing.T, b *nats.Broker, topics ...string) *listener {
-	t.Helper()
-	l := &listener{}
-	l.came.L = &l.mu
-	b.Start(l)
-	for _, topic := range topics {
-		if err := b.Subscribe(t.Context(), topic); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return l
-}
-
-func (l *listener) Published(p broker.Publication) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.messages = append(l.messages, p)
-	l.came.Broadcast()
-}
-func (l *listener) Erased(string, store.Position) {}
-func (l *listener) Lost(string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.losses++
-	l.came.Broadcast()
-}
-
-// wait returns when something is so.
-func (l *listener) wait(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	late := false
-	timer := time.AfterFunc(30*time.Second, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		late = true
-		l.came.Broadcast()
-	})
-	defer timer.Stop()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for !so() {
-		if late {
-			t.Fatalf("%s: not within 30s: %d announcements, %d losses", what, len(l.messages), l.losses)
-		}
-		l.came.Wait()
-	}
-}
-
-func (l *listener) lookedAgain(t *testing.T) {
-	t.Helper()
-	l.wait(t, "the sink is told that some may be lost", func() bool { return l.losses > 0 })
-}
-
-func say(t *testing.T, b *nats.Broker, topic, text string) store.Position {
-	t.Helper()
-	at, err := b.Publish(t.Context(), said(topic, text), &store.Retention{})
-	if err != nil {
-		t.Errorf("publish %q: %v", text, err)
-	}
-	return at
-}
-
-func said(topic, text string) broker.Publication {
-	return broker.Publication{Topic: topic, Message: store.Message{Event: "said", Payload: []byte(text)}}
-}
-
-func history(t *testing.T, b *nats.Broker, topic string) store.Page {
-	t.Helper()
-	page, err := b.History().Read(t.Context(), topic, store.Range{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return page
-}
-
-// administer connects as an operator does.
-func administer(t *testing.T, s *embedded.Server) jetstream.JetStream {
-	t.Helper()
-	conn, err := client.Connect("", client.InProcessServer(s))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
-}
 
 // The server that leads a stream ends while many publish. They wait, and nothing that was
 // acknowledged is lost, nothing is doubled, and nodes are told to look.
@@ -324,54 +225,6 @@ func TestWhatIsGivenUp(t *testing.T) {
 	}
 }
 
-// until asks again and again: nobody tells of what nodes know of each other.
-func until(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); !so(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30s", what)
-		}
-	}
-}
-
-// What is ephemeral is announced on the node that publishes it before Publish has returned,
-// behind what that has retained, and once.
-func TestAnEphemeralMessageIsAnnouncedBeforePublishReturns(t *testing.T) {
-	t.Parallel()
-	s, p := serve(t), prefix()
-	b, other := open(t, nats.Options{Server: s, Prefix: p}), open(t, nats.Options{Server: s, Prefix: p})
-	l, far := listen(t, b, "a"), listen(t, other, "a")
-	const rounds = 200
-	for i := range rounds {
-		say(t, b, "a", fmt.Sprint(2*i))
-		if _, err := b.Publish(t.Context(), said("a", fmt.Sprint(2*i+1)), nil); err != nil {
-			t.Fatal(err)
-		}
-		l.mu.Lock()
-		got := len(l.messages)
-		l.mu.Unlock()
-		if got != 2*i+2 {
-			t.Fatalf("%d messages are announced when the last was published, want %d", got, 2*i+2)
-		}
-	}
-	say(t, b, "a", fmt.Sprint(2*rounds))
-	for _, l := range []*listener{l, far} {
-		l.wait(t, "all", func() bool { return len(l.messages) > 2*rounds })
-		for i, m := range l.messages {
-			if string(m.Payload) != fmt.Sprint(i) {
-				t.Fatalf("announcement %d: got %s", i, m.Payload)
-			}
-		}
-	}
-	b.Unsubscribe("a")
-	if _, err := b.Publish(t.Context(), said("a", "to others"), nil); err != nil {
-		t.Fatal(err)
-	}
-	far.wait(t, "what is published by who is not in the topic", func() bool { return len(far.messages) > 2*rounds+1 })
-}
-
 // A stream has no leader for longer than a call waits. Calls end with what is known of their outcome,
 // the log says so once, and when there is a leader again the node goes on.
 func TestAMajorityIsAwayForLong(t *testing.T) {
@@ -381,7 +234,7 @@ func TestAMajorityIsAwayForLong(t *testing.T) {
 	}
 	s := cluster(t)
 	var log text
-	b := open(t, nats.Options{Server: s.list[0], Prefix: prefix(), Replicas: 3, GiveUp: time.Second, Log: log.log()})
+	b := open(t, nats.Options{Server: s.list[0], Prefix: prefix(), Replicas: 3, GiveUp: time.Second, Log: log.Logger()})
 	l := listen(t, b, "a")
 	before := say(t, b, "a", "before")
 	for i := 1; i < len(s.list); i++ {

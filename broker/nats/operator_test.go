@@ -1,13 +1,11 @@
 package nats_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,28 +15,12 @@ import (
 	"github.com/go-chime/chime/broker/nats"
 	"github.com/go-chime/chime/broker/nats/embedded"
 	"github.com/go-chime/chime/internal/need"
+	"github.com/go-chime/chime/internal/nodetest"
 	"github.com/go-chime/chime/store"
 )
 
-// text is a log that can be read while it is written.
-type text struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (w *text) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(p)
-}
-
-func (w *text) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.String()
-}
-
-func (w *text) log() *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+// text is a log that is waited for.
+type text struct{ nodetest.Log }
 
 func (w *text) wait(t *testing.T, want string) {
 	t.Helper()
@@ -66,7 +48,7 @@ func TestABoundOfAStreamIsChanged(t *testing.T) {
 	t.Parallel()
 	s, p := serve(t), prefix()
 	var log text
-	b := open(t, nats.Options{Server: s, Prefix: p, Adopt: true, Log: log.log()})
+	b := open(t, nats.Options{Server: s, Prefix: p, Adopt: true, Log: log.Logger()})
 	l := listen(t, b, "a")
 	say(t, b, "a", "before")
 	update(t, s, p+"-0", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
@@ -85,7 +67,7 @@ func TestAStreamIsMadeUseless(t *testing.T) {
 	s, p := serve(t), prefix()
 	link := proxy(t, strings.TrimPrefix(s.URL(), "nats://"))
 	var log text
-	b := open(t, nats.Options{URL: "nats://" + link.address(), Prefix: p, Streams: 2, Log: log.log()})
+	b := open(t, nats.Options{URL: "nats://" + link.address(), Prefix: p, Streams: 2, Log: log.Logger()})
 	update(t, s, p+"-0", func(c *jetstream.StreamConfig) { c.RePublish = nil })
 	topics := []string{"a", "b"} // one in each
 	l := listen(t, b, topics...)
@@ -143,7 +125,7 @@ func TestAStreamHasLostItsLastMessages(t *testing.T) {
 	start()
 	defer func() { _ = s.Close() }()
 	var log text
-	b := open(t, nats.Options{URL: "nats://" + o.Listen, Prefix: prefix(), GiveUp: 30 * time.Second, Log: log.log()})
+	b := open(t, nats.Options{URL: "nats://" + o.Listen, Prefix: prefix(), GiveUp: 30 * time.Second, Log: log.Logger()})
 	l := listen(t, b, "a")
 	kept := say(t, b, "a", "kept")
 	_ = s.Close()
@@ -231,7 +213,7 @@ func TestRights(t *testing.T) {
 		return nats.Open(t.Context(), nats.Options{URL: url, GiveUp: time.Minute, Log: log})
 	}
 	var log text
-	b, err := open1(enough, log.log())
+	b, err := open1(enough, log.Logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +255,7 @@ func TestANodeIsRefusedForAWhile(t *testing.T) {
 	l := listen(t, b, "a")
 	_ = s.Close()
 	var log text
-	o.Secret, o.Log = "another", log.log()
+	o.Secret, o.Log = "another", log.Logger()
 	if s, err = embedded.Start(o); err != nil {
 		t.Fatal(err)
 	}

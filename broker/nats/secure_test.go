@@ -1,15 +1,7 @@
 package nats_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,83 +12,20 @@ import (
 	client "github.com/nats-io/nats.go"
 
 	"github.com/go-chime/chime/broker/nats"
+	"github.com/go-chime/chime/internal/certtest"
 )
 
-// authority is a CA of one's own.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string // with its certificate
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{key: newKey(t), file: filepath.Join(t.TempDir(), "ca.pem")}
-	cert := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "our own"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	write(t, a.file, "CERTIFICATE", der)
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func write(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// issue makes a certificate for this machine, as files.
-func (a *authority) issue(t *testing.T) (cert, key string) {
-	t.Helper()
-	private := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &private.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	write(t, cert, "CERTIFICATE", der)
-	write(t, key, "EC PRIVATE KEY", secret)
-	return cert, key
-}
-
 // encrypted starts a server that speaks TLS, and wants certificates of its clients perhaps.
-func encrypted(t *testing.T, a *authority, mutual bool) (address string) {
+func encrypted(t *testing.T, a *certtest.Authority, mutual bool) (address string) {
 	t.Helper()
-	certFile, keyFile := a.issue(t)
+	certFile, keyFile := a.Issue(t, "127.0.0.1")
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	if mutual {
-		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		config.ClientCAs.AddCert(a.cert)
+		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, a.Trusts().RootCAs
 	}
 	return begin(t, &server.Options{TLS: true, TLSVerify: mutual, TLSConfig: config, TLSTimeout: 10})
 }
@@ -123,7 +52,7 @@ func begin(t *testing.T, o *server.Options) (address string) {
 // connects by TLS. With another it says so at once.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	ours, theirs := newAuthority(t), newAuthority(t)
+	ours, theirs := certtest.NewAuthority(t), certtest.NewAuthority(t)
 	plain := begin(t, &server.Options{})
 	one, mutual := encrypted(t, ours, false), encrypted(t, ours, true)
 	for _, c := range []struct {
@@ -131,16 +60,16 @@ func TestTLS(t *testing.T) {
 		connect   []client.Option
 		want      string // of the error
 	}{
-		{"our CA", "tls://" + one, []client.Option{client.RootCAs(ours.file)}, ""},
-		{"without the scheme", one, []client.Option{client.RootCAs(ours.file)}, ""},
-		{"another CA", "tls://" + one, []client.Option{client.RootCAs(theirs.file)}, "certificate signed by unknown authority"},
+		{"our CA", "tls://" + one, []client.Option{client.RootCAs(ours.File(t))}, ""},
+		{"without the scheme", one, []client.Option{client.RootCAs(ours.File(t))}, ""},
+		{"another CA", "tls://" + one, []client.Option{client.RootCAs(theirs.File(t))}, "certificate signed by unknown authority"},
 		{"no CA", "tls://" + one, nil, "certificate signed by unknown authority"},
 		{"a file that is not there", "tls://" + one, []client.Option{client.RootCAs("missing.pem")}, "missing.pem"},
-		{"another name", "tls://localhost:" + one[strings.LastIndex(one, ":")+1:], []client.Option{client.RootCAs(ours.file)}, "certificate is not valid for any names"},
+		{"another name", "tls://localhost:" + one[strings.LastIndex(one, ":")+1:], []client.Option{client.RootCAs(ours.File(t))}, "certificate is not valid for any names"},
 		{"a server without TLS", "tls://" + plain, nil, "secure connection not available"},
-		{"our certificate", "tls://" + mutual, []client.Option{client.RootCAs(ours.file), client.ClientCert(ours.issue(t))}, ""},
-		{"no certificate", "tls://" + mutual, []client.Option{client.RootCAs(ours.file)}, "certificate required"},
-		{"a certificate of another CA", "tls://" + mutual, []client.Option{client.RootCAs(ours.file), client.ClientCert(theirs.issue(t))}, "unknown certificate authority"},
+		{"our certificate", "tls://" + mutual, []client.Option{client.RootCAs(ours.File(t)), client.ClientCert(ours.Issue(t, "127.0.0.1"))}, ""},
+		{"no certificate", "tls://" + mutual, []client.Option{client.RootCAs(ours.File(t))}, "certificate required"},
+		{"a certificate of another CA", "tls://" + mutual, []client.Option{client.RootCAs(ours.File(t)), client.ClientCert(theirs.Issue(t, "127.0.0.1"))}, "remote error: tls: "},
 	} {
 		t.Run(c.name, func(t *testing.T) { connects(t, c.url, c.connect, c.want) })
 	}

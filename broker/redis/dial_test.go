@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/certtest"
 	"github.com/go-chime/chime/internal/redistest"
 )
 
@@ -15,7 +16,7 @@ func TestTLSOnOneSideIsSaid(t *testing.T) {
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, program redistest.Program) {
 		t.Parallel()
-		a := redistest.NewAuthority(t)
+		a := certtest.NewAuthority(t)
 		plain, secured := program.Start(t, "--appendfsync", "no"), program.StartTLS(t, a)
 		for url, want := range map[string]string{
 			strings.Replace(plain.URL(), "redis:", "rediss:", 1):   "want redis:// in place of rediss://",

@@ -1,57 +1,38 @@
 package redis
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
-	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/channel/channeltest"
+	"github.com/go-chime/chime/internal/nodetest"
 	"github.com/go-chime/chime/internal/redistest"
-	"github.com/go-chime/chime/transport"
 )
 
-// room is a channel that says on what it hears.
-type room struct {
-	channel.AnyoneMayJoin
-	channel.NothingOnLeave
+// nearAndFar are two nodes, of which the second reaches the engine by a proxy.
+func nearAndFar(t *testing.T) ([]*Broker, *proxy) {
+	t.Helper()
+	e := redistest.Start(t, "--appendfsync", "no")
+	p := newProxy(t, e)
+	o := Options{Prefix: fresh(), pace: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+	return []*Broker{open(t, e.URL(), o), open(t, p.url(), o)}, p
 }
 
 type line struct {
 	Text string `json:"text"`
 }
 
-func (room) HandleMessage(ctx context.Context, s *channel.Socket, m channel.Message) (any, error) {
-	return nil, s.Broadcast(ctx, m.Event, m.Payload)
-}
-
 // TestClientsOnTwoNodesAreInOneRoom has clients of two hubs chat, over connections that are
 // cut.
 func TestClientsOnTwoNodesAreInOneRoom(t *testing.T) {
 	t.Parallel()
-	e := redistest.Start(t, "--appendfsync", "no")
-	p := newProxy(t, e)
-	prefix := fresh()
-	var hubs []*channeltest.Hub
-	var nodes []*Broker
-	for _, url := range []string{e.URL(), p.url()} {
-		b, err := Open(t.Context(), url, Options{Prefix: prefix, pace: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		nodes = append(nodes, b)
-		hub := channeltest.Open(t, channel.Config{Broker: b})
-		hub.Channel("room:{id}", room{}, channel.History{Keep: 1000, Replay: 10}, channel.Presence(func(s *channel.Socket) (string, any) {
-			return s.Identity().ID, nil
-		}))
-		hubs = append(hubs, hub)
-		t.Cleanup(func() { _ = b.Close() })
-	}
-	ann := hubs[0].Connect(transport.Identity{ID: "ann"}).Join("room:1", nil)
+	nodes, p := nearAndFar(t)
+	hubs := nodetest.Hubs(t, nodes[0], nodes[1])
+	ann := nodetest.Join(hubs[0], "ann")
 	ann.Push("said", line{"before"}).WantReply(nil)
-	bob := hubs[1].Connect(transport.Identity{ID: "bob"}).Join("room:1", nil)
+	bob := nodetest.Join(hubs[1], "bob")
 	bob.WantBroadcast("said", line{"before"})
 	ann.WantBroadcast("said", line{"before"})
 	both := map[string][]struct{}{"ann": {{}}, "bob": {{}}}

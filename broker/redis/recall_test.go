@@ -38,7 +38,9 @@ func TestWhoHasLeftATopicIsNotPresentAgain(t *testing.T) {
 
 // A write may come so late that the node has left the topic, and hears nothing of it.
 func TestWhoIsWrittenLateInATopicThatWasLeftIsTakenBack(t *testing.T) {
+	t.Parallel()
 	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		t.Parallel()
 		e := program.Start(t, "--appendfsync", "no")
 		one, _, _ := peer(t, e.URL(), fresh(), "one")
 		present := one.names.present("left")
@@ -59,7 +61,9 @@ func TestWhoIsWrittenLateInATopicThatWasLeftIsTakenBack(t *testing.T) {
 // An engine that has lost what it was told last may not know a node that has said again who is
 // present on it, and has ended before it said that it is up.
 func TestThoseOnANodeThatNobodyKnowsLeave(t *testing.T) {
+	t.Parallel()
 	redistest.Each(t, func(t *testing.T, program redistest.Program) {
+		t.Parallel()
 		e := program.Start(t, "--appendfsync", "no")
 		prefix := fresh()
 		p := newProxy(t, e)

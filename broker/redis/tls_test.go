@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/internal/certtest"
 	"github.com/go-chime/chime/internal/redistest"
 	"github.com/go-chime/chime/store"
 )
@@ -15,7 +16,7 @@ import (
 // A certificate that is not trusted is an error at once, and not after GiveUp.
 func TestTLS(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, program redistest.Program) {
-		a := redistest.NewAuthority(t)
+		a := certtest.NewAuthority(t)
 		e := program.StartTLS(t, a, "--requirepass", "correct")
 		url := strings.Replace(e.URL(), "//", "//:correct@", 1)
 		b, w := began(t, url, Options{TLS: a.Client(t)}, "a")
@@ -25,8 +26,8 @@ func TestTLS(t *testing.T) {
 			t.Errorf("got %q", texts(page))
 		}
 		other := a.Client(t)
-		other.RootCAs = redistest.NewAuthority(t).Trusts().RootCAs
-		foreign := redistest.NewAuthority(t).Client(t)
+		other.RootCAs = certtest.NewAuthority(t).Trusts().RootCAs
+		foreign := certtest.NewAuthority(t).Client(t)
 		foreign.RootCAs = a.Trusts().RootCAs
 		named := a.Client(t)
 		named.ServerName = "redis.example.com"

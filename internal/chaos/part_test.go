@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/go-chime/chime/internal/need"
 )
 
 // part is a process of a world: the test binary, run again.
@@ -129,8 +131,8 @@ func (p *part) end() {
 }
 
 // stop has a part do nothing until it is to go on.
-func (p *part) stop() { p.signal(halt) }
-func (p *part) goOn() { p.signal(goOn) }
+func (p *part) stop() { p.signal(need.Halt) }
+func (p *part) goOn() { p.signal(need.GoOn) }
 
 func (p *part) signal(s syscall.Signal) {
 	p.mu.Lock()

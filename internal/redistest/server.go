@@ -126,7 +126,7 @@ func (s *Server) Kill(t testing.TB) {
 // Stop has the server do nothing until GoOn. Its connections stay.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(stop); err != nil {
+	if err := s.cmd.Process.Signal(need.Halt); err != nil {
 		t.Errorf("stop %s: %v", s.program, err)
 	}
 }
@@ -134,7 +134,7 @@ func (s *Server) Stop(t testing.TB) {
 // GoOn ends what Stop began.
 func (s *Server) GoOn(t testing.TB) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(goOn); err != nil {
+	if err := s.cmd.Process.Signal(need.GoOn); err != nil {
 		t.Errorf("have %s go on: %v", s.program, err)
 	}
 }
