@@ -35,13 +35,11 @@ func (p *people) listFrom(ctx context.Context, subject, topic string, others map
 		}
 		return len(others) == 0, nil
 	})
-	if errors.Is(err, client.ErrNoResponders) {
-		return nil
-	}
-	if ctx.Err() == nil {
+	nobody := errors.Is(err, client.ErrNoResponders)
+	if !nobody && ctx.Err() == nil {
 		return err
 	}
-	if time.Since(began) >= asking {
+	if nobody || time.Since(began) >= asking {
 		p.nodes.mute(others)
 	}
 	return nil // those who have answered count

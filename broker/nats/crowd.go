@@ -132,8 +132,8 @@ func (c *crowd) apply(n news) {
 	c.tell(change)
 }
 
-// catchUp asks a node for all who are present on it, and again if it has gone on meanwhile. It is
-// a step of the line.
+// catchUp asks a node for all who are present on it, and again if it has gone on meanwhile. One that
+// does not answer is asked when it is heard of: it may have been killed. It is a step of the line.
 func (c *crowd) catchUp(n news) {
 	was, busy := c.missing[n.Instance]
 	c.missing[n.Instance] = max(was, n.Version)
@@ -141,11 +141,12 @@ func (c *crowd) catchUp(n news) {
 		return
 	}
 	c.people.site.tasks.Go(func() {
-		c.compare(c.people.site.names.listOf(n.Instance), map[string]bool{n.Instance: true})
+		silent := map[string]bool{n.Instance: true}
+		c.compare(c.people.site.names.listOf(n.Instance), silent)
 		c.line.add(0, func() {
 			version := c.missing[n.Instance]
 			delete(c.missing, n.Instance)
-			if c.people.nodes.up(n.Instance) {
+			if len(silent) == 0 {
 				c.apply(news{Instance: n.Instance, Version: version})
 			}
 		})
@@ -185,7 +186,8 @@ func (c *crowd) set(instance string, present map[string]broker.Present, version 
 	c.tell(change)
 }
 
-// compare asks for all who are present on other nodes, for a second at most.
+// compare asks for all who are present on other nodes, for a second at most. What is left of others
+// has not answered.
 func (c *crowd) compare(subject string, others map[string]bool) {
 	within, cancel := context.WithTimeout(c.people.site.ctx, asking)
 	defer cancel()

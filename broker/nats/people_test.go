@@ -1,9 +1,12 @@
 package nats_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +15,75 @@ import (
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/nats"
 )
+
+// counting counts what a node publishes by a subject. Each is written in one piece.
+type counting struct {
+	subject string
+	times   atomic.Int64
+}
+
+func (c *counting) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	return counted{conn, c}, err
+}
+
+type counted struct {
+	net.Conn
+	by *counting
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	c.by.times.Add(int64(bytes.Count(p, []byte("PUB "+c.by.subject+" "))))
+	return c.Conn.Write(p)
+}
+
+// A node that can't be asked who is present on it, as it was killed, is asked once, and not again
+// and again until it counts as gone; and again when it is heard of.
+func TestANodeThatIsNotThereIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	s, p := serve(t), prefix()
+	c := &counting{subject: p + ".node.list.x"}
+	b := open(t, nats.Options{URL: s.URL(), Prefix: p, Connect: []client.Option{client.SetCustomDialer(c)}})
+	listen(t, b)
+	b.StartCluster(broker.Node{ID: "one"}, func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	b.StartPresence(func(string, broker.Change) {})
+	if err := b.Subscribe(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := client.Connect("", client.InProcessServer(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	publish := func(subject, body string) {
+		t.Helper()
+		if err := conn.Publish(p+subject, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(".node.alive", `{"Instance":"x","Node":{"ID":"killed"}}`)
+	until(t, "the node knows of the other", func() bool {
+		list, err := b.Nodes(t.Context())
+		return err == nil && len(list) == 2
+	})
+	for n, says := range []struct{ subject, body string }{
+		{".who.tYQ", `{"Instance":"x","Version":7}`}, // the topic is "a"
+		{".who.tYQ", `{"Instance":"x","Version":8}`},
+		{".node.alive", `{"Instance":"x","Node":{"ID":"killed"},"People":true}`},
+	} {
+		n := int64(n + 1)
+		publish(says.subject, says.body)
+		until(t, "the other is asked", func() bool { return c.times.Load() >= n })
+		for range 100 { // round trips, as the question is one
+			if err := b.Health(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := c.times.Load(); got != n {
+			t.Errorf("the node that is not there was asked %d times, want %d", got, n)
+		}
+	}
+}
 
 // A list of who is present is whole, or says on which nodes it does not know that.
 func TestAListOfWhoIsPresentIsWholeOrSaysOfWhomItIsNot(t *testing.T) {
