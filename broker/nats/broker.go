@@ -100,7 +100,7 @@ func (b *Broker) prepare(ctx context.Context) error {
 	b.trimmer = &trimmer{site: s, streams: b.streams, history: b.history, backlog: backlog}
 	b.publisher = &publisher{site: s, streams: b.streams, history: b.history, trimmer: b.trimmer, heads: heads, erased: erased, most: s.most(), here: b.topics.here}
 	b.people = &people{site: s, came: make(chan *client.Msg, announced), doubt: make(chan struct{}, 1)}
-	b.nodes = &nodes{site: s, present: b.people.any, met: b.people.meet, left: b.people.end, beaten: b.people.remind}
+	b.nodes = &nodes{site: s, present: b.people.any, met: b.people.meet, ended: b.people.end, beaten: b.people.remind}
 	b.people.nodes = b.nodes
 	b.asks = &asks{site: s, nodes: b.nodes}
 	b.watch = &watch{site: s, streams: b.streams, changed: b.topics.change, look: b.look}

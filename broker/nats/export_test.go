@@ -29,3 +29,9 @@ func Stall(b *Broker) (release func()) {
 
 // Received returns when a node has what the servers have sent it.
 func Received(b *Broker) error { return b.site.conn.Flush() }
+
+// Leave has a node say its last word, as Close does.
+func Leave(b *Broker) { b.nodes.leave() }
+
+// Beat has a node say that it is up.
+func Beat(b *Broker) { b.nodes.say(beat{}) }

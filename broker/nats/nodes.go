@@ -22,8 +22,11 @@ type nodes struct {
 	site    *site
 	present func() bool           // somebody is present on this node
 	met     func(instance string) // one is up on which somebody is present
-	left    func(instance string) // one is up no longer
+	ended   func(instance string) // one is up no longer
 	beaten  func()                // this node has said that it is up
+
+	saying sync.Mutex // held while something is said; taken before mu
+	left   bool       // and it was the last word; guarded by saying
 
 	mu    sync.Mutex // guards what follows
 	began time.Time
@@ -113,8 +116,15 @@ func (n *nodes) mute(instances map[string]bool) {
 	}
 }
 
-// say announces something of this node.
+// say announces something of this node. Nothing comes behind its last word: the others would
+// take it to be up again.
 func (n *nodes) say(one beat) {
+	n.saying.Lock()
+	defer n.saying.Unlock()
+	if n.left {
+		return
+	}
+	n.left = one.Left
 	n.mu.Lock()
 	one.Instance, one.Node = n.site.id, n.self
 	n.mu.Unlock()
@@ -143,7 +153,7 @@ func (n *nodes) run() {
 		}
 		wait = min(3*wait, beatEvery)
 		for _, instance := range n.silent() {
-			n.left(instance)
+			n.ended(instance)
 		}
 		n.beaten()
 	}
@@ -162,7 +172,7 @@ func (n *nodes) hear(m *client.Msg) {
 	missed, late := n.note(&one)
 	switch {
 	case one.Left:
-		n.left(one.Instance)
+		n.ended(one.Instance)
 		return
 	case one.New:
 		n.say(beat{})

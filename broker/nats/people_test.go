@@ -85,6 +85,50 @@ func TestANodeThatIsNotThereIsAskedOnce(t *testing.T) {
 	}
 }
 
+// A node that has said that it leaves does not say after that that it is up, to one that has just
+// begun and asks: it would be named, and asked, until it counts as gone.
+func TestANodeThatLeavesSaysNothingMore(t *testing.T) {
+	t.Parallel()
+	s, p := serve(t), prefix()
+	b := open(t, nats.Options{Server: s, Prefix: p})
+	listen(t, b)
+	conn, err := client.Connect("", client.InProcessServer(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	heard, err := conn.SubscribeSync(p + ".node.alive")
+	if err == nil {
+		err = conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	nats.Beat(b)
+	nats.Leave(b)
+	nats.Beat(b)
+	if err := b.Health(t.Context()); err != nil { // what it has said is with the server
+		t.Fatal(err)
+	}
+	if err := conn.Publish(p+".node.alive", []byte("end")); err != nil {
+		t.Fatal(err)
+	}
+	last := ""
+	for {
+		m, err := heard.NextMsgWithContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(m.Data) == "end" {
+			break
+		}
+		last = string(m.Data)
+	}
+	if !strings.Contains(last, `"Left":true`) {
+		t.Errorf("the last that the node said is %s, want that it leaves", last)
+	}
+}
+
 // A list of who is present is whole, or says on which nodes it does not know that.
 func TestAListOfWhoIsPresentIsWholeOrSaysOfWhomItIsNot(t *testing.T) {
 	t.Parallel()
