@@ -13,7 +13,8 @@ type Cluster interface {
 
 	// StartCluster says what this node is, and names what answers the requests of others,
 	// which is called by several goroutines at once and with a context that ends when the
-	// one who asks waits no longer. It is called once, after Start and before StartPresence.
+	// time is over that the one who asks has, if not before. It is called once, after Start and
+	// before StartPresence.
 	StartCluster(self Node, answer func(ctx context.Context, request []byte) ([]byte, error))
 
 	// Nodes returns the nodes that are up, in any order, and this one among them. One that
@@ -21,8 +22,9 @@ type Cluster interface {
 	Nodes(ctx context.Context) ([]Node, error)
 
 	// Ask sends a request to all other nodes that are up, and returns what each answers
-	// when all have, or when ctx ends. A node that did not answer has its error in its
-	// Answer. The error of Ask is for when it is not known which nodes there are.
+	// when all have, or when ctx ends; a broker may set a limit of its own if ctx has none. A
+	// node that did not answer has its error in its Answer. The error of Ask is for when it is
+	// not known which nodes there are.
 	Ask(ctx context.Context, request []byte) ([]Answer, error)
 }
 

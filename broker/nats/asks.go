@@ -47,12 +47,12 @@ func (a *asks) reply(m *client.Msg) {
 	}
 	a.site.tasks.Go(func() {
 		defer func() { <-a.answering }()
-		ctx := a.site.ctx
-		if wait, err := time.ParseDuration(text(m.Header, headerAfter)); err == nil {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, wait)
-			defer cancel()
+		wait, err := time.ParseDuration(text(m.Header, headerAfter))
+		if err != nil {
+			wait = deadAfter
 		}
+		ctx, cancel := context.WithTimeout(a.site.ctx, wait)
+		defer cancel()
 		body, err := a.answer(ctx, m.Data)
 		if err == nil {
 			err = a.send(m.Reply, body)
@@ -77,7 +77,8 @@ func (a *asks) send(to string, body []byte) error {
 	}
 }
 
-// all asks all other nodes, and returns when each has answered or ctx ends.
+// all asks all other nodes, and returns when each has answered or ctx ends. Without a deadline
+// that is when one that says nothing would count as gone.
 func (a *asks) all(ctx context.Context, request []byte) ([]broker.Answer, error) {
 	if !a.site.conn.IsConnected() {
 		return nil, broker.ErrUnavailable
@@ -87,10 +88,14 @@ func (a *asks) all(ctx context.Context, request []byte) ([]broker.Answer, error)
 	for instance, node := range a.nodes.named() {
 		answers, instances = append(answers, broker.Answer{Node: node}), append(instances, instance)
 	}
-	header := client.Header{}
-	if end, ok := ctx.Deadline(); ok {
-		header[headerAfter] = []string{time.Until(end).String()}
+	end, limited := ctx.Deadline()
+	if !limited {
+		var cancel context.CancelFunc
+		end = time.Now().Add(deadAfter)
+		ctx, cancel = context.WithDeadlineCause(ctx, end, broker.ErrUnavailable)
+		defer cancel()
 	}
+	header := client.Header{headerAfter: {time.Until(end).String()}}
 	var asking sync.WaitGroup
 	for i := range answers {
 		asking.Go(func() {
@@ -103,11 +108,6 @@ func (a *asks) all(ctx context.Context, request []byte) ([]broker.Answer, error)
 
 // one asks one node.
 func (a *asks) one(ctx context.Context, m *client.Msg) ([]byte, error) {
-	if ctx.Done() == nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, deadAfter, broker.ErrUnavailable)
-		defer cancel()
-	}
 	var body []byte
 	part := uint64(0)
 	err := a.site.calls.gather(ctx, m, func(r *client.Msg) (bool, error) {
