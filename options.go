@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/internal/dialect"
+	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
@@ -40,7 +42,45 @@ type config struct {
 	drain     time.Duration
 	log       *slog.Logger
 	node      broker.Node       // but for its ID
-	transport http.RoundTripper // to other nodes; nil: http's
+	transport http.RoundTripper // to other nodes; nil: that of package forward
+}
+
+// configOf returns what options say, and panics at a mistake in them.
+func configOf(options []Option) config {
+	cfg := config{log: slog.Default()}
+	for i, o := range options {
+		if o == nil {
+			panic(fmt.Sprintf("chime: NewRouter: option %d: nil: want an Option", i+1))
+		}
+		o(&cfg)
+	}
+	if wrong := cfg.check(); wrong != "" {
+		panic("chime: NewRouter: " + wrong)
+	}
+	cfg.log = slog.New(quiet.New(cfg.log.Handler()))
+	if cfg.broker == nil {
+		cfg.broker = local.New(cfg.store)
+	}
+	return cfg
+}
+
+// check says which options make no sense together, or "".
+func (c *config) check() string {
+	switch err := c.limits.Check(); {
+	case c.named && c.anonymous:
+		return "WithConnect and WithAnonymous: want one of them"
+	case c.named && c.connect == nil:
+		return "WithConnect: nil: want a function"
+	case c.connect == nil:
+		return "nothing says who may connect: want WithConnect, or WithAnonymous for everybody"
+	case c.log == nil:
+		return "WithLogger: nil: want a logger"
+	case err != nil:
+		return fmt.Sprintf("WithLimits: %v", err)
+	case c.broker != nil && c.store != nil:
+		return "WithBroker and WithStore: want one of them, since a broker has a history of its own"
+	}
+	return ""
 }
 
 // WithConnect names the function that says who a client is. It is called before any

@@ -14,11 +14,9 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/forward"
 	"github.com/go-chime/chime/internal/queue"
-	"github.com/go-chime/chime/internal/quiet"
 	"github.com/go-chime/chime/internal/server"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/store"
@@ -50,35 +48,7 @@ var (
 // must be given, so that nobody forgets to decide who may connect. It panics at a
 // mistake in the options.
 func NewRouter(options ...Option) *Router {
-	cfg := config{log: slog.Default()}
-	for i, o := range options {
-		if o == nil {
-			panic(fmt.Sprintf("chime: NewRouter: option %d: nil: want an Option", i+1))
-		}
-		o(&cfg)
-	}
-	if cfg.named && cfg.anonymous {
-		panic("chime: NewRouter: WithConnect and WithAnonymous: want one of them")
-	}
-	if cfg.named && cfg.connect == nil {
-		panic("chime: NewRouter: WithConnect: nil: want a function")
-	}
-	if cfg.connect == nil {
-		panic("chime: NewRouter: nothing says who may connect: want WithConnect, or WithAnonymous for everybody")
-	}
-	if cfg.log == nil {
-		panic("chime: NewRouter: WithLogger: nil: want a logger")
-	}
-	cfg.log = slog.New(quiet.New(cfg.log.Handler()))
-	if err := cfg.limits.Check(); err != nil {
-		panic(fmt.Sprintf("chime: NewRouter: WithLimits: %v", err))
-	}
-	if cfg.broker != nil && cfg.store != nil {
-		panic("chime: NewRouter: WithBroker and WithStore: want one of them, since a broker has a history of its own")
-	}
-	if cfg.broker == nil {
-		cfg.broker = local.New(cfg.store)
-	}
+	cfg := configOf(options)
 	var clients *server.Server
 	counted := &stats.Stats{}
 	self, others := cfg.joined()

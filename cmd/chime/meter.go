@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -36,8 +34,8 @@ func openMeter(addr string) (*meter, error) {
 	return &meter{listener: l}, nil
 }
 
-// serve begins to serve the numbers of a Router and of the process, and says to out where.
-func (m *meter) serve(live *chime.Router, out io.Writer, log *slog.Logger) {
+// serve begins to serve the numbers of a Router and of the process.
+func (m *meter) serve(live *chime.Router, log *slog.Logger) {
 	if m == nil {
 		return
 	}
@@ -46,7 +44,6 @@ func (m *meter) serve(live *chime.Router, out io.Writer, log *slog.Logger) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(all, promhttp.HandlerOpts{}))
 	m.server, m.ended = newServer(mux, log), make(chan struct{})
-	fmt.Fprintf(out, "Numbers for Prometheus are at http://%s/metrics\n", m.listener.Addr())
 	go func() { // ends with Close
 		defer close(m.ended)
 		if err := m.server.Serve(m.listener); !errors.Is(err, http.ErrServerClosed) {

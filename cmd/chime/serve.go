@@ -133,32 +133,13 @@ func (s *serving) serveAt(ctx context.Context, listener net.Listener, meter *met
 		log.Info("stopped", "error", err) // by who knows why
 		return nil
 	}
-	options := []chime.Option{kept.option()}
-	if kept.broker != nil {
-		s.node = cmp.Or(s.node, nodeURL(s.addr, listener.Addr()))
-		if s.node != "" {
-			options = append(options, chime.WithNode(nodeName(listener.Addr()), s.node))
-		}
-	}
-	handler, live, err := site(kept.door, s.origins, log, options...)
+	srv, live, err := s.server(kept, listener, log)
 	if err != nil {
 		return errors.Join(err, listener.Close(), kept.Close())
 	}
-	if at, err := netip.ParseAddrPort(listener.Addr().String()); err == nil && at.Addr().IsLoopback() {
-		handler = ownHost(s.origins, log, handler)
-	}
-	srv := newServer(handler, log)
-	live.Attach(srv)
-	greet(out, listener.Addr(), kept.where)
-	meter.serve(live, out, log)
-	if kept.broker == nil {
-		log.Info("listening", "addr", listener.Addr().String(), "db", kept.name, "origins", s.origins)
-	} else {
-		log.Info("listening", "addr", listener.Addr().String(), "broker", kept.name, "survives", kept.broker.Caps().Survives.String(), "node", s.node, "origins", s.origins)
-		if s.node == "" {
-			log.Warn("other nodes can't reach this one: a client that comes to another begins anew there", "remedy", "--node")
-		}
-	}
+	greet(out, listener.Addr(), kept.where, meter)
+	meter.serve(live, log)
+	s.announce(kept, listener, log)
 
 	served := make(chan error, 1)
 	go func() { // ends with the Shutdown below, or by itself
@@ -176,6 +157,39 @@ func (s *serving) serveAt(ctx context.Context, listener net.Listener, meter *met
 	}
 	log.Info("stopped")
 	return err
+}
+
+// server returns what serves the chat at a listener, and its Router.
+func (s *serving) server(kept *keeping, at net.Listener, log *slog.Logger) (*http.Server, *chime.Router, error) {
+	options := []chime.Option{kept.option()}
+	if kept.broker != nil {
+		s.node = cmp.Or(s.node, nodeURL(s.addr, at.Addr()))
+		if s.node != "" {
+			options = append(options, chime.WithNode(nodeName(at.Addr()), s.node))
+		}
+	}
+	handler, live, err := site(kept.door, s.origins, log, options...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if host, err := netip.ParseAddrPort(at.Addr().String()); err == nil && host.Addr().IsLoopback() {
+		handler = ownHost(s.origins, log, handler)
+	}
+	srv := newServer(handler, log)
+	live.Attach(srv)
+	return srv, live, nil
+}
+
+// announce says in the log what is served.
+func (s *serving) announce(kept *keeping, at net.Listener, log *slog.Logger) {
+	if kept.broker == nil {
+		log.Info("listening", "addr", at.Addr().String(), "db", kept.name, "origins", s.origins)
+		return
+	}
+	log.Info("listening", "addr", at.Addr().String(), "broker", kept.name, "survives", kept.broker.Caps().Survives.String(), "node", s.node, "origins", s.origins)
+	if s.node == "" {
+		log.Warn("other nodes can't reach this one: a client that comes to another begins anew there", "remedy", "--node")
+	}
 }
 
 // keep opens the file, or the broker; after an error nobody listens. As long as a node waits
@@ -254,8 +268,8 @@ func bounded(end time.Time, stop func(context.Context) error) error {
 	return stop(ctx)
 }
 
-// greet says where the chat is, and where it is kept.
-func greet(out io.Writer, at net.Addr, where string) {
+// greet says where the chat is, where it is kept, and where its numbers are.
+func greet(out io.Writer, at net.Addr, where string, numbers *meter) {
 	bound, _ := netip.ParseAddrPort(at.String()) // a TCP listener's own address is one
 	open := url.URL{Scheme: "http", Host: bound.String()}
 	if bound.Addr().IsUnspecified() {
@@ -265,6 +279,9 @@ func greet(out io.Writer, at net.Addr, where string) {
 	fmt.Fprintf(out, "Each room keeps its newest %s messages for %d hours, %s.\n", thousands(roomKeep), int(roomAge.Hours()), where)
 	if !bound.Addr().IsLoopback() {
 		fmt.Fprintln(out, "Anyone who can reach this address can read and write: there are no accounts.")
+	}
+	if numbers != nil {
+		fmt.Fprintf(out, "Numbers for Prometheus are at http://%s/metrics\n", numbers.listener.Addr())
 	}
 	fmt.Fprintln(out, "Press Ctrl-C to stop it.")
 }

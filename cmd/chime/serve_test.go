@@ -207,7 +207,7 @@ func TestGreetSaysWhoMayReachIt(t *testing.T) {
 		{net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}, "http://10.0.0.1:80\n", true},
 	} {
 		var out strings.Builder
-		greet(&out, &tt.at, "")
+		greet(&out, &tt.at, "", nil)
 		if got := out.String(); !strings.Contains(got, tt.open) {
 			t.Errorf("got %q, want %q in it", got, tt.open)
 		}

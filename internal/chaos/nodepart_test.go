@@ -19,6 +19,7 @@ import (
 	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
+	"github.com/go-chime/chime/internal/forward"
 	"github.com/go-chime/chime/internal/raw"
 	"github.com/go-chime/chime/store"
 )
@@ -90,11 +91,10 @@ func (s nodeSetup) open(ctx context.Context, log *slog.Logger) (broker.Broker, e
 
 // transport reaches the other nodes by the ways there are, and is else like the Router's own.
 func (s nodeSetup) transport() http.RoundTripper {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy, t.ForceAttemptHTTP2, t.DisableCompression, t.MaxIdleConnsPerHost = nil, false, true, 64
-	dialer := &net.Dialer{Timeout: 2 * time.Second}
+	t := forward.Plain()
+	dial := t.DialContext
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return dialer.DialContext(ctx, network, s.Ways[address])
+		return dial(ctx, network, s.Ways[address])
 	}
 	return t
 }

@@ -75,7 +75,7 @@ var forwardings = []struct{ name, request, answer string }{
 
 // beside serves clients whose requests go to another node.
 func beside(tb testing.TB, second net.Addr) *httptest.Server {
-	transport := plain()
+	transport := Plain()
 	f := New(Config{StuckFor: 10 * time.Second, Transport: transport, Nodes: func(context.Context) ([]broker.Node, error) {
 		return []broker.Node{{ID: "node-002", URL: "http://" + second.String()}}, nil
 	}})

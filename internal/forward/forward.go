@@ -60,7 +60,7 @@ type Forwarder struct {
 // New returns a Forwarder. It must be drained.
 func New(cfg Config) *Forwarder {
 	if cfg.Transport == nil {
-		cfg.Transport = plain()
+		cfg.Transport = Plain()
 	}
 	if cfg.Unreached == nil {
 		cfg.Unreached = func(string, string, error) {}
@@ -78,10 +78,10 @@ func New(cfg Config) *Forwarder {
 	return f
 }
 
-// plain reaches nodes by HTTP/1.1: what a client does not read waits in its connection,
+// Plain reaches nodes by HTTP/1.1: what a client does not read waits in its connection,
 // and not in the memory of this node as with HTTP/2. It is no copy of the default transport,
 // which an application may have replaced, and which offers HTTP/2 when TLS begins.
-func plain() *http.Transport {
+func Plain() *http.Transport {
 	return &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: dialWait, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   dialWait,

@@ -38,7 +38,7 @@ func secured(tb testing.TB, h http.Handler, t func(second *httptest.Server) http
 // trusting is a transport that knows the CA of a node.
 func trusting(tb testing.TB, http2 bool) func(*httptest.Server) http.RoundTripper {
 	return func(second *httptest.Server) http.RoundTripper {
-		t := plain()
+		t := Plain()
 		t.TLSClientConfig = &tls.Config{RootCAs: second.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
 		t.ForceAttemptHTTP2 = http2
 		tb.Cleanup(t.CloseIdleConnections)
@@ -221,7 +221,7 @@ func TestNodesHaveAListenerOfTheirOwn(t *testing.T) {
 		at   net.Listener
 		want string
 	}{{forNodes, "200 hello"}, {forClients, "400 400 Bad Request"}} {
-		transport := plain()
+		transport := Plain()
 		f := New(Config{StuckFor: time.Second, Transport: transport, Nodes: func(context.Context) ([]broker.Node, error) {
 			return []broker.Node{{ID: "node-002", URL: "http://" + tt.at.Addr().String()}}, nil
 		}})

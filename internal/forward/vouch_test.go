@@ -21,7 +21,7 @@ func TestTheAddressOfAClientGoesWithItsRequest(t *testing.T) {
 	}))
 	defer second.Close()
 	own.URL = second.URL
-	transport := plain()
+	transport := Plain()
 	defer transport.CloseIdleConnections()
 	f := New(Config{Self: broker.Node{ID: "node-001", Key: "of another"}, Transport: transport, StuckFor: time.Second, Nodes: func(context.Context) ([]broker.Node, error) {
 		return []broker.Node{own}, nil
