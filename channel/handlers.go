@@ -119,6 +119,7 @@ func (h *Hub) EndHandlers(ctx context.Context) (stop func()) {
 // that have not returned.
 func (h *Hub) Shutdown(ctx context.Context) error {
 	h.drafts.close()
+	h.endLooks() // nobody is left to be sent what they find, and an engine that hangs would be waited for
 	defer h.EndHandlers(ctx)()
 	err := h.tasks.Wait(ctx)
 	if err == nil {

@@ -43,6 +43,8 @@ type Hub struct {
 	peers     peers
 	strangers strangers
 	tasks     task.Group
+
+	endLooks context.CancelFunc // for announcements that are missing
 }
 
 // Config says what a Hub works with. It is exported for package chime, and for
@@ -94,8 +96,10 @@ func NewHub(cfg Config) *Hub {
 	h.history = h.broker.History()
 	h.lookups = fanout.NewLookups(h.history)
 	h.exchange = exchange{tag: rand.Text()[:16], broker: h.broker, drafts: &h.drafts, tasks: &h.tasks, log: h.log}
-	h.topics = newRegistry(h.broker, h.stats, fanout.Config{
-		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.history, &h.tasks), Tasks: &h.tasks, Found: &h.stats.Found, BeginRound: cfg.BeginRound,
+	var looks context.Context
+	looks, h.endLooks = context.WithCancel(context.Background())
+	h.topics = newRegistry(looks, h.broker, h.stats, fanout.Config{
+		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(looks, h.history, &h.tasks), Tasks: &h.tasks, Found: &h.stats.Found, BeginRound: cfg.BeginRound,
 	}, h.exchange.hear)
 	h.exchange.topics = h.topics
 	self := cfg.Node

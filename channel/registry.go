@@ -42,10 +42,11 @@ func (sh *shard) list() []*place {
 	return slices.Collect(maps.Values(sh.places))
 }
 
-func newRegistry(b broker.Broker, s *stats.Stats, c fanout.Config, hear func(broker.Publication)) *registry {
+// newRegistry returns one that looks for missing announcements until ctx ends.
+func newRegistry(ctx context.Context, b broker.Broker, s *stats.Stats, c fanout.Config, hear func(broker.Publication)) *registry {
 	r := &registry{broker: b, hear: hear, stats: s, config: c, refs: presence.NewRefs(), seed: maphash.MakeSeed()}
 	r.between, _ = b.(broker.Presence)
-	r.watch = fanout.NewWatch(c.History, r.topics, c.Tasks)
+	r.watch = fanout.NewWatch(ctx, c.History, r.topics, c.Tasks)
 	for i := range r.shards {
 		r.shards[i].places = map[string]*place{}
 	}

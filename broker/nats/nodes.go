@@ -219,13 +219,18 @@ func (n *nodes) note(one *beat) (missed, late bool) {
 // silent forgets the nodes that were not heard of for too long while this one was, and
 // returns them.
 func (n *nodes) silent() (dead []string) {
+	silent := map[string]broker.Node{}
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	for instance, p := range n.known {
 		if n.heard.Sub(p.heard) > deadAfter {
-			dead = append(dead, instance)
+			silent[instance] = p.node
 			delete(n.known, instance)
 		}
+	}
+	n.mu.Unlock()
+	for instance, node := range silent {
+		dead = append(dead, instance)
+		n.site.log.Warn("broker/nats: another node says nothing, and is taken to be gone", "node", node.ID, "name", node.Name, "url", node.URL, "for", deadAfter)
 	}
 	return dead
 }

@@ -2,6 +2,8 @@ package nats
 
 import (
 	"encoding/json"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +19,8 @@ import (
 func TestANodeThatWasStoppedTakesNobodyToBeGone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := &nodes{site: &site{id: "this", ctx: t.Context()}, present: func() bool { return false }, began: time.Now()}
+		var said strings.Builder
+		n := &nodes{site: &site{id: "this", ctx: t.Context(), log: slog.New(slog.NewTextHandler(&said, nil))}, present: func() bool { return false }, began: time.Now()}
 		hear := func(instance string) {
 			body, err := json.Marshal(beat{Instance: instance, Node: broker.Node{ID: instance}})
 			if err != nil {
@@ -47,6 +50,12 @@ func TestANodeThatWasStoppedTakesNobodyToBeGone(t *testing.T) {
 		}
 		time.Sleep(beatEvery)
 		hear("this")
+		if said.Len() > 0 {
+			t.Errorf("the log says %q of those that are up, want nothing", &said)
+		}
 		wantDead("other")
+		if !strings.Contains(said.String(), "is taken to be gone") || !strings.Contains(said.String(), "node=other") {
+			t.Errorf("the log says %q, want that the other node is gone", &said)
+		}
 	})
 }

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -173,7 +174,7 @@ func TestANodeIsSilent(t *testing.T) {
 		p.crowds = map[string]*crowd{"a": c}
 		who := broker.Present{Key: "k", Ref: "r"}
 		c.line.now(func() { c.set("other", map[string]broker.Present{"r": who}, 1) })
-		n := nodes{heard: time.Now(), known: map[string]*peer{"other": {heard: time.Now()}, "another": {heard: time.Now()}}}
+		n := nodes{site: &site{log: slog.New(slog.DiscardHandler)}, heard: time.Now(), known: map[string]*peer{"other": {heard: time.Now()}, "another": {heard: time.Now()}}}
 		for range deadAfter / beatEvery {
 			time.Sleep(beatEvery)
 			n.echo()

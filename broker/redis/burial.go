@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 )
 
 // leave has all leave, at the end of the node.
@@ -75,6 +76,9 @@ func (n *nodes) burial(s state) error {
 	err := e.client.Do(ctx, e.client.B().Set().Key(e.names.burial(s.id)).Value(n.engine.id).Nx().PxMilliseconds(e.dead().Milliseconds()).Build()).Error()
 	if err != nil { // another node does
 		return ignoreNil(err)
+	}
+	if s.heard != never && !s.stray { // else another node has said so, and has not done all
+		e.log.Warn("broker/redis: another node says nothing, and is taken to be gone", "node", s.ID, "name", s.Name, "url", s.URL, "for", s.quiet.Round(time.Second))
 	}
 	if err := n.here.bury(ctx, s.id); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -80,7 +81,12 @@ func (c *crowd) count(t testing.TB, want int) {
 // peer is a node with a name and a presence, in the topic "a".
 func peer(t testing.TB, url, prefix, name string) (*Broker, *crowd, *watcher) {
 	t.Helper()
-	b, w, c := open(t, url, Options{Prefix: prefix, pace: pace}), newWatcher(), &crowd{refs: map[string]bool{}, changed: make(chan struct{})}
+	return peerThatLogs(t, url, prefix, name, nil)
+}
+
+func peerThatLogs(t testing.TB, url, prefix, name string, log *slog.Logger) (*Broker, *crowd, *watcher) {
+	t.Helper()
+	b, w, c := open(t, url, Options{Prefix: prefix, pace: pace, Log: log}), newWatcher(), &crowd{refs: map[string]bool{}, changed: make(chan struct{})}
 	b.Start(w)
 	b.StartCluster(broker.Node{ID: name, Name: "host"}, func(ctx context.Context, request []byte) ([]byte, error) {
 		if string(request) == "wait" {
@@ -94,6 +100,22 @@ func peer(t testing.TB, url, prefix, name string) (*Broker, *crowd, *watcher) {
 		t.Fatal(err)
 	}
 	return b, c, w
+}
+
+// burialLog is told which nodes are said to be gone.
+type burialLog struct{ said chan string }
+
+func (burialLog) Enabled(context.Context, slog.Level) bool { return true }
+func (g burialLog) WithAttrs([]slog.Attr) slog.Handler     { return g }
+func (g burialLog) WithGroup(string) slog.Handler          { return g }
+func (g burialLog) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if strings.HasSuffix(r.Message, "is taken to be gone") && a.Key == "node" {
+			g.said <- a.Value.String()
+		}
+		return true
+	})
+	return nil
 }
 
 func joins(refs ...string) (c broker.Change) {
@@ -134,15 +156,19 @@ func TestThoseOnANodeThatIsGoneLeave(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, program redistest.Program) {
 		e := program.Start(t, "--appendfsync", "no")
 		prefix := fresh()
-		one, seen, _ := peer(t, e.URL(), prefix, "one")
+		burials := burialLog{said: make(chan string, 10)}
+		one, seen, _ := peerThatLogs(t, e.URL(), prefix, "one", slog.New(burials))
 		two, _, _ := peer(t, e.URL(), prefix, "two")
-		three, others, _ := peer(t, e.URL(), prefix, "three")
+		three, others, _ := peerThatLogs(t, e.URL(), prefix, "three", slog.New(burials))
 		one.Present("a", joins("r1"))
 		two.Present("a", joins("r2", "r3"))
 		seen.until(t, "r1 r2 r3")
 		others.until(t, "r1 r2 r3")
 		up(t, one, "one three two")
 		kill(two)
+		if id := <-burials.said; id != "two" {
+			t.Errorf("the log says that %q is gone, want two", id)
+		}
 		seen.until(t, "r1")
 		others.until(t, "r1")
 		up(t, three, "one three")

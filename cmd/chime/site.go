@@ -47,7 +47,7 @@ func site(door *guests, origins []string, log *slog.Logger, kept ...chime.Option
 		r.Use(securityHeaders)
 		r.Get("/", http.RedirectHandler("/rooms/lobby", http.StatusFound).ServeHTTP)
 		r.With(onlyRooms).Get("/rooms/{id}", pageFile("index.html"))
-		for _, name := range []string{"page.css", "page.js", "log.js", "people.js", "icon.svg"} {
+		for _, name := range []string{"page.css", "page.js", "log.js", "people.js", "health.js", "icon.svg"} {
 			r.Get("/"+name, pageFile(name))
 		}
 	})

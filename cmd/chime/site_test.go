@@ -48,6 +48,7 @@ func TestServesThePage(t *testing.T) {
 		"/page.js":                "text/javascript; charset=utf-8",
 		"/log.js":                 "text/javascript; charset=utf-8",
 		"/people.js":              "text/javascript; charset=utf-8",
+		"/health.js":              "text/javascript; charset=utf-8",
 		"/icon.svg":               "image/svg+xml",
 	} {
 		status, header := get(path, "")
@@ -78,7 +79,7 @@ func TestServesThePage(t *testing.T) {
 // What the page asks for by itself must be there, and must be ours.
 func TestThePageAsksForNothingElsewhere(t *testing.T) {
 	url := openSite(t)
-	for _, name := range []string{"index.html", "page.js", "log.js", "people.js", "page.css"} {
+	for _, name := range []string{"index.html", "page.js", "log.js", "people.js", "health.js", "page.css"} {
 		text, err := pageFiles.ReadFile("page/" + name)
 		if err != nil {
 			t.Fatal(err)

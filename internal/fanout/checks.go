@@ -15,6 +15,7 @@ import (
 // broker that has lost a connection may have lost those of all topics, and the
 // history must not be read for all of them at once.
 type Checks struct {
+	ctx   context.Context // of the reads
 	tasks *task.Group
 	tops  broker.Tops // nil: the history is read for each topic
 
@@ -31,9 +32,10 @@ const (
 	maxTops = 256
 )
 
-// NewChecks returns one for a history, whose goroutines are tasks.
-func NewChecks(h broker.History, tasks *task.Group) *Checks {
-	c := &Checks{tasks: tasks}
+// NewChecks returns one for a history, whose goroutines are tasks. When ctx ends nothing is
+// read any more.
+func NewChecks(ctx context.Context, h broker.History, tasks *task.Group) *Checks {
+	c := &Checks{ctx: ctx, tasks: tasks}
 	c.tops, _ = h.(broker.Tops)
 	return c
 }
@@ -76,7 +78,7 @@ func (c *Checks) look(list []*lookout) {
 
 // lookAtAll has those that have begun a look end it.
 func (c *Checks) lookAtAll(together []*lookout, names []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+	ctx, cancel := context.WithTimeout(c.ctx, lookFor)
 	tops, err := c.tops.Tops(ctx, names)
 	cancel()
 	if err == nil && len(tops) != len(names) {

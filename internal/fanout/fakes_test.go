@@ -254,7 +254,7 @@ type world struct {
 
 func newWorld(keep int) *world {
 	w := &world{history: newHistory(), budget: NewBudget(1 << 20), keep: store.Retention{Keep: keep}}
-	w.checks = NewChecks(w.history, &w.tasks)
+	w.checks = NewChecks(context.Background(), w.history, &w.tasks)
 	w.topic = w.open("a")
 	return w
 }

@@ -77,7 +77,7 @@ func (l *lookout) look() {
 	defer f.reader.release()
 	for l.suspect && !f.closed {
 		l.start()
-		ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+		ctx, cancel := context.WithTimeout(l.checks.ctx, lookFor)
 		_, page, err := f.reader.fetch(ctx, topAlone)
 		cancel()
 		if !l.judge(store.Position{Epoch: page.Epoch, Offset: page.Top}, err) {

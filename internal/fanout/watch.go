@@ -18,6 +18,7 @@ const watchEvery = 15 * time.Second
 // knows to be lost; what it does not know of shows by the next message, and in a topic where
 // there is none for hours it would not show. It knows no reader.
 type Watch struct {
+	ctx    context.Context // of the looks
 	tops   broker.Tops
 	topics func() []*Topic // that there are
 	tasks  *task.Group
@@ -27,13 +28,14 @@ type Watch struct {
 }
 
 // NewWatch returns one for a history, or nil, which does nothing, for one that can't look at
-// many topics at one time: it is that of a broker of one process, which loses nothing.
-func NewWatch(h broker.History, topics func() []*Topic, tasks *task.Group) *Watch {
+// many topics at one time: it is that of a broker of one process, which loses nothing. When ctx
+// ends it finds nothing any more.
+func NewWatch(ctx context.Context, h broker.History, topics func() []*Topic, tasks *task.Group) *Watch {
 	tops, ok := h.(broker.Tops)
 	if !ok {
 		return nil
 	}
-	return &Watch{tops: tops, topics: topics, tasks: tasks}
+	return &Watch{ctx: ctx, tops: tops, topics: topics, tasks: tasks}
 }
 
 // Arm has it look in a while, and go on as long as there are topics.
@@ -77,7 +79,7 @@ func (w *Watch) compare(list []*lookout) {
 	for i, l := range list {
 		names[i], marks[i] = l.feed.topic, l.mark()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+	ctx, cancel := context.WithTimeout(w.ctx, lookFor)
 	defer cancel()
 	tops, err := w.tops.Tops(ctx, names)
 	if err != nil || len(tops) != len(list) {

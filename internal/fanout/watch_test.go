@@ -75,7 +75,7 @@ var _ broker.Tops = (*manyTops)(nil)
 func lookedAt(t *testing.T, topics int) (*world, *manyTops, []*Topic, []*fakeQueue) {
 	w := newWorld(100)
 	h := &manyTops{fakeHistory: w.history}
-	w.checks = NewChecks(h, &w.tasks)
+	w.checks = NewChecks(context.Background(), h, &w.tasks)
 	var list []*Topic
 	var queues []*fakeQueue
 	for i := range topics {
@@ -106,7 +106,7 @@ func (w *world) loseOne(t *testing.T, topics []*Topic) {
 // watch has topics watched until end is called.
 func (w *world) watch(h *manyTops, topics []*Topic) (end func()) {
 	var over atomic.Bool
-	NewWatch(h, func() []*Topic {
+	NewWatch(context.Background(), h, func() []*Topic {
 		if over.Load() {
 			return nil
 		}
@@ -299,7 +299,7 @@ func TestTheWatchFindsWhatNobodySays(t *testing.T) {
 		w, h, topics, queues := lookedAt(t, 3)
 		watched := append(topics, New("x", Config{Tasks: &w.tasks})) // nothing is retained in that
 		var none atomic.Bool
-		watch := NewWatch(h, func() []*Topic {
+		watch := NewWatch(context.Background(), h, func() []*Topic {
 			if none.Load() {
 				return nil
 			}
@@ -334,7 +334,7 @@ func TestTheWatchFindsWhatNobodySays(t *testing.T) {
 			t.Errorf("%d looks at no topic", len(h.looks)-looks)
 		}
 	})
-	if NewWatch(newHistory(), nil, nil) != nil {
+	if NewWatch(context.Background(), newHistory(), nil, nil) != nil {
 		t.Error("a history that can't look at many topics is watched")
 	}
 }
@@ -372,7 +372,7 @@ func TestATopicThatComesDuringALookIsWatched(t *testing.T) {
 		w, h, topics, queues := lookedAt(t, 1)
 		var watch *Watch
 		var calls atomic.Int32
-		watch = NewWatch(h, func() []*Topic {
+		watch = NewWatch(context.Background(), h, func() []*Topic {
 			switch calls.Add(1) {
 			case 1:
 				watch.Arm()

@@ -1,12 +1,15 @@
-// The room: the guest's pass, the connection, and sending. log.js shows the messages, people.js who is there.
+// The room: the guest's pass, the connection, and sending. log.js shows the messages, people.js who is there, and health.js knows
+// whether messages are taken.
 
 import { Socket } from "/socket/chime.js";
+import { Health } from "/health.js";
 import { Log } from "/log.js";
 import { People } from "/people.js";
 
 const QUIET_MS = 400; // without a message: the history is complete, and screen readers are told of new messages
 const ANSWER_MS = 20_000; // longer than the server's grace period: until then nothing has failed
 const DOOR_MS = 8_000; // for an answer of the door, or the connection would wait for it for ever
+const DOUBT_MS = 3_000; // without an answer to a message for so long, the server is asked whether it takes any
 const PAGE = 50; // older messages that are fetched at one time
 const REASONS = {
   timeout: "Not sent: there was no connection.",
@@ -20,7 +23,10 @@ const $ = (id) => document.getElementById(id);
 const room = decodeURIComponent(location.pathname.split("/")[2] ?? "lobby");
 const socket = new Socket("/socket", { token: pass });
 const log = new Log({ list: $("log"), scroll: $("scroll"), newer: $("newer"), older: $("older"), again: send, takeBack, fetchOlder });
+const health = new Health(showHealth);
 const people = new People({ box: $("people"), count: $("count"), list: $("people-list"), typing: $("typing") });
+
+const failed = new Set(); // messages that are sent again when messages are taken
 
 let channel = null;
 let me = rememberedGuest(); // {id, name, pass}: each tab is a guest of its own
@@ -107,6 +113,7 @@ async function enter(name) {
   socket.connect();
   try {
     await entered.join();
+    health.watch();
     $("send").disabled = false;
     $("message").focus();
   } catch (error) {
@@ -119,6 +126,8 @@ async function enter(name) {
 function toDoor(problem) {
   channel = null;
   wasOpen = false;
+  failed.clear();
+  health.rest();
   $("send").disabled = true;
   $("hall").hidden = true;
   $("door").hidden = false;
@@ -166,14 +175,28 @@ async function takeBack(offset) {
 // send sends a message, and sends it again with the same id, so that nobody sees it twice if it did arrive.
 async function send(message) {
   log.fate(message, "pending");
+  failed.delete(message);
+  const doubt = setTimeout(() => health.doubt(), DOUBT_MS);
   try {
     const { id, message: text } = message;
     await channel.push("message_new", { message: text, id }, { timeout: ANSWER_MS, key: id });
     log.said(message, true);
   } catch (error) {
     const reason = error.code === "timeout" && error.sent ? "It may have been sent: no answer came." : REASONS[error.code];
+    if (error.response?.reason === "internal") {
+      failed.add(message);
+      health.doubt();
+    }
     log.fate(message, "failed", reason ?? `Not sent: ${error.response?.reason ?? "there is no connection"}.`);
+  } finally {
+    clearTimeout(doubt);
   }
+}
+
+// showHealth shows whether messages are taken. Those that were not are sent again when they are.
+function showHealth() {
+  showState();
+  if (!health.wrong) for (const message of failed) send(message);
 }
 
 function showState() {
@@ -183,6 +206,7 @@ function showState() {
     : socket.state === "closed" ? ["closed", "Not connected"]
     : socket.state === "connecting" ? ["connecting", wasOpen ? "Reconnecting…" : "Connecting…"]
     : !joined ? ["joining", "Joining…"]
+    : health.wrong ? ["unwell", `Nothing can be sent (${health.wrong})`]
     : ["open", "Connected"];
   wasOpen ||= joined;
   $("state").dataset.state = state;
@@ -192,7 +216,7 @@ function showState() {
 
 // showEmpty shows that the room is empty once that is known: it is joined, and no history came.
 function showEmpty() {
-  $("empty").hidden = $("state").dataset.state !== "open" || $("log").getAttribute("aria-busy") === "true";
+  $("empty").hidden = !["open", "unwell"].includes($("state").dataset.state) || $("log").getAttribute("aria-busy") === "true";
 }
 
 function showTransport(name) {
