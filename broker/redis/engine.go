@@ -6,11 +6,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/go-chime/chime/internal/quiet"
+	"github.com/go-chime/chime/internal/task"
 )
 
 // engine is what the parts of a broker stand on: the way to Redis, what everything there is
@@ -29,14 +31,14 @@ type engine struct {
 
 	ctx   context.Context // ends with Close
 	end   context.CancelFunc
-	tasks sync.WaitGroup // all goroutines but those of client
+	tasks task.Group // all goroutines but those of client
 }
 
 func newEngine(client rueidis.Client, o Options) *engine {
 	var id [6]byte
 	_, _ = rand.Read(id[:]) // ends the program rather than fail
 	e := &engine{
-		client: client, names: names{o.Prefix}, log: o.Log, giveUp: o.GiveUp, pace: o.pace, waits: int64(o.WaitReplicas),
+		client: client, names: names{o.Prefix}, log: slog.New(quiet.New(o.Log.Handler())), giveUp: o.GiveUp, pace: o.pace, waits: int64(o.WaitReplicas),
 		cluster: client.Mode() == rueidis.ClientModeCluster, id: base64.RawURLEncoding.EncodeToString(id[:]),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())

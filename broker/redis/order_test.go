@@ -2,6 +2,8 @@ package redis
 
 import (
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,16 +86,25 @@ func TestNothingIsAnnouncedAfterUnsubscribe(t *testing.T) {
 	}
 }
 
-// What can't be read is told as missing.
+// What can't be read is told as missing, and does not fill the log.
 func TestAnAnnouncementThatCannotBeRead(t *testing.T) {
 	e := redistest.Start(t, "--appendfsync", "no")
-	b, w := began(t, e.URL(), Options{}, "a")
+	var log strings.Builder
+	b, w := began(t, e.URL(), Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, "a")
 	for i, text := range []string{"M 1", "M 1 2 3 4 5 6 7", "M 1 2 3 0 9 9 9", "M x 2 3 0 0 0 0", "E x", "E", "P 1", "P x 1 n", "P 0 x n"} {
 		e.Must(t, "PUBLISH", b.names.channel("a"), text)
 		w.until(t, text, func() bool { return w.missed["a"] == i+1 })
 	}
+	for range 50 {
+		e.Must(t, "PUBLISH", b.names.channel("a"), "E x")
+	}
+	w.until(t, "many", func() bool { return w.missed["a"] == 9+50 })
 	publish(t, b, "a", "1")
 	w.wait(t, "a", 1)
+	_ = b.Close() // nothing is logged any more
+	if n := strings.Count(log.String(), "an announcement can't be read"); n == 0 || n > 25 {
+		t.Errorf("the log says %d times that an announcement can't be read, want ten in ten seconds", n)
+	}
 }
 
 // What a newer version adds is ignored: docs/operations.md says what that may be.

@@ -210,7 +210,7 @@ func (b *Broker) Close() error {
 		for _, f := range b.feeds {
 			f.close()
 		}
-		b.tasks.Wait()
+		_ = b.tasks.Wait(context.Background()) // has no error then
 		b.client.Close()
 	})
 	return nil
