@@ -17,7 +17,8 @@ const sayWithin = 5 * time.Second
 // exchange is what the nodes tell each other of drafts, in the topics of these: what is said here
 // goes to the broker, what is heard to the topic or to the herald of the draft.
 type exchange struct {
-	tag    string // of this node
+	ctx    context.Context // of what nobody waits for
+	tag    string          // of this node
 	broker broker.Broker
 	topics *registry
 	drafts *drafts
@@ -60,7 +61,7 @@ func (x *exchange) hear(said broker.Publication) {
 	default:
 		if from, missing := at.Hear(p); missing {
 			x.tasks.Go(func() { // an announcement waits for none
-				_ = x.say(context.Background(), said.Topic, fanout.Piece{Draft: p.Draft, At: from, Wants: true}) // it is said again if need be
+				_ = x.say(x.ctx, said.Topic, fanout.Piece{Draft: p.Draft, At: from, Wants: true}) // it is said again if need be
 			})
 		}
 	}

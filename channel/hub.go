@@ -44,7 +44,8 @@ type Hub struct {
 	strangers strangers
 	tasks     task.Group
 
-	endLooks context.CancelFunc // for announcements that are missing
+	looks    context.Context // for announcements that are missing, and at other nodes; ends with Shutdown
+	endLooks context.CancelFunc
 }
 
 // Config says what a Hub works with. It is exported for package chime, and for
@@ -95,11 +96,10 @@ func NewHub(cfg Config) *Hub {
 	}
 	h.history = h.broker.History()
 	h.lookups = fanout.NewLookups(h.history)
-	h.exchange = exchange{tag: rand.Text()[:16], broker: h.broker, drafts: &h.drafts, tasks: &h.tasks, log: h.log}
-	var looks context.Context
-	looks, h.endLooks = context.WithCancel(context.Background())
-	h.topics = newRegistry(looks, h.broker, h.stats, fanout.Config{
-		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(looks, h.history, &h.tasks), Tasks: &h.tasks, Found: &h.stats.Found, BeginRound: cfg.BeginRound,
+	h.looks, h.endLooks = context.WithCancel(context.Background())
+	h.exchange = exchange{ctx: h.looks, tag: rand.Text()[:16], broker: h.broker, drafts: &h.drafts, tasks: &h.tasks, log: h.log}
+	h.topics = newRegistry(h.looks, h.broker, h.stats, fanout.Config{
+		History: h.history, Budget: fanout.NewBudget(tailBytes), Checks: fanout.NewChecks(h.looks, h.history, &h.tasks), Tasks: &h.tasks, Found: &h.stats.Found, BeginRound: cfg.BeginRound,
 	}, h.exchange.hear)
 	h.exchange.topics = h.topics
 	self := cfg.Node
@@ -152,7 +152,7 @@ func (h *Hub) Channel(pattern string, ch Channel, options ...Option) {
 func (h *Hub) Accept(cs transport.ClientSocket) transport.Receiver {
 	h.serving.Store(true)
 	if h.strangers.due() {
-		h.tasks.Go(h.strangers.look)
+		h.tasks.Go(func() { h.strangers.look(h.looks) })
 	}
 	c := &client{hub: h, cs: cs}
 	c.pager.Init(cs, &h.tasks)

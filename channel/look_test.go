@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/broker/local"
+	"github.com/go-chime/chime/internal/fanout"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/transport"
 )
@@ -18,6 +19,24 @@ import (
 type hangingBroker struct {
 	broker.Broker
 	hangs *atomic.Bool
+}
+
+func (b hangingBroker) Publish(ctx context.Context, p broker.Publication, keep *store.Retention) (store.Position, error) {
+	if b.hangs.Load() {
+		<-ctx.Done()
+		return store.Position{}, context.Cause(ctx)
+	}
+	return b.Broker.Publish(ctx, p, keep)
+}
+
+func (hangingBroker) StartCluster(broker.Node, func(context.Context, []byte) ([]byte, error)) {}
+func (hangingBroker) Nodes(context.Context) ([]broker.Node, error)                            { return nil, nil }
+
+func (b hangingBroker) Ask(ctx context.Context, _ []byte) ([]broker.Answer, error) {
+	if b.hangs.Load() {
+		<-ctx.Done()
+	}
+	return nil, context.Cause(ctx)
 }
 
 func (hangingBroker) Caps() broker.Caps         { return broker.Caps{Nodes: true} }
@@ -41,12 +60,20 @@ func (h hangingHistory) Tops(ctx context.Context, topics []string) ([]store.Posi
 	return make([]store.Position, len(topics)), err
 }
 
-// What is looked for serves nobody when all clients have ended: a Shutdown does not wait for
-// an engine that hangs.
+// What is looked for, or asked, serves nobody when all clients have ended: a Shutdown does not
+// wait for an engine that hangs.
 func TestAShutdownWaitsForNoLook(t *testing.T) {
 	for name, begin := range map[string]func(*Hub){
 		"after a loss": func(h *Hub) { h.topics.Lost("") },
 		"now and then": func(*Hub) { time.Sleep(16 * time.Second) },
+		"for nodes of another application": func(h *Hub) {
+			h.strangers.next.Store(0)
+			newReader(h, "another").Close(0, "", transport.Drained)
+		},
+		"for the text of a draft": func(h *Hub) {
+			text, _ := fanout.Piece{By: "another", Draft: "d", At: 5}.Encode()
+			h.exchange.hear(broker.Publication{Topic: "a", Message: store.Message{Event: fanout.EventDraft, Payload: text}})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -54,9 +54,9 @@ func (s *strangers) due() bool {
 }
 
 // look asks the other nodes what they serve.
-func (s *strangers) look() {
+func (s *strangers) look(ctx context.Context) {
 	mine := s.mine()
-	err := s.peers.ask(context.Background(), request{Channels: &mine}, func(_ broker.Node, body []byte) error {
+	err := s.peers.ask(ctx, request{Channels: &mine}, func(_ broker.Node, body []byte) error {
 		var theirs channelsText
 		if err := json.Unmarshal(body, &theirs); err != nil {
 			return err
