@@ -77,7 +77,7 @@ func (t *transfer) run(ctx context.Context, lines io.Reader) error {
 			err = t.publish(ctx, &l)
 		}
 		if err != nil {
-			return fmt.Errorf("message %d: %w: %s are there now", n, err, counted(t.done, "message"))
+			return fmt.Errorf("message %d: %w; imported until then: %s", n, err, counted(t.done, "message"))
 		}
 	}
 }

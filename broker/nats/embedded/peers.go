@@ -72,6 +72,9 @@ func (p *peers) came(peer string, a *absence) {
 		return
 	}
 	delete(p.away, peer)
+	if !a.long { // nobody has been told that it was away
+		return
+	}
 	p.log.Info("broker/nats/embedded: a peer can be reached", "peer", peer, "after", (time.Since(a.since) - silence).Round(time.Second))
 }
 
