@@ -114,7 +114,8 @@ func (rt *Router) Broadcast(ctx context.Context, topic, event string, payload an
 // History returns up to n of the newest messages of a topic, the oldest first, and
 // the position behind them. A page that is rendered from them joins with that position
 // as "@since", and misses nothing. N is at least 1; all n are in memory at once.
-// Payloads may be shared, and must not be modified. The errors are
+// Payloads may be shared, and must not be modified. Whether there are more before them, or
+// were, says HistoryBefore, of the zero position. The errors are
 // channel.ErrNoChannel, channel.ErrNoHistory and the store's.
 func (rt *Router) History(ctx context.Context, topic string, n int) ([]store.Message, store.Position, error) {
 	return rt.hub.History(ctx, topic, n)

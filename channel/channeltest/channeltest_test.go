@@ -267,6 +267,31 @@ func TestModerationAcrossTopics(t *testing.T) {
 	}
 }
 
+func TestAPartOfAPayloadIsWanted(t *testing.T) {
+	ann := channeltest.New(t, "chat_room:{id}", ChatRoom{}).Join("chat_room:1", hello{"ann"})
+	sent := map[string]any{"at": 7, "by": map[string]any{"id": "x", "name": "ann"}, "tags": []any{"a", "b"}}
+	for _, want := range []any{
+		map[string]any{},
+		map[string]any{"by": map[string]any{"name": "ann"}},
+		map[string]any{"tags": []any{"a", "b"}, "at": 7},
+	} {
+		ann.Push("echo", sent).WantReply(channeltest.Part(want))
+	}
+	for name, want := range map[string]any{
+		"another value": map[string]any{"by": map[string]any{"name": "bob"}},
+		"null":          map[string]any{"no": nil},
+		"half an array": map[string]any{"tags": []any{"a"}},
+		"no object":     7,
+	} {
+		said := failureOf(t, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.Push("echo", sent).WantReply(channeltest.Part(want))
+		})
+		if !strings.Contains(said, "want at least") {
+			t.Errorf("%s: got the failure %q, want one", name, said)
+		}
+	}
+}
+
 func TestFailuresSayWhatCameInstead(t *testing.T) {
 	for _, test := range []struct {
 		name, want string
@@ -274,6 +299,12 @@ func TestFailuresSayWhatCameInstead(t *testing.T) {
 	}{
 		{"another payload", `got {"text":"hi"}, want {"text":"ho"}`, func(ann *channeltest.Member, _ *channeltest.Hub) {
 			ann.Push("echo", post{"hi"}).WantReply(post{"ho"})
+		}},
+		{"a part that is not there", `got {"text":"hi"}, want at least {"by":"ann"}`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.Push("echo", post{"hi"}).WantReply(channeltest.Part(map[string]any{"by": "ann"}))
+		}},
+		{"a part that is sent", `a Part is wanted, and can't be sent`, func(ann *channeltest.Member, _ *channeltest.Hub) {
+			ann.Push("echo", channeltest.Part(post{"hi"}))
 		}},
 		{"an error for a reply", `got {"status":"error","response":{"reason":"internal"}}, want status "ok"`, func(ann *channeltest.Member, _ *channeltest.Hub) {
 			ann.Push("nonsense", nil).WantReply(nil)
@@ -319,20 +350,25 @@ func TestFailuresSayWhatCameInstead(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				failed := &failing{TB: t}
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					hub := channeltest.New(failed, "chat_room:{id}", ChatRoom{})
-					test.do(hub.Join("chat_room:1", hello{"ann"}), hub)
-				}()
-				<-done
-				if !strings.Contains(failed.said, test.want) {
-					t.Errorf("got the failure %q, want %q in it", failed.said, test.want)
+				if said := failureOf(t, test.do); !strings.Contains(said, test.want) {
+					t.Errorf("got the failure %q, want %q in it", said, test.want)
 				}
 			})
 		})
 	}
+}
+
+// failureOf returns what a test fails with.
+func failureOf(t *testing.T, do func(ann *channeltest.Member, hub *channeltest.Hub)) string {
+	failed := &failing{TB: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		hub := channeltest.New(failed, "chat_room:{id}", ChatRoom{})
+		do(hub.Join("chat_room:1", hello{"ann"}), hub)
+	}()
+	<-done
+	return failed.said
 }
 
 // failing keeps what a test fails with from failing its own.
