@@ -80,8 +80,8 @@ func (a *asks) send(to string, body []byte) error {
 // all asks all other nodes, and returns when each has answered or ctx ends. Without a deadline
 // that is when one that says nothing would count as gone.
 func (a *asks) all(ctx context.Context, request []byte) ([]broker.Answer, error) {
-	if !a.site.conn.IsConnected() {
-		return nil, broker.ErrUnavailable
+	if err := a.site.reached(); err != nil {
+		return nil, err
 	}
 	var answers []broker.Answer
 	var instances []string

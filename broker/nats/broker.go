@@ -22,7 +22,7 @@ import (
 	"github.com/go-chime/chime/store"
 )
 
-// Broker joins nodes over JetStream. See [Open].
+// Broker joins nodes over JetStream; see [Open]. Its methods are safe for concurrent use.
 type Broker struct {
 	options   Options
 	site      *site
@@ -70,7 +70,7 @@ func open(ctx context.Context, o Options) (*Broker, error) {
 	if err := b.prepare(ctx); err != nil {
 		s.end()
 		s.conn.Close()
-		return nil, fmt.Errorf("%s: %w", o.shown(), err)
+		return nil, fmt.Errorf("%s: %w", s.at, err)
 	}
 	return b, nil
 }
@@ -149,8 +149,8 @@ func (b *Broker) Caps() broker.Caps {
 
 // Health returns an error while there is no connection, or a stream has no leader.
 func (b *Broker) Health(ctx context.Context) error {
-	if !b.site.conn.IsConnected() {
-		return fmt.Errorf("%s: %w: %v", b.options.shown(), broker.ErrUnavailable, b.site.conn.Status())
+	if err := b.site.reached(); err != nil {
+		return err
 	}
 	for _, s := range b.streams.list {
 		if _, err := b.streams.ping(ctx, s, "health"); err != nil {
@@ -209,15 +209,19 @@ func (b *Broker) StartCluster(self broker.Node, answer func(ctx context.Context,
 
 // Nodes implements broker.Cluster.
 func (b *Broker) Nodes(context.Context) ([]broker.Node, error) {
-	if !b.site.conn.IsConnected() {
-		return nil, broker.ErrUnavailable
+	if err := b.site.reached(); err != nil {
+		return nil, fmt.Errorf("nodes: %w", err)
 	}
 	return b.nodes.list(), nil
 }
 
 // Ask implements broker.Cluster.
 func (b *Broker) Ask(ctx context.Context, request []byte) ([]broker.Answer, error) {
-	return b.asks.all(ctx, request)
+	answers, err := b.asks.all(ctx, request)
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	return answers, nil
 }
 
 // StartPresence implements broker.Presence.
@@ -228,7 +232,11 @@ func (b *Broker) Present(topic string, change broker.Change) { b.people.change(t
 
 // ListPresence implements broker.Presence. It waits a second for the other nodes.
 func (b *Broker) ListPresence(ctx context.Context, topic string) ([]broker.Present, error) {
-	return b.people.list(ctx, topic)
+	list, err := b.people.list(ctx, topic)
+	if err != nil {
+		err = fmt.Errorf("present in %q: %w", topic, err)
+	}
+	return list, err
 }
 
 // Close implements broker.Broker.

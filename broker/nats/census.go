@@ -68,8 +68,8 @@ func (p *people) tell(m *client.Msg) {
 // list returns who is present on all nodes. With an error they are those on the nodes that have
 // answered within a second; it names the others.
 func (p *people) list(ctx context.Context, topic string) ([]broker.Present, error) {
-	if !p.site.conn.IsConnected() {
-		return nil, broker.ErrUnavailable
+	if err := p.site.reached(); err != nil {
+		return nil, err
 	}
 	var all []broker.Present
 	if c := p.of(topic); c != nil {

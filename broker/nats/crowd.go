@@ -191,12 +191,13 @@ func (c *crowd) set(instance string, present map[string]broker.Present, version 
 func (c *crowd) compare(subject string, others map[string]bool) {
 	within, cancel := context.WithTimeout(c.people.site.ctx, asking)
 	defer cancel()
-	_ = c.ask(within, subject, others)
+	c.ask(within, subject, others)
 }
 
-// ask asks who is present on other nodes, and returns when all have answered or ctx ends.
-func (c *crowd) ask(ctx context.Context, subject string, others map[string]bool) error {
-	return c.people.listFrom(ctx, subject, c.topic, others, func(instance string, version uint64, present map[string]broker.Present) {
+// ask asks who is present on other nodes, and returns when all have answered or ctx ends. Where
+// it can't be asked it is when the connection is back.
+func (c *crowd) ask(ctx context.Context, subject string, others map[string]bool) {
+	_ = c.people.listFrom(ctx, subject, c.topic, others, func(instance string, version uint64, present map[string]broker.Present) {
 		done := make(chan struct{})
 		if c.line.add(0, func() {
 			defer close(done)

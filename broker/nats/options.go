@@ -27,8 +27,8 @@ type Options struct {
 	// Prefix begins the names of streams and subjects, so that several applications can use
 	// one account: letters, digits, "_" and "-", 32 at most. The default is "chime".
 	Prefix string
-	// Streams is over how many streams topics are spread; the default is 1. A stream has
-	// one leader, which does all of its work. It can't be changed later.
+	// Streams is over how many streams topics are spread, 64 at most; the default is 1. A
+	// stream has one leader, which does all of its work. It can't be changed later.
 	Streams int
 	// Replicas is how many servers keep each message: 1, 3 or 5; the default is 1. With 1,
 	// there is no history as long as that server is down.
@@ -36,14 +36,14 @@ type Options struct {
 
 	// MaxPerTopic and MaxAge bound what is kept of any topic, beyond what its channel
 	// retains. The default, 0, is without limit. A topic of which all is older than MaxAge is
-	// forgotten.
+	// forgotten; it is no less than KeyWindow.
 	MaxPerTopic int
 	MaxAge      time.Duration
 	// MaxBytes bounds each stream, on each of its servers. Beyond it Publish returns
 	// store.ErrFull. The default, 0, is what the servers allow.
 	MaxBytes int64
-	// KeyWindow is for how long a key is remembered; see broker.Caps. The default is 2 min.
-	// The servers keep the ID of each message in memory for so long, some 100 bytes.
+	// KeyWindow is for how long a key is remembered, 100 ms at least; see broker.Caps. The
+	// default is 2 min. The servers keep the ID of each message in memory for so long, some 100 bytes.
 	KeyWindow time.Duration
 
 	// GiveUp is how long a call waits for servers that can't be reached, or have no leader,

@@ -186,20 +186,18 @@ func (o *order) hold(after uint64, size int, do func()) {
 func (o *order) release(now time.Time) {
 	o.mu.Lock()
 	var free []delayed
-	rest := o.delayed[:0]
-	for _, h := range o.delayed {
-		if h.after <= o.base || !now.IsZero() && !now.Before(h.until) {
+	o.delayed = slices.DeleteFunc(o.delayed, func(h delayed) bool { // which leaves nothing of them behind
+		due := h.after <= o.base || !now.IsZero() && !now.Before(h.until)
+		if due {
 			free = append(free, h)
 			o.delayedBytes -= h.size
-		} else {
-			rest = append(rest, h)
 		}
-	}
-	o.delayed = rest
+		return due
+	})
 	if !now.IsZero() {
 		o.timer = nil
-		if len(rest) > 0 && !o.closed {
-			o.timer = o.topics.site.tasks.After(rest[0].until.Sub(now), func() { o.release(time.Now()) })
+		if len(o.delayed) > 0 && !o.closed {
+			o.timer = o.topics.site.tasks.After(o.delayed[0].until.Sub(now), func() { o.release(time.Now()) })
 		}
 	}
 	o.mu.Unlock()

@@ -24,6 +24,7 @@ import (
 // there, and when it ends.
 type site struct {
 	conn  *client.Conn
+	at    string // the servers, without what is secret
 	calls *calls
 	names names
 	id    string // of this broker, random: what its node is called is not known before StartCluster
@@ -41,7 +42,7 @@ func newSite(ctx context.Context, o Options) *site {
 	var id [6]byte
 	_, _ = rand.Read(id[:])
 	s := &site{
-		names: names{o.Prefix}, id: base64.RawURLEncoding.EncodeToString(id[:]),
+		at: o.shown(), names: names{o.Prefix}, id: base64.RawURLEncoding.EncodeToString(id[:]),
 		log: slog.New(quiet.New(o.Log.Handler())),
 	}
 	for range o.Streams {
@@ -84,6 +85,14 @@ func (s *site) untilEnd(f func(*client.Msg)) func(*client.Msg) {
 	}
 }
 
+// reached returns an error while there is no connection.
+func (s *site) reached() error {
+	if s.conn.IsConnected() {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %v", s.at, broker.ErrUnavailable, s.conn.Status())
+}
+
 // most is how many bytes the servers take, besides headers.
 func (s *site) most() int { return int(s.conn.MaxPayload()) - overhead }
 
@@ -107,7 +116,7 @@ func (s *site) connect(ctx context.Context, o Options) error {
 		client.IgnoreAuthErrorAbort(), // a server that does not know its accounts yet refuses twice, and is not to be left for ever
 		client.DisconnectErrHandler(func(_ *client.Conn, err error) {
 			if s.ctx.Err() == nil {
-				s.log.Warn("broker/nats: the connection is lost", "server", o.shown(), "error", err)
+				s.log.Warn("broker/nats: the connection is lost", "server", s.at, "error", err)
 			}
 		}),
 		client.ReconnectHandler(func(c *client.Conn) {
@@ -127,12 +136,12 @@ func (s *site) connect(ctx context.Context, o Options) error {
 			return nil
 		}
 		if refused(err) {
-			return fmt.Errorf("connect to %s: %w", o.shown(), err)
+			return fmt.Errorf("connect to %s: %w", s.at, err)
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return fmt.Errorf("connect to %s: %w: %w: %w", o.shown(), broker.ErrUnavailable, err, context.Cause(ctx))
+			return fmt.Errorf("connect to %s: %w: %w: %w", s.at, broker.ErrUnavailable, err, context.Cause(ctx))
 		}
 	}
 }

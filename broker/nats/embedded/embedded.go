@@ -51,7 +51,7 @@ type Options struct {
 	// SyncAlways has what is stored written to the disk before it is acknowledged: say so in
 	// nats.Options too. Without it that is done every 2 min.
 	SyncAlways bool
-	// MaxPayload is the most bytes of a message; the default is 1 MiB.
+	// MaxPayload is the most bytes of a message, 64 MiB at most; the default is 1 MiB.
 	MaxPayload int
 	// Log is told what the server warns of. The default is slog.Default().
 	Log *slog.Logger
