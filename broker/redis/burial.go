@@ -20,14 +20,28 @@ func (p *presences) leave(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := p.bury(ctx, p.engine.id); err != nil {
+	if err := p.bury(ctx, p.engine.id, p.emptied()); err != nil {
 		return err
 	}
 	return p.forget(ctx, p.engine.id)
 }
 
-// bury has all leave who are present on a node.
-func (p *presences) bury(ctx context.Context, node string) error {
+// emptied are the topics in which the engine was told that nobody is any more. Should it have
+// somebody there again, that is on a node that nobody knows: see adopt.
+func (p *presences) emptied() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[string]bool{}
+	for topic, t := range p.topics {
+		if t.listed && len(t.refs)+len(t.unsaved)+len(t.written) == 0 {
+			all[topic] = true
+		}
+	}
+	return all
+}
+
+// bury has all leave who are present on a node, but for some topics.
+func (p *presences) bury(ctx context.Context, node string, but map[string]bool) error {
 	e := p.engine
 	topics, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.names.topics(node)).Build()).AsStrSlice()
 	if err != nil {
@@ -35,7 +49,9 @@ func (p *presences) bury(ctx context.Context, node string) error {
 	}
 	var failed []error
 	for _, topic := range topics {
-		failed = append(failed, p.clear(ctx, topic, node))
+		if !but[topic] {
+			failed = append(failed, p.clear(ctx, topic, node))
+		}
 	}
 	return errors.Join(failed...)
 }
@@ -80,7 +96,7 @@ func (n *nodes) burial(s state) error {
 	if s.heard != never && !s.stray { // else another node has said so, and has not done all
 		e.log.Warn("broker/redis: another node says nothing, and is taken to be gone", "node", s.ID, "name", s.Name, "url", s.URL, "for", s.quiet.Round(time.Second))
 	}
-	if err := n.here.bury(ctx, s.id); err != nil {
+	if err := n.here.bury(ctx, s.id, nil); err != nil {
 		return err
 	}
 	// Its topics stay known as long as it is: if it is up after all it may be in them already again,

@@ -29,7 +29,8 @@ type presence struct {
 	refs    map[string]broker.Present
 	unsaved map[string]bool // refs of which the engine is to be told that they are here, or not; whether it may know them
 	written map[string]bool // refs of which it is being told
-	listed  bool            // the engine knows that this node is in the topic
+	listed  bool            // the engine may know that this node is in the topic
+	sure    bool            // it does
 	empty   time.Time       // since when nobody is in it
 	saving  bool
 }
@@ -159,7 +160,7 @@ func (p *presences) compare(topic string, known map[string]bool) {
 	}
 	for ref := range t.refs {
 		if !known[ref] && !t.written[ref] {
-			t.unsaved[ref], t.listed = true, false
+			t.unsaved[ref], t.sure = true, false
 		}
 	}
 	for ref := range known {
@@ -184,6 +185,6 @@ func (p *presences) retell(topic string, t *presence) {
 	for ref := range t.refs {
 		t.unsaved[ref] = true
 	}
-	t.listed = false
+	t.sure = false
 	p.save(topic, t)
 }

@@ -114,3 +114,37 @@ func TestANodeThatOthersHaveKnownIsNotKnownYet(t *testing.T) {
 		}
 	}
 }
+
+// Before a node ends its clients have left, in as many topics as it has: it has a second for the rest.
+func TestANodeThatEndsDoesNotGoThroughWhatWasLeft(t *testing.T) {
+	t.Parallel()
+	e := redistest.Start(t, "--appendfsync", "no")
+	b := open(t, e.URL(), Options{}) // whose beats are seconds apart
+	b.Start(newWatcher())
+	b.StartPresence(func(string, broker.Change) {})
+	const topics = 100
+	for i := range topics {
+		b.Present(fmt.Sprint("t", i), joins("r1"))
+	}
+	b.Present("stays", joins("r2"))
+	listed := func() string { return e.Must(t, "SCARD", b.names.topics(b.id)) }
+	redistest.Eventually(t, "all are listed", func() bool { return listed() == fmt.Sprint(topics+1) })
+	for i := range topics {
+		b.Present(fmt.Sprint("t", i), broker.Change{Leaves: joins("r1").Joins})
+	}
+	redistest.Eventually(t, "all have left", func() bool { return len(b.here.emptied()) == topics })
+	scripts := func() (n int) {
+		_, _ = fmt.Sscanf(e.Info(t, "commandstats", "cmdstat_evalsha"), "calls=%d", &n)
+		return n
+	}
+	before := scripts()
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := scripts() - before; n > 5 {
+		t.Errorf("%d scripts were run for the one topic in which somebody was", n)
+	}
+	if left := e.Must(t, "EXISTS", b.names.topics(b.id), b.names.nodes()); left != "0" || e.Must(t, "HEXISTS", b.names.present("stays"), "r2") != "0" {
+		t.Errorf("%s keys of the node are left, or r2 is", left)
+	}
+}

@@ -52,8 +52,8 @@ func (p *presences) next(topic string, t *presence) *step {
 	defer p.mu.Unlock()
 	switch {
 	case p.leaving == nil && len(t.unsaved) > 0:
-		s := &step{Change: t.take(), list: !t.listed && len(t.refs) > 0}
-		t.listed = t.listed || s.list
+		s := &step{Change: t.take(), list: !t.sure && len(t.refs) > 0}
+		t.listed, t.sure = t.listed || s.list, t.sure || s.list
 		return s
 	case p.leaving == nil && p.over(t):
 		return &step{}
@@ -114,7 +114,7 @@ func (p *presences) write(topic string, t *presence, s *step) error {
 	defer p.mu.Unlock()
 	if err != nil {
 		maps.Copy(t.unsaved, t.written)
-		t.listed = t.listed && !s.list
+		t.sure = t.sure && !s.list
 	}
 	t.written = nil
 	return err
@@ -135,12 +135,18 @@ func (p *presences) unlist(topic string, t *presence) error {
 		}
 	}
 	over := p.over(t)
-	t.listed = t.listed && !over
+	t.sure = t.sure && !over
 	p.mu.Unlock()
 	if !over {
 		return nil
 	}
-	return e.client.Do(e.ctx, e.client.B().Srem().Key(e.names.topics(e.id)).Member(topic).Build()).Error()
+	if err := e.client.Do(e.ctx, e.client.B().Srem().Key(e.names.topics(e.id)).Member(topic).Build()).Error(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.listed = false
+	return nil
 }
 
 const (
