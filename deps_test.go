@@ -29,7 +29,7 @@ var imports = map[string]struct{ ours, others, never []string }{
 	"broker/local":         {ours: []string{"broker", "store"}, others: []string{semaphore}, never: []string{"log/slog", "net", "net/http", "time"}},
 	"broker/nats":          {ours: []string{"broker", "internal/quiet", "store"}, others: []string{natsClient}, never: []string{"net", "net/http"}},
 	"broker/nats/embedded": {others: []string{natsServer}, never: []string{"net/http"}},
-	"broker/redis":         {ours: []string{"broker", "store"}, others: []string{rueidis}, never: []string{"net/http"}},
+	"broker/redis":         {ours: []string{"broker", "internal/quiet", "store"}, others: []string{rueidis}, never: []string{"net/http"}},
 	"channel":              {ours: []string{"broker", "broker/local", "internal/fanout", "internal/presence", "internal/queue", "internal/quiet", "internal/stats", "internal/wire", "store", "transport"}, never: []string{"net", "net/http"}},
 	"channel/middleware":   {ours: []string{"channel", "internal/pace"}, never: []string{"net", "net/http"}},
 	"client/js":            {},
