@@ -239,7 +239,7 @@ func (b *Broker) ListPresence(ctx context.Context, topic string) ([]broker.Prese
 	return list, err
 }
 
-// Close implements broker.Broker.
+// Close implements broker.Broker. Calls that begin later return store.ErrClosed.
 func (b *Broker) Close() error {
 	if b.topics.sink != nil {
 		b.nodes.leave()

@@ -15,6 +15,7 @@ import (
 	client "github.com/nats-io/nats.go"
 
 	"github.com/go-chime/chime/broker"
+	"github.com/go-chime/chime/store"
 )
 
 // attempt is how long an answer is waited for before the same is asked again, at first; it
@@ -88,6 +89,9 @@ func unsent(err error) bool {
 func silent(err error) bool {
 	return errors.Is(err, client.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.ErrConnectionClosed)
 }
+
+// errClosed is what calls return after Close.
+var errClosed = fmt.Errorf("broker/nats: %w", store.ErrClosed)
 
 // calls are requests to the servers over one connection.
 type calls struct {
@@ -184,6 +188,9 @@ func (c *calls) gather(ctx context.Context, m *client.Msg, each func(*client.Msg
 // again calls try until it succeeds or fails for good, ctx ends, or it is time to give up.
 // Of a call whose outcome is not known the error is ErrUncertain if unsure is set.
 func (c *calls) again(ctx context.Context, unsure bool, try func(context.Context) error) error {
+	if c.conn.IsClosed() {
+		return errClosed
+	}
 	end := time.Now().Add(c.giveUp)
 	limit, wait, uncertain := attempt, pause, false
 	for {
@@ -210,8 +217,11 @@ func (c *calls) again(ctx context.Context, unsure bool, try func(context.Context
 		}
 		if ctx.Err() != nil || !time.Now().Before(end) || c.conn.IsClosed() {
 			why := broker.ErrUnavailable
-			if uncertain {
+			switch {
+			case uncertain:
 				why = broker.ErrUncertain
+			case c.conn.IsClosed():
+				why = errClosed
 			}
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)

@@ -278,6 +278,39 @@ func TestTheLogHasNoSecret(t *testing.T) {
 	}
 }
 
+func TestABrokerThatIsClosedSaysSo(t *testing.T) {
+	t.Parallel()
+	b := open(t, nats.Options{Server: serve(t), Prefix: prefix()})
+	listen(t, b, "a")
+	b.StartCluster(broker.Node{ID: "one"}, func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	b.StartPresence(func(string, broker.Change) {})
+	say(t, b, "a", "1")
+	for range 2 {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	second := func(_ any, err error) error { return err }
+	for what, err := range map[string]error{
+		"publish":   second(b.Publish(t.Context(), said("a", "2"), &store.Retention{})),
+		"ephemeral": second(b.Publish(t.Context(), said("a", "2"), nil)),
+		"erase":     b.Erase(t.Context(), "a", 0),
+		"redact":    b.Erase(t.Context(), "a", 1),
+		"subscribe": b.Subscribe(t.Context(), "b"),
+		"read":      second(b.History().Read(t.Context(), "a", store.Range{})),
+		"tops":      second(b.History().(broker.Tops).Tops(t.Context(), []string{"a"})),
+		"ask":       second(b.Ask(t.Context(), nil)),
+		"nodes":     second(b.Nodes(t.Context())),
+		"present":   second(b.ListPresence(t.Context(), "a")),
+		"health":    b.Health(t.Context()),
+	} {
+		if !errors.Is(err, store.ErrClosed) || errors.Is(err, broker.ErrUncertain) || errors.Is(err, broker.ErrUnavailable) {
+			t.Errorf("%s: got %v, want %v", what, err, store.ErrClosed)
+		}
+	}
+	b.Unsubscribe("a")
+}
+
 func TestCapsAreThoseOfTheOptions(t *testing.T) {
 	t.Parallel()
 	s := serve(t)

@@ -87,8 +87,11 @@ func (s *site) untilEnd(f func(*client.Msg)) func(*client.Msg) {
 
 // reached returns an error while there is no connection.
 func (s *site) reached() error {
-	if s.conn.IsConnected() {
+	switch {
+	case s.conn.IsConnected():
 		return nil
+	case s.conn.IsClosed():
+		return errClosed
 	}
 	return fmt.Errorf("%s: %w: %v", s.at, broker.ErrUnavailable, s.conn.Status())
 }

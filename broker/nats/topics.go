@@ -59,6 +59,9 @@ func (t *topics) enter(ctx context.Context, topic string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if t.site.conn.IsClosed() {
+		return errClosed
+	}
 	s := t.streams.of(topic)
 	o := newOrder(t, topic)
 	t.mu.Lock()

@@ -200,7 +200,8 @@ func (b *Broker) Health(ctx context.Context) error {
 	return nil
 }
 
-// Close implements broker.Broker. Those who are present on this node have left.
+// Close implements broker.Broker. Those who are present on this node have left. Calls that
+// begin later return store.ErrClosed.
 func (b *Broker) Close() error {
 	b.once.Do(func() {
 		if b.sink != nil {
