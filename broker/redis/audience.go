@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/go-chime/chime/broker"
@@ -80,7 +79,7 @@ func (o *order) miss() {
 		return
 	}
 	o.audience.known = false
-	o.here.enter(o)
+	o.census.add(o)
 }
 
 // arrive takes what was read, and then what was announced since. o.announcing is held.
@@ -88,7 +87,7 @@ func (o *order) arrive(s *snapshot) {
 	a, own := &o.audience, o.engine.id
 	if a.again {
 		a.again = false
-		o.here.enter(o)
+		o.census.add(o)
 		return
 	}
 	var c broker.Change
@@ -159,55 +158,5 @@ func (a *audience) follow(n news, own string) (c broker.Change) {
 func (o *order) tellOf(c broker.Change) {
 	if len(c.Joins)+len(c.Leaves) > 0 {
 		o.here.changed(o.topic, c)
-	}
-}
-
-// readers is how many topics are read at one time: after a connection was lost it is all.
-const readers = 32
-
-// enter has o learn who is present.
-func (p *presences) enter(o *order) {
-	if p.changed == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reads = append(p.reads, o)
-	if p.readers < readers && p.engine.ctx.Err() == nil {
-		p.readers++
-		p.engine.tasks.Go(p.learn)
-	}
-}
-
-// learn reads who is present in topics, as long as there are some to be read.
-func (p *presences) learn() {
-	for tries := 0; ; {
-		p.mu.Lock()
-		if len(p.reads) == 0 || p.engine.ctx.Err() != nil {
-			p.reads = nil
-			p.readers--
-			p.mu.Unlock()
-			return
-		}
-		o := p.reads[0]
-		p.reads = p.reads[1:]
-		p.mu.Unlock()
-		if o.over() {
-			continue
-		}
-		s, err := p.read(p.engine.ctx, o.topic)
-		if err == nil {
-			o.see(s)
-			tries = 0
-			continue
-		}
-		if tries == 0 && (kindOf(err) == fatal || errors.Is(err, errForm)) {
-			p.engine.log.Error("broker/redis: who is present can't be read", "topic", o.topic, "error", err)
-		}
-		p.mu.Lock()
-		p.reads = append(p.reads, o)
-		p.mu.Unlock()
-		_ = pause(p.engine.ctx, tries) // at its end the loop ends too
-		tries++
 	}
 }

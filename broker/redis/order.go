@@ -26,6 +26,7 @@ type order struct {
 	engine *engine
 	sink   broker.Sink
 	here   *presences
+	census *census
 	topic  string
 
 	announcing sync.Mutex // held while the sink is told; taken before mu

@@ -17,8 +17,6 @@ type presences struct {
 	mu      sync.Mutex // guards what follows
 	topics  map[string]*presence
 	empty   []emptied     // topics in which nobody is, and was last; the first that was is first
-	reads   []*order      // that are to learn who is present
-	readers int           // how many goroutines read that
 	saves   int           // how many topics are being saved
 	leaving chan struct{} // the node is about to end: nothing is saved any more; closed when nothing is being saved
 }

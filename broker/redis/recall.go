@@ -17,7 +17,7 @@ func (p *presences) recall(ctx context.Context) error {
 			continue
 		}
 		var s *snapshot
-		if s, err = p.read(ctx, topic); err == nil {
+		if s, err = e.presentIn(ctx, topic); err == nil {
 			p.compare(topic, s.of(e.id))
 		}
 	}

@@ -30,10 +30,11 @@ type Broker struct {
 	caps    broker.Caps
 	numbers numbers
 
-	sink  broker.Sink
-	feeds []*feed
-	nodes nodes
-	here  presences
+	sink   broker.Sink
+	feeds  []*feed
+	nodes  nodes
+	here   presences
+	census census
 
 	once sync.Once // of Close
 }
@@ -76,6 +77,7 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 	}
 	b.epoch.Store(epoch)
 	b.caps = b.explore(ctx)
+	b.census.engine = b.engine
 	b.here.init(b.engine, b.nodes.doubt)
 	b.nodes.init(b.engine, &b.here, b.lose)
 	for range o.feeds {
@@ -154,12 +156,14 @@ func (b *Broker) lose() {
 // Subscribe implements broker.Broker. It returns when Redis has confirmed it.
 func (b *Broker) Subscribe(ctx context.Context, topic string) error {
 	channel := b.names.channel(topic)
-	o := &order{engine: b.engine, sink: b.sink, here: &b.here, topic: topic, audience: newAudience()}
+	o := &order{engine: b.engine, sink: b.sink, here: &b.here, census: &b.census, topic: topic, audience: newAudience()}
 	err := b.feed(channel).subscribe(ctx, channel, o)
 	if err != nil {
 		return fmt.Errorf("subscribe to %q: %w", topic, err)
 	}
-	b.here.enter(o)
+	if b.here.changed != nil {
+		b.census.add(o)
+	}
 	return nil
 }
 

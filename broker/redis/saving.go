@@ -124,7 +124,7 @@ func (p *presences) write(topic string, t *presence, s *step) error {
 // this node there.
 func (p *presences) unlist(topic string, t *presence) error {
 	e := p.engine
-	s, err := p.read(e.ctx, topic)
+	s, err := e.presentIn(e.ctx, topic)
 	if err != nil {
 		return err
 	}

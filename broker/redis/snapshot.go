@@ -12,7 +12,7 @@ import (
 
 // ListPresence implements broker.Presence.
 func (b *Broker) ListPresence(ctx context.Context, topic string) ([]broker.Present, error) {
-	s, err := b.here.read(ctx, topic)
+	s, err := b.presentIn(ctx, topic)
 	if err != nil {
 		return nil, fmt.Errorf("present in %q: %w", topic, err)
 	}
@@ -52,9 +52,8 @@ func (s *snapshot) of(node string) map[string]bool {
 	return refs
 }
 
-// read returns who is present in a topic.
-func (p *presences) read(ctx context.Context, topic string) (*snapshot, error) {
-	e := p.engine
+// presentIn returns who is present in a topic.
+func (e *engine) presentIn(ctx context.Context, topic string) (*snapshot, error) {
 	var all map[string]string
 	err := e.look(ctx, func(ctx context.Context) (err error) {
 		all, err = e.client.Do(ctx, e.client.B().Hgetall().Key(e.names.present(topic)).Build()).AsStrMap()
