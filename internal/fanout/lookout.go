@@ -154,7 +154,7 @@ func (l *lookout) judge(top store.Position, err error) bool {
 // later has it looked into once more.
 func (l *lookout) later(pause time.Duration) {
 	l.suspect = true
-	l.again = time.AfterFunc(pause, func() { l.checks.add(l) })
+	l.again = l.checks.tasks.After(pause, func() { l.checks.add(l) })
 }
 
 // close ends what is left to do: nobody reads any more.
