@@ -61,8 +61,8 @@ func TestANodeThatIsNotThereIsAskedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	publish(".node.alive", `{"Instance":"x","Node":{"ID":"killed"}}`)
 	until(t, "the node knows of the other", func() bool {
+		publish(".node.alive", `{"Instance":"x","Node":{"ID":"killed"}}`) // it may not listen yet
 		list, err := b.Nodes(t.Context())
 		return err == nil && len(list) == 2
 	})
