@@ -372,11 +372,12 @@ func (c *client) WantUnseen(text string) {
 func (c *client) WantEnd(code int) {
 	c.Helper()
 	var got int
-	if !c.box.wait(func() bool { got = c.box.code; return c.box.ended }) {
+	var fault string
+	if !c.box.wait(func() bool { got, fault = c.box.code, c.box.fault; return c.box.ended }) {
 		c.Fatalf("the connection goes on, want its end with %d", code)
 	}
 	if got != code && got != whileAway {
-		c.Fatalf("the connection ended with %d, want %d", got, code)
+		c.Fatalf("the connection ended with %d, want %d: %s", got, code, fault)
 	}
 }
 

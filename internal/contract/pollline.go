@@ -117,6 +117,9 @@ func (l *pollLine) read(ctx context.Context) {
 		case answered && lasts && refused.status == http.StatusServiceUnavailable:
 			l.box.say(whileAway) // the server drains, and what has said so was lost
 			return
+		case answered && refused.status == http.StatusUnauthorized:
+			l.box.say(whileAway) // the identity has expired between two polls, which ends the client socket
+			return
 		case err != nil:
 			failed++
 			why = err
