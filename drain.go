@@ -64,7 +64,6 @@ const attachedPatience = 10 * time.Second
 // not returned: what still runs goes on, and Shutdown may be called again to wait for
 // it. Call it before http.Server.Shutdown, or see Attach.
 func (rt *Router) Shutdown(ctx context.Context) error {
-	defer rt.hub.EndHandlers(ctx)()
 	rt.drain(ctx)
 	if err := rt.wait(ctx); err != nil {
 		return fmt.Errorf("shutdown: %w", err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/fanout"
+	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
@@ -22,8 +23,8 @@ type client struct {
 	seats   int32 // inboxes that are joined or about to be; Limits.Topics bounds them
 	ended   bool
 
-	finishing bool          // the end is near
-	answered  chan struct{} // closed when nothing is to be answered any more; nil: nobody waits for that
+	due      mono.Instant  // when the contexts of handlers end, since the end is near; 0: it is not
+	answered chan struct{} // closed when nothing is to be answered any more; nil: nobody waits for that
 }
 
 // send queues a frame. If the client socket ends by that, Closed is called.
@@ -135,10 +136,12 @@ func (c *client) full() bool {
 
 // Finish implements transport.Receiver: what waits for a handler, and what one has begun,
 // is done and answered, before every join ends.
-func (c *client) Finish() <-chan struct{} {
+func (c *client) Finish(within time.Duration) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.finishing = true
+	if c.due == 0 {
+		c.due = mono.Now().Add(min(leaveWait, within))
+	}
 	if !c.inboxes.busy() {
 		return nil
 	}

@@ -103,24 +103,17 @@ func (h *handlers) names(routes *routes, drafts []*Draft) string {
 	return fmt.Sprintf("still running: %s: want handlers that return when their context ends", strings.Join(list, ", "))
 }
 
-// EndHandlers has the contexts of handlers that still run end when half of the time that ctx
-// has is over, unless stop is called before.
-func (h *Hub) EndHandlers(ctx context.Context) (stop func()) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return func() {}
-	}
-	half := time.AfterFunc(time.Until(deadline)/2, h.running.cancel)
-	return func() { half.Stop() }
-}
-
 // Shutdown stops all drafts, refuses new ones, and returns when no handler runs, which
-// begins when all client sockets have ended. It does what EndHandlers does. The error is that of ctx, and names the handlers
+// begins when all client sockets have ended. When half of the time of ctx is over, the
+// contexts of those that still run end. The error is that of ctx, and names the handlers
 // that have not returned.
 func (h *Hub) Shutdown(ctx context.Context) error {
 	h.drafts.close()
 	h.endLooks() // nobody is left to be sent what they find, and an engine that hangs would be waited for
-	defer h.EndHandlers(ctx)()
+	if deadline, ok := ctx.Deadline(); ok {
+		half := time.AfterFunc(time.Until(deadline)/2, h.running.cancel)
+		defer half.Stop()
+	}
 	err := h.tasks.Wait(ctx)
 	if err == nil {
 		return nil

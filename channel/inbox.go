@@ -3,6 +3,7 @@ package channel
 import (
 	"time"
 
+	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/wire"
 )
 
@@ -141,9 +142,14 @@ func (in *inbox) announce(j job) {
 // expect bounds how long the end of the present join waits for a handler that
 // still runs. client.mu is held.
 func (in *inbox) expect() {
-	if in.overdue == nil {
-		in.overdue = time.AfterFunc(leaveWait, in.socket.ending.cancel)
+	if in.overdue != nil {
+		return
 	}
+	wait := leaveWait
+	if due := in.client.due; due != 0 {
+		wait = due.Sub(mono.Now())
+	}
+	in.overdue = time.AfterFunc(wait, in.socket.ending.cancel)
 }
 
 // begin makes s the present join, and prepares it for an end that already waits.
@@ -154,7 +160,7 @@ func (in *inbox) begin(s *Socket) {
 	for _, j := range in.backlog.jobs {
 		in.announce(j)
 	}
-	if in.client.finishing {
+	if in.client.due != 0 {
 		in.expect()
 	}
 }

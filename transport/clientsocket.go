@@ -19,6 +19,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/go-chime/chime/internal/wire"
 )
@@ -68,9 +69,10 @@ type Receiver interface {
 	// Receive takes a frame. Calls come one at a time and must not block.
 	Receive(f wire.Frame)
 	// Finish says that the client socket is to end, and can wait for what was received:
-	// handlers that run have as long from now on as after an end. It returns nil if all has
-	// been answered, or else what is closed when it has, or at the end.
-	Finish() <-chan struct{}
+	// handlers that run have as long from now on as after an end, or within if that is less.
+	// It returns nil if all has been answered, or else what is closed when it has, or at the
+	// end. Of several calls the first says how long that is.
+	Finish(within time.Duration) <-chan struct{}
 	// Closed says that the client socket has ended, not its connection alone. It
 	// is called once, after the last Receive, and must not block.
 	Closed(why Reason)

@@ -173,9 +173,9 @@ func listening(b *testing.B, receive func(wire.Frame)) (s *server.Server, addres
 
 type hearing func(wire.Frame)
 
-func (h hearing) Receive(f wire.Frame)  { h(f) }
-func (hearing) Finish() <-chan struct{} { return nil }
-func (hearing) Closed(transport.Reason) {}
+func (h hearing) Receive(f wire.Frame)               { h(f) }
+func (hearing) Finish(time.Duration) <-chan struct{} { return nil }
+func (hearing) Closed(transport.Reason)              {}
 
 // webSockets is the kind of clients that have them.
 const webSockets = "websocket"

@@ -61,9 +61,9 @@ func (cs *Clients) open(t *testing.T, line Line, o Opening) (*ClientSocket, *Con
 
 type deaf struct{}
 
-func (deaf) Receive(wire.Frame)      {}
-func (deaf) Finish() <-chan struct{} { return nil }
-func (deaf) Closed(transport.Reason) {}
+func (deaf) Receive(wire.Frame)                   {}
+func (deaf) Finish(time.Duration) <-chan struct{} { return nil }
+func (deaf) Closed(transport.Reason)              {}
 
 // taking is a connection that takes all at once.
 type taking struct{}

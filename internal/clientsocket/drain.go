@@ -11,10 +11,10 @@ import (
 // Else it returns what is closed when that may be so. From now on the client is on
 // its way: of one of the chime dialect no more counted frame is taken, since Drain tells it
 // how many were, and it sends the others again to where it comes next. What a client of
-// another dialect goes on to send is answered too.
-func (c *ClientSocket) Finish(retryMS int64, within time.Duration) <-chan struct{} {
+// another dialect goes on to send is answered too. Handlers is what Receiver.Finish is given.
+func (c *ClientSocket) Finish(handlers time.Duration, retryMS int64, within time.Duration) <-chan struct{} {
 	c.in.mu.Lock()
-	if answered := c.in.finish(); answered != nil {
+	if answered := c.in.finish(handlers); answered != nil {
 		c.in.mu.Unlock()
 		return answered
 	}
@@ -69,12 +69,12 @@ func (c *ClientSocket) part(m *wire.Message) (lines []Line, ends bool) {
 
 // finish takes no more than was taken, and returns nil if that has been answered, or what is
 // closed when it has. mu is held.
-func (in *inbound) finish() <-chan struct{} {
+func (in *inbound) finish(handlers time.Duration) <-chan struct{} {
 	if in.receiver == nil {
 		return nil
 	}
 	in.finishing = in.c.chime
-	return in.receiver.Finish()
+	return in.receiver.Finish(handlers)
 }
 
 // Connected reports whether there is anybody to tell of an end.

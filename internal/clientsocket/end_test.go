@@ -17,8 +17,8 @@ type ends struct {
 	reasons chan transport.Reason
 }
 
-func (ends) Finish() <-chan struct{}       { return nil }
-func (e ends) Closed(why transport.Reason) { e.reasons <- why }
+func (ends) Finish(time.Duration) <-chan struct{} { return nil }
+func (e ends) Closed(why transport.Reason)        { e.reasons <- why }
 
 // slowEnd is a connection of a client that is slow. The end of its client socket
 // waits in front of the receiver until it is free.

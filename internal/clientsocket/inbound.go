@@ -74,8 +74,9 @@ func (in *inbound) receive(n *Connection, f wire.Frame, size int) {
 		}
 		return
 	}
-	if counted && in.finishing {
-		return // as if it had come after the end
+	if counted && in.finishing { // as if it had come after the end
+		in.waste(1, size)
+		return
 	}
 	if c.chime && counted {
 		n.number++

@@ -3,10 +3,11 @@ package clientsocket
 import (
 	"errors"
 	"fmt"
-	"github.com/go-chime/chime/internal/stats"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/wire"
 	"github.com/go-chime/chime/transport"
 )
@@ -14,9 +15,9 @@ import (
 // hearing notes the refs of what it receives.
 type hearing struct{ refs *[]string }
 
-func (h hearing) Receive(f wire.Frame)  { *h.refs = append(*h.refs, f.Ref.String()) }
-func (hearing) Finish() <-chan struct{} { return nil }
-func (hearing) Closed(transport.Reason) {}
+func (h hearing) Receive(f wire.Frame)               { *h.refs = append(*h.refs, f.Ref.String()) }
+func (hearing) Finish(time.Duration) <-chan struct{} { return nil }
+func (hearing) Closed(transport.Reason)              {}
 
 // numbered is a batch of frames whose refs are their numbers.
 func numbered(first uint64, count int) wire.Batch {

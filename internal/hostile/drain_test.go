@@ -6,10 +6,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-chime/chime"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/internal/raw"
 )
@@ -160,4 +162,81 @@ func TestWhatWasBegunIsAnsweredBeforeADrain(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A client that is drained, and sends more and more while it waits for answers, pays for that
+// like any other.
+func TestAFloodDuringADrainEndsItsClient(t *testing.T) {
+	for kind, open := range map[string]func(*testing.T, *raw.Site) *raw.Socket{
+		"phoenix": func(t *testing.T, s *raw.Site) *raw.Socket { return s.Phoenix(t) },
+		"chime":   func(t *testing.T, s *raw.Site) *raw.Socket { ws, _ := s.Chime(t); return ws },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, []chime.Option{chime.WithLimits(chime.Limits{FramesPerSecond: 1})}, func(t *testing.T, s *raw.Site) {
+				ws := open(t, s).Join("hall:1", "ann")
+				ws.Text(`["1","2","hall:1","stay",{}]`)
+				s.Hall.WantBegun(t, "ann")
+				go func() { _ = s.Live.Shutdown(t.Context()) }()
+				synctest.Wait()
+				var ended []byte
+				p := pusher{next: func() string {
+					opcode, text, err := ws.Read()
+					if err != nil || opcode == raw.OpClose {
+						ended = []byte(text)
+						return ""
+					}
+					return text
+				}}
+				read := make(chan []string)
+				go func() { read <- p.rest() }()
+				for range 30 {
+					ws.Text(`["1",null,"hall:1","echo",{}]`)
+				}
+				<-read
+				if want := "\x03\xf0rate limited"; string(ended) != want {
+					t.Errorf("a client that goes on is closed with %q, want %q", ended, want)
+				}
+				close(s.Hall.Release)
+				s.Hall.WantLeft(t, "hall:1", "ann", channel.Closed)
+			})
+		})
+	}
+}
+
+// The contexts of handlers end in time for an answer, and not with those of whoever had
+// their turn before: a push is not cut since it comes when half of the time is over.
+func TestADrainCutsNoHandlerWhoseClientHasTime(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+		const crowd, within = 200, 4 * time.Second // whose turns fill half of that
+		var readers, left sync.WaitGroup
+		left.Go(func() {
+			for range crowd {
+				<-s.Hall.Left
+			}
+		})
+		worked := make([]int, crowd)
+		for i := range crowd {
+			p := socketPusher(s.Phoenix(t).Join("hall:1", "ann"))
+			readers.Go(func() {
+				p.push(`["1","2","hall:1","work",{}]`)
+				for text := p.next(); text != ""; text = p.next() {
+					if !strings.Contains(text, `"ok"`) {
+						t.Errorf("a push that takes %v is answered with %s", raw.Work, text)
+					}
+					worked[i]++
+					p.push(`["1","2","hall:1","work",{}]`)
+				}
+			})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		if err := s.Live.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		readers.Wait()
+		left.Wait()
+		if most := slices.Max(worked); time.Duration(most)*raw.Work < within/2 {
+			t.Errorf("the last turn comes after %d pushes, want half of %v", most, within)
+		}
+	})
 }

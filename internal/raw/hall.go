@@ -18,6 +18,9 @@ type Hall struct {
 	Release chan struct{} // closed to let them go on
 }
 
+// Work is how long it takes to handle "work", which fails if its context ends meanwhile.
+const Work = 300 * time.Millisecond
+
 // Departure is a call of HandleLeave.
 type Departure struct {
 	topic, who string
@@ -77,6 +80,12 @@ func (h *Hall) HandleMessage(ctx context.Context, s *channel.Socket, m channel.M
 			_ = s.Reply(m, nil, nil)
 		}()
 		return channel.Later, nil
+	case "work":
+		select {
+		case <-time.After(Work):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	case "fail":
 		return nil, errors.New("password " + Secret)
 	case "refuse":

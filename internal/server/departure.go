@@ -13,6 +13,7 @@ type departure struct {
 	client   *clientsocket.ClientSocket
 	began    time.Time
 	patience time.Duration
+	handlers time.Duration // how long handlers have before their contexts end, if that is less than always
 	farewell time.Duration // how long it may take to be told of its end
 }
 
@@ -23,7 +24,7 @@ func (d *departure) begin() <-chan struct{} {
 		d.drain()
 		return nil
 	}
-	return d.client.Finish(comeBack().Milliseconds(), d.left())
+	return d.client.Finish(d.handlers, comeBack().Milliseconds(), d.left())
 }
 
 // drain ends the client as it is. Each is told a time of its own.

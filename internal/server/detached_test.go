@@ -233,9 +233,9 @@ func TestWhatIsKeptForAClientIsBounded(t *testing.T) {
 
 type deafTo struct{}
 
-func (deafTo) Receive(wire.Frame)      {}
-func (deafTo) Finish() <-chan struct{} { return nil }
-func (deafTo) Closed(transport.Reason) {}
+func (deafTo) Receive(wire.Frame)                   {}
+func (deafTo) Finish(time.Duration) <-chan struct{} { return nil }
+func (deafTo) Closed(transport.Reason)              {}
 
 // pad is a push with so many bytes in its payload.
 func pad(size int) *wire.Message {

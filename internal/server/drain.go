@@ -70,10 +70,11 @@ func (d *drain) run(ctx context.Context) {
 // Else busy has one more, and it ends when that is so, or its patience is over, which may be
 // until the end of the window, or a quarter of that if its turn is late.
 func (d *drain) end(ctx context.Context, c *clientsocket.ClientSocket, windowEnds time.Time, busy *sync.WaitGroup) {
-	leaves := departure{client: c, began: time.Now(), farewell: d.farewell(ctx)}
+	leaves := departure{client: c, began: time.Now(), handlers: mono.Never, farewell: d.farewell(ctx)}
 	leaves.patience = min(finishTime, max(time.Until(windowEnds), d.window/4))
 	if deadline, ok := ctx.Deadline(); ok {
-		leaves.patience = min(leaves.patience, time.Until(deadline)*2/3) // contexts end after half of it
+		left := time.Until(deadline)
+		leaves.handlers, leaves.patience = left/2, min(leaves.patience, left*2/3)
 	}
 	if answered := leaves.begin(); answered != nil {
 		busy.Go(func() { leaves.wait(ctx, answered) })

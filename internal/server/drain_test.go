@@ -35,9 +35,9 @@ func nextServer(t *testing.T) *site {
 
 type deaf struct{}
 
-func (deaf) Receive(wire.Frame)      {}
-func (deaf) Finish() <-chan struct{} { return nil }
-func (deaf) Closed(transport.Reason) {}
+func (deaf) Receive(wire.Frame)                   {}
+func (deaf) Finish(time.Duration) <-chan struct{} { return nil }
+func (deaf) Closed(transport.Reason)              {}
 
 // drained begins the drain of ten clients, of which every second is a stream with
 // POSTs, and returns when each has ended, in the order of their ends.

@@ -120,8 +120,8 @@ func (a *app) Receive(f wire.Frame) {
 }
 
 // Closed implements transport.Receiver.
-func (*app) Finish() <-chan struct{}       { return nil }
-func (a *app) Closed(why transport.Reason) { a.closed <- departure{why, time.Now()} }
+func (*app) Finish(time.Duration) <-chan struct{} { return nil }
+func (a *app) Closed(why transport.Reason)        { a.closed <- departure{why, time.Now()} }
 
 func (a *app) send(m *wire.Message) error {
 	a.mu.Lock()

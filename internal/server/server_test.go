@@ -20,9 +20,9 @@ var anybody = Config{
 
 type deaf struct{}
 
-func (deaf) Receive(wire.Frame)      {}
-func (deaf) Finish() <-chan struct{} { return nil }
-func (deaf) Closed(transport.Reason) {}
+func (deaf) Receive(wire.Frame)                   {}
+func (deaf) Finish(time.Duration) <-chan struct{} { return nil }
+func (deaf) Closed(transport.Reason)              {}
 
 func TestAConfigurationThatCannotBeMeantIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*Config){

@@ -208,7 +208,7 @@ func (r *receiver) Receive(f wire.Frame) {
 }
 
 // Finish implements transport.Receiver.
-func (*receiver) Finish() <-chan struct{} { return nil }
+func (*receiver) Finish(time.Duration) <-chan struct{} { return nil }
 
 // Closed implements transport.Receiver.
 func (r *receiver) Closed(why transport.Reason) {

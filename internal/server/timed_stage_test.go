@@ -38,8 +38,8 @@ type departure struct {
 
 func (c *client) Receive(wire.Frame) {}
 
-func (*client) Finish() <-chan struct{}       { return nil }
-func (c *client) Closed(why transport.Reason) { c.closed <- departure{why, time.Now()} }
+func (*client) Finish(time.Duration) <-chan struct{} { return nil }
+func (c *client) Closed(why transport.Reason)        { c.closed <- departure{why, time.Now()} }
 
 // inBubble runs a test on a server that is reached by n, behind middleware if
 // that is not nil.
