@@ -71,12 +71,14 @@ func (rt *Router) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// drain ends the clients of this node, and then what it forwards for others.
+// drain ends the clients of this node, and then what it forwards for others, which does not wait
+// for clients that stay for an answer: one would take from a crowd the time to be spread over.
 func (rt *Router) drain(ctx context.Context) {
-	rt.server.Drain(ctx)
-	if rt.others != nil {
-		rt.others.Drain(ctx, func(n int) time.Duration { return rt.server.Window(ctx, n) })
-	}
+	rt.server.Drain(ctx, func() {
+		if rt.others != nil {
+			rt.others.Drain(ctx, func(n int) time.Duration { return rt.server.Window(ctx, n) })
+		}
+	})
 }
 
 // wait returns when nothing is left of the clients.

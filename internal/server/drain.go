@@ -37,8 +37,10 @@ type drain struct {
 	clients *clientsocket.Clients
 }
 
-// run refuses new clients from now on, and ends the present ones, as Server.Drain says.
-func (d *drain) run(ctx context.Context) {
+// run refuses new clients from now on, and has the present ones take their turns, as
+// Server.Drain says. It returns when all have had theirs; busy are those that stay for answers.
+func (d *drain) run(ctx context.Context) (busy *sync.WaitGroup) {
+	busy = &sync.WaitGroup{}
 	var rest []*clientsocket.ClientSocket
 	for _, c := range d.clients.Registry.Drain() {
 		if c.Connected() {
@@ -51,8 +53,6 @@ func (d *drain) run(ctx context.Context) {
 	window := d.spread(ctx, len(rest))
 	start, timer := time.Now(), time.NewTimer(0)
 	defer timer.Stop()
-	var busy sync.WaitGroup
-	defer busy.Wait()
 	for i, c := range rest {
 		if wait := time.Until(start.Add(window * time.Duration(i) / time.Duration(len(rest)))); wait > 0 && c.Connected() {
 			timer.Reset(wait)
@@ -62,8 +62,9 @@ func (d *drain) run(ctx context.Context) {
 				window = 0
 			}
 		}
-		d.end(ctx, c, start.Add(d.window), &busy)
+		d.end(ctx, c, start.Add(d.window), busy)
 	}
+	return busy
 }
 
 // end ends one of them, whose turn it is: at once if all that it has sent has been answered.
@@ -117,10 +118,13 @@ func (d *drain) farewell(ctx context.Context) time.Duration {
 
 // Drain refuses new clients from now on, and then ends the present ones with code
 // 1012, one after the other over a window: a client of Phoenix, which can't be told
-// when to come back, does so at once. When ctx ends, the rest end together. Drain
+// when to come back, does so at once. When ctx ends, the rest end together. Meanwhile is
+// called when each has had its turn, and some may stay for what they are answered. Drain
 // waits for no farewell; Wait does.
-func (s *Server) Drain(ctx context.Context) {
-	s.drain.run(ctx)
+func (s *Server) Drain(ctx context.Context, meanwhile func()) {
+	busy := s.drain.run(ctx)
+	meanwhile()
+	busy.Wait()
 	s.bodies.cut()
 }
 
@@ -139,6 +143,6 @@ func (s *Server) Go(f func()) { s.tasks.Go(f) }
 
 // Shutdown drains and waits.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.Drain(ctx)
+	s.Drain(ctx, func() {})
 	return s.Wait(ctx)
 }

@@ -44,7 +44,7 @@ func TestEveryEndOfAClientSocketIsSaidInAFrame(t *testing.T) {
 		{"broken framing", 1002, "", true, onSocket(frame(0x83, "")...)},
 		{"too large", 1009, "message too large", true, onSocket(frame(fin|opText, strings.Repeat(" ", 65<<10))...)},
 		{"drain", 1012, "drain", false, func(t *testing.T, h *hall, cr *carrier, _ *app) {
-			go h.server.Drain(context.Background())
+			go h.server.Drain(context.Background(), func() {})
 			if text, err := cr.readPastHeartbeats(); !strings.HasPrefix(text, `[null,null,"chime","drain",`) {
 				t.Errorf("got %s and error %v, want drain", text, err)
 			}
