@@ -147,3 +147,24 @@ func TestARequestThatComesTwiceIsAnsweredOnce(t *testing.T) {
 		t.Errorf("answered %d times, want the first and the last", n.Load())
 	}
 }
+
+// Close ends what a node asks others, also if the engine hangs: else it would wait for as long as an
+// attempt may take. Before that it takes a second to leave, and after that one for each connection.
+func TestCloseDoesNotWaitForAnEngineThatHangs(t *testing.T) {
+	e, one, _ := twoNodes(t, func(_ context.Context, request []byte) ([]byte, error) { return request, nil })
+	e.Stop(t)
+	t.Cleanup(func() { e.GoOn(t) })
+	began := time.Now()
+	came := one.nodes.ask(t.Context(), "one", "two", []byte("x"))
+	closed := make(chan error, 1)
+	go func() { closed <- one.Close() }()
+	if a := <-came; !errors.Is(a.Err, store.ErrClosed) {
+		t.Errorf("who asks has %v, want %v", a.Err, store.ErrClosed)
+	}
+	if took := time.Since(began); took > silence*3/5 {
+		t.Errorf("who asks has that after %v, as the attempt ends", took)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}

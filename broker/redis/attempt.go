@@ -76,9 +76,16 @@ var (
 	errReplicas = errors.New("the replicas do not have it yet")
 )
 
-// look calls do again for as long as the engine can't be reached. It changes nothing there.
+// look calls do again for as long as the engine can't be reached. It changes nothing there that may
+// not be changed twice. Close ends it: an engine that hangs must not hold that. What is written once
+// has its answer then, or ends with the client.
 func (e *engine) look(ctx context.Context, do func(ctx context.Context) error) error {
 	return e.try(ctx, func(ctx context.Context, _ attempt) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if e.ctx != nil {
+			defer context.AfterFunc(e.ctx, cancel)()
+		}
 		err := do(ctx)
 		if err != nil && kindOf(err) == unknown {
 			err = fmt.Errorf("%w: %w", errLook, err)
