@@ -99,7 +99,7 @@ func (c *crowd) hear(m *client.Msg) {
 	if err := json.Unmarshal(m.Data, &n); err != nil || n.Instance == c.people.site.id {
 		return
 	}
-	if !c.line.add(len(m.Data), func() { c.apply(n) }) {
+	if !c.line.add(step{size: len(m.Data), do: func() { c.apply(n) }}) {
 		c.people.site.suspect()
 	}
 }
@@ -143,13 +143,13 @@ func (c *crowd) catchUp(n news) {
 	c.people.site.tasks.Go(func() {
 		silent := map[string]bool{n.Instance: true}
 		c.compare(c.people.site.names.listOf(n.Instance), silent)
-		c.line.add(0, func() {
+		c.line.add(step{do: func() {
 			version := c.missing[n.Instance]
 			delete(c.missing, n.Instance)
 			if len(silent) == 0 {
 				c.apply(news{Instance: n.Instance, Version: version})
 			}
-		})
+		}})
 	})
 }
 
@@ -198,15 +198,11 @@ func (c *crowd) compare(subject string, others map[string]bool) {
 // it can't be asked it is when the connection is back.
 func (c *crowd) ask(ctx context.Context, subject string, others map[string]bool) {
 	_ = c.people.listFrom(ctx, subject, c.topic, others, func(instance string, version uint64, present map[string]broker.Present) {
-		done := make(chan struct{})
-		if c.line.add(0, func() {
-			defer close(done)
-			c.set(instance, present, version)
-		}) {
-			select {
-			case <-done:
-			case <-ctx.Done():
-			}
+		s := step{do: func() { c.set(instance, present, version) }, over: make(chan struct{})}
+		c.line.add(s)
+		select {
+		case <-s.over:
+		case <-ctx.Done():
 		}
 	})
 }

@@ -24,33 +24,48 @@ type line struct {
 }
 
 type step struct {
-	do   func()
 	size int
+	do   func()
+	over chan struct{} // closed when it is done or dropped; nil if nobody waits for that
 }
 
-// add has something done, or reports that there is no room. It does not block.
-func (l *line) add(size int, do func()) bool {
+// end says that nothing comes of a step any more.
+func (s step) end() {
+	if s.over != nil {
+		close(s.over)
+	}
+}
+
+// add has a step done, or drops it and reports that there is no room. It does not block.
+func (l *line) add(s step) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if size > 0 && l.bytes+size > l.most && len(l.waiting) > 0 {
-		return l.closed
+	if s.size > 0 && l.bytes+s.size > l.most && len(l.waiting) > 0 {
+		s.end()
+		return false
 	}
-	l.put(step{do, size})
+	l.put(s)
 	return true
 }
 
-// replace drops what waits, but for steps without a size, and has something done in its place.
-func (l *line) replace(size int, do func()) {
+// replace drops what waits, but for steps without a size, and has a step done in its place.
+func (l *line) replace(by step) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.waiting = slices.DeleteFunc(l.waiting, func(s step) bool { return s.size > 0 })
+	l.waiting = slices.DeleteFunc(l.waiting, func(s step) bool {
+		if s.size > 0 {
+			s.end()
+		}
+		return s.size > 0
+	})
 	l.bytes = 0
-	l.put(step{do, size})
+	l.put(by)
 }
 
 // put has s done. l.mu is held.
 func (l *line) put(s step) {
 	if l.closed {
+		s.end()
 		return
 	}
 	l.waiting = append(l.waiting, s)
@@ -78,6 +93,9 @@ func (l *line) now(do func()) {
 // close returns when what is being done is done. Nothing is after that.
 func (l *line) close() {
 	l.mu.Lock()
+	for _, s := range l.waiting {
+		s.end()
+	}
 	l.closed, l.waiting, l.bytes = true, nil, 0
 	l.mu.Unlock()
 	l.doing.Lock()   // waits
@@ -119,5 +137,6 @@ func (l *line) next() bool {
 	l.bytes -= s.size
 	l.mu.Unlock()
 	s.do()
+	s.end()
 	return true
 }

@@ -32,7 +32,6 @@ type order struct {
 	topics *topics
 	topic  string
 	line   line
-	ended  chan struct{} // closed by close
 
 	listening sync.Mutex // held while it subscribes; taken before mu
 
@@ -58,12 +57,11 @@ type order struct {
 type delayed struct {
 	after uint64
 	until time.Time
-	size  int
-	do    func()
+	step  step
 }
 
 func newOrder(t *topics, topic string) *order {
-	return &order{topics: t, topic: topic, ended: make(chan struct{}), line: line{tasks: &t.site.tasks, most: maxWaiting}}
+	return &order{topics: t, topic: topic, line: line{tasks: &t.site.tasks, most: maxWaiting}}
 }
 
 // listen subscribes to what a stream announces now, in place of what it has listened to.
@@ -85,7 +83,7 @@ func (o *order) listen(s *stream) error {
 	if closed {
 		was = sub
 	} else if was != nil {
-		o.line.add(0, func() { o.last, o.erased, o.floor = 0, nil, 0 })
+		o.line.add(step{do: func() { o.last, o.erased, o.floor = 0, nil, 0 }})
 	}
 	if was != nil {
 		_ = was.Unsubscribe()
@@ -98,10 +96,10 @@ func (o *order) shorten(top uint64) {
 	o.mu.Lock()
 	o.base = min(o.base, top)
 	o.mu.Unlock()
-	o.line.add(0, func() {
+	o.line.add(step{do: func() {
 		o.last, o.floor = min(o.last, top), min(o.floor, top)
 		o.erased = slices.DeleteFunc(o.erased, func(offset uint64) bool { return offset > top })
-	})
+	}})
 	o.marks.Lock()
 	defer o.marks.Unlock()
 	if o.marked > top {
@@ -130,8 +128,8 @@ func (o *order) from(top uint64) {
 func (o *order) close() {
 	o.mu.Lock()
 	sub, timer := o.sub, o.timer
-	if !o.closed {
-		close(o.ended)
+	for _, h := range o.delayed {
+		h.step.end()
 	}
 	o.closed, o.delayed = true, nil
 	o.mu.Unlock()
@@ -146,20 +144,21 @@ func (o *order) close() {
 
 // add puts a step into the line. Without room for it all that waits is dropped, and the sink
 // is told.
-func (o *order) add(size int, do func()) {
-	if !o.line.add(size+perStep, do) {
+func (o *order) add(s step) {
+	s.size += perStep
+	if !o.line.add(s) {
 		o.lose()
 	}
 }
 
 // lose drops what waits. What was retained is in the history.
 func (o *order) lose() {
-	o.line.replace(perStep, func() { o.topics.sink.Lost(o.topic) }) // the next loss takes its place
+	o.line.replace(step{size: perStep, do: func() { o.topics.sink.Lost(o.topic) }}) // the next loss takes its place
 }
 
 // retained puts a message into the line, and what was held for it behind it.
 func (o *order) retained(l *life, r *record) {
-	o.add(len(r.Payload), func() { o.announce(l, r) })
+	o.add(step{size: len(r.Payload), do: func() { o.announce(l, r) }})
 	o.mu.Lock()
 	o.base = max(o.base, r.Offset)
 	o.mu.Unlock()
@@ -167,15 +166,15 @@ func (o *order) retained(l *life, r *record) {
 }
 
 // hold puts a step into the line when the message at an offset is in it, or after a second.
-func (o *order) hold(after uint64, size int, do func()) {
+func (o *order) hold(after uint64, s step) {
 	o.mu.Lock()
-	if o.base >= after || o.closed || len(o.delayed) >= maxDelayed || o.delayedBytes+size > maxDelayedBytes {
+	if o.base >= after || o.closed || len(o.delayed) >= maxDelayed || o.delayedBytes+s.size > maxDelayedBytes {
 		o.mu.Unlock()
-		o.add(size, do)
+		o.add(s)
 		return
 	}
-	o.delayed = append(o.delayed, delayed{after, time.Now().Add(holding), size, do})
-	o.delayedBytes += size
+	o.delayed = append(o.delayed, delayed{after, time.Now().Add(holding), s})
+	o.delayedBytes += s.size
 	if o.timer == nil {
 		o.timer = o.topics.site.tasks.After(holding, func() { o.release(time.Now()) })
 	}
@@ -190,7 +189,7 @@ func (o *order) release(now time.Time) {
 		due := h.after <= o.base || !now.IsZero() && !now.Before(h.until)
 		if due {
 			free = append(free, h)
-			o.delayedBytes -= h.size
+			o.delayedBytes -= h.step.size
 		}
 		return due
 	})
@@ -202,7 +201,7 @@ func (o *order) release(now time.Time) {
 	}
 	o.mu.Unlock()
 	for _, h := range free {
-		o.add(h.size, h.do)
+		o.add(h.step)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestAnEphemeralMessageWaitsForWhatItFollows(t *testing.T) {
 		o, l := orderOf(&n)
 		o.from(4)
 		ephemeral := func(after uint64, text string) {
-			o.hold(after, len(text), func() { o.announce(l, message(0, 0, text)) })
+			o.hold(after, step{size: len(text), do: func() { o.announce(l, message(0, 0, text)) }})
 		}
 		ephemeral(4, "at once")
 		n.want(t, "at once 0<0")
@@ -145,6 +145,42 @@ func TestALossDoesNotHideThatAStreamIsShorter(t *testing.T) {
 	})
 }
 
+// Who publishes an ephemeral message does not wait for an announcement that is dropped, or that there
+// is no room for: nothing would come.
+func TestWhoPublishesDoesNotWaitForWhatIsDropped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := notes{wait: make(chan struct{})}
+		o, l := orderOf(&n)
+		o.topics.known = map[string]*order{"a": o}
+		ends := func(what string, after uint64, do func()) {
+			t.Helper()
+			began, returned := time.Now(), make(chan time.Duration, 1)
+			go func() {
+				m := &broker.Publication{Topic: "a", Message: store.Message{At: began, Payload: []byte("ephemeral")}}
+				o.topics.here(t.Context(), l, m, after)
+				returned <- time.Since(began)
+			}()
+			synctest.Wait()
+			do()
+			if took := <-returned; took > 0 {
+				t.Errorf("%s: who publishes it waits for %v", what, took)
+			}
+		}
+		o.retained(l, message(1, 0, "m"))
+		synctest.Wait()                                    // the sink is being told
+		large := strings.Repeat("x", maxWaiting-2*perStep) // as much as there is room for besides a loss
+		ends("what is dropped", 0, func() { o.retained(l, message(2, 1, large)) })
+		o.retained(l, message(3, 2, large))
+		ends("what there is no room for", 0, func() {})
+		ends("what is held when the topic is left", 9, func() {
+			ends("what waits then", 0, func() { go o.close() }) // which waits for the sink
+			close(n.wait)
+		})
+		ends("what comes after that", 0, func() {})
+	})
+}
+
 // What was erased is not announced after that, and a mark is no message.
 func TestAnErasureOvertakesAnAnnouncement(t *testing.T) {
 	t.Parallel()
@@ -152,7 +188,7 @@ func TestAnErasureOvertakesAnAnnouncement(t *testing.T) {
 		var n notes
 		o, l := orderOf(&n)
 		o.retained(l, message(1, 0, "m"))
-		o.hold(0, 0, func() { o.tellErased(store.Position{Epoch: "e", Offset: 2}) })
+		o.hold(0, step{do: func() { o.tellErased(store.Position{Epoch: "e", Offset: 2}) }})
 		o.retained(l, message(2, 1, "m"))
 		o.retained(l, message(2, 1, "m"))
 		n.want(t, "m 1<0", "erased 2")

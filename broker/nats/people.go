@@ -131,7 +131,7 @@ func (p *people) change(topic string, change broker.Change) {
 // end has all leave who are present on a node that is gone.
 func (p *people) end(instance string) {
 	for _, c := range p.all() {
-		c.line.add(0, func() { c.set(instance, nil, 0) })
+		c.line.add(step{do: func() { c.set(instance, nil, 0) }})
 	}
 }
 

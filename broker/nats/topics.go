@@ -139,13 +139,13 @@ func (t *topics) hear(m *client.Msg) {
 	case text(m.Header, headerErased) != "":
 		at := store.Position{Epoch: l.epoch, Offset: field(m.Header, headerErased)}
 		t.erased.add(at.Epoch, o.topic, at.Offset)
-		o.hold(field(m.Header, headerAfter), 0, func() { o.tellErased(at) })
+		o.hold(field(m.Header, headerAfter), step{do: func() { o.tellErased(at) }})
 	case text(m.Header, headerOf) == t.site.id: // announced when it was published
 	case text(m.Header, headerSequence) == "":
 		var r record
 		r.readHeaders(m.Header, l.clock.now())
 		r.Payload = m.Data
-		o.hold(field(m.Header, headerAfter), len(m.Data), func() { o.announce(l, &r) })
+		o.hold(field(m.Header, headerAfter), step{size: len(m.Data), do: func() { o.announce(l, &r) }})
 	default:
 		r, err := recordOf(m)
 		if err != nil {
@@ -165,8 +165,8 @@ func (t *topics) hear(m *client.Msg) {
 	}
 }
 
-// here announces an ephemeral message of this node. It returns when that is done, or takes too
-// long: when what it is behind does not come, or the sink is slow.
+// here announces an ephemeral message of this node. It returns when that is done or dropped, or
+// takes too long: when what it is behind does not come, or the sink is slow.
 func (t *topics) here(ctx context.Context, l *life, m *broker.Publication, after uint64) {
 	o := t.of(m.Topic)
 	if o == nil {
@@ -176,17 +176,13 @@ func (t *topics) here(ctx context.Context, l *life, m *broker.Publication, after
 	if r.At.IsZero() {
 		r.At = l.clock.now()
 	}
-	done := make(chan struct{})
-	o.hold(after, len(m.Payload), func() {
-		defer close(done)
-		o.announce(l, &r)
-	})
+	s := step{size: len(m.Payload), do: func() { o.announce(l, &r) }, over: make(chan struct{})}
+	o.hold(after, s)
 	timer := time.NewTimer(2 * holding)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-s.over:
 	case <-timer.C:
-	case <-o.ended:
 	case <-ctx.Done():
 	}
 }
