@@ -2,6 +2,7 @@ package redis
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,28 @@ func TestWhoIsWrittenLateInATopicThatWasLeftIsTakenBack(t *testing.T) {
 		redistest.Eventually(t, "the node is in one topic", func() bool {
 			return e.Must(t, "SMEMBERS", one.names.topics(one.id)) == ""
 		})
+	})
+}
+
+// A node that can't say that it is in a topic no longer says so until it can.
+func TestATopicThatWasLeftIsUnlistedInTheEnd(t *testing.T) {
+	t.Parallel()
+	e := redistest.Start(t, "--appendfsync", "no")
+	one, _, _ := peer(t, e.URL(), fresh(), "one")
+	listed := func() string { return e.Must(t, "SMEMBERS", one.names.topics(one.id)) }
+	one.Present("left", joins("r1"))
+	redistest.Eventually(t, "the topic is listed", func() bool { return listed() == "left" })
+	e.Must(t, "ACL", "SETUSER", "default", "-srem")
+	one.Present("left", broker.Change{Leaves: joins("r1").Joins})
+	redistest.Eventually(t, "that is refused", func() bool {
+		return strings.Contains(e.Info(t, "errorstats", "errorstat_NOPERM"), "count=")
+	})
+	e.Must(t, "ACL", "SETUSER", "default", "+srem")
+	redistest.Eventually(t, "the topic is listed no longer", func() bool { return listed() == "" })
+	redistest.Eventually(t, "nothing is kept of it", func() bool {
+		one.here.mu.Lock()
+		defer one.here.mu.Unlock()
+		return one.here.topics["left"] == nil
 	})
 }
 
