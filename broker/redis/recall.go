@@ -13,7 +13,7 @@ func (p *presences) recall(ctx context.Context) error {
 		return err
 	})
 	for _, topic := range topics {
-		if p.inhabited(topic) || err != nil {
+		if !p.adoptDeserted(topic) || err != nil {
 			continue
 		}
 		var s *snapshot
@@ -24,16 +24,16 @@ func (p *presences) recall(ctx context.Context) error {
 	return err
 }
 
-// inhabited reports whether somebody is present in a topic on this node. One in which nobody is
-// gets to be known otherwise, so that the engine is told in time.
-func (p *presences) inhabited(topic string) bool {
+// adoptDeserted takes note of a topic of the engine in which nobody is present on this node, so that
+// the engine is told in time. It reports whether that is so.
+func (p *presences) adoptDeserted(topic string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.topics[topic]
 	if t == nil {
 		t = p.adopt(topic)
 	}
-	return len(t.refs) > 0
+	return len(t.refs) == 0
 }
 
 // recallLater is recall, until it is done.
