@@ -14,24 +14,20 @@ import (
 	"github.com/go-chime/chime/broker"
 )
 
-// nodes is what a node knows of the others, and what they ask each other. It says that this
-// one is up, and in whatever is wrong it says so again.
+// nodes is what a node knows of the others. It says that this one is up, and in whatever is wrong it
+// says so again.
 type nodes struct {
 	engine *engine
 	here   *presences
+	asks   *asks
 	alarm  func()        // has all topics look for what they may have missed
 	saying chan struct{} // full while the engine is told that this node is up, and for good when it is not
 
-	mu       sync.Mutex // guards what follows
-	self     self
-	answer   func(ctx context.Context, request []byte) ([]byte, error)
-	doubts   presentOn                     // nodes that the engine may not know
-	buried   []string                      // nodes whose topics are looked through now
-	asking   map[string]chan broker.Answer // by the number of a request
-	answered map[string]*incoming          // that are being answered, or were
-	answers  int                           // that are being made
-	requests int
-	lenient  time.Time // until then no node is taken to be gone
+	mu      sync.Mutex // guards what follows
+	self    self
+	doubts  presentOn // nodes that the engine may not know
+	buried  []string  // nodes whose topics are looked through now
+	lenient time.Time // until then no node is taken to be gone
 }
 
 // self is what a node says of itself.
@@ -56,10 +52,9 @@ type state struct {
 	broker.Node
 }
 
-func (n *nodes) init(e *engine, here *presences, alarm func()) {
-	n.engine, n.here, n.alarm = e, here, alarm
+func (n *nodes) init(e *engine, here *presences, asks *asks, alarm func()) {
+	n.engine, n.here, n.asks, n.alarm = e, here, asks, alarm
 	n.saying = make(chan struct{}, 1)
-	n.asking, n.answered = map[string]chan broker.Answer{}, map[string]*incoming{}
 	n.doubts = presentOn{}
 }
 
@@ -69,7 +64,7 @@ func (b *Broker) StartCluster(node broker.Node, answer func(ctx context.Context,
 	n := &b.nodes
 	b.tasks.Go(func() {
 		channel := b.names.node(node.ID)
-		for tries := 0; b.feed(channel).subscribe(b.ctx, channel, n) != nil; tries++ {
+		for tries := 0; b.feed(channel).subscribe(b.ctx, channel, &b.asks) != nil; tries++ {
 			if !pause(b.ctx, tries) {
 				return
 			}
@@ -79,13 +74,21 @@ func (b *Broker) StartCluster(node broker.Node, answer func(ctx context.Context,
 			b.log.Error("broker/redis: this node can't be named", "error", err)
 			return
 		}
+		b.asks.begin(answer)
 		n.mu.Lock()
-		n.self, n.answer = self{node, string(text)}, answer
+		n.self = self{node, string(text)}
 		n.mu.Unlock()
 		if err := n.beat(b.ctx); err != nil {
 			b.log.Warn("broker/redis: the other nodes do not hear of this one yet", "error", err)
 		}
 	})
+}
+
+// name is the ID of this node, "" before the others may hear of it.
+func (n *nodes) name() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.self.ID
 }
 
 // run says every few seconds that this node is up, and sees to those that are not.
@@ -99,7 +102,7 @@ func (n *nodes) run() {
 		err := errors.Join(n.beat(ctx), n.again(ctx))
 		cancel()
 		n.here.sweep()
-		n.forget()
+		n.asks.forget()
 		if failed := err != nil && e.ctx.Err() == nil; failed != failing {
 			failing = failed
 			if failed {

@@ -33,6 +33,7 @@ type Broker struct {
 	sink   broker.Sink
 	feeds  []*feed
 	nodes  nodes
+	asks   asks
 	here   presences
 	census census
 
@@ -79,7 +80,8 @@ func Open(ctx context.Context, url string, o Options) (*Broker, error) {
 	b.caps = b.explore(ctx)
 	b.census.engine = b.engine
 	b.here.init(b.engine, b.nodes.doubt)
-	b.nodes.init(b.engine, &b.here, b.lose)
+	b.asks.init(b.engine)
+	b.nodes.init(b.engine, &b.here, &b.asks, b.lose)
 	for range o.feeds {
 		b.feeds = append(b.feeds, newFeed(b.engine, b.here.recallLater))
 	}

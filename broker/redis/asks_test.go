@@ -155,7 +155,7 @@ func TestCloseDoesNotWaitForAnEngineThatHangs(t *testing.T) {
 	e.Stop(t)
 	t.Cleanup(func() { e.GoOn(t) })
 	began := time.Now()
-	came := one.nodes.ask(t.Context(), "one", "two", []byte("x"))
+	came := one.asks.one(t.Context(), "one", "two", []byte("x"))
 	closed := make(chan error, 1)
 	go func() { closed <- one.Close() }()
 	if a := <-came; !errors.Is(a.Err, store.ErrClosed) {
