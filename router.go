@@ -165,8 +165,8 @@ func (rt *Router) Presence(ctx context.Context, topic string) ([]channel.Present
 
 // Health returns nil as long as clients and messages are taken. Else it says why not, as
 // the store or the broker does: store.ErrFull if it may pass; ErrDraining from Shutdown
-// on. What says nothing of itself is well. Ask it for a load balancer's or an
-// orchestrator's check.
+// on; channel.ErrUnnamed as long as other nodes do not know this one. What says nothing of
+// itself is well. Ask it for a load balancer's or an orchestrator's check.
 func (rt *Router) Health(ctx context.Context) error {
 	if rt.server.Draining() {
 		return fmt.Errorf("health: %w", ErrDraining)

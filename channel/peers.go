@@ -110,7 +110,7 @@ func (p *peers) named(ctx context.Context) error {
 	}
 	nodes, err := p.cluster.Nodes(ctx)
 	if err == nil && !slices.ContainsFunc(nodes, func(n broker.Node) bool { return n.ID == p.self.ID }) {
-		err = errUnnamed
+		err = ErrUnnamed
 	}
 	if err != nil {
 		return fmt.Errorf("nodes: %w", err)
@@ -118,7 +118,9 @@ func (p *peers) named(ctx context.Context) error {
 	return nil
 }
 
-var errUnnamed = errors.New("the others do not know this one yet")
+// ErrUnnamed is the error of Router.Health as long as the other nodes do not know this one, as when
+// it starts.
+var ErrUnnamed = errors.New("the other nodes do not know this one yet")
 
 // stop stops a draft that another node writes, and reports whether there is one. The error says
 // which nodes did not answer.

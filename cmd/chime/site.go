@@ -89,6 +89,8 @@ func healthy(health func(context.Context) error) http.HandlerFunc {
 		switch err := health(ctx); {
 		case errors.Is(err, chime.ErrDraining):
 			status, says = http.StatusServiceUnavailable, "shutting down"
+		case errors.Is(err, channel.ErrUnnamed):
+			status, says = http.StatusServiceUnavailable, "starting: the other nodes do not know this one yet"
 		case errors.Is(err, store.ErrFull):
 			status, says = http.StatusServiceUnavailable, "history: full"
 		case errors.Is(err, broker.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

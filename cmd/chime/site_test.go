@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/go-chime/chime"
+	"github.com/go-chime/chime/broker"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/store"
 	"github.com/go-chime/chime/store/boltstore"
@@ -277,6 +278,8 @@ func TestHealthzTellsWhetherMessagesAreTaken(t *testing.T) {
 		{nil, http.StatusOK, "ok\n"},
 		{fmt.Errorf("health: %w", chime.ErrDraining), http.StatusServiceUnavailable, "shutting down\n"},
 		{fmt.Errorf("/srv/chime.db: %w", store.ErrFull), http.StatusServiceUnavailable, "history: full\n"},
+		{fmt.Errorf("health: nodes: %w", channel.ErrUnnamed), http.StatusServiceUnavailable, "starting: the other nodes do not know this one yet\n"},
+		{fmt.Errorf("health: %w", broker.ErrUnavailable), http.StatusServiceUnavailable, "broker: can't be reached\n"},
 		{errors.New("/srv/chime.db: input/output error"), http.StatusServiceUnavailable, "history: failed\n"},
 	} {
 		w := httptest.NewRecorder()
