@@ -240,3 +240,26 @@ func TestADrainCutsNoHandlerWhoseClientHasTime(t *testing.T) {
 		}
 	})
 }
+
+// A Shutdown of two seconds is in time for a client that is owed an answer and does not close
+// its connection.
+func TestAShortShutdownIsInTimeForAClientThatStays(t *testing.T) {
+	for kind, open := range pushers {
+		t.Run(kind, func(t *testing.T) {
+			raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+				p := open(t, s)
+				p.push(`["1","2","hall:1","later",{}]`)
+				synctest.Wait()
+				read := make(chan []string)
+				go func() { read <- p.rest() }()
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				if err := s.Live.Shutdown(ctx); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+				<-read
+				s.Hall.WantLeft(t, "hall:1", "ann", channel.Drained)
+			})
+		})
+	}
+}

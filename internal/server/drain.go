@@ -75,7 +75,8 @@ func (d *drain) end(ctx context.Context, c *clientsocket.ClientSocket, windowEnd
 	leaves.patience = min(finishTime, max(time.Until(windowEnds), d.window/4))
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
-		leaves.handlers, leaves.patience = left/2, min(leaves.patience, left*2/3)
+		most := min(left*2/3, max(left-answerWait*3/2, left/3)) // the client has answerWait to close its connection then
+		leaves.handlers, leaves.patience = most*3/4, min(leaves.patience, most)
 	}
 	if answered := leaves.begin(); answered != nil {
 		busy.Go(func() { leaves.wait(ctx, answered) })
