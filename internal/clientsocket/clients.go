@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-chime/chime/internal/flush"
+	"github.com/go-chime/chime/internal/mono"
 	"github.com/go-chime/chime/internal/queue"
 	"github.com/go-chime/chime/internal/stats"
 	"github.com/go-chime/chime/internal/task"
@@ -45,7 +46,8 @@ type Clients struct {
 	budget   *queue.Budget
 	flushers flush.Flushers
 	opened   atomic.Uint64
-	waitKey  [16]byte // of the names by which others may wait for clients that poll
+	endBy    atomic.Int64 // mono.Instant: when all have to be gone; 0: whenever
+	waitKey  [16]byte     // of the names by which others may wait for clients that poll
 }
 
 // New returns what opens client sockets.
@@ -69,6 +71,24 @@ func New(cfg Config) *Clients {
 
 // QueueBytes returns what the queues of all clients hold, about.
 func (cs *Clients) QueueBytes() int { return cs.budget.Taken() }
+
+// EndBy says when all client sockets have to be gone: zero is whenever they are.
+func (cs *Clients) EndBy(deadline time.Time) {
+	at := int64(0)
+	if left := time.Until(deadline); left > 0 { // else nobody waits
+		at = int64(mono.Now().Add(left))
+	}
+	cs.endBy.Store(at)
+}
+
+// endWait is how long what is queued for a client that ends now may take: no more than half of
+// the time that there is.
+func (cs *Clients) endWait() time.Duration {
+	if left := mono.Instant(cs.endBy.Load()).Sub(mono.Now()); left > 0 {
+		return min(endWait, left/2)
+	}
+	return endWait
+}
 
 // BeginRound is Flushers.BeginRound.
 func (cs *Clients) BeginRound() <-chan struct{} { return cs.flushers.BeginRound() }

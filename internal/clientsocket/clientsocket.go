@@ -255,7 +255,7 @@ func (c *ClientSocket) reportEnd() {
 	c.mu.Unlock()
 	if c.clients.Registry.remove(c, secrets) {
 		for _, n := range connections {
-			n.line.BoundWrites(endWait) // a trickling reader must not hold up a Shutdown; the first bound counts
+			n.line.BoundWrites(c.clients.endWait()) // a trickling reader must not hold up a Shutdown; the first bound counts
 		}
 		for _, n := range unread {
 			n.Abort(transport.Closed)

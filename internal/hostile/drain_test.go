@@ -207,14 +207,14 @@ func TestAFloodDuringADrainEndsItsClient(t *testing.T) {
 // their turn before: a push is not cut since it comes when half of the time is over.
 func TestADrainCutsNoHandlerWhoseClientHasTime(t *testing.T) {
 	raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
-		const crowd, within = 200, 4 * time.Second // whose turns fill half of that
+		const crowd, within = 400, 8 * time.Second // whose turns fill half of that
 		var readers, left sync.WaitGroup
 		left.Go(func() {
 			for range crowd {
 				<-s.Hall.Left
 			}
 		})
-		worked := make([]int, crowd)
+		worked, began := make([]int, crowd), time.Now()
 		for i := range crowd {
 			p := socketPusher(s.Phoenix(t).Join("hall:1", "ann"))
 			readers.Go(func() {
@@ -224,6 +224,9 @@ func TestADrainCutsNoHandlerWhoseClientHasTime(t *testing.T) {
 						t.Errorf("a push that takes %v is answered with %s", raw.Work, text)
 					}
 					worked[i]++
+					if time.Since(began) >= within/2 {
+						continue // or it might never be quiet in a moment in which the server looks
+					}
 					p.push(`["1","2","hall:1","work",{}]`)
 				}
 			})
@@ -262,4 +265,22 @@ func TestAShortShutdownIsInTimeForAClientThatStays(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A client that says goodbye in the middle of a Shutdown, and does not read what it is told then,
+// does not hold that up.
+func TestAGoodbyeDuringADrainHoldsNothingUp(t *testing.T) {
+	raw.InBubble(t, &http.Server{}, nil, func(t *testing.T, s *raw.Site) {
+		ws, _ := s.Chime(t)
+		ws.Join("hall:1", "ann")
+		ws.Text(`["1","2","hall:1","later",{}]`)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		time.AfterFunc(3*time.Second, func() { ws.Text(`[null,null,"chime","goodbye",{}]`) })
+		if err := s.Live.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		s.Hall.WantLeft(t, "hall:1", "ann", channel.Closed)
+	})
 }

@@ -41,6 +41,8 @@ type drain struct {
 // Server.Drain says. It returns when all have had theirs; busy are those that stay for answers.
 func (d *drain) run(ctx context.Context) (busy *sync.WaitGroup) {
 	busy = &sync.WaitGroup{}
+	deadline, _ := ctx.Deadline()
+	d.clients.EndBy(deadline) // of those, too, that end by themselves meanwhile
 	var rest []*clientsocket.ClientSocket
 	for _, c := range d.clients.Registry.Drain() {
 		if c.Connected() {
