@@ -2,9 +2,9 @@ package fanout
 
 import "slices"
 
-// maxOver is how many drafts of a topic are remembered as over: something of them may
-// still be on its way.
-const maxOver = 32
+// maxOver is how many drafts of a topic are remembered as over: something of them may still be
+// on its way, though all that can grow at a time are over twice.
+const maxOver = 2 * maxCopies
 
 // endings are what is known of the drafts of a topic that are over, whichever node has written
 // them. They have no lock: they are guarded by their topic's.
