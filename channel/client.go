@@ -139,8 +139,9 @@ func (c *client) full() bool {
 func (c *client) Finish(within time.Duration) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	wait := min(leaveWait, within)
 	if c.due == 0 {
-		c.due = mono.Now().Add(min(leaveWait, within))
+		c.due = mono.Now().Add(wait)
 	}
 	if !c.inboxes.busy() {
 		return nil
@@ -148,6 +149,8 @@ func (c *client) Finish(within time.Duration) <-chan struct{} {
 	for _, in := range c.inboxes.list {
 		if in.socket != nil {
 			in.expect()
+		} else if c.answered == nil { // HandleLeave may run
+			time.AfterFunc(wait, func() { c.hub.running.cancelOf(in) })
 		}
 	}
 	if c.answered == nil {

@@ -53,6 +53,16 @@ func (h *handlers) returned(of any) {
 	delete(h.running, of)
 }
 
+// cancelOf ends the context that was given by one, if that runs.
+func (h *handlers) cancelOf(of any) {
+	h.mu.Lock()
+	c := h.running[of]
+	h.mu.Unlock()
+	if c.end != nil {
+		c.end.cancel()
+	}
+}
+
 // cancel ends the contexts of all that run.
 func (h *handlers) cancel() {
 	var ends []canceler

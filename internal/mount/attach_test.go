@@ -266,7 +266,7 @@ func TestShutdownNamesTheHandlersThatIgnoreTheirContext(t *testing.T) {
 				ws.Text(`["1","2","stubborn:1","hello",{}]`)
 				ws.Text(`["1","3","stubborn:1","phx_leave",{}]`)
 				handed := <-ch.began
-				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 				defer cancel()
 				begun := time.Now()
 				cancelled := make(chan time.Duration, 1)
@@ -279,8 +279,8 @@ func TestShutdownNamesTheHandlersThatIgnoreTheirContext(t *testing.T) {
 				if err == nil || err.Error() != want || !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want %s", err, want)
 				}
-				if at := <-cancelled; at != time.Second {
-					t.Errorf("its context ended after %v, want half of the 2s", at)
+				if at := <-cancelled; at.Round(time.Millisecond) != 4*time.Second {
+					t.Errorf("its context ended after %v, want half of the 8s", at)
 				}
 				close(ch.release)
 				if err := s.Live.Shutdown(context.Background()); err != nil {
