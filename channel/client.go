@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type client struct {
 	ended   bool
 
 	due      mono.Instant  // when the contexts of handlers end, since the end is near; 0: it is not
+	hurry    *time.Timer   // calls cut then, while answers are waited for; nil: they were not
 	answered chan struct{} // closed when nothing is to be answered any more; nil: nobody waits for that
 }
 
@@ -139,24 +141,38 @@ func (c *client) full() bool {
 func (c *client) Finish(within time.Duration) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	wait := min(leaveWait, within)
 	if c.due == 0 {
-		c.due = mono.Now().Add(wait)
+		c.due = mono.Now().Add(min(leaveWait, within))
 	}
 	if !c.inboxes.busy() {
 		return nil
 	}
-	for _, in := range c.inboxes.list {
-		if in.socket != nil {
-			in.expect()
-		} else if c.answered == nil { // HandleLeave may run
-			time.AfterFunc(wait, func() { c.hub.running.cancelOf(in) })
-		}
+	if c.hurry == nil {
+		c.hurry = c.hub.tasks.After(c.due.Sub(mono.Now()), c.cut)
 	}
 	if c.answered == nil {
 		c.answered = make(chan struct{})
 	}
 	return c.answered
+}
+
+// cut ends the contexts of its joins and of the handlers that run, HandleLeave too.
+func (c *client) cut() {
+	c.mu.Lock()
+	inboxes := slices.Clone(c.inboxes.list)
+	var ends []canceler
+	for _, in := range inboxes {
+		if in.socket != nil {
+			ends = append(ends, &in.socket.ending)
+		}
+	}
+	c.mu.Unlock()
+	for _, end := range ends {
+		end.cancel()
+	}
+	for _, in := range inboxes {
+		c.hub.running.cancelOf(in)
+	}
 }
 
 // rest tells those who wait for it that there is nothing to be answered. c.mu is held.
@@ -173,6 +189,9 @@ func (c *client) Closed(why Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true
+	if c.hurry != nil {
+		c.hurry.Stop() // each end has its own time
+	}
 	for _, in := range c.inboxes.list {
 		in.finish(job{why: why})
 	}

@@ -17,12 +17,11 @@ type inbox struct {
 	backlog backlog
 	index   int32 // in client.inboxes
 	running bool
-	seated  bool         // counts in client.seats
-	placed  bool         // socket has its topic: from then on it can be failed
-	socket  *Socket      // the present join, if any
-	owed    int32        // messages of it to which Socket.Reply is to follow; less than none where that was first
-	overdue *time.Timer  // cancels the socket, whose end waits for a handler
-	late    mono.Instant // when it does
+	seated  bool        // counts in client.seats
+	placed  bool        // socket has its topic: from then on it can be failed
+	socket  *Socket     // the present join, if any
+	owed    int32       // messages of it to which Socket.Reply is to follow; less than none where that was first
+	overdue *time.Timer // cancels the socket, whose end waits for a handler
 }
 
 // sit and rise count the inbox among the client's topics. client.mu is held.
@@ -143,19 +142,14 @@ func (in *inbox) announce(j job) {
 // expect bounds how long the end of the present join waits for a handler that
 // still runs. client.mu is held.
 func (in *inbox) expect() {
-	due := in.client.due
-	if due == 0 {
-		due = mono.Now().Add(leaveWait)
-	}
-	switch wait := due.Sub(mono.Now()); {
-	case in.overdue == nil:
-		in.overdue = time.AfterFunc(wait, in.socket.ending.cancel)
-	case due < in.late && in.overdue.Stop(): // it was to leave, and the server ends before
-		in.overdue.Reset(wait)
-	default:
+	if in.overdue != nil {
 		return
 	}
-	in.late = due
+	wait := leaveWait
+	if due := in.client.due; due != 0 {
+		wait = due.Sub(mono.Now())
+	}
+	in.overdue = time.AfterFunc(wait, in.socket.ending.cancel)
 }
 
 // begin makes s the present join, and prepares it for an end that already waits.

@@ -1,9 +1,7 @@
 package channel_test
 
 import (
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,26 +11,16 @@ import (
 	"github.com/go-chime/chime/broker/local"
 	"github.com/go-chime/chime/channel"
 	"github.com/go-chime/chime/channel/channeltest"
+	"github.com/go-chime/chime/internal/nodetest"
 	"github.com/go-chime/chime/transport"
 )
 
-// diary is a log that can be read while it is written.
-type diary struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (d *diary) Write(b []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.text.Write(b)
-}
+// diary is the log of a node.
+type diary struct{ nodetest.Log }
 
 func (d *diary) warnings(of string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	n := 0
-	for line := range strings.Lines(d.text.String()) {
+	for line := range strings.Lines(d.String()) {
 		if strings.Contains(line, "serves none of the channels of this one") && strings.Contains(line, "node="+of) {
 			n++
 		}
@@ -42,7 +30,7 @@ func (d *diary) warnings(of string) int {
 
 // node opens a hub of an application with these channels.
 func (d *diary) node(t *testing.T, n *brokertest.Node, name string, patterns ...string) *channeltest.Hub {
-	hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: name}, Log: slog.New(slog.NewTextHandler(d, nil))})
+	hub := channeltest.Open(t, channel.Config{Broker: n, Node: broker.Node{ID: name}, Log: d.Logger()})
 	for _, p := range patterns {
 		hub.Channel(p, everybody{})
 	}
@@ -74,7 +62,7 @@ func TestAnotherApplicationOnTheSamePrefixIsNamed(t *testing.T) {
 					synctest.Wait()
 				}
 				if a, b := here.warnings("two"), there.warnings("one"); a != c.warns || b != c.warns {
-					t.Errorf("got %d and %d warnings, want %d each:\n%s%s", a, b, c.warns, here.text.String(), there.text.String())
+					t.Errorf("got %d and %d warnings, want %d each:\n%s%s", a, b, c.warns, here.String(), there.String())
 				}
 			})
 		})

@@ -19,9 +19,7 @@ import (
 // begin again, at random.
 func TestNothingIsMissedWhileServersFail(t *testing.T) {
 	t.Parallel()
-	if !need.All() {
-		t.Skip("takes a quarter of a minute and more: CHIME_TEST_ALL=1 runs it")
-	}
+	need.Patience(t, "a quarter of a minute and more")
 	s := cluster(t)
 	p := prefix()
 	var nodes []broker.Broker

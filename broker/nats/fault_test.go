@@ -229,9 +229,7 @@ func TestWhatIsGivenUp(t *testing.T) {
 // the log says so once, and when there is a leader again the node goes on.
 func TestAMajorityIsAwayForLong(t *testing.T) {
 	t.Parallel()
-	if !need.All() {
-		t.Skip("takes half a minute: CHIME_TEST_ALL=1 runs it")
-	}
+	need.Patience(t, "half a minute")
 	s := cluster(t)
 	var log text
 	b := open(t, nats.Options{Server: s.list[0], Prefix: prefix(), Replicas: 3, GiveUp: time.Second, Log: log.Logger()})

@@ -15,9 +15,7 @@ import (
 // order, and all that is said is taken in the end. What pages push is answered, whatever
 // node they are on: nothing is in doubt.
 func TestARollingRestartMissesNothing(t *testing.T) {
-	if !need.All() {
-		t.Skip("takes a minute and more: CHIME_TEST_ALL=1 runs it")
-	}
+	need.Patience(t, "a minute and more")
 	t.Parallel() // it waits
 	for engine := range engines {
 		t.Run(engine, func(t *testing.T) {

@@ -21,6 +21,14 @@ func Rounds(few, all int) int {
 	return few
 }
 
+// Patience is for a test that takes long, as said: CHIME_TEST_ALL runs it.
+func Patience(t testing.TB, long string) {
+	t.Helper()
+	if !All() {
+		t.Skip("takes " + long + ": CHIME_TEST_ALL=1 runs it")
+	}
+}
+
 // Program returns the path of the first of names that is on the PATH.
 func Program(t testing.TB, names ...string) string {
 	t.Helper()
